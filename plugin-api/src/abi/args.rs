@@ -1,0 +1,310 @@
+//! Bags of named values: what a call is handed ([`Args`]) and what it gives back ([`Reply`]).
+
+use abi_stable::{
+    StableAbi,
+    std_types::{RSlice, RStr, RString, RVec},
+};
+
+use super::{Error, ErrorKind, RComponent, Tensor};
+
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone)]
+struct NamedTensor<'a> {
+    key: RStr<'a>,
+    value: &'a Tensor,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone)]
+struct NamedInts<'a> {
+    key: RStr<'a>,
+    value: RSlice<'a, i64>,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone)]
+struct NamedFloats<'a> {
+    key: RStr<'a>,
+    value: RSlice<'a, f64>,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone)]
+struct NamedText<'a> {
+    key: RStr<'a>,
+    value: RStr<'a>,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone)]
+struct NamedComponent<'a> {
+    key: RStr<'a>,
+    value: &'a RComponent,
+}
+
+/// The named values of a call, borrowed from the caller. A name may occur many times; it then stands for a list.
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone)]
+pub struct Args<'a> {
+    tensors: RSlice<'a, NamedTensor<'a>>,
+    ints: RSlice<'a, NamedInts<'a>>,
+    floats: RSlice<'a, NamedFloats<'a>>,
+    texts: RSlice<'a, NamedText<'a>>,
+    components: RSlice<'a, NamedComponent<'a>>,
+}
+
+fn missing(what: &str, key: &str) -> Error {
+    Error::new(
+        ErrorKind::UNSUPPORTED,
+        format!("the other side of the plugin boundary gave no {what} \"{key}\"; host and plugin may be of different versions"),
+    )
+}
+
+impl<'a> Args<'a> {
+    /// All tensors called `key`, in order.
+    pub fn tensors(&self, key: &str) -> impl Iterator<Item = &'a Tensor> {
+        let all = self.tensors.as_slice();
+        all.iter().filter(move |n| n.key == *key).map(|n| n.value)
+    }
+
+    /// The first tensor called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there is none.
+    pub fn tensor(&self, key: &str) -> Result<&'a Tensor, Error> {
+        self.tensors(key).next().ok_or_else(|| missing("tensor", key))
+    }
+
+    /// The integers called `key`, if given.
+    pub fn ints(&self, key: &str) -> Option<&'a [i64]> {
+        let all = self.ints.as_slice();
+        all.iter().find(|n| n.key == *key).map(|n| n.value.as_slice())
+    }
+
+    /// The first of the integers called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there is none.
+    pub fn int(&self, key: &str) -> Result<i64, Error> {
+        let first = self.ints(key).and_then(|v| v.first().copied());
+        first.ok_or_else(|| missing("integer", key))
+    }
+
+    /// The numbers called `key`, if given.
+    pub fn floats(&self, key: &str) -> Option<&'a [f64]> {
+        let all = self.floats.as_slice();
+        all.iter().find(|n| n.key == *key).map(|n| n.value.as_slice())
+    }
+
+    /// All texts called `key`, in order.
+    pub fn texts(&self, key: &str) -> impl Iterator<Item = &'a str> {
+        let all = self.texts.as_slice();
+        all.iter().filter(move |n| n.key == *key).map(|n| n.value.as_str())
+    }
+
+    /// The first text called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there is none.
+    pub fn text(&self, key: &str) -> Result<&'a str, Error> {
+        self.texts(key).next().ok_or_else(|| missing("text", key))
+    }
+
+    /// The first component called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there is none.
+    pub fn component(&self, key: &str) -> Result<&'a RComponent, Error> {
+        let all = self.components.as_slice();
+        let found = all.iter().find(|n| n.key == *key).map(|n| n.value);
+        found.ok_or_else(|| missing("component", key))
+    }
+}
+
+/// The caller's side of [`Args`].
+#[derive(Default)]
+pub struct ArgsBuf<'a> {
+    tensors: Vec<NamedTensor<'a>>,
+    ints: Vec<NamedInts<'a>>,
+    floats: Vec<NamedFloats<'a>>,
+    texts: Vec<NamedText<'a>>,
+    components: Vec<NamedComponent<'a>>,
+}
+
+impl<'a> ArgsBuf<'a> {
+    /// No values.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a tensor.
+    pub fn tensor(&mut self, key: &'a str, value: &'a Tensor) -> &mut Self {
+        self.tensors.push(NamedTensor { key: key.into(), value });
+        self
+    }
+
+    /// Appends integers.
+    pub fn ints(&mut self, key: &'a str, value: &'a [i64]) -> &mut Self {
+        self.ints.push(NamedInts { key: key.into(), value: value.into() });
+        self
+    }
+
+    /// Appends numbers.
+    pub fn floats(&mut self, key: &'a str, value: &'a [f64]) -> &mut Self {
+        self.floats.push(NamedFloats { key: key.into(), value: value.into() });
+        self
+    }
+
+    /// Appends a text.
+    pub fn text(&mut self, key: &'a str, value: &'a str) -> &mut Self {
+        self.texts.push(NamedText { key: key.into(), value: value.into() });
+        self
+    }
+
+    /// Appends a component that the callee may call back.
+    pub fn component(&mut self, key: &'a str, value: &'a RComponent) -> &mut Self {
+        self.components.push(NamedComponent { key: key.into(), value });
+        self
+    }
+
+    /// Lends the values for one call.
+    pub fn lend<R>(&self, f: impl FnOnce(&Args<'_>) -> R) -> R {
+        f(&Args {
+            tensors: RSlice::from_slice(&self.tensors),
+            ints: RSlice::from_slice(&self.ints),
+            floats: RSlice::from_slice(&self.floats),
+            texts: RSlice::from_slice(&self.texts),
+            components: RSlice::from_slice(&self.components),
+        })
+    }
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+struct OwnedTensor {
+    key: RString,
+    value: Tensor,
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+struct OwnedInts {
+    key: RString,
+    value: RVec<i64>,
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+struct OwnedFloats {
+    key: RString,
+    value: RVec<f64>,
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+struct OwnedText {
+    key: RString,
+    value: RString,
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+struct OwnedComponent {
+    key: RString,
+    value: RComponent,
+}
+
+/// The named values that a call gives back.
+#[repr(C)]
+#[derive(StableAbi, Default)]
+pub struct Reply {
+    tensors: RVec<OwnedTensor>,
+    ints: RVec<OwnedInts>,
+    floats: RVec<OwnedFloats>,
+    texts: RVec<OwnedText>,
+    components: RVec<OwnedComponent>,
+}
+
+impl Reply {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a tensor.
+    pub fn tensor(&mut self, key: &str, value: Tensor) -> &mut Self {
+        self.tensors.push(OwnedTensor { key: key.into(), value });
+        self
+    }
+
+    /// Appends integers.
+    pub fn ints(&mut self, key: &str, value: Vec<i64>) -> &mut Self {
+        self.ints.push(OwnedInts { key: key.into(), value: value.into() });
+        self
+    }
+
+    /// Appends numbers.
+    pub fn floats(&mut self, key: &str, value: Vec<f64>) -> &mut Self {
+        self.floats.push(OwnedFloats { key: key.into(), value: value.into() });
+        self
+    }
+
+    /// Appends a text.
+    pub fn text(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
+        self.texts.push(OwnedText { key: key.into(), value: value.into().into() });
+        self
+    }
+
+    /// Appends a component.
+    pub fn component(&mut self, key: &str, value: RComponent) -> &mut Self {
+        self.components.push(OwnedComponent { key: key.into(), value });
+        self
+    }
+
+    /// Takes out the first tensor called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there is none.
+    pub fn take_tensor(&mut self, key: &str) -> Result<Tensor, Error> {
+        let at = self.tensors.iter().position(|n| n.key == *key);
+        at.map(|i| self.tensors.remove(i).value).ok_or_else(|| missing("tensor", key))
+    }
+
+    /// All tensors with their names, in order.
+    pub fn into_tensors(self) -> Vec<(String, Tensor)> {
+        self.tensors.into_iter().map(|n| (n.key.into_string(), n.value)).collect()
+    }
+
+    /// Takes out all tensors, leaving the rest.
+    pub fn take_tensors(&mut self) -> Vec<(String, Tensor)> {
+        let all = std::mem::take(&mut self.tensors);
+        all.into_iter().map(|n| (n.key.into_string(), n.value)).collect()
+    }
+
+    /// The integers called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there are none.
+    pub fn get_ints(&self, key: &str) -> Result<&[i64], Error> {
+        let found = self.ints.iter().find(|n| n.key == *key);
+        found.map(|n| n.value.as_slice()).ok_or_else(|| missing("integers", key))
+    }
+
+    /// The text called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there is none.
+    pub fn get_text(&self, key: &str) -> Result<&str, Error> {
+        let found = self.texts.iter().find(|n| n.key == *key);
+        found.map(|n| n.value.as_str()).ok_or_else(|| missing("text", key))
+    }
+
+    /// Takes out the component called `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UNSUPPORTED`] when there is none.
+    pub fn take_component(&mut self, key: &str) -> Result<RComponent, Error> {
+        let at = self.components.iter().position(|n| n.key == *key);
+        at.map(|i| self.components.remove(i).value).ok_or_else(|| missing("component", key))
+    }
+}

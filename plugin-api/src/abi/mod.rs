@@ -1,0 +1,83 @@
+//! Everything that crosses the boundary, and the only module that names `abi_stable`.
+//!
+//! Plugin authors never look in here. The layout is small on purpose: an opaque tensor handle with a table of host functions,
+//! one object type ([`RComponent`]) with one method, and bags of named values ([`Args`], [`Reply`]). What a loss or a
+//! relabeler is handed is decided by names, not by layout, so new kinds, methods and fields never change it.
+
+#![allow(non_camel_case_types, non_local_definitions)] // what the derives of abi_stable generate
+
+mod args;
+mod error;
+mod export;
+mod fence;
+mod host;
+mod layout;
+
+pub use abi_stable::std_types::{RResult, RSlice, RSliceMut, RStr, RString, RVec};
+pub use args::{Args, ArgsBuf, Reply};
+pub use error::{Error, ErrorKind};
+pub use export::{
+    API_VERSION, Entry, Entry_Ref, HeaderRef, Kind, MAGIC, PREAMBLE_SYMBOL, Preamble, ROOT_SYMBOL, Root,
+    Root_Ref, RootHeader, RootResult, entry, fixed, make_root, plugin_preamble, root_header, root_result,
+};
+pub use fence::{caught, fence, silence_panics};
+pub use host::{Attrs, DType, HostVTable, HostVTable_Ref, RawTensor, Tensor, make_vtable};
+pub use layout::{LayoutFault, check_layout, open_root};
+
+use abi_stable::{StableAbi, sabi_trait, sabi_trait::TD_Opaque, std_types::RBox};
+
+/// A method of a component: an open set of numbers, listed beside the kind that they belong to.
+#[repr(transparent)]
+#[derive(StableAbi, Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Method(pub u32);
+
+impl Method {
+    /// Any kind: the state to checkpoint.
+    pub const SAVE: Self = Self(1);
+    /// Any kind: takes a state back.
+    pub const LOAD: Self = Self(2);
+    /// Any kind: what it needs from the network, as JSON.
+    pub const NEEDS: Self = Self(3);
+    /// Losses, regularizers and modules: the forward computation.
+    pub const FORWARD: Self = Self(10);
+    /// Architectures: declares parameters and gives a module.
+    pub const BUILD: Self = Self(20);
+    /// Relabelers: how many epochs of labels are made and how they are found again.
+    pub const LAYOUT: Self = Self(30);
+    /// Relabelers: the views that the teachers label.
+    pub const PLAN: Self = Self(31);
+    /// Relabelers: logits to records.
+    pub const ENCODE: Self = Self(32);
+    /// Relabelers: the views that the student trains on.
+    pub const TRAIN_VIEWS: Self = Self(33);
+    /// Relabelers: records to targets.
+    pub const DECODE: Self = Self(34);
+}
+
+/// The one method that every object on either side of the boundary has.
+#[sabi_trait]
+pub trait RawComponent: Send + Sync + 'static {
+    /// Does `method` on named values.
+    #[sabi(last_prefix_field)]
+    fn call(&self, method: Method, args: &Args<'_>) -> RResult<Reply, Error>;
+}
+
+/// An owned object of the other side.
+#[repr(transparent)]
+#[derive(StableAbi)]
+pub struct RComponent(RawComponent_TO<RBox<()>>);
+
+impl RComponent {
+    /// Wraps an object of this side.
+    pub fn new(object: impl RawComponent) -> Self {
+        RComponent(RawComponent_TO::from_value(object, TD_Opaque))
+    }
+
+    /// Calls `method`.
+    ///
+    /// # Errors
+    /// Whatever the object answers; [`ErrorKind::UNSUPPORTED`] for a method that it does not know.
+    pub fn call(&self, method: Method, args: &ArgsBuf<'_>) -> Result<Reply, Error> {
+        args.lend(|args| self.0.call(method, args).into_result())
+    }
+}

@@ -1,0 +1,136 @@
+//! Architectures: networks from images to logits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Context as _, Result, Tensor,
+    abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    component::{Ctx, adapt, to_json, unknown_method},
+    nn::{BatchNormStatistics, ModuleSpec, ParamBuilder, Params},
+    tensor::BatchNormMode,
+};
+
+/// What goes into a network and how many classes come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputShape {
+    /// Channels of an image.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Classes.
+    pub classes: usize,
+}
+
+/// An architecture. It is its own options: a struct that derives `Deserialize` and `JsonSchema`.
+pub trait Architecture: Send + Sync + 'static {
+    /// Declares the parameters and gives the network. Names are torchvision's (timm's for ViT) where they have it.
+    ///
+    /// # Errors
+    /// When the options do not fit the input.
+    fn build(&self, input: &InputShape, p: &ParamBuilder) -> Result<Box<dyn Module>>;
+}
+
+/// A network: a function of parameters and images.
+pub trait Module: Send + Sync + 'static {
+    /// Logits. It taps `embedding`, the input of the classifier, and may tap other features (see [`Params::tap`]).
+    ///
+    /// # Shapes
+    /// x [N, C, H, W] -> [N, classes]
+    ///
+    /// # Errors
+    /// When an operation fails.
+    fn forward(&self, params: &Params, x: &Tensor, ctx: &Ctx) -> Result<Tensor>;
+}
+
+/// An architecture behind the boundary.
+pub struct ForeignArchitecture(RComponent);
+
+impl ForeignArchitecture {
+    /// Wraps what an entry of kind architecture created.
+    pub fn new(component: RComponent) -> Self {
+        Self(component)
+    }
+
+    /// The network for an input, and what it declared.
+    ///
+    /// # Errors
+    /// When the options do not fit the input.
+    pub fn build(&self, input: &InputShape) -> Result<(ForeignModule, ModuleSpec)> {
+        let input = to_json(input)?;
+        let mut args = ArgsBuf::new();
+        args.text("input", &input);
+        let mut reply = self.0.call(Method::BUILD, &args)?;
+        let spec = serde_json::from_str(reply.get_text("spec")?)?;
+        Ok((ForeignModule(reply.take_component("module")?), spec))
+    }
+}
+
+/// A network behind the boundary.
+pub struct ForeignModule(RComponent);
+
+impl Module for ForeignModule {
+    fn forward(&self, params: &Params, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        let mode = [i64::from(params.mode().0)];
+        let mut args = ArgsBuf::new();
+        args.tensor("x", x).ints("mode", &mode);
+        for tensor in params.tensors() {
+            args.tensor("param", tensor);
+        }
+        ctx.write(&mut args);
+        let mut reply = self.0.call(Method::FORWARD, &args)?;
+        let logits = reply.take_tensor("logits")?;
+        let numbers = reply.get_ints("bn")?.to_vec();
+        let mut statistics = Vec::new();
+        for (name, tensor) in reply.into_tensors() {
+            match name.as_str() {
+                "bn_mean" | "bn_var" => statistics.push(tensor),
+                _ => params.tap(name.strip_prefix("tap:").unwrap_or(&name), &tensor),
+            }
+        }
+        for (pair, number) in statistics.chunks_exact(2).zip(numbers.chunks_exact(2)) {
+            let (mean, var) = (pair[0].clone(), pair[1].clone());
+            params.report(BatchNormStatistics { index: number[0] as usize, mean, var, count: number[1] as usize });
+        }
+        Ok(logits)
+    }
+}
+
+#[doc(hidden)]
+pub fn serve<T: Architecture>(architecture: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
+    match method {
+        Method::BUILD => {
+            let input: InputShape = serde_json::from_str(args.text("input")?)?;
+            let builder = ParamBuilder::new();
+            let module = architecture.build(&input, &builder)?;
+            let mut reply = Reply::new();
+            reply.text("spec", to_json(&builder.spec())?);
+            reply.component("module", adapt(module, "network", serve_module));
+            Ok(reply)
+        }
+        other => Err(unknown_method(other)),
+    }
+}
+
+#[allow(clippy::borrowed_box)] // the adaptor holds the box
+fn serve_module(module: &Box<dyn Module>, method: Method, args: &Args<'_>) -> Result<Reply> {
+    if method != Method::FORWARD {
+        return Err(unknown_method(method));
+    }
+    let ctx = Ctx::read(args)?;
+    let mode = BatchNormMode(args.int("mode")? as u32);
+    let params = Params::new(args.tensors("param").cloned().collect(), mode);
+    let logits = module.forward(&params, args.tensor("x")?, &ctx).context("forward")?;
+    let (taps, statistics) = params.into_report();
+    let mut reply = Reply::new();
+    reply.tensor("logits", logits);
+    reply.ints("bn", statistics.iter().flat_map(|s| [s.index as i64, s.count as i64]).collect());
+    for BatchNormStatistics { mean, var, .. } in statistics {
+        reply.tensor("bn_mean", mean).tensor("bn_var", var);
+    }
+    for (name, feature) in taps {
+        reply.tensor(&format!("tap:{name}"), feature);
+    }
+    Ok(reply)
+}

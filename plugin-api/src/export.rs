@@ -1,0 +1,74 @@
+//! [`export_plugin!`](crate::export_plugin): the one line that makes a crate a plugin.
+
+/// Exports the components of a plugin: `kind "name": Type = "description"`, kinds `loss`, `regularizer`, `architecture` and
+/// `relabeler`.
+///
+/// ```ignore
+/// export_plugin! {
+///     loss "focal": Focal = "focal cross-entropy",
+/// }
+/// ```
+#[macro_export]
+macro_rules! export_plugin {
+    ($($kind:ident $name:literal : $type:ty = $description:literal),+ $(,)?) => {
+        const _: () = {
+            #[cfg(panic = "abort")]
+            ::core::compile_error!("a plugin must be built with panic = \"unwind\": its panics become errors of the host");
+
+            #[unsafe(no_mangle)]
+            pub static ALAMBIC_PLUGIN: $crate::abi::Preamble =
+                $crate::abi::plugin_preamble(::core::env!("CARGO_PKG_NAME"), ::core::env!("CARGO_PKG_VERSION"));
+
+            fn root() -> $crate::abi::Root_Ref {
+                $crate::abi::make_root(
+                    ::core::env!("CARGO_PKG_NAME"),
+                    ::core::env!("CARGO_PKG_VERSION"),
+                    ::core::env!("CARGO_PKG_DESCRIPTION"),
+                    ::std::vec![$($crate::__entry!($kind $name, $type, $description)),+],
+                )
+            }
+
+            extern "C" fn constructor() -> $crate::abi::RootResult {
+                $crate::abi::root_result(root)
+            }
+
+            #[unsafe(no_mangle)]
+            pub static ALAMBIC_PLUGIN_ROOT: $crate::abi::RootHeader = $crate::abi::root_header(constructor);
+        };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __entry {
+    (loss $name:literal, $type:ty, $description:literal) => {
+        $crate::__entry!(@ LOSS, loss, "loss", $name, $type, $description)
+    };
+    (regularizer $name:literal, $type:ty, $description:literal) => {
+        $crate::__entry!(@ REGULARIZER, regularizer, "regularizer", $name, $type, $description)
+    };
+    (architecture $name:literal, $type:ty, $description:literal) => {
+        $crate::__entry!(@ ARCHITECTURE, architecture, "architecture", $name, $type, $description)
+    };
+    (relabeler $name:literal, $type:ty, $description:literal) => {
+        $crate::__entry!(@ RELABELER, relabeler, "relabeler", $name, $type, $description)
+    };
+    ($kind:ident $name:literal, $type:ty, $description:literal) => {
+        ::core::compile_error!(::core::concat!(
+            "unknown kind of component `", ::core::stringify!($kind),
+            "` (have: loss, regularizer, architecture, relabeler)"
+        ))
+    };
+    (@ $KIND:ident, $module:ident, $kind:literal, $name:literal, $type:ty, $description:literal) => {{
+        extern "C" fn schema() -> $crate::abi::RResult<$crate::abi::RString, $crate::Error> {
+            $crate::component::schema_json::<$type>()
+        }
+        extern "C" fn create(
+            options: $crate::abi::RStr<'_>,
+        ) -> $crate::abi::RResult<$crate::abi::RComponent, $crate::Error> {
+            const WHAT: &str = ::core::concat!($kind, " \"", $name, "\"");
+            $crate::component::create::<$type>(options, WHAT, $crate::$module::serve::<$type>)
+        }
+        $crate::abi::entry($crate::abi::Kind::$KIND, $name, $description, schema, create)
+    }};
+}

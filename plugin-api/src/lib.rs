@@ -1,0 +1,77 @@
+//! What a plugin of Alambic is written against: losses, regularizers, architectures and relabelers for dataset distillation.
+//!
+//! A plugin is a `cdylib` that depends on this crate and on `serde`. It does not link candle: [`Tensor`] is an opaque handle,
+//! and the host does every operation. A component is its own options: a struct that derives `Deserialize` and `JsonSchema`.
+//!
+//! ```
+//! use plugin_api::prelude::*;
+//!
+//! /// Focal cross-entropy (Lin et al., 2017).
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Focal {
+//!     /// 0 is plain cross-entropy
+//!     #[serde(default)]
+//!     gamma: f64,
+//! }
+//!
+//! impl Loss for Focal {
+//!     fn forward(&self, x: &LossInput<'_>) -> Result<Tensor> {
+//!         let [n, _classes] = x.logits.dims().context("logits")?;
+//!         let labels = x.targets.hard()?.labels;
+//!         let log_p = x.logits.log_softmax(1)?.gather(&labels.reshape(&[n, 1])?, 1)?;
+//!         let weight = log_p.exp()?.affine(-1., 1.)?.powf(self.gamma)?;
+//!         (weight * &log_p)?.mean_all()?.neg()
+//!     }
+//! }
+//!
+//! export_plugin! { loss "focal": Focal = "focal cross-entropy" }
+//! ```
+//!
+//! The kinds: [`Loss`](loss::Loss), [`Regularizer`](regularizer::Regularizer), [`Architecture`](architecture::Architecture) and
+//! [`Relabeler`](relabeler::Relabeler). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and mixes, [`grad`] gradients
+//! of any order. With the feature `testing`, [`testing`] runs components on a small tensor backend of its own and checks their
+//! gradients.
+
+#![deny(missing_docs)]
+
+pub mod abi;
+pub mod architecture;
+pub mod component;
+mod error;
+mod export;
+pub mod loss;
+pub mod nn;
+pub mod ops;
+pub mod regularizer;
+pub mod relabeler;
+pub mod rng;
+pub mod tensor;
+#[cfg(any())]
+pub mod testing;
+pub mod view;
+
+pub use component::{Ctx, Needs, State};
+pub use error::{Context, Error, ErrorKind, Result};
+pub use tensor::{Tensor, grad};
+
+pub use schemars;
+pub use serde;
+pub use serde_json;
+
+/// All that most plugins need.
+pub mod prelude {
+    pub use crate::{
+        Context as _, Ctx, Error, Needs, Result, State, Tensor,
+        architecture::{Architecture, InputShape, Module},
+        bail, ensure, export_plugin, grad,
+        loss::{HardTargets, Loss, LossInput, SoftTargets, Targets},
+        nn::{BatchNorm, Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Norm, NormKind, ParamBuilder, Params},
+        regularizer::{BatchNormInput, Regularizer, RegularizerInput},
+        relabeler::{LabelBatch, LabelLayout, RecordIndex, Records, Relabeler, SetInfo},
+        schemars::{self, JsonSchema},
+        tensor::{BatchNormMode, Conv2dConfig, CropBox, DType, Pool2dConfig},
+        view::{Crop, Mix, View, ViewRule},
+    };
+    pub use serde::{Deserialize, Serialize};
+}

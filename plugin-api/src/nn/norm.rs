@@ -1,0 +1,222 @@
+//! Normalisation layers, and one that stands for any of them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Result, Tensor,
+    nn::{BatchNormStatistics, Init, ParamBuilder, ParamId, Params},
+};
+
+const ONE: Init = Init::Constant { value: 1. };
+const ZERO: Init = Init::Constant { value: 0. };
+
+/// BatchNorm over images (N, C, H, W), features (N, C) or tokens (N, L, C), one statistic for each channel: `weight`, `bias`,
+/// `running_mean`, `running_var`, as in PyTorch (eps 1e-5, momentum 0.1).
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    index: usize,
+    weight: ParamId,
+    bias: ParamId,
+    running_mean: ParamId,
+    running_var: ParamId,
+    eps: f64,
+}
+
+impl BatchNorm {
+    /// Declares the layer.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn new(p: &ParamBuilder, channels: usize) -> Result<Self> {
+        let weight = p.param("weight", &[channels], ONE)?;
+        let bias = p.param("bias", &[channels], ZERO)?;
+        let running_mean = p.buffer("running_mean", &[channels], ZERO)?;
+        let running_var = p.buffer("running_var", &[channels], ONE)?;
+        let index = p.batch_norm(running_mean, running_var, 0.1);
+        Ok(Self { index, weight, bias, running_mean, running_var, eps: 1e-5 })
+    }
+
+    /// Normalised.
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        self.fused(params, x, false, None)
+    }
+
+    /// `relu(bn(x))` in one pass.
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward_relu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        self.fused(params, x, true, None)
+    }
+
+    /// `relu(bn(x) + residual)` in one pass.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn forward_add_relu(&self, params: &Params, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.fused(params, x, true, Some(residual))
+    }
+
+    fn fused(&self, params: &Params, x: &Tensor, relu: bool, residual: Option<&Tensor>) -> Result<Tensor> {
+        let shape = x.shape();
+        // Features and tokens are images of one pixel.
+        let image = |t: &Tensor| match shape.as_slice() {
+            [n, c] => t.reshape(&[*n, *c, 1, 1]),
+            [n, l, c] => t.reshape(&[n * l, *c, 1, 1]),
+            _ => Ok(t.clone()),
+        };
+        let residual = residual.map(image).transpose()?;
+        let input = image(x)?;
+        let output = input.batch_norm(
+            params.get(self.weight)?,
+            params.get(self.bias)?,
+            params.get(self.running_mean)?,
+            params.get(self.running_var)?,
+            params.mode(),
+            self.eps,
+            relu,
+            residual.as_ref(),
+        )?;
+        if let (Some(mean), Some(var)) = (output.mean, output.var) {
+            let count = input.elem_count() / mean.elem_count().max(1);
+            params.report(BatchNormStatistics { index: self.index, mean, var, count });
+        }
+        if shape.len() == 4 { Ok(output.y) } else { output.y.reshape(&shape) }
+    }
+}
+
+/// GroupNorm over images: `weight`, `bias` (eps 1e-5). InstanceNorm is one group for each channel.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    groups: usize,
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl GroupNorm {
+    /// Declares the layer.
+    ///
+    /// # Errors
+    /// When the channels are no multiple of the groups, or the name is taken.
+    pub fn new(p: &ParamBuilder, groups: usize, channels: usize) -> Result<Self> {
+        crate::ensure!(
+            groups > 0 && channels.is_multiple_of(groups),
+            "group norm: {channels} channels cannot have {groups} groups"
+        );
+        Ok(Self { groups, weight: p.param("weight", &[channels], ONE)?, bias: p.param("bias", &[channels], ZERO)? })
+    }
+
+    /// Normalised; with ReLU when `relu`, in one pass.
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward(&self, params: &Params, x: &Tensor, relu: bool) -> Result<Tensor> {
+        x.group_norm(self.groups, params.get(self.weight)?, params.get(self.bias)?, 1e-5, relu)
+    }
+}
+
+/// LayerNorm over the last dimension: `weight`, `bias`.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: ParamId,
+    bias: ParamId,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Declares the layer; PyTorch's eps is 1e-5, timm's ViT takes 1e-6.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn new(p: &ParamBuilder, channels: usize, eps: f64) -> Result<Self> {
+        Ok(Self { weight: p.param("weight", &[channels], ONE)?, bias: p.param("bias", &[channels], ZERO)?, eps })
+    }
+
+    /// Normalised.
+    ///
+    /// # Errors
+    /// When the last dimension differs.
+    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        x.layer_norm(params.get(self.weight)?, params.get(self.bias)?, self.eps)
+    }
+}
+
+/// Which norm an architecture uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NormKind {
+    /// BatchNorm.
+    #[default]
+    Batch,
+    /// InstanceNorm with scale and shift.
+    Instance,
+    /// GroupNorm of 4 groups, as in the networks of the matching literature (DC's code).
+    Group,
+    /// No norm.
+    None,
+}
+
+/// Any of the norms of images, chosen by [`NormKind`].
+#[derive(Clone, Debug)]
+pub enum Norm {
+    /// BatchNorm.
+    Batch(BatchNorm),
+    /// InstanceNorm and GroupNorm.
+    Group(GroupNorm),
+    /// No norm.
+    None,
+}
+
+impl Norm {
+    /// Declares the layer.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn new(p: &ParamBuilder, kind: NormKind, channels: usize) -> Result<Self> {
+        Ok(match kind {
+            NormKind::Batch => Self::Batch(BatchNorm::new(p, channels)?),
+            NormKind::Instance => Self::Group(GroupNorm::new(p, channels, channels)?),
+            NormKind::Group => Self::Group(GroupNorm::new(p, 4, channels)?),
+            NormKind::None => Self::None,
+        })
+    }
+
+    /// Normalised.
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Batch(norm) => norm.forward(params, x),
+            Self::Group(norm) => norm.forward(params, x, false),
+            Self::None => Ok(x.clone()),
+        }
+    }
+
+    /// `relu(norm(x))`.
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward_relu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Batch(norm) => norm.forward_relu(params, x),
+            Self::Group(norm) => norm.forward(params, x, true),
+            Self::None => x.relu(),
+        }
+    }
+
+    /// `relu(norm(x) + residual)`.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn forward_add_relu(&self, params: &Params, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Batch(norm) => norm.forward_add_relu(params, x, residual),
+            _ => (self.forward(params, x)? + residual)?.relu(),
+        }
+    }
+}

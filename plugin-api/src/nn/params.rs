@@ -1,0 +1,77 @@
+//! [`Params`]: the tensors of a module in one forward pass, and what the pass reports on its way.
+
+use std::cell::RefCell;
+
+use crate::{
+    Result, Tensor, ensure,
+    nn::ParamId,
+    tensor::BatchNormMode,
+};
+
+/// The input statistics of one BatchNorm in one forward pass.
+#[derive(Clone)]
+pub struct BatchNormStatistics {
+    /// Which one, by order of declaration.
+    pub index: usize,
+    /// Mean of its input, [C].
+    pub mean: Tensor,
+    /// Population variance of its input, [C].
+    pub var: Tensor,
+    /// Elements behind each of them.
+    pub count: usize,
+}
+
+#[derive(Default)]
+struct OnTheWay {
+    taps: Vec<(String, Tensor)>,
+    statistics: Vec<BatchNormStatistics>,
+}
+
+/// The tensors of a module, in the order of their declaration, and the mode of its norms.
+pub struct Params {
+    tensors: Vec<Tensor>,
+    mode: BatchNormMode,
+    on_the_way: RefCell<OnTheWay>,
+}
+
+impl Params {
+    /// Tensors in the order of the declarations.
+    pub fn new(tensors: Vec<Tensor>, mode: BatchNormMode) -> Self {
+        Self { tensors, mode, on_the_way: RefCell::default() }
+    }
+
+    /// The tensor of a parameter or buffer.
+    ///
+    /// # Errors
+    /// When fewer tensors were given than declared.
+    pub fn get(&self, id: ParamId) -> Result<&Tensor> {
+        let count = self.tensors.len();
+        ensure!(id.0 < count, "parameter #{} of a module that was given {count} tensors", id.0);
+        Ok(&self.tensors[id.0])
+    }
+
+    /// All tensors, in the order of the declarations.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// What norms normalise with.
+    pub fn mode(&self) -> BatchNormMode {
+        self.mode
+    }
+
+    /// Makes a feature on the way known under a name; every architecture taps `embedding`, the input of its classifier.
+    pub fn tap(&self, name: &str, feature: &Tensor) {
+        self.on_the_way.borrow_mut().taps.push((name.to_owned(), feature.clone()));
+    }
+
+    pub(crate) fn report(&self, statistics: BatchNormStatistics) {
+        self.on_the_way.borrow_mut().statistics.push(statistics);
+    }
+
+    /// What was tapped and reported so far.
+    pub fn into_report(self) -> (Vec<(String, Tensor)>, Vec<BatchNormStatistics>) {
+        let OnTheWay { taps, statistics } = self.on_the_way.into_inner();
+        (taps, statistics)
+    }
+}

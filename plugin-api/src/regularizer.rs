@@ -1,0 +1,167 @@
+//! Regularizers: a penalty on images or on what a network makes of them.
+
+use crate::{
+    Error, Result, Tensor,
+    abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    component::{Ctx, Needs, State, to_json, unknown_method},
+    loss::{read_features, write_features},
+};
+
+/// One BatchNorm of the network, in the order of the forward pass.
+#[derive(Clone)]
+pub struct BatchNormInput {
+    /// Dotted name of the layer.
+    pub name: String,
+    /// Mean of its input over the batch, [C], differentiable.
+    pub mean: Tensor,
+    /// Population variance of its input over the batch, [C], differentiable.
+    pub var: Tensor,
+    /// Running mean of the teacher, [C].
+    pub running_mean: Tensor,
+    /// Running variance of the teacher, [C].
+    pub running_var: Tensor,
+}
+
+/// What a regularizer is handed.
+pub struct RegularizerInput<'a> {
+    /// The augmented, normalised images that the network saw, NCHW.
+    pub view: &'a Tensor,
+    /// The whole images that are optimised, normalised, NCHW.
+    pub canvas: &'a Tensor,
+    /// The BatchNorms of the network; empty without any.
+    pub batch_norms: &'a [BatchNormInput],
+    /// Features by the names under which the architecture tapped them.
+    pub features: &'a [(String, Tensor)],
+    /// Where in the run.
+    pub ctx: &'a Ctx,
+}
+
+impl RegularizerInput<'_> {
+    /// A feature by name.
+    ///
+    /// # Errors
+    /// When the architecture taps no such feature.
+    pub fn feature(&self, name: &str) -> Result<&Tensor> {
+        let found = self.features.iter().find(|(n, _)| n == name);
+        found.map(|(_, feature)| feature).ok_or_else(|| {
+            let have: Vec<&str> = self.features.iter().map(|(n, _)| n.as_str()).collect();
+            Error::msg(format!("the architecture taps no feature \"{name}\" (have: {})", have.join(", ")))
+        })
+    }
+}
+
+/// A regularizer. It is its own options: a struct that derives `Deserialize` and `JsonSchema`.
+pub trait Regularizer: Send + Sync + 'static {
+    /// The scalar to minimise, before its weight.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the input; the host adds where in the run.
+    fn forward(&self, input: &RegularizerInput<'_>) -> Result<Tensor>;
+
+    /// What it needs from the network; asked before anything is computed.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// What it keeps between calls, for a checkpoint; a stateless one keeps nothing.
+    ///
+    /// # Errors
+    /// When the state cannot be given.
+    fn save(&self) -> Result<Option<State>> {
+        Ok(None)
+    }
+
+    /// Takes back what [`Regularizer::save`] gave.
+    ///
+    /// # Errors
+    /// When the state does not fit.
+    fn load(&self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A regularizer behind the boundary.
+pub struct ForeignRegularizer {
+    component: RComponent,
+    needs: Needs,
+}
+
+impl ForeignRegularizer {
+    /// Wraps what an entry of kind regularizer created.
+    ///
+    /// # Errors
+    /// When it cannot say what it needs.
+    pub fn new(component: RComponent) -> Result<Self> {
+        let reply = component.call(Method::NEEDS, &ArgsBuf::new())?;
+        let needs = serde_json::from_str(reply.get_text("needs")?)?;
+        Ok(Self { component, needs })
+    }
+}
+
+impl Regularizer for ForeignRegularizer {
+    fn forward(&self, input: &RegularizerInput<'_>) -> Result<Tensor> {
+        let mut args = ArgsBuf::new();
+        args.tensor("view", input.view).tensor("canvas", input.canvas);
+        for norm in input.batch_norms {
+            args.text("bn_name", &norm.name).tensor("bn_mean", &norm.mean).tensor("bn_var", &norm.var);
+            args.tensor("bn_running_mean", &norm.running_mean).tensor("bn_running_var", &norm.running_var);
+        }
+        write_features(&mut args, input.features);
+        input.ctx.write(&mut args);
+        self.component.call(Method::FORWARD, &args)?.take_tensor("penalty")
+    }
+
+    fn needs(&self) -> Needs {
+        self.needs.clone()
+    }
+
+    fn save(&self) -> Result<Option<State>> {
+        Ok(State::from_reply(self.component.call(Method::SAVE, &ArgsBuf::new())?))
+    }
+
+    fn load(&self, state: &State) -> Result<()> {
+        state.load_with(&self.component)
+    }
+}
+
+fn read_batch_norms(args: &Args<'_>) -> Vec<BatchNormInput> {
+    let mut columns = ["bn_mean", "bn_var", "bn_running_mean", "bn_running_var"].map(|key| args.tensors(key).cloned());
+    let names = args.texts("bn_name");
+    names
+        .map_while(|name| {
+            let [mean, var, running_mean, running_var] = columns.each_mut().map(Iterator::next);
+            Some(BatchNormInput {
+                name: name.to_owned(),
+                mean: mean?,
+                var: var?,
+                running_mean: running_mean?,
+                running_var: running_var?,
+            })
+        })
+        .collect()
+}
+
+#[doc(hidden)]
+pub fn serve<T: Regularizer>(regularizer: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
+    let mut reply = Reply::new();
+    match method {
+        Method::FORWARD => {
+            let (ctx, features, batch_norms) = (Ctx::read(args)?, read_features(args), read_batch_norms(args));
+            let input = RegularizerInput {
+                view: args.tensor("view")?,
+                canvas: args.tensor("canvas")?,
+                batch_norms: &batch_norms,
+                features: &features,
+                ctx: &ctx,
+            };
+            reply.tensor("penalty", regularizer.forward(&input)?);
+        }
+        Method::NEEDS => {
+            reply.text("needs", to_json(&regularizer.needs())?);
+        }
+        Method::SAVE => return Ok(State::into_reply(regularizer.save()?)),
+        Method::LOAD => regularizer.load(&State::read(args)?)?,
+        other => return Err(unknown_method(other)),
+    }
+    Ok(reply)
+}

@@ -1,0 +1,232 @@
+//! Relabelers: how the labels of a distilled set are made, kept and read.
+//!
+//! The host asks for a [`LabelLayout`], then for the views that the teachers label ([`Relabeler::plan`]), shows it their logits
+//! ([`Relabeler::encode`]) and stores the records. While a student trains it asks for the views of each epoch
+//! ([`Relabeler::train_views`]) and for their targets ([`Relabeler::decode`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Result, Tensor,
+    abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    component::{Ctx, to_json, unknown_method},
+    loss::Targets,
+    view::{View, ViewRule, ViewSource, draw_views},
+};
+
+/// The set to label, and how its views are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetInfo {
+    /// Images in the set.
+    pub images: u32,
+    /// Classes.
+    pub classes: u32,
+    /// Pixels a side.
+    pub resolution: u32,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// Epochs that a student will train.
+    pub epochs: u32,
+    /// How views are drawn.
+    pub views: ViewRule,
+}
+
+impl SetInfo {
+    /// The views of one epoch as the rule says.
+    pub fn draw_views(&self, epoch: u32) -> Vec<View> {
+        let source = ViewSource { images: self.images, resolution: self.resolution, seed: self.seed };
+        draw_views(&self.views, &source, "relabel", epoch)
+    }
+
+    /// Every image as it is.
+    pub fn whole_images(&self) -> Vec<View> {
+        (0..self.images).map(|image| View::whole(image, self.resolution)).collect()
+    }
+}
+
+/// By what a record is found again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordIndex {
+    /// There are none.
+    None,
+    /// One for each image.
+    Image,
+    /// One for each view of each pass.
+    View,
+}
+
+/// What is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelLayout {
+    /// How often the teachers see the set.
+    pub passes: u32,
+    /// By what a record is found.
+    pub index: RecordIndex,
+    /// The views are stored beside the records; else [`Relabeler::plan`] is asked again.
+    pub stores_views: bool,
+}
+
+/// Named tensors whose first dimension runs over views or images.
+pub type Records = Vec<(String, Tensor)>;
+
+/// A batch of views and what is known of them.
+pub struct LabelBatch<'a> {
+    /// The views.
+    pub views: &'a [View],
+    /// Class of each view's image, u32 [N].
+    pub labels: &'a Tensor,
+    /// Class of each view's partner (of the image itself where there is none), u32 [N].
+    pub partner_labels: &'a Tensor,
+    /// Records of the views or of their images.
+    pub records: &'a [(String, Tensor)],
+    /// With [`RecordIndex::Image`]: records of the partners.
+    pub partner_records: &'a [(String, Tensor)],
+}
+
+/// A relabeler. It is its own options: a struct that derives `Deserialize` and `JsonSchema`.
+pub trait Relabeler: Send + Sync + 'static {
+    /// What is stored for a set.
+    ///
+    /// # Errors
+    /// When the options do not fit the set.
+    fn layout(&self, set: &SetInfo) -> Result<LabelLayout>;
+
+    /// The views that the teachers label in a pass.
+    ///
+    /// # Errors
+    /// When the options do not fit the set.
+    fn plan(&self, set: &SetInfo, _pass: u32) -> Result<Vec<View>> {
+        Ok(set.whole_images())
+    }
+
+    /// Records from the logits of each teacher, [N, classes], for some views of a pass.
+    ///
+    /// # Errors
+    /// When an operation fails.
+    fn encode(&self, set: &SetInfo, views: &[View], teachers: &[Tensor], ctx: &Ctx) -> Result<Records>;
+
+    /// The views that a student trains on in an epoch; `stored` are those of the pass that belongs to it.
+    ///
+    /// # Errors
+    /// When the options do not fit the set.
+    fn train_views(&self, set: &SetInfo, epoch: u32, stored: Option<&[View]>) -> Result<Vec<View>> {
+        Ok(stored.map_or_else(|| set.draw_views(epoch), <[View]>::to_vec))
+    }
+
+    /// Targets of a batch.
+    ///
+    /// # Errors
+    /// When a record is missing.
+    fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets>;
+}
+
+/// A relabeler behind the boundary.
+pub struct ForeignRelabeler(RComponent);
+
+impl ForeignRelabeler {
+    /// Wraps what an entry of kind relabeler created.
+    pub fn new(component: RComponent) -> Self {
+        Self(component)
+    }
+
+    fn views(&self, method: Method, set: &SetInfo, number: u32, stored: Option<&[View]>) -> Result<Vec<View>> {
+        let (set, number) = (to_json(set)?, [i64::from(number)]);
+        let stored = stored.map(View::to_rows);
+        let mut args = ArgsBuf::new();
+        args.text("set", &set).ints("number", &number);
+        if let Some(stored) = &stored {
+            args.ints("stored", stored);
+        }
+        View::from_rows(self.0.call(method, &args)?.get_ints("views")?)
+    }
+}
+
+impl Relabeler for ForeignRelabeler {
+    fn layout(&self, set: &SetInfo) -> Result<LabelLayout> {
+        let set = to_json(set)?;
+        let mut args = ArgsBuf::new();
+        args.text("set", &set);
+        let reply = self.0.call(Method::LAYOUT, &args)?;
+        Ok(serde_json::from_str(reply.get_text("layout")?)?)
+    }
+
+    fn plan(&self, set: &SetInfo, pass: u32) -> Result<Vec<View>> {
+        self.views(Method::PLAN, set, pass, None)
+    }
+
+    fn encode(&self, set: &SetInfo, views: &[View], teachers: &[Tensor], ctx: &Ctx) -> Result<Records> {
+        let (set, rows) = (to_json(set)?, View::to_rows(views));
+        let mut args = ArgsBuf::new();
+        args.text("set", &set).ints("views", &rows);
+        for teacher in teachers {
+            args.tensor("logits", teacher);
+        }
+        ctx.write(&mut args);
+        Ok(self.0.call(Method::ENCODE, &args)?.into_tensors())
+    }
+
+    fn train_views(&self, set: &SetInfo, epoch: u32, stored: Option<&[View]>) -> Result<Vec<View>> {
+        self.views(Method::TRAIN_VIEWS, set, epoch, stored)
+    }
+
+    fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
+        let (set, rows) = (to_json(set)?, View::to_rows(batch.views));
+        let mut args = ArgsBuf::new();
+        args.text("set", &set).ints("views", &rows);
+        args.tensor("labels", batch.labels).tensor("partner_labels", batch.partner_labels);
+        for (name, tensor) in batch.records {
+            args.text("record", name).tensor("record", tensor);
+        }
+        for (name, tensor) in batch.partner_records {
+            args.text("partner_record", name).tensor("partner_record", tensor);
+        }
+        ctx.write(&mut args);
+        Targets::from_reply(self.0.call(Method::DECODE, &args)?)
+    }
+}
+
+fn read_records(args: &Args<'_>, key: &str) -> Records {
+    args.texts(key).map(str::to_owned).zip(args.tensors(key).cloned()).collect()
+}
+
+#[doc(hidden)]
+pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
+    let set: SetInfo = serde_json::from_str(args.text("set")?)?;
+    let views = || View::from_rows(args.ints("views").unwrap_or_default());
+    let mut reply = Reply::new();
+    match method {
+        Method::LAYOUT => {
+            reply.text("layout", to_json(&relabeler.layout(&set)?)?);
+        }
+        Method::PLAN => {
+            let plan = relabeler.plan(&set, args.int("number")? as u32)?;
+            reply.ints("views", View::to_rows(&plan));
+        }
+        Method::ENCODE => {
+            let teachers: Vec<Tensor> = args.tensors("logits").cloned().collect();
+            for (name, record) in relabeler.encode(&set, &views()?, &teachers, &Ctx::read(args)?)? {
+                reply.tensor(&name, record);
+            }
+        }
+        Method::TRAIN_VIEWS => {
+            let stored = args.ints("stored").map(View::from_rows).transpose()?;
+            let views = relabeler.train_views(&set, args.int("number")? as u32, stored.as_deref())?;
+            reply.ints("views", View::to_rows(&views));
+        }
+        Method::DECODE => {
+            let (views, records) = (views()?, read_records(args, "record"));
+            let partner_records = read_records(args, "partner_record");
+            let batch = LabelBatch {
+                views: &views,
+                labels: args.tensor("labels")?,
+                partner_labels: args.tensor("partner_labels")?,
+                records: &records,
+                partner_records: &partner_records,
+            };
+            return Ok(relabeler.decode(&set, &batch, &Ctx::read(args)?)?.into_reply());
+        }
+        other => return Err(unknown_method(other)),
+    }
+    Ok(reply)
+}
