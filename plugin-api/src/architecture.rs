@@ -91,7 +91,12 @@ impl Module for ForeignModule {
         }
         for (pair, number) in statistics.chunks_exact(2).zip(numbers.chunks_exact(2)) {
             let (mean, var) = (pair[0].clone(), pair[1].clone());
-            params.report(BatchNormStatistics { index: number[0] as usize, mean, var, count: number[1] as usize });
+            params.report(BatchNormStatistics {
+                index: number[0] as usize,
+                mean,
+                var,
+                count: number[1] as usize,
+            });
         }
         Ok(logits)
     }
@@ -121,11 +126,19 @@ fn serve_module(module: &Box<dyn Module>, method: Method, args: &Args<'_>) -> Re
     let ctx = Ctx::read(args)?;
     let mode = BatchNormMode(args.int("mode")? as u32);
     let params = Params::new(args.tensors("param").cloned().collect(), mode);
-    let logits = module.forward(&params, args.tensor("x")?, &ctx).context("forward")?;
+    let logits = module
+        .forward(&params, args.tensor("x")?, &ctx)
+        .context("forward")?;
     let (taps, statistics) = params.into_report();
     let mut reply = Reply::new();
     reply.tensor("logits", logits);
-    reply.ints("bn", statistics.iter().flat_map(|s| [s.index as i64, s.count as i64]).collect());
+    reply.ints(
+        "bn",
+        statistics
+            .iter()
+            .flat_map(|s| [s.index as i64, s.count as i64])
+            .collect(),
+    );
     for BatchNormStatistics { mean, var, .. } in statistics {
         reply.tensor("bn_mean", mean).tensor("bn_var", var);
     }

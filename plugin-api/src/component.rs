@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, ErrorKind, Result, Tensor,
-    abi::{Args, ArgsBuf, Method, RComponent, RResult, RStr, RString, RawComponent, Reply, caught, fence},
+    abi::{
+        Args, ArgsBuf, Method, RComponent, RResult, RStr, RString, RawComponent, Reply, caught,
+        fence,
+    },
     rng::{Rng, StreamId},
 };
 
@@ -22,7 +25,11 @@ pub struct Ctx {
 impl Ctx {
     /// A context; new tensors are made beside `device`.
     pub fn new(stage: &str, seed: u64, device: &Tensor) -> Self {
-        Self { stage: stage.to_owned(), ints: [0, 0, 0, seed as i64], device: device.clone() }
+        Self {
+            stage: stage.to_owned(),
+            ints: [0, 0, 0, seed as i64],
+            device: device.clone(),
+        }
     }
 
     /// The same at an iteration of `total`.
@@ -67,7 +74,11 @@ impl Ctx {
 
     /// Random numbers for a purpose, the same whenever this call is made again (see [`crate::rng`]).
     pub fn rng(&self, purpose: &str) -> Rng {
-        let id = StreamId { class: 0, item: self.batch() as u32, iteration: self.iteration() as u32 };
+        let id = StreamId {
+            class: 0,
+            item: self.batch() as u32,
+            iteration: self.iteration() as u32,
+        };
         Rng::new(self.seed(), &self.stage, purpose, id)
     }
 
@@ -88,7 +99,9 @@ impl Ctx {
     }
 
     pub(crate) fn write<'a>(&'a self, args: &mut ArgsBuf<'a>) {
-        args.text("stage", &self.stage).ints("ctx", &self.ints).tensor("device", &self.device);
+        args.text("stage", &self.stage)
+            .ints("ctx", &self.ints)
+            .tensor("device", &self.device);
     }
 
     pub(crate) fn read(args: &Args<'_>) -> Result<Self> {
@@ -96,7 +109,11 @@ impl Ctx {
         for (to, from) in ints.iter_mut().zip(args.ints("ctx").unwrap_or_default()) {
             *to = *from;
         }
-        Ok(Self { stage: args.text("stage")?.to_owned(), ints, device: args.tensor("device")?.clone() })
+        Ok(Self {
+            stage: args.text("stage")?.to_owned(),
+            ints,
+            device: args.tensor("device")?.clone(),
+        })
     }
 }
 
@@ -149,7 +166,10 @@ impl State {
     pub(crate) fn read(args: &Args<'_>) -> Result<Self> {
         let names = args.texts("name").map(str::to_owned);
         let tensors = names.zip(args.tensors("tensor").cloned()).collect();
-        Ok(Self { tensors, json: args.text("json")?.to_owned() })
+        Ok(Self {
+            tensors,
+            json: args.text("json")?.to_owned(),
+        })
     }
 }
 
@@ -184,12 +204,19 @@ impl<T> Drop for Adaptor<T> {
 }
 
 pub(crate) fn adapt<T: Send + Sync + 'static>(value: T, what: &str, serve: Serve<T>) -> RComponent {
-    RComponent::new(Adaptor { value: ManuallyDrop::new(value), what: what.to_owned(), serve })
+    RComponent::new(Adaptor {
+        value: ManuallyDrop::new(value),
+        what: what.to_owned(),
+        serve,
+    })
 }
 
 pub(crate) fn unknown_method(method: Method) -> Error {
     let [major, minor] = crate::abi::API_VERSION;
-    let message = format!("plugin API {major}.{minor} has no method #{} for this kind; the caller is newer", method.0);
+    let message = format!(
+        "plugin API {major}.{minor} has no method #{} for this kind; the caller is newer",
+        method.0
+    );
     Error::new(ErrorKind::UNSUPPORTED, message)
 }
 
@@ -201,7 +228,10 @@ pub fn parse_options<T: DeserializeOwned>(json: &str) -> Result<T> {
     let json = if json.is_empty() { "{}" } else { json };
     serde_json::from_str(json).map_err(|e| {
         let message = e.to_string();
-        Error::new(ErrorKind::CONFIG, message.split(" at line ").next().unwrap_or_default())
+        Error::new(
+            ErrorKind::CONFIG,
+            message.split(" at line ").next().unwrap_or_default(),
+        )
     })
 }
 
@@ -212,15 +242,23 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String> {
 /// The JSON schema of options. What [`export_plugin!`](crate::export_plugin) puts in an entry.
 #[doc(hidden)]
 pub fn schema_json<T: schemars::JsonSchema>() -> RResult<RString, Error> {
-    fence("options schema", || Ok(serde_json::to_string(&schemars::schema_for!(T))?.into()))
+    fence("options schema", || {
+        Ok(serde_json::to_string(&schemars::schema_for!(T))?.into())
+    })
 }
 
 /// Makes a component from options. What [`export_plugin!`](crate::export_plugin) puts in an entry.
 #[doc(hidden)]
-pub fn create<T>(options: RStr<'_>, what: &'static str, serve: Serve<T>) -> RResult<RComponent, Error>
+pub fn create<T>(
+    options: RStr<'_>,
+    what: &'static str,
+    serve: Serve<T>,
+) -> RResult<RComponent, Error>
 where
     T: DeserializeOwned + Send + Sync + 'static,
 {
     crate::abi::silence_panics();
-    fence(what, || Ok(adapt(parse_options::<T>(options.as_str())?, what, serve)))
+    fence(what, || {
+        Ok(adapt(parse_options::<T>(options.as_str())?, what, serve))
+    })
 }

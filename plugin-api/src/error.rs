@@ -57,6 +57,11 @@ mod tests {
             Ok(text.parse::<i32>()?)
         }
         assert_eq!(parse("7").unwrap(), 7);
-        assert!(parse("x").unwrap_err().to_string().contains("invalid digit"));
+        assert!(
+            parse("x")
+                .unwrap_err()
+                .to_string()
+                .contains("invalid digit")
+        );
     }
 }

@@ -47,7 +47,7 @@ pub mod regularizer;
 pub mod relabeler;
 pub mod rng;
 pub mod tensor;
-#[cfg(any())]
+#[cfg(feature = "testing")]
 pub mod testing;
 pub mod view;
 
@@ -66,7 +66,10 @@ pub mod prelude {
         architecture::{Architecture, InputShape, Module},
         bail, ensure, export_plugin, grad,
         loss::{HardTargets, Loss, LossInput, SoftTargets, Targets},
-        nn::{BatchNorm, Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Norm, NormKind, ParamBuilder, Params},
+        nn::{
+            BatchNorm, Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Norm, NormKind,
+            ParamBuilder, Params,
+        },
         regularizer::{BatchNormInput, Regularizer, RegularizerInput},
         relabeler::{LabelBatch, LabelLayout, RecordIndex, Records, Relabeler, SetInfo},
         schemars::{self, JsonSchema},

@@ -1,8 +1,9 @@
 //! Losses: a scalar from logits and targets.
 
 use crate::{
-    Context as _, Result, Tensor, bail,
+    Context as _, Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    bail,
     component::{Ctx, State, unknown_method},
 };
 
@@ -38,7 +39,11 @@ pub enum Targets {
 impl Targets {
     /// Labels without a mix.
     pub fn labels(labels: Tensor) -> Self {
-        Self::Hard(HardTargets { labels, labels_b: None, lambda: None })
+        Self::Hard(HardTargets {
+            labels,
+            labels_b: None,
+            lambda: None,
+        })
     }
 
     /// The class labels.
@@ -48,7 +53,9 @@ impl Targets {
     pub fn hard(&self) -> Result<HardTargets> {
         match self {
             Self::Hard(hard) => Ok(hard.clone()),
-            Self::Soft(_) => bail!("this loss needs class labels, and the relabeler gives soft labels; use relabeler \"hard\""),
+            Self::Soft(_) => bail!(
+                "this loss needs class labels, and the relabeler gives soft labels; use relabeler \"hard\""
+            ),
         }
     }
 
@@ -59,7 +66,9 @@ impl Targets {
     pub fn soft(&self) -> Result<SoftTargets> {
         match self {
             Self::Soft(soft) => Ok(soft.clone()),
-            Self::Hard(_) => bail!("this loss needs soft labels, and it was given class labels; use relabeler \"soft\" or \"fkd\""),
+            Self::Hard(_) => bail!(
+                "this loss needs soft labels, and it was given class labels; use relabeler \"soft\" or \"fkd\""
+            ),
         }
     }
 
@@ -86,10 +95,17 @@ impl Targets {
     pub(crate) fn read(args: &Args<'_>) -> Result<Self> {
         let optional = |key| args.tensors(key).next().cloned();
         if let Some(log_probs) = optional("log_probs") {
-            return Ok(Self::Soft(SoftTargets { log_probs, logits: optional("target_logits") }));
+            return Ok(Self::Soft(SoftTargets {
+                log_probs,
+                logits: optional("target_logits"),
+            }));
         }
         let labels = args.tensor("labels")?.clone();
-        Ok(Self::Hard(HardTargets { labels, labels_b: optional("labels_b"), lambda: optional("lambda") }))
+        Ok(Self::Hard(HardTargets {
+            labels,
+            labels_b: optional("labels_b"),
+            lambda: optional("lambda"),
+        }))
     }
 
     pub(crate) fn into_reply(self) -> Reply {
@@ -115,11 +131,18 @@ impl Targets {
 
     pub(crate) fn from_reply(mut reply: Reply) -> Result<Self> {
         if let Ok(log_probs) = reply.take_tensor("log_probs") {
-            return Ok(Self::Soft(SoftTargets { log_probs, logits: reply.take_tensor("target_logits").ok() }));
+            return Ok(Self::Soft(SoftTargets {
+                log_probs,
+                logits: reply.take_tensor("target_logits").ok(),
+            }));
         }
         let labels = reply.take_tensor("labels").context("targets")?;
         let labels_b = reply.take_tensor("labels_b").ok();
-        Ok(Self::Hard(HardTargets { labels, labels_b, lambda: reply.take_tensor("lambda").ok() }))
+        Ok(Self::Hard(HardTargets {
+            labels,
+            labels_b,
+            lambda: reply.take_tensor("lambda").ok(),
+        }))
     }
 }
 
@@ -181,7 +204,9 @@ impl Loss for ForeignLoss {
     }
 
     fn save(&self) -> Result<Option<State>> {
-        Ok(State::from_reply(self.0.call(Method::SAVE, &ArgsBuf::new())?))
+        Ok(State::from_reply(
+            self.0.call(Method::SAVE, &ArgsBuf::new())?,
+        ))
     }
 
     fn load(&self, state: &State) -> Result<()> {
@@ -193,8 +218,14 @@ impl Loss for ForeignLoss {
 pub fn serve<T: Loss>(loss: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
     match method {
         Method::FORWARD => {
-            let (targets, ctx, features) = (Targets::read(args)?, Ctx::read(args)?, read_features(args));
-            let input = LossInput { logits: args.tensor("logits")?, targets: &targets, features: &features, ctx: &ctx };
+            let (targets, ctx, features) =
+                (Targets::read(args)?, Ctx::read(args)?, read_features(args));
+            let input = LossInput {
+                logits: args.tensor("logits")?,
+                targets: &targets,
+                features: &features,
+                ctx: &ctx,
+            };
             let value = loss.forward(&input)?;
             let mut reply = Reply::new();
             reply.tensor("loss", value);
@@ -213,5 +244,8 @@ pub(crate) fn write_features<'a>(args: &mut ArgsBuf<'a>, features: &'a [(String,
 }
 
 pub(crate) fn read_features(args: &Args<'_>) -> Vec<(String, Tensor)> {
-    args.texts("feature").map(str::to_owned).zip(args.tensors("feature").cloned()).collect()
+    args.texts("feature")
+        .map(str::to_owned)
+        .zip(args.tensors("feature").cloned())
+        .collect()
 }

@@ -45,7 +45,10 @@ impl RegularizerInput<'_> {
         let found = self.features.iter().find(|(n, _)| n == name);
         found.map(|(_, feature)| feature).ok_or_else(|| {
             let have: Vec<&str> = self.features.iter().map(|(n, _)| n.as_str()).collect();
-            Error::msg(format!("the architecture taps no feature \"{name}\" (have: {})", have.join(", ")))
+            Error::msg(format!(
+                "the architecture taps no feature \"{name}\" (have: {})",
+                have.join(", ")
+            ))
         })
     }
 }
@@ -101,14 +104,20 @@ impl ForeignRegularizer {
 impl Regularizer for ForeignRegularizer {
     fn forward(&self, input: &RegularizerInput<'_>) -> Result<Tensor> {
         let mut args = ArgsBuf::new();
-        args.tensor("view", input.view).tensor("canvas", input.canvas);
+        args.tensor("view", input.view)
+            .tensor("canvas", input.canvas);
         for norm in input.batch_norms {
-            args.text("bn_name", &norm.name).tensor("bn_mean", &norm.mean).tensor("bn_var", &norm.var);
-            args.tensor("bn_running_mean", &norm.running_mean).tensor("bn_running_var", &norm.running_var);
+            args.text("bn_name", &norm.name)
+                .tensor("bn_mean", &norm.mean)
+                .tensor("bn_var", &norm.var);
+            args.tensor("bn_running_mean", &norm.running_mean)
+                .tensor("bn_running_var", &norm.running_var);
         }
         write_features(&mut args, input.features);
         input.ctx.write(&mut args);
-        self.component.call(Method::FORWARD, &args)?.take_tensor("penalty")
+        self.component
+            .call(Method::FORWARD, &args)?
+            .take_tensor("penalty")
     }
 
     fn needs(&self) -> Needs {
@@ -116,7 +125,9 @@ impl Regularizer for ForeignRegularizer {
     }
 
     fn save(&self) -> Result<Option<State>> {
-        Ok(State::from_reply(self.component.call(Method::SAVE, &ArgsBuf::new())?))
+        Ok(State::from_reply(
+            self.component.call(Method::SAVE, &ArgsBuf::new())?,
+        ))
     }
 
     fn load(&self, state: &State) -> Result<()> {
@@ -125,7 +136,8 @@ impl Regularizer for ForeignRegularizer {
 }
 
 fn read_batch_norms(args: &Args<'_>) -> Vec<BatchNormInput> {
-    let mut columns = ["bn_mean", "bn_var", "bn_running_mean", "bn_running_var"].map(|key| args.tensors(key).cloned());
+    let mut columns = ["bn_mean", "bn_var", "bn_running_mean", "bn_running_var"]
+        .map(|key| args.tensors(key).cloned());
     let names = args.texts("bn_name");
     names
         .map_while(|name| {
@@ -146,7 +158,11 @@ pub fn serve<T: Regularizer>(regularizer: &T, method: Method, args: &Args<'_>) -
     let mut reply = Reply::new();
     match method {
         Method::FORWARD => {
-            let (ctx, features, batch_norms) = (Ctx::read(args)?, read_features(args), read_batch_norms(args));
+            let (ctx, features, batch_norms) = (
+                Ctx::read(args)?,
+                read_features(args),
+                read_batch_norms(args),
+            );
             let input = RegularizerInput {
                 view: args.tensor("view")?,
                 canvas: args.tensor("canvas")?,

@@ -34,13 +34,19 @@ pub struct SetInfo {
 impl SetInfo {
     /// The views of one epoch as the rule says.
     pub fn draw_views(&self, epoch: u32) -> Vec<View> {
-        let source = ViewSource { images: self.images, resolution: self.resolution, seed: self.seed };
+        let source = ViewSource {
+            images: self.images,
+            resolution: self.resolution,
+            seed: self.seed,
+        };
         draw_views(&self.views, &source, "relabel", epoch)
     }
 
     /// Every image as it is.
     pub fn whole_images(&self) -> Vec<View> {
-        (0..self.images).map(|image| View::whole(image, self.resolution)).collect()
+        (0..self.images)
+            .map(|image| View::whole(image, self.resolution))
+            .collect()
     }
 }
 
@@ -104,7 +110,13 @@ pub trait Relabeler: Send + Sync + 'static {
     ///
     /// # Errors
     /// When an operation fails.
-    fn encode(&self, set: &SetInfo, views: &[View], teachers: &[Tensor], ctx: &Ctx) -> Result<Records>;
+    fn encode(
+        &self,
+        set: &SetInfo,
+        views: &[View],
+        teachers: &[Tensor],
+        ctx: &Ctx,
+    ) -> Result<Records>;
 
     /// The views that a student trains on in an epoch; `stored` are those of the pass that belongs to it.
     ///
@@ -130,7 +142,13 @@ impl ForeignRelabeler {
         Self(component)
     }
 
-    fn views(&self, method: Method, set: &SetInfo, number: u32, stored: Option<&[View]>) -> Result<Vec<View>> {
+    fn views(
+        &self,
+        method: Method,
+        set: &SetInfo,
+        number: u32,
+        stored: Option<&[View]>,
+    ) -> Result<Vec<View>> {
         let (set, number) = (to_json(set)?, [i64::from(number)]);
         let stored = stored.map(View::to_rows);
         let mut args = ArgsBuf::new();
@@ -155,7 +173,13 @@ impl Relabeler for ForeignRelabeler {
         self.views(Method::PLAN, set, pass, None)
     }
 
-    fn encode(&self, set: &SetInfo, views: &[View], teachers: &[Tensor], ctx: &Ctx) -> Result<Records> {
+    fn encode(
+        &self,
+        set: &SetInfo,
+        views: &[View],
+        teachers: &[Tensor],
+        ctx: &Ctx,
+    ) -> Result<Records> {
         let (set, rows) = (to_json(set)?, View::to_rows(views));
         let mut args = ArgsBuf::new();
         args.text("set", &set).ints("views", &rows);
@@ -174,12 +198,14 @@ impl Relabeler for ForeignRelabeler {
         let (set, rows) = (to_json(set)?, View::to_rows(batch.views));
         let mut args = ArgsBuf::new();
         args.text("set", &set).ints("views", &rows);
-        args.tensor("labels", batch.labels).tensor("partner_labels", batch.partner_labels);
+        args.tensor("labels", batch.labels)
+            .tensor("partner_labels", batch.partner_labels);
         for (name, tensor) in batch.records {
             args.text("record", name).tensor("record", tensor);
         }
         for (name, tensor) in batch.partner_records {
-            args.text("partner_record", name).tensor("partner_record", tensor);
+            args.text("partner_record", name)
+                .tensor("partner_record", tensor);
         }
         ctx.write(&mut args);
         Targets::from_reply(self.0.call(Method::DECODE, &args)?)
@@ -187,7 +213,10 @@ impl Relabeler for ForeignRelabeler {
 }
 
 fn read_records(args: &Args<'_>, key: &str) -> Records {
-    args.texts(key).map(str::to_owned).zip(args.tensors(key).cloned()).collect()
+    args.texts(key)
+        .map(str::to_owned)
+        .zip(args.tensors(key).cloned())
+        .collect()
 }
 
 #[doc(hidden)]
@@ -211,7 +240,8 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
         }
         Method::TRAIN_VIEWS => {
             let stored = args.ints("stored").map(View::from_rows).transpose()?;
-            let views = relabeler.train_views(&set, args.int("number")? as u32, stored.as_deref())?;
+            let views =
+                relabeler.train_views(&set, args.int("number")? as u32, stored.as_deref())?;
             reply.ints("views", View::to_rows(&views));
         }
         Method::DECODE => {
@@ -224,7 +254,9 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
                 records: &records,
                 partner_records: &partner_records,
             };
-            return Ok(relabeler.decode(&set, &batch, &Ctx::read(args)?)?.into_reply());
+            return Ok(relabeler
+                .decode(&set, &batch, &Ctx::read(args)?)?
+                .into_reply());
         }
         other => return Err(unknown_method(other)),
     }

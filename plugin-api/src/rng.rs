@@ -40,20 +40,30 @@ pub struct Rng {
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for round in 0..10 {
         if round > 0 {
-            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+            key = [
+                key[0].wrapping_add(0x9E37_79B9),
+                key[1].wrapping_add(0xBB67_AE85),
+            ];
         }
         let a = u64::from(counter[0]) * 0xD251_1F53;
         let b = u64::from(counter[2]) * 0xCD9E_8D57;
         let (a_hi, a_lo) = ((a >> 32) as u32, a as u32);
         let (b_hi, b_lo) = ((b >> 32) as u32, b as u32);
-        counter = [b_hi ^ counter[1] ^ key[0], b_lo, a_hi ^ counter[3] ^ key[1], a_lo];
+        counter = [
+            b_hi ^ counter[1] ^ key[0],
+            b_lo,
+            a_hi ^ counter[3] ^ key[1],
+            a_lo,
+        ];
     }
     counter
 }
 
 fn fnv1a64(text: &[&str]) -> u64 {
     let bytes = text.iter().flat_map(|t| t.bytes());
-    bytes.fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3))
+    bytes.fold(0xCBF2_9CE4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3)
+    })
 }
 
 fn splitmix64(seed: u64) -> u64 {
@@ -67,7 +77,14 @@ impl Rng {
     /// The stream of `id` for one seed, stage and purpose.
     pub fn new(seed: u64, stage: &str, purpose: &str, id: StreamId) -> Self {
         let key = splitmix64(seed ^ fnv1a64(&[stage, "/", purpose]));
-        Self { key: [key as u32, (key >> 32) as u32], id, block: 0, words: [0; 4], used: 4, spare: None }
+        Self {
+            key: [key as u32, (key >> 32) as u32],
+            id,
+            block: 0,
+            words: [0; 4],
+            used: 4,
+            spare: None,
+        }
     }
 
     /// The next 32 bits.
@@ -168,13 +185,19 @@ mod tests {
     // The known answers that the authors of Philox publish with Random123 (kat_vectors, philox4x32 10).
     #[test]
     fn philox_gives_the_published_answers() {
-        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            philox4x32([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
         assert_eq!(
             philox4x32([u32::MAX; 4], [u32::MAX; 2]),
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
         );
         assert_eq!(
-            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            philox4x32(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }
@@ -189,7 +212,11 @@ mod tests {
         assert_ne!(base, first(0, "relabel", "init", id));
         assert_ne!(base, first(0, "recover", "crop", id));
         for other in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
-            let id = StreamId { class: other.0, item: other.1, iteration: other.2 };
+            let id = StreamId {
+                class: other.0,
+                item: other.1,
+                iteration: other.2,
+            };
             assert_ne!(base, first(0, "recover", "init", id));
         }
     }
@@ -200,11 +227,17 @@ mod tests {
         let n = 200_000;
         let mean_var = |draws: Vec<f64>| {
             let mean = draws.iter().sum::<f64>() / n as f64;
-            (mean, draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64)
+            (
+                mean,
+                draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64,
+            )
         };
         let mut check = |name: &str, draw: &mut dyn FnMut(&mut Rng) -> f64, mean: f64, var: f64| {
             let (m, v) = mean_var((0..n).map(|_| draw(&mut rng)).collect());
-            assert!((m - mean).abs() < 0.01 && (v - var).abs() < 0.02, "{name}: {m} {v}");
+            assert!(
+                (m - mean).abs() < 0.01 && (v - var).abs() < 0.02,
+                "{name}: {m} {v}"
+            );
         };
         check("uniform", &mut Rng::uniform, 0.5, 1. / 12.);
         check("normal", &mut Rng::normal, 0., 1.);

@@ -1,5 +1,6 @@
 //! Views: which crop of which image, flipped and mixed how. What a teacher labels and a student trains on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -67,14 +68,24 @@ impl Crop {
     /// All of an image.
     pub fn whole(image: u32, resolution: u32) -> Self {
         let side = resolution as i32;
-        Self { image, top: 0, left: 0, height: side, width: side, flip: false }
+        Self {
+            image,
+            top: 0,
+            left: 0,
+            height: side,
+            width: side,
+            flip: false,
+        }
     }
 }
 
 impl View {
     /// An image as it is.
     pub fn whole(image: u32, resolution: u32) -> Self {
-        Self { crop: Crop::whole(image, resolution), mix: Mix::None }
+        Self {
+            crop: Crop::whole(image, resolution),
+            mix: Mix::None,
+        }
     }
 
     /// What is mixed in, if anything.
@@ -89,7 +100,13 @@ impl View {
     pub fn lambda(&self, resolution: u32) -> f64 {
         match self.mix {
             Mix::None => 1.,
-            Mix::CutMix { top, left, bottom, right, .. } => {
+            Mix::CutMix {
+                top,
+                left,
+                bottom,
+                right,
+                ..
+            } => {
                 let area = f64::from((bottom - top) * (right - left));
                 1. - area / f64::from(resolution * resolution)
             }
@@ -104,7 +121,13 @@ impl View {
         write_crop(&mut row[..6], self.crop);
         match self.mix {
             Mix::None => {}
-            Mix::CutMix { partner, top, left, bottom, right } => {
+            Mix::CutMix {
+                partner,
+                top,
+                left,
+                bottom,
+                right,
+            } => {
                 row[6] = 1;
                 write_crop(&mut row[7..13], partner);
                 row[13..17].copy_from_slice(&[top, left, bottom, right].map(i64::from));
@@ -123,7 +146,11 @@ impl View {
     /// # Errors
     /// For a row of another length, or an unknown kind of mix.
     pub fn from_row(row: &[i64]) -> Result<Self> {
-        ensure!(row.len() == VIEW_COLUMNS, "a view has {VIEW_COLUMNS} integers, got {}", row.len());
+        ensure!(
+            row.len() == VIEW_COLUMNS,
+            "a view has {VIEW_COLUMNS} integers, got {}",
+            row.len()
+        );
         let int = |i: usize| row[i] as i32;
         let mix = match row[6] {
             0 => Mix::None,
@@ -134,10 +161,18 @@ impl View {
                 bottom: int(15),
                 right: int(16),
             },
-            2 => Mix::MixUp { partner: read_crop(&row[7..13]), weight: int(17) },
-            other => crate::bail!("unknown kind of mix {other} in a view (have: 0 none, 1 cutmix, 2 mixup)"),
+            2 => Mix::MixUp {
+                partner: read_crop(&row[7..13]),
+                weight: int(17),
+            },
+            other => crate::bail!(
+                "unknown kind of mix {other} in a view (have: 0 none, 1 cutmix, 2 mixup)"
+            ),
         };
-        Ok(Self { crop: read_crop(&row[..6]), mix })
+        Ok(Self {
+            crop: read_crop(&row[..6]),
+            mix,
+        })
     }
 
     /// Many views as one list of integers.
@@ -163,45 +198,110 @@ fn write_crop(row: &mut [i64], crop: Crop) {
 
 fn read_crop(row: &[i64]) -> Crop {
     let int = |i: usize| row[i] as i32;
-    Crop { image: row[0] as u32, top: int(1), left: int(2), height: int(3), width: int(4), flip: row[5] != 0 }
+    Crop {
+        image: row[0] as u32,
+        top: int(1),
+        left: int(2),
+        height: int(3),
+        width: int(4),
+        flip: row[5] != 0,
+    }
 }
 
 /// How crops are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
 pub enum CropRule {
     /// The whole image.
     None,
     /// A box of random area and aspect ratio, resized (torchvision's RandomResizedCrop).
     RandomResized {
-        /// Smallest and largest share of the image's area.
+        /// Smallest and largest share of the image's area
+        #[serde(default = "full_scale")]
         scale: [f64; 2],
-        /// Smallest and largest width / height.
+        /// Smallest and largest width / height
+        #[serde(default = "full_ratio")]
         ratio: [f64; 2],
     },
     /// Black padding, then a random window of the image's size (torchvision's RandomCrop with padding).
     Padded {
-        /// Pixels on each side.
+        /// Pixels on each side
         padding: u32,
     },
 }
 
+fn full_scale() -> [f64; 2] {
+    [0.08, 1.]
+}
+
+fn full_ratio() -> [f64; 2] {
+    [3. / 4., 4. / 3.]
+}
+
 /// How views are mixed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
 pub enum MixRule {
     /// Not at all.
     None,
     /// One box for each batch, its area 1 - lambda, lambda from Beta(alpha, alpha); partners by a permutation of the batch.
     CutMix {
-        /// Parameter of the Beta distribution.
+        /// Parameter of the Beta distribution
+        #[serde(default = "cutmix_alpha")]
         alpha: f64,
     },
     /// One weight for each batch from Beta(alpha, alpha); partners by a permutation of the batch.
     MixUp {
-        /// Parameter of the Beta distribution.
+        /// Parameter of the Beta distribution
+        #[serde(default = "mixup_alpha")]
         alpha: f64,
     },
+}
+
+fn cutmix_alpha() -> f64 {
+    1.
+}
+
+fn mixup_alpha() -> f64 {
+    0.8
+}
+
+impl CropRule {
+    /// RandomResizedCrop with torchvision's defaults.
+    pub fn random_resized() -> Self {
+        Self::RandomResized {
+            scale: full_scale(),
+            ratio: full_ratio(),
+        }
+    }
+
+    /// What is wrong with the numbers, if anything.
+    pub fn fault(&self) -> Option<String> {
+        let ascending = |[a, b]: [f64; 2], top: f64| a > 0. && a <= b && b <= top;
+        match *self {
+            Self::RandomResized { scale, .. } if !ascending(scale, 1.) => Some(format!(
+                "scale: got {scale:?}, expected two ascending numbers above 0 and up to 1"
+            )),
+            Self::RandomResized { ratio, .. } if !ascending(ratio, f64::MAX) => Some(format!(
+                "ratio: got {ratio:?}, expected two ascending numbers above 0"
+            )),
+            _ => None,
+        }
+    }
+}
+
+impl MixRule {
+    /// What is wrong with the numbers, if anything.
+    pub fn fault(&self) -> Option<String> {
+        match *self {
+            Self::CutMix { alpha } | Self::MixUp { alpha }
+                if !(alpha > 0. && alpha.is_finite()) =>
+            {
+                Some(format!("alpha: got {alpha}, expected a number above 0"))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// How the views of an epoch are drawn.
@@ -233,7 +333,16 @@ pub struct ViewSource {
 /// They depend on seed, stage, epoch and image, and for mixes on the batch's place; nothing else.
 pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32) -> Vec<View> {
     let stream = |purpose: &str, item: u32| {
-        Rng::new(source.seed, stage, purpose, StreamId { class: 0, item, iteration: epoch })
+        Rng::new(
+            source.seed,
+            stage,
+            purpose,
+            StreamId {
+                class: 0,
+                item,
+                iteration: epoch,
+            },
+        )
     };
     let order = stream("order", 0).permutation(source.images as usize);
     let crops: Vec<Crop> = order
@@ -248,7 +357,16 @@ pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32)
         .collect();
     let batch_size = rule.batch_size.max(1) as usize;
     let batches = crops.chunks(batch_size).enumerate();
-    batches.flat_map(|(i, batch)| mix_batch(&rule.mix, batch, source.resolution, &mut stream("mix", i as u32))).collect()
+    batches
+        .flat_map(|(i, batch)| {
+            mix_batch(
+                &rule.mix,
+                batch,
+                source.resolution,
+                &mut stream("mix", i as u32),
+            )
+        })
+        .collect()
 }
 
 /// One crop, as torchvision draws it; image 0, not flipped.
@@ -271,7 +389,13 @@ pub fn draw_crop(rule: &CropRule, resolution: u32, rng: &mut Rng) -> Crop {
                 if (1..=resolution).contains(&width) && (1..=resolution).contains(&height) {
                     let top = rng.below(resolution - height + 1) as i32;
                     let left = rng.below(resolution - width + 1) as i32;
-                    return Crop { top, left, height: height as i32, width: width as i32, ..whole };
+                    return Crop {
+                        top,
+                        left,
+                        height: height as i32,
+                        width: width as i32,
+                        ..whole
+                    };
                 }
             }
             whole_in_ratio(resolution, ratio)
@@ -288,12 +412,25 @@ fn whole_in_ratio(resolution: u32, ratio: [f64; 2]) -> Crop {
         _ => (side, side),
     };
     let (width, height) = (width as i32, height as i32);
-    let (top, left) = ((resolution as i32 - height) / 2, (resolution as i32 - width) / 2);
-    Crop { image: 0, top, left, height, width, flip: false }
+    let (top, left) = (
+        (resolution as i32 - height) / 2,
+        (resolution as i32 - width) / 2,
+    );
+    Crop {
+        image: 0,
+        top,
+        left,
+        height,
+        width,
+        flip: false,
+    }
 }
 
 fn mix_batch(rule: &MixRule, batch: &[Crop], resolution: u32, rng: &mut Rng) -> Vec<View> {
-    let plain = |crop: &Crop| View { crop: *crop, mix: Mix::None };
+    let plain = |crop: &Crop| View {
+        crop: *crop,
+        mix: Mix::None,
+    };
     let alpha = match *rule {
         MixRule::None => return batch.iter().map(plain).collect(),
         MixRule::CutMix { alpha } | MixRule::MixUp { alpha } => alpha,
@@ -304,10 +441,19 @@ fn mix_batch(rule: &MixRule, batch: &[Crop], resolution: u32, rng: &mut Rng) -> 
     let mixed = batch.iter().zip(partners).map(|(&crop, partner)| {
         let partner = batch[partner as usize];
         let mix = match rule {
-            MixRule::MixUp { .. } => Mix::MixUp { partner, weight: (lambda * 65_536.).round() as i32 },
+            MixRule::MixUp { .. } => Mix::MixUp {
+                partner,
+                weight: (lambda * 65_536.).round() as i32,
+            },
             _ => {
                 let [top, left, bottom, right] = rect;
-                Mix::CutMix { partner, top, left, bottom, right }
+                Mix::CutMix {
+                    partner,
+                    top,
+                    left,
+                    bottom,
+                    right,
+                }
             }
         };
         View { crop, mix }
@@ -321,23 +467,44 @@ fn cut_box(lambda: f64, resolution: u32, rng: &mut Rng) -> [i32; 4] {
     let cut = (f64::from(resolution) * (1. - lambda).sqrt()) as i32;
     let (y, x) = (rng.below(resolution) as i32, rng.below(resolution) as i32);
     let clip = |v: i32| v.clamp(0, side);
-    [clip(y - cut / 2), clip(x - cut / 2), clip(y + cut / 2), clip(x + cut / 2)]
+    [
+        clip(y - cut / 2),
+        clip(x - cut / 2),
+        clip(y + cut / 2),
+        clip(x + cut / 2),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SOURCE: ViewSource = ViewSource { images: 50, resolution: 32, seed: 7 };
+    const SOURCE: ViewSource = ViewSource {
+        images: 50,
+        resolution: 32,
+        seed: 7,
+    };
 
     fn rule(mix: MixRule) -> ViewRule {
-        let crop = CropRule::RandomResized { scale: [0.08, 1.], ratio: [3. / 4., 4. / 3.] };
-        ViewRule { crop, flip: 0.5, mix, batch_size: 16 }
+        let crop = CropRule::RandomResized {
+            scale: [0.08, 1.],
+            ratio: [3. / 4., 4. / 3.],
+        };
+        ViewRule {
+            crop,
+            flip: 0.5,
+            mix,
+            batch_size: 16,
+        }
     }
 
     #[test]
     fn views_survive_rows() {
-        for mix in [MixRule::None, MixRule::CutMix { alpha: 1. }, MixRule::MixUp { alpha: 0.8 }] {
+        for mix in [
+            MixRule::None,
+            MixRule::CutMix { alpha: 1. },
+            MixRule::MixUp { alpha: 0.8 },
+        ] {
             let views = draw_views(&rule(mix), &SOURCE, "relabel", 3);
             assert_eq!(View::from_rows(&View::to_rows(&views)).unwrap(), views);
         }
@@ -350,22 +517,48 @@ mod tests {
         let mut images: Vec<u32> = views.iter().map(|v| v.crop.image).collect();
         images.sort_unstable();
         assert_eq!(images, (0..50).collect::<Vec<_>>());
-        assert_ne!(views, draw_views(&rule(MixRule::None), &SOURCE, "relabel", 1));
+        assert_ne!(
+            views,
+            draw_views(&rule(MixRule::None), &SOURCE, "relabel", 1)
+        );
     }
 
     #[test]
     fn boxes_stay_inside_and_give_lambda() {
         for epoch in 0..200 {
-            for view in draw_views(&rule(MixRule::CutMix { alpha: 1. }), &SOURCE, "relabel", epoch) {
-                let Mix::CutMix { top, left, bottom, right, .. } = view.mix else { panic!("no cutmix") };
-                assert!(0 <= top && top <= bottom && bottom <= 32 && 0 <= left && left <= right && right <= 32);
+            for view in draw_views(
+                &rule(MixRule::CutMix { alpha: 1. }),
+                &SOURCE,
+                "relabel",
+                epoch,
+            ) {
+                let Mix::CutMix {
+                    top,
+                    left,
+                    bottom,
+                    right,
+                    ..
+                } = view.mix
+                else {
+                    panic!("no cutmix")
+                };
+                assert!(
+                    0 <= top
+                        && top <= bottom
+                        && bottom <= 32
+                        && 0 <= left
+                        && left <= right
+                        && right <= 32
+                );
                 let own = (0..32 * 32).filter(|p| {
                     let (y, x) = (p / 32, p % 32);
                     !(top <= y && y < bottom && left <= x && x < right)
                 });
                 assert!((view.lambda(32) - own.count() as f64 / 1024.).abs() < 1e-12);
                 let c = view.crop;
-                assert!(c.top >= 0 && c.left >= 0 && c.top + c.height <= 32 && c.left + c.width <= 32);
+                assert!(
+                    c.top >= 0 && c.left >= 0 && c.top + c.height <= 32 && c.left + c.width <= 32
+                );
             }
         }
     }
@@ -373,8 +566,14 @@ mod tests {
     #[test]
     fn crops_do_not_depend_on_the_batch_size() {
         let crops = |batch_size| {
-            let rule = ViewRule { batch_size, ..rule(MixRule::MixUp { alpha: 1. }) };
-            draw_views(&rule, &SOURCE, "relabel", 5).iter().map(|v| v.crop).collect::<Vec<_>>()
+            let rule = ViewRule {
+                batch_size,
+                ..rule(MixRule::MixUp { alpha: 1. })
+            };
+            draw_views(&rule, &SOURCE, "relabel", 5)
+                .iter()
+                .map(|v| v.crop)
+                .collect::<Vec<_>>()
         };
         assert_eq!(crops(7), crops(50));
     }
@@ -382,7 +581,12 @@ mod tests {
     #[test]
     fn padded_crops_reach_over_the_border() {
         let mut rng = Rng::new(0, "test", "crop", StreamId::default());
-        let tops: Vec<i32> = (0..500).map(|_| draw_crop(&CropRule::Padded { padding: 4 }, 32, &mut rng).top).collect();
-        assert_eq!((tops.iter().min(), tops.iter().max()), (Some(&-4), Some(&4)));
+        let tops: Vec<i32> = (0..500)
+            .map(|_| draw_crop(&CropRule::Padded { padding: 4 }, 32, &mut rng).top)
+            .collect();
+        assert_eq!(
+            (tops.iter().min(), tops.iter().max()),
+            (Some(&-4), Some(&4))
+        );
     }
 }

@@ -56,7 +56,9 @@ pub struct Args<'a> {
 fn missing(what: &str, key: &str) -> Error {
     Error::new(
         ErrorKind::UNSUPPORTED,
-        format!("the other side of the plugin boundary gave no {what} \"{key}\"; host and plugin may be of different versions"),
+        format!(
+            "the other side of the plugin boundary gave no {what} \"{key}\"; host and plugin may be of different versions"
+        ),
     )
 }
 
@@ -72,13 +74,17 @@ impl<'a> Args<'a> {
     /// # Errors
     /// [`ErrorKind::UNSUPPORTED`] when there is none.
     pub fn tensor(&self, key: &str) -> Result<&'a Tensor, Error> {
-        self.tensors(key).next().ok_or_else(|| missing("tensor", key))
+        self.tensors(key)
+            .next()
+            .ok_or_else(|| missing("tensor", key))
     }
 
     /// The integers called `key`, if given.
     pub fn ints(&self, key: &str) -> Option<&'a [i64]> {
         let all = self.ints.as_slice();
-        all.iter().find(|n| n.key == *key).map(|n| n.value.as_slice())
+        all.iter()
+            .find(|n| n.key == *key)
+            .map(|n| n.value.as_slice())
     }
 
     /// The first of the integers called `key`.
@@ -93,13 +99,17 @@ impl<'a> Args<'a> {
     /// The numbers called `key`, if given.
     pub fn floats(&self, key: &str) -> Option<&'a [f64]> {
         let all = self.floats.as_slice();
-        all.iter().find(|n| n.key == *key).map(|n| n.value.as_slice())
+        all.iter()
+            .find(|n| n.key == *key)
+            .map(|n| n.value.as_slice())
     }
 
     /// All texts called `key`, in order.
     pub fn texts(&self, key: &str) -> impl Iterator<Item = &'a str> {
         let all = self.texts.as_slice();
-        all.iter().filter(move |n| n.key == *key).map(|n| n.value.as_str())
+        all.iter()
+            .filter(move |n| n.key == *key)
+            .map(|n| n.value.as_str())
     }
 
     /// The first text called `key`.
@@ -139,31 +149,46 @@ impl<'a> ArgsBuf<'a> {
 
     /// Appends a tensor.
     pub fn tensor(&mut self, key: &'a str, value: &'a Tensor) -> &mut Self {
-        self.tensors.push(NamedTensor { key: key.into(), value });
+        self.tensors.push(NamedTensor {
+            key: key.into(),
+            value,
+        });
         self
     }
 
     /// Appends integers.
     pub fn ints(&mut self, key: &'a str, value: &'a [i64]) -> &mut Self {
-        self.ints.push(NamedInts { key: key.into(), value: value.into() });
+        self.ints.push(NamedInts {
+            key: key.into(),
+            value: value.into(),
+        });
         self
     }
 
     /// Appends numbers.
     pub fn floats(&mut self, key: &'a str, value: &'a [f64]) -> &mut Self {
-        self.floats.push(NamedFloats { key: key.into(), value: value.into() });
+        self.floats.push(NamedFloats {
+            key: key.into(),
+            value: value.into(),
+        });
         self
     }
 
     /// Appends a text.
     pub fn text(&mut self, key: &'a str, value: &'a str) -> &mut Self {
-        self.texts.push(NamedText { key: key.into(), value: value.into() });
+        self.texts.push(NamedText {
+            key: key.into(),
+            value: value.into(),
+        });
         self
     }
 
     /// Appends a component that the callee may call back.
     pub fn component(&mut self, key: &'a str, value: &'a RComponent) -> &mut Self {
-        self.components.push(NamedComponent { key: key.into(), value });
+        self.components.push(NamedComponent {
+            key: key.into(),
+            value,
+        });
         self
     }
 
@@ -233,31 +258,46 @@ impl Reply {
 
     /// Appends a tensor.
     pub fn tensor(&mut self, key: &str, value: Tensor) -> &mut Self {
-        self.tensors.push(OwnedTensor { key: key.into(), value });
+        self.tensors.push(OwnedTensor {
+            key: key.into(),
+            value,
+        });
         self
     }
 
     /// Appends integers.
     pub fn ints(&mut self, key: &str, value: Vec<i64>) -> &mut Self {
-        self.ints.push(OwnedInts { key: key.into(), value: value.into() });
+        self.ints.push(OwnedInts {
+            key: key.into(),
+            value: value.into(),
+        });
         self
     }
 
     /// Appends numbers.
     pub fn floats(&mut self, key: &str, value: Vec<f64>) -> &mut Self {
-        self.floats.push(OwnedFloats { key: key.into(), value: value.into() });
+        self.floats.push(OwnedFloats {
+            key: key.into(),
+            value: value.into(),
+        });
         self
     }
 
     /// Appends a text.
     pub fn text(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
-        self.texts.push(OwnedText { key: key.into(), value: value.into().into() });
+        self.texts.push(OwnedText {
+            key: key.into(),
+            value: value.into().into(),
+        });
         self
     }
 
     /// Appends a component.
     pub fn component(&mut self, key: &str, value: RComponent) -> &mut Self {
-        self.components.push(OwnedComponent { key: key.into(), value });
+        self.components.push(OwnedComponent {
+            key: key.into(),
+            value,
+        });
         self
     }
 
@@ -267,18 +307,24 @@ impl Reply {
     /// [`ErrorKind::UNSUPPORTED`] when there is none.
     pub fn take_tensor(&mut self, key: &str) -> Result<Tensor, Error> {
         let at = self.tensors.iter().position(|n| n.key == *key);
-        at.map(|i| self.tensors.remove(i).value).ok_or_else(|| missing("tensor", key))
+        at.map(|i| self.tensors.remove(i).value)
+            .ok_or_else(|| missing("tensor", key))
     }
 
     /// All tensors with their names, in order.
     pub fn into_tensors(self) -> Vec<(String, Tensor)> {
-        self.tensors.into_iter().map(|n| (n.key.into_string(), n.value)).collect()
+        self.tensors
+            .into_iter()
+            .map(|n| (n.key.into_string(), n.value))
+            .collect()
     }
 
     /// Takes out all tensors, leaving the rest.
     pub fn take_tensors(&mut self) -> Vec<(String, Tensor)> {
         let all = std::mem::take(&mut self.tensors);
-        all.into_iter().map(|n| (n.key.into_string(), n.value)).collect()
+        all.into_iter()
+            .map(|n| (n.key.into_string(), n.value))
+            .collect()
     }
 
     /// The integers called `key`.
@@ -287,7 +333,9 @@ impl Reply {
     /// [`ErrorKind::UNSUPPORTED`] when there are none.
     pub fn get_ints(&self, key: &str) -> Result<&[i64], Error> {
         let found = self.ints.iter().find(|n| n.key == *key);
-        found.map(|n| n.value.as_slice()).ok_or_else(|| missing("integers", key))
+        found
+            .map(|n| n.value.as_slice())
+            .ok_or_else(|| missing("integers", key))
     }
 
     /// The text called `key`.
@@ -296,7 +344,9 @@ impl Reply {
     /// [`ErrorKind::UNSUPPORTED`] when there is none.
     pub fn get_text(&self, key: &str) -> Result<&str, Error> {
         let found = self.texts.iter().find(|n| n.key == *key);
-        found.map(|n| n.value.as_str()).ok_or_else(|| missing("text", key))
+        found
+            .map(|n| n.value.as_str())
+            .ok_or_else(|| missing("text", key))
     }
 
     /// Takes out the component called `key`.
@@ -305,6 +355,7 @@ impl Reply {
     /// [`ErrorKind::UNSUPPORTED`] when there is none.
     pub fn take_component(&mut self, key: &str) -> Result<RComponent, Error> {
         let at = self.components.iter().position(|n| n.key == *key);
-        at.map(|i| self.components.remove(i).value).ok_or_else(|| missing("component", key))
+        at.map(|i| self.components.remove(i).value)
+            .ok_or_else(|| missing("component", key))
     }
 }

@@ -14,7 +14,11 @@ use super::{Error, HostVTable_Ref, RComponent};
 
 /// The version of this plugin API: major, minor. Plugins and hosts of one major understand each other.
 pub const API_VERSION: [u32; 2] = [
-    if cfg!(feature = "test-other-major") { 2 } else { 1 },
+    if cfg!(feature = "test-other-major") {
+        2
+    } else {
+        1
+    },
     if cfg!(feature = "test-newer") { 1 } else { 0 },
 ];
 
@@ -158,12 +162,26 @@ pub fn entry(
     schema: extern "C" fn() -> RResult<RString, Error>,
     create: extern "C" fn(RStr<'_>) -> RResult<RComponent, Error>,
 ) -> Entry {
-    Entry { kind, name: name.into(), description: description.into(), schema, create }
+    Entry {
+        kind,
+        name: name.into(),
+        description: description.into(),
+        schema,
+        create,
+    }
 }
 
 /// The root of a plugin; called once, when it is loaded.
-pub fn make_root(name: &'static str, version: &'static str, description: &'static str, entries: Vec<Entry>) -> Root_Ref {
-    let entries: Vec<Entry_Ref> = entries.into_iter().map(PrefixTypeTrait::leak_into_prefix).collect();
+pub fn make_root(
+    name: &'static str,
+    version: &'static str,
+    description: &'static str,
+    entries: Vec<Entry>,
+) -> Root_Ref {
+    let entries: Vec<Entry_Ref> = entries
+        .into_iter()
+        .map(PrefixTypeTrait::leak_into_prefix)
+        .collect();
     let root = Root {
         name: name.into(),
         version: version.into(),

@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Once,
 };
@@ -14,14 +14,24 @@ use super::{Error, ErrorKind};
 
 thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// How many fences this thread is behind.
+    static FENCES: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Keeps this library's panics off stderr and remembers where they happened, for the error message.
+/// Keeps this library's caught panics off stderr and remembers where they happened, for the error message.
+///
+/// A panic outside of every fence (a failed assertion of a test, say) is reported as before.
 pub fn silence_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
-            let place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if FENCES.get() == 0 {
+                return report(info);
+            }
+            let place = info
+                .location()
+                .map(|l| format!("{}:{}", l.file(), l.line()));
             PLACE.with(|p| *p.borrow_mut() = place);
         }));
     });
@@ -29,7 +39,10 @@ pub fn silence_panics() {
 
 /// Runs `f`; a panic becomes an error of [`ErrorKind::PANIC`] that names `what`.
 pub fn caught<T>(what: &str, f: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| Err(panic_error(what, payload)))
+    FENCES.set(FENCES.get() + 1);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    FENCES.set(FENCES.get() - 1);
+    result.unwrap_or_else(|payload| Err(panic_error(what, payload)))
 }
 
 /// [`caught`] for a function that crosses the boundary.
@@ -41,7 +54,10 @@ pub fn fence<T>(what: &str, f: impl FnOnce() -> Result<T, Error>) -> RResult<T, 
 }
 
 fn panic_error(what: &str, payload: Box<dyn Any + Send>) -> Error {
-    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+    let message = match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
         _ => "a payload that is no text".to_owned(),
@@ -50,7 +66,10 @@ fn panic_error(what: &str, payload: Box<dyn Any + Send>) -> Error {
     std::mem::forget(payload);
     let place = PLACE.with(|p| p.borrow_mut().take());
     let place = place.map(|p| format!(" at {p}")).unwrap_or_default();
-    Error::new(ErrorKind::PANIC, format!("{what} panicked{place}: {message}"))
+    Error::new(
+        ErrorKind::PANIC,
+        format!("{what} panicked{place}: {message}"),
+    )
 }
 
 #[cfg(test)]
@@ -62,6 +81,9 @@ mod tests {
         let error = caught::<()>("loss \"x\"", || panic!("index {} out of bounds", 7)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PANIC);
         assert!(error.to_string().contains("loss \"x\" panicked"), "{error}");
-        assert!(error.to_string().contains("index 7 out of bounds"), "{error}");
+        assert!(
+            error.to_string().contains("index 7 out of bounds"),
+            "{error}"
+        );
     }
 }

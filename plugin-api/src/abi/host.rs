@@ -96,8 +96,13 @@ pub struct HostVTable {
     pub to_host: unsafe extern "C" fn(RawTensor, DType) -> RResult<RVec<u8>, Error>,
     /// A tensor from bytes of this machine, on the device of the first argument.
     #[cfg(not(feature = "test-older"))]
-    pub from_host:
-        unsafe extern "C" fn(RawTensor, DType, RSlice<'_, u8>, RSlice<'_, usize>, &mut RawTensor) -> RResult<(), Error>,
+    pub from_host: unsafe extern "C" fn(
+        RawTensor,
+        DType,
+        RSlice<'_, u8>,
+        RSlice<'_, usize>,
+        &mut RawTensor,
+    ) -> RResult<(), Error>,
     #[cfg(feature = "test-newer")]
     #[sabi(missing_field(option))]
     pub appended: unsafe extern "C" fn(RawTensor) -> u64,
@@ -122,7 +127,10 @@ impl Clone for Tensor {
     fn clone(&self) -> Self {
         // SAFETY: `raw` is a live handle of the host that owns `table`.
         let raw = unsafe { self.table.clone()(self.raw) };
-        Tensor { raw, table: self.table }
+        Tensor {
+            raw,
+            table: self.table,
+        }
     }
 }
 
@@ -193,7 +201,8 @@ impl Tensor {
         Self::raw_dispatch_into(op, inputs, ints, floats, &mut outputs)?;
         let table = inputs[0].table;
         // SAFETY: as above.
-        let wrap = |raw: RawTensor| (!raw.0.is_null()).then(|| unsafe { Tensor::from_raw(raw, table) });
+        let wrap =
+            |raw: RawTensor| (!raw.0.is_null()).then(|| unsafe { Tensor::from_raw(raw, table) });
         Ok(outputs.into_iter().map(wrap).collect())
     }
 
@@ -206,10 +215,19 @@ impl Tensor {
     ) -> Result<(), Error> {
         const INLINE: usize = 8;
         let Some(first) = inputs.first() else {
-            return Err(Error::new(ErrorKind::TENSOR, format!("tensor op #{op} without an input")));
+            return Err(Error::new(
+                ErrorKind::TENSOR,
+                format!("tensor op #{op} without an input"),
+            ));
         };
-        if inputs.iter().any(|t| t.table_address() != first.table_address()) {
-            return Err(Error::new(ErrorKind::TENSOR, "tensors of two different hosts in one operation"));
+        if inputs
+            .iter()
+            .any(|t| t.table_address() != first.table_address())
+        {
+            return Err(Error::new(
+                ErrorKind::TENSOR,
+                "tensors of two different hosts in one operation",
+            ));
         }
         let attrs = Attrs {
             ints: ints.into(),
@@ -241,14 +259,23 @@ impl Tensor {
 
     #[cfg(feature = "test-older")]
     pub(crate) fn raw_from_host(&self, _: DType, _: &[u8], _: &[usize]) -> Result<Tensor, Error> {
-        Err(Error::new(ErrorKind::UNSUPPORTED, "this version has no from_host"))
+        Err(Error::new(
+            ErrorKind::UNSUPPORTED,
+            "this version has no from_host",
+        ))
     }
 
     #[cfg(not(feature = "test-older"))]
-    pub(crate) fn raw_from_host(&self, dtype: DType, bytes: &[u8], dims: &[usize]) -> Result<Tensor, Error> {
+    pub(crate) fn raw_from_host(
+        &self,
+        dtype: DType,
+        bytes: &[u8],
+        dims: &[usize],
+    ) -> Result<Tensor, Error> {
         let mut raw = RawTensor::NULL;
         // SAFETY: `raw` is a live handle; the slices live through the call.
-        let result = unsafe { self.table.from_host()(self.raw, dtype, bytes.into(), dims.into(), &mut raw) };
+        let result =
+            unsafe { self.table.from_host()(self.raw, dtype, bytes.into(), dims.into(), &mut raw) };
         result.into_result()?;
         // SAFETY: the host answered with success, so `raw` is an owned handle.
         Ok(unsafe { Tensor::from_raw(raw, self.table) })

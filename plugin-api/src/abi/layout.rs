@@ -2,7 +2,9 @@
 
 use abi_stable::{
     StableAbi,
-    abi_stability::abi_checking::{AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals},
+    abi_stability::abi_checking::{
+        AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
+    },
     library::LibHeader,
     type_layout::TypeLayout,
 };
@@ -23,17 +25,29 @@ pub struct LayoutFault {
 /// # Errors
 /// [`LayoutFault`] when either side would misread the other.
 pub fn check_layout(header: HeaderRef, preamble: &Preamble) -> Result<(), LayoutFault> {
-    let plain = |summary: String| LayoutFault { report: summary.clone(), summary };
-    let header: &'static LibHeader = header.upgrade().map_err(|e| plain(first_line(&e.to_string())))?;
-    let plugin = header.layout().ok_or_else(|| plain("the plugin carries no layout".to_owned()))?;
+    let plain = |summary: String| LayoutFault {
+        report: summary.clone(),
+        summary,
+    };
+    let header: &'static LibHeader = header
+        .upgrade()
+        .map_err(|e| plain(first_line(&e.to_string())))?;
+    let plugin = header
+        .layout()
+        .ok_or_else(|| plain("the plugin carries no layout".to_owned()))?;
     let host = <Root_Ref as StableAbi>::LAYOUT;
     let verdict = match preamble.api[1].cmp(&API_VERSION[1]) {
         std::cmp::Ordering::Less => check(plugin, host),
         std::cmp::Ordering::Greater => check(host, plugin),
         // Of one version: equal, or one of them was built before a field was appended.
-        std::cmp::Ordering::Equal => check(host, plugin).or_else(|fault| check(plugin, host).map_err(|_| fault)),
+        std::cmp::Ordering::Equal => {
+            check(host, plugin).or_else(|fault| check(plugin, host).map_err(|_| fault))
+        }
     };
-    verdict.map_err(|errors| LayoutFault { summary: summary(&errors), report: errors.to_string() })
+    verdict.map_err(|errors| LayoutFault {
+        summary: summary(&errors),
+        report: errors.to_string(),
+    })
 }
 
 /// Runs the plugin's constructor.
@@ -44,34 +58,66 @@ pub fn check_layout(header: HeaderRef, preamble: &Preamble) -> Result<(), Layout
 /// # Errors
 /// What the constructor answers.
 pub unsafe fn open_root(header: HeaderRef) -> Result<Root_Ref, Error> {
-    let header: &'static LibHeader =
-        header.upgrade().map_err(|e| Error::new(ErrorKind::UNSUPPORTED, first_line(&e.to_string())))?;
+    let header: &'static LibHeader = header
+        .upgrade()
+        .map_err(|e| Error::new(ErrorKind::UNSUPPORTED, first_line(&e.to_string())))?;
     // SAFETY: the caller checked the layout.
     let root = unsafe { header.init_root_module_with_unchecked_layout::<Root_Ref>() };
     root.map_err(|e| Error::new(ErrorKind::UNSUPPORTED, first_line(&e.to_string())))
 }
 
-fn check(interface: &'static TypeLayout, implementation: &'static TypeLayout) -> Result<(), Box<AbiInstabilityErrors>> {
+fn check(
+    interface: &'static TypeLayout,
+    implementation: &'static TypeLayout,
+) -> Result<(), Box<AbiInstabilityErrors>> {
     // Fresh globals: shared ones remember every prefix type ever checked, and refuse a newer plugin after an older one.
     let globals = CheckingGlobals::new();
     check_layout_compatibility_with_globals(interface, implementation, &globals).map_err(Box::new)
 }
 
 fn summary(errors: &AbiInstabilityErrors) -> String {
-    let faults: Vec<_> = errors.errors.iter().filter(|e| !e.errs.is_empty()).collect();
+    let faults: Vec<_> = errors
+        .errors
+        .iter()
+        .filter(|e| !e.errs.is_empty())
+        .collect();
     let first = faults.first().map(|fault| {
         let names = fault.stack_trace.iter().map(|step| {
             let text = step.expected.to_string();
-            let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("").to_owned();
-            line.trim_start_matches("field_name:").split(['<', '{', '(']).next().unwrap_or("").trim().to_owned()
+            let line = text
+                .lines()
+                .map(str::trim)
+                .find(|l| !l.is_empty())
+                .unwrap_or("")
+                .to_owned();
+            line.trim_start_matches("field_name:")
+                .split(['<', '{', '('])
+                .next()
+                .unwrap_or("")
+                .trim()
+                .to_owned()
         });
         let path: Vec<String> = names.filter(|n| !n.is_empty()).collect();
-        let tail: Vec<&str> = path.iter().rev().take(3).rev().map(String::as_str).collect();
+        let tail: Vec<&str> = path
+            .iter()
+            .rev()
+            .take(3)
+            .rev()
+            .map(String::as_str)
+            .collect();
         format!(", first at {}", tail.join(" > "))
     });
-    format!("the layouts differ in {} place(s){}", faults.len(), first.unwrap_or_default())
+    format!(
+        "the layouts differ in {} place(s){}",
+        faults.len(),
+        first.unwrap_or_default()
+    )
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("unknown fault").to_owned()
+    text.lines()
+        .map(str::trim)
+        .find(|l| !l.is_empty())
+        .unwrap_or("unknown fault")
+        .to_owned()
 }

@@ -17,8 +17,9 @@ pub use abi_stable::std_types::{RResult, RSlice, RSliceMut, RStr, RString, RVec}
 pub use args::{Args, ArgsBuf, Reply};
 pub use error::{Error, ErrorKind};
 pub use export::{
-    API_VERSION, Entry, Entry_Ref, HeaderRef, Kind, MAGIC, PREAMBLE_SYMBOL, Preamble, ROOT_SYMBOL, Root,
-    Root_Ref, RootHeader, RootResult, entry, fixed, make_root, plugin_preamble, root_header, root_result,
+    API_VERSION, Entry, Entry_Ref, HeaderRef, Kind, MAGIC, PREAMBLE_SYMBOL, Preamble, ROOT_SYMBOL,
+    Root, Root_Ref, RootHeader, RootResult, entry, fixed, make_root, plugin_preamble, root_header,
+    root_result,
 };
 pub use fence::{caught, fence, silence_panics};
 pub use host::{Attrs, DType, HostVTable, HostVTable_Ref, RawTensor, Tensor, make_vtable};

@@ -39,12 +39,16 @@ pub enum Init {
 impl Init {
     /// PyTorch's default for convolutions and linear layers: uniform within 1 / sqrt(fan_in).
     pub fn torch_default(fan_in: usize) -> Self {
-        Self::Uniform { bound: 1. / (fan_in.max(1) as f64).sqrt() }
+        Self::Uniform {
+            bound: 1. / (fan_in.max(1) as f64).sqrt(),
+        }
     }
 
     /// Kaiming normal for ReLU: standard deviation sqrt(2 / fan) (He et al., 2015); torchvision's ResNets take the fan out.
     pub fn kaiming_normal(fan: usize) -> Self {
-        Self::Normal { std: (2. / fan.max(1) as f64).sqrt() }
+        Self::Normal {
+            std: (2. / fan.max(1) as f64).sqrt(),
+        }
     }
 }
 
@@ -99,13 +103,19 @@ impl Default for ParamBuilder {
 impl ParamBuilder {
     /// An empty record.
     pub fn new() -> Self {
-        Self { spec: Rc::default(), path: String::new() }
+        Self {
+            spec: Rc::default(),
+            path: String::new(),
+        }
     }
 
     /// The level `name` below this one.
     #[must_use]
     pub fn pp(&self, name: impl fmt::Display) -> Self {
-        Self { spec: Rc::clone(&self.spec), path: self.full_name(&name.to_string()) }
+        Self {
+            spec: Rc::clone(&self.spec),
+            path: self.full_name(&name.to_string()),
+        }
     }
 
     /// Declares a parameter.
@@ -127,7 +137,12 @@ impl ParamBuilder {
     pub(crate) fn batch_norm(&self, mean: ParamId, var: ParamId, momentum: f64) -> usize {
         let mut spec = self.spec.borrow_mut();
         let name = self.path.clone();
-        spec.batch_norms.push(NormSpec { name, running_mean: mean.0, running_var: var.0, momentum });
+        spec.batch_norms.push(NormSpec {
+            name,
+            running_mean: mean.0,
+            running_var: var.0,
+            momentum,
+        });
         spec.batch_norms.len() - 1
     }
 
@@ -138,15 +153,30 @@ impl ParamBuilder {
 
     fn declare(&self, name: &str, shape: &[usize], init: Init, trainable: bool) -> Result<ParamId> {
         let name = self.full_name(name);
-        ensure!(shape.iter().all(|&d| d > 0), "parameter \"{name}\" has an empty shape {shape:?}");
+        ensure!(
+            shape.iter().all(|&d| d > 0),
+            "parameter \"{name}\" has an empty shape {shape:?}"
+        );
         let mut spec = self.spec.borrow_mut();
-        ensure!(spec.params.iter().all(|p| p.name != name), "parameter \"{name}\" is declared twice");
-        spec.params.push(ParamSpec { name, shape: shape.to_vec(), init, trainable });
+        ensure!(
+            spec.params.iter().all(|p| p.name != name),
+            "parameter \"{name}\" is declared twice"
+        );
+        spec.params.push(ParamSpec {
+            name,
+            shape: shape.to_vec(),
+            init,
+            trainable,
+        });
         Ok(ParamId(spec.params.len() - 1))
     }
 
     fn full_name(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 }
 
@@ -158,10 +188,21 @@ mod tests {
     fn names_are_dotted_and_unique() {
         let builder = ParamBuilder::new();
         let layer = builder.pp("layer1").pp(0);
-        layer.param("weight", &[2, 3], Init::torch_default(3)).unwrap();
+        layer
+            .param("weight", &[2, 3], Init::torch_default(3))
+            .unwrap();
         assert_eq!(builder.spec().params[0].name, "layer1.0.weight");
-        let error = layer.param("weight", &[1], Init::Constant { value: 0. }).unwrap_err();
-        assert_eq!(error.to_string(), "parameter \"layer1.0.weight\" is declared twice");
-        assert!(layer.buffer("x", &[0], Init::Constant { value: 0. }).is_err());
+        let error = layer
+            .param("weight", &[1], Init::Constant { value: 0. })
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parameter \"layer1.0.weight\" is declared twice"
+        );
+        assert!(
+            layer
+                .buffer("x", &[0], Init::Constant { value: 0. })
+                .is_err()
+        );
     }
 }

@@ -20,19 +20,29 @@ pub struct ConvOptions {
 impl ConvOptions {
     /// With a bias and PyTorch's initial weights.
     pub fn new(config: Conv2dConfig) -> Self {
-        Self { config, bias: true, init: None }
+        Self {
+            config,
+            bias: true,
+            init: None,
+        }
     }
 
     /// Without a bias.
     #[must_use]
     pub fn no_bias(self) -> Self {
-        Self { bias: false, ..self }
+        Self {
+            bias: false,
+            ..self
+        }
     }
 
     /// With other initial weights.
     #[must_use]
     pub fn with_init(self, init: Init) -> Self {
-        Self { init: Some(init), ..self }
+        Self {
+            init: Some(init),
+            ..self
+        }
     }
 }
 
@@ -49,18 +59,38 @@ impl Conv2d {
     ///
     /// # Errors
     /// When the channels are no multiple of the groups, or the name is taken.
-    pub fn new(p: &ParamBuilder, inputs: usize, outputs: usize, kernel: usize, options: ConvOptions) -> Result<Self> {
+    pub fn new(
+        p: &ParamBuilder,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        options: ConvOptions,
+    ) -> Result<Self> {
         let ConvOptions { config, bias, init } = options;
         ensure!(
-            config.groups > 0 && inputs.is_multiple_of(config.groups) && outputs.is_multiple_of(config.groups),
+            config.groups > 0
+                && inputs.is_multiple_of(config.groups)
+                && outputs.is_multiple_of(config.groups),
             "conv2d of {inputs} to {outputs} channels cannot have {} groups",
             config.groups
         );
         let per_group = inputs / config.groups;
         let default = Init::torch_default(per_group * kernel * kernel);
-        let weight = p.param("weight", &[outputs, per_group, kernel, kernel], init.unwrap_or(default))?;
-        let bias = if bias { Some(p.param("bias", &[outputs], default)?) } else { None };
-        Ok(Self { weight, bias, config })
+        let weight = p.param(
+            "weight",
+            &[outputs, per_group, kernel, kernel],
+            init.unwrap_or(default),
+        )?;
+        let bias = if bias {
+            Some(p.param("bias", &[outputs], default)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            weight,
+            bias,
+            config,
+        })
     }
 
     /// [N, C, H, W] -> [N, O, H', W'].
@@ -95,9 +125,19 @@ impl Linear {
     ///
     /// # Errors
     /// When the name is taken.
-    pub fn with_init(p: &ParamBuilder, inputs: usize, outputs: usize, bias: bool, init: Init) -> Result<Self> {
+    pub fn with_init(
+        p: &ParamBuilder,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+        init: Init,
+    ) -> Result<Self> {
         let weight = p.param("weight", &[outputs, inputs], init)?;
-        let bias = if bias { Some(p.param("bias", &[outputs], Init::torch_default(inputs))?) } else { None };
+        let bias = if bias {
+            Some(p.param("bias", &[outputs], Init::torch_default(inputs))?)
+        } else {
+            None
+        };
         Ok(Self { weight, bias })
     }
 

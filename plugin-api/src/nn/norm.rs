@@ -34,7 +34,14 @@ impl BatchNorm {
         let running_mean = p.buffer("running_mean", &[channels], ZERO)?;
         let running_var = p.buffer("running_var", &[channels], ONE)?;
         let index = p.batch_norm(running_mean, running_var, 0.1);
-        Ok(Self { index, weight, bias, running_mean, running_var, eps: 1e-5 })
+        Ok(Self {
+            index,
+            weight,
+            bias,
+            running_mean,
+            running_var,
+            eps: 1e-5,
+        })
     }
 
     /// Normalised.
@@ -57,11 +64,22 @@ impl BatchNorm {
     ///
     /// # Errors
     /// When the shapes differ.
-    pub fn forward_add_relu(&self, params: &Params, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    pub fn forward_add_relu(
+        &self,
+        params: &Params,
+        x: &Tensor,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
         self.fused(params, x, true, Some(residual))
     }
 
-    fn fused(&self, params: &Params, x: &Tensor, relu: bool, residual: Option<&Tensor>) -> Result<Tensor> {
+    fn fused(
+        &self,
+        params: &Params,
+        x: &Tensor,
+        relu: bool,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let shape = x.shape();
         // Features and tokens are images of one pixel.
         let image = |t: &Tensor| match shape.as_slice() {
@@ -83,9 +101,18 @@ impl BatchNorm {
         )?;
         if let (Some(mean), Some(var)) = (output.mean, output.var) {
             let count = input.elem_count() / mean.elem_count().max(1);
-            params.report(BatchNormStatistics { index: self.index, mean, var, count });
+            params.report(BatchNormStatistics {
+                index: self.index,
+                mean,
+                var,
+                count,
+            });
         }
-        if shape.len() == 4 { Ok(output.y) } else { output.y.reshape(&shape) }
+        if shape.len() == 4 {
+            Ok(output.y)
+        } else {
+            output.y.reshape(&shape)
+        }
     }
 }
 
@@ -107,7 +134,11 @@ impl GroupNorm {
             groups > 0 && channels.is_multiple_of(groups),
             "group norm: {channels} channels cannot have {groups} groups"
         );
-        Ok(Self { groups, weight: p.param("weight", &[channels], ONE)?, bias: p.param("bias", &[channels], ZERO)? })
+        Ok(Self {
+            groups,
+            weight: p.param("weight", &[channels], ONE)?,
+            bias: p.param("bias", &[channels], ZERO)?,
+        })
     }
 
     /// Normalised; with ReLU when `relu`, in one pass.
@@ -115,7 +146,13 @@ impl GroupNorm {
     /// # Errors
     /// When the input has other channels.
     pub fn forward(&self, params: &Params, x: &Tensor, relu: bool) -> Result<Tensor> {
-        x.group_norm(self.groups, params.get(self.weight)?, params.get(self.bias)?, 1e-5, relu)
+        x.group_norm(
+            self.groups,
+            params.get(self.weight)?,
+            params.get(self.bias)?,
+            1e-5,
+            relu,
+        )
     }
 }
 
@@ -133,7 +170,11 @@ impl LayerNorm {
     /// # Errors
     /// When the name is taken.
     pub fn new(p: &ParamBuilder, channels: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: p.param("weight", &[channels], ONE)?, bias: p.param("bias", &[channels], ZERO)?, eps })
+        Ok(Self {
+            weight: p.param("weight", &[channels], ONE)?,
+            bias: p.param("bias", &[channels], ZERO)?,
+            eps,
+        })
     }
 
     /// Normalised.
@@ -213,7 +254,12 @@ impl Norm {
     ///
     /// # Errors
     /// When the shapes differ.
-    pub fn forward_add_relu(&self, params: &Params, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    pub fn forward_add_relu(
+        &self,
+        params: &Params,
+        x: &Tensor,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
         match self {
             Self::Batch(norm) => norm.forward_add_relu(params, x, residual),
             _ => (self.forward(params, x)? + residual)?.relu(),

@@ -2,11 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::{
-    Result, Tensor, ensure,
-    nn::ParamId,
-    tensor::BatchNormMode,
-};
+use crate::{Result, Tensor, ensure, nn::ParamId, tensor::BatchNormMode};
 
 /// The input statistics of one BatchNorm in one forward pass.
 #[derive(Clone)]
@@ -37,7 +33,11 @@ pub struct Params {
 impl Params {
     /// Tensors in the order of the declarations.
     pub fn new(tensors: Vec<Tensor>, mode: BatchNormMode) -> Self {
-        Self { tensors, mode, on_the_way: RefCell::default() }
+        Self {
+            tensors,
+            mode,
+            on_the_way: RefCell::default(),
+        }
     }
 
     /// The tensor of a parameter or buffer.
@@ -46,7 +46,11 @@ impl Params {
     /// When fewer tensors were given than declared.
     pub fn get(&self, id: ParamId) -> Result<&Tensor> {
         let count = self.tensors.len();
-        ensure!(id.0 < count, "parameter #{} of a module that was given {count} tensors", id.0);
+        ensure!(
+            id.0 < count,
+            "parameter #{} of a module that was given {count} tensors",
+            id.0
+        );
         Ok(&self.tensors[id.0])
     }
 
@@ -62,7 +66,10 @@ impl Params {
 
     /// Makes a feature on the way known under a name; every architecture taps `embedding`, the input of its classifier.
     pub fn tap(&self, name: &str, feature: &Tensor) {
-        self.on_the_way.borrow_mut().taps.push((name.to_owned(), feature.clone()));
+        self.on_the_way
+            .borrow_mut()
+            .taps
+            .push((name.to_owned(), feature.clone()));
     }
 
     pub(crate) fn report(&self, statistics: BatchNormStatistics) {

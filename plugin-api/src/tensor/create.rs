@@ -48,7 +48,10 @@ impl Tensor {
         match self.to_vec_f64()?.as_slice() {
             [value] => Ok(*value),
             _ => {
-                let message = format!("to_scalar of shape {:?}: expected one element", self.shape());
+                let message = format!(
+                    "to_scalar of shape {:?}: expected one element",
+                    self.shape()
+                );
                 Err(Error::new(ErrorKind::TENSOR, message))
             }
         }
@@ -85,6 +88,10 @@ impl Tensor {
     pub fn new_like(&self, values: &[f64], dims: &[usize]) -> Result<Tensor> {
         let dtype = self.dtype();
         let made = self.new_f64(values, dims)?;
-        if dtype == DType::F64 { Ok(made) } else { made.to_dtype(dtype) }
+        if dtype == DType::F64 {
+            Ok(made)
+        } else {
+            made.to_dtype(dtype)
+        }
     }
 }

@@ -83,7 +83,10 @@ impl Tensor {
 }
 
 fn absent(op: u32) -> Error {
-    Error::new(ErrorKind::TENSOR, format!("the host gave no output for {}", crate::ops::name(op)))
+    Error::new(
+        ErrorKind::TENSOR,
+        format!("the host gave no output for {}", crate::ops::name(op)),
+    )
 }
 
 fn signed(dims: &[usize]) -> Vec<i64> {
@@ -99,5 +102,11 @@ fn signed(dims: &[usize]) -> Vec<i64> {
 pub fn grad(loss: &Tensor, inputs: &[&Tensor], create_graph: bool) -> Result<Vec<Option<Tensor>>> {
     let mut all = vec![loss];
     all.extend_from_slice(inputs);
-    Tensor::raw_dispatch_many(crate::ops::GRAD, &all, &[i64::from(create_graph)], &[], inputs.len())
+    Tensor::raw_dispatch_many(
+        crate::ops::GRAD,
+        &all,
+        &[i64::from(create_graph)],
+        &[],
+        inputs.len(),
+    )
 }

@@ -18,20 +18,31 @@ pub struct Conv2dConfig {
 
 impl Default for Conv2dConfig {
     fn default() -> Self {
-        Self { stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1 }
+        Self {
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+            groups: 1,
+        }
     }
 }
 
 impl Conv2dConfig {
     /// Stride 1 and zeros on every side.
     pub fn padded(padding: usize) -> Self {
-        Self { padding: [padding; 2], ..Self::default() }
+        Self {
+            padding: [padding; 2],
+            ..Self::default()
+        }
     }
 
     /// The same with another stride.
     #[must_use]
     pub fn with_stride(self, stride: usize) -> Self {
-        Self { stride: [stride; 2], ..self }
+        Self {
+            stride: [stride; 2],
+            ..self
+        }
     }
 }
 
@@ -49,7 +60,11 @@ pub struct Pool2dConfig {
 impl Pool2dConfig {
     /// Square windows that do not overlap.
     pub fn square(kernel: usize) -> Self {
-        Self { kernel: [kernel; 2], stride: [kernel; 2], padding: [0; 2] }
+        Self {
+            kernel: [kernel; 2],
+            stride: [kernel; 2],
+            padding: [0; 2],
+        }
     }
 
     fn ints(&self) -> [i64; 6] {
@@ -127,8 +142,21 @@ impl Tensor {
     /// # Errors
     /// When shapes do not fit.
     pub fn conv2d(&self, weight: &Tensor, config: Conv2dConfig) -> Result<Tensor> {
-        let Conv2dConfig { stride, padding, dilation, groups } = config;
-        let ints = [stride[0], stride[1], padding[0], padding[1], dilation[0], dilation[1], groups];
+        let Conv2dConfig {
+            stride,
+            padding,
+            dilation,
+            groups,
+        } = config;
+        let ints = [
+            stride[0],
+            stride[1],
+            padding[0],
+            padding[1],
+            dilation[0],
+            dilation[1],
+            groups,
+        ];
         Self::dispatch(ops::CONV2D, &[self, weight], &ints.map(|v| v as i64), &[])
     }
 
@@ -201,7 +229,14 @@ impl Tensor {
     ///
     /// # Errors
     /// When C is no multiple of `groups`.
-    pub fn group_norm(&self, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, relu: bool) -> Result<Tensor> {
+    pub fn group_norm(
+        &self,
+        groups: usize,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+        relu: bool,
+    ) -> Result<Tensor> {
         let ints = [groups as i64, i64::from(relu)];
         Self::dispatch(ops::GROUP_NORM, &[self, weight, bias], &ints, &[eps])
     }
@@ -231,7 +266,15 @@ impl Tensor {
             "crop_resize: {} boxes for {n} images; expected 1 or {n}",
             boxes.len()
         );
-        let floats: Vec<f64> = boxes.iter().flat_map(|b| [b.top, b.left, b.height, b.width]).collect();
-        Self::dispatch(ops::CROP_RESIZE, &[self], &[out_h as i64, out_w as i64], &floats)
+        let floats: Vec<f64> = boxes
+            .iter()
+            .flat_map(|b| [b.top, b.left, b.height, b.width])
+            .collect();
+        Self::dispatch(
+            ops::CROP_RESIZE,
+            &[self],
+            &[out_h as i64, out_w as i64],
+            &floats,
+        )
     }
 }

@@ -4,7 +4,10 @@ use super::{Tensor, absent};
 use crate::{Result, ops};
 
 fn reduction(head: &[i64], dims: &[usize]) -> Vec<i64> {
-    head.iter().copied().chain(dims.iter().map(|&d| d as i64)).collect()
+    head.iter()
+        .copied()
+        .chain(dims.iter().map(|&d| d as i64))
+        .collect()
 }
 
 macro_rules! many_dims {

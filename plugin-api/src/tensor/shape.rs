@@ -18,7 +18,10 @@ impl Tensor {
     /// When there is no such dimension.
     pub fn flatten_from(&self, dim: usize) -> Result<Tensor> {
         let shape = self.shape();
-        ensure!(dim < shape.len(), "flatten_from({dim}) of shape {shape:?}: no such dimension");
+        ensure!(
+            dim < shape.len(),
+            "flatten_from({dim}) of shape {shape:?}: no such dimension"
+        );
         let mut dims = shape[..dim].to_vec();
         dims.push(shape[dim..].iter().product());
         self.reshape(&dims)
@@ -38,7 +41,10 @@ impl Tensor {
     /// When `dim` is beyond the rank.
     pub fn unsqueeze(&self, dim: usize) -> Result<Tensor> {
         let mut dims = self.shape();
-        ensure!(dim <= dims.len(), "unsqueeze({dim}) of shape {dims:?}: no such place");
+        ensure!(
+            dim <= dims.len(),
+            "unsqueeze({dim}) of shape {dims:?}: no such place"
+        );
         dims.insert(dim, 1);
         self.reshape(&dims)
     }
@@ -49,7 +55,10 @@ impl Tensor {
     /// When it has another size.
     pub fn squeeze(&self, dim: usize) -> Result<Tensor> {
         let mut dims = self.shape();
-        ensure!(dims.get(dim) == Some(&1), "squeeze({dim}) of shape {dims:?}: expected size 1 there");
+        ensure!(
+            dims.get(dim) == Some(&1),
+            "squeeze({dim}) of shape {dims:?}: expected size 1 there"
+        );
         dims.remove(dim);
         self.reshape(&dims)
     }
@@ -68,7 +77,11 @@ impl Tensor {
     /// When one does not exist.
     pub fn transpose(&self, a: usize, b: usize) -> Result<Tensor> {
         let mut order: Vec<usize> = (0..self.rank()).collect();
-        ensure!(a < order.len() && b < order.len(), "transpose({a}, {b}) of shape {:?}", self.shape());
+        ensure!(
+            a < order.len() && b < order.len(),
+            "transpose({a}, {b}) of shape {:?}",
+            self.shape()
+        );
         order.swap(a, b);
         self.permute(&order)
     }
@@ -79,7 +92,11 @@ impl Tensor {
     /// For fewer than two dimensions.
     pub fn t(&self) -> Result<Tensor> {
         let rank = self.rank();
-        ensure!(rank >= 2, "t() of shape {:?}: expected at least 2 dimensions", self.shape());
+        ensure!(
+            rank >= 2,
+            "t() of shape {:?}: expected at least 2 dimensions",
+            self.shape()
+        );
         self.transpose(rank - 2, rank - 1)
     }
 

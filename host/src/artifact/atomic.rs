@@ -1,0 +1,118 @@
+//! Whole files or none: written beside their place, synced, renamed.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::{Serialize, de::DeserializeOwned};
+use tempfile::NamedTempFile;
+
+/// Replaces the file at `path` by `bytes`; makes its folder.
+///
+/// # Errors
+/// When the disk says no; the old file then stays.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let inner = || -> Result<()> {
+        let folder = path.parent().context("a path without a folder")?;
+        fs::create_dir_all(folder)?;
+        let mut file = NamedTempFile::with_prefix_in(".part-", folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    inner().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Replaces the file at `path` by `value` as indented JSON.
+///
+/// # Errors
+/// When the disk says no.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    write(path, text.as_bytes())
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// When it is not there or holds something else.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let inner = || -> Result<T> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    inner().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Fills a folder beside `path` with `fill`, then puts it in the place of what stood there.
+///
+/// # Errors
+/// When `fill` fails or the disk says no; the old folder then stays.
+pub fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let parent = path.parent().context("a path without a folder")?;
+    fs::create_dir_all(parent)?;
+    let fresh = tempfile::Builder::new()
+        .prefix(".part-")
+        .tempdir_in(parent)?;
+    fill(fresh.path())?;
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("cannot replace {}", path.display()))?;
+    }
+    let fresh: PathBuf = fresh.keep();
+    fs::rename(&fresh, path).with_context(|| format!("cannot put {} in its place", path.display()))
+}
+
+/// Removes what an interrupted write left in a folder.
+pub fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".part-") {
+            let path = entry.path();
+            // A leftover that cannot be removed harms nothing.
+            let _ = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_folders_are_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a/b.json");
+        write_json(&file, &[1, 2]).unwrap();
+        write_json(&file, &[3]).unwrap();
+        assert_eq!(read_json::<Vec<i32>>(&file).unwrap(), [3]);
+
+        let folder = dir.path().join("set");
+        replace_folder(&folder, |p| write(&p.join("one"), b"1")).unwrap();
+        let failed = replace_folder(&folder, |p| {
+            write(&p.join("two"), b"2")?;
+            anyhow::bail!("stopped")
+        });
+        assert!(failed.is_err() && folder.join("one").exists() && !folder.join("two").exists());
+
+        fs::write(dir.path().join(".part-left"), b"").unwrap();
+        sweep(dir.path());
+        let names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert!(
+            !names
+                .iter()
+                .any(|n| n.to_string_lossy().starts_with(".part-")),
+            "{names:?}"
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! [`RunFolder`]: where everything of a run stands.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::{atomic, manifest::Manifest};
+
+/// A run's folder.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder at `root`; nothing is made yet.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Makes the folder, and removes what an interrupted write left.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn prepare(&self) -> Result<()> {
+        fs::create_dir_all(&self.root)
+            .with_context(|| format!("cannot make the run folder {}", self.root.display()))?;
+        for folder in ["", "squeeze", "recover", "relabel", "report"] {
+            atomic::sweep(&self.root.join(folder));
+        }
+        Ok(())
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The resolved experiment.
+    pub fn experiment(&self) -> PathBuf {
+        self.root.join("experiment.toml")
+    }
+
+    /// The folder of a stage.
+    pub fn stage(&self, stage: &str) -> PathBuf {
+        self.root.join(stage)
+    }
+
+    /// The teacher.
+    pub fn model(&self) -> PathBuf {
+        self.root.join("squeeze/model.safetensors")
+    }
+
+    /// The distilled images, in the layout of torchvision's ImageFolder.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("recover/images")
+    }
+
+    /// The distilled images as floats, normalised.
+    pub fn float_images(&self) -> PathBuf {
+        self.root.join("recover/images.safetensors")
+    }
+
+    /// The labels of a set.
+    pub fn labels(&self, set: &str) -> PathBuf {
+        self.root.join("relabel").join(set)
+    }
+
+    /// One training from scratch.
+    pub fn validation(&self, set: &str, network: &str, seed: u64) -> PathBuf {
+        self.root
+            .join("validate")
+            .join(set)
+            .join(format!("{network}-seed{seed}"))
+    }
+
+    /// TensorBoard's event file of a stage or training; `name` may have several levels.
+    pub fn events(&self, name: &str) -> PathBuf {
+        self.root
+            .join("events")
+            .join(name)
+            .join("events.out.tfevents.0.alambic")
+    }
+
+    /// The report.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report")
+    }
+
+    fn manifest_path(&self) -> PathBuf {
+        self.root.join("manifest.json")
+    }
+
+    /// The manifest, if the run has begun.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn manifest(&self) -> Result<Option<Manifest>> {
+        let path = self.manifest_path();
+        if path.exists() {
+            atomic::read_json(&path).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Replaces the manifest.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        atomic::write_json(&self.manifest_path(), manifest)
+    }
+
+    /// Whether something stands here that is no run.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn is_foreign(&self) -> Result<bool> {
+        if self.manifest_path().exists() || !self.root.exists() {
+            return Ok(false);
+        }
+        Ok(fs::read_dir(&self.root)?.next().is_some())
+    }
+
+    /// Removes the outputs of a stage.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn clear_stage(&self, stage: &str) -> Result<()> {
+        for folder in [self.stage(stage), self.root.join("events").join(stage)] {
+            match fs::remove_dir_all(&folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("cannot clear {}", folder.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

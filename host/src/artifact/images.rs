@@ -1,0 +1,239 @@
+//! Sets of images of one size: in memory as bytes, on disk as an ImageFolder in the right class order.
+
+use std::{fs, io::Cursor, path::Path};
+
+use anyhow::{Context, Result, bail, ensure};
+use image::{ExtendedColorType, ImageEncoder, codecs};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+
+/// How images are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageFormat {
+    /// Lossless.
+    #[default]
+    Png,
+    /// Lossy, quality 75, as SRe2L's authors store them.
+    Jpeg,
+}
+
+/// Images of one size with their classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSet {
+    /// Pixels a side.
+    pub resolution: usize,
+    /// Bytes of all images, [N, 3, R, R].
+    pub pixels_nchw: Vec<u8>,
+    /// Class of each image.
+    pub labels: Vec<u32>,
+    /// Names of the classes, in the teacher's order.
+    pub class_names: Vec<String>,
+}
+
+impl ImageSet {
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Bytes of one image, [3, R, R].
+    pub fn image(&self, index: usize) -> &[u8] {
+        let size = 3 * self.resolution * self.resolution;
+        &self.pixels_nchw[index * size..(index + 1) * size]
+    }
+
+    /// One image as a file.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn encode(&self, index: usize, format: ImageFormat) -> Result<Vec<u8>> {
+        let plane = self.resolution * self.resolution;
+        let chw = self.image(index);
+        let hwc: Vec<u8> = (0..plane)
+            .flat_map(|p| [chw[p], chw[plane + p], chw[2 * plane + p]])
+            .collect();
+        let (side, color) = (self.resolution as u32, ExtendedColorType::Rgb8);
+        let mut file = Cursor::new(Vec::new());
+        match format {
+            ImageFormat::Png => {
+                codecs::png::PngEncoder::new(&mut file).write_image(&hwc, side, side, color)?
+            }
+            ImageFormat::Jpeg => {
+                codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 75)
+                    .write_image(&hwc, side, side, color)?;
+            }
+        }
+        Ok(file.into_inner())
+    }
+
+    /// Bytes of all images as files.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn encoded_bytes(&self, format: ImageFormat) -> Result<u64> {
+        let sizes: Vec<u64> = (0..self.len())
+            .into_par_iter()
+            .map(|i| Ok(self.encode(i, format)?.len() as u64))
+            .collect::<Result<_>>()?;
+        Ok(sizes.iter().sum())
+    }
+
+    /// Writes the set to `folder`, replacing what stood there: `<class index, 5 digits>_<class>/<id>.png`, and `set.json`
+    /// beside it with the exact class names and the order of the images.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn save(&self, folder: &Path, format: ImageFormat) -> Result<()> {
+        let extension = match format {
+            ImageFormat::Png => "png",
+            ImageFormat::Jpeg => "jpg",
+        };
+        let mut counts = vec![0usize; self.class_names.len()];
+        let files: Vec<String> = self
+            .labels
+            .iter()
+            .map(|&label| {
+                let class = label as usize;
+                counts[class] += 1;
+                format!(
+                    "{}/{:05}.{extension}",
+                    class_folder(class, &self.class_names[class]),
+                    counts[class] - 1
+                )
+            })
+            .collect();
+        let index = Index {
+            resolution: self.resolution,
+            class_names: self.class_names.clone(),
+            labels: self.labels.clone(),
+            files: files.clone(),
+        };
+        atomic::replace_folder(folder, |fresh| {
+            for (class, name) in self.class_names.iter().enumerate() {
+                fs::create_dir_all(fresh.join(class_folder(class, name)))?;
+            }
+            for (i, file) in files.iter().enumerate() {
+                fs::write(fresh.join(file), self.encode(i, format)?)?;
+            }
+            Ok(())
+        })?;
+        atomic::write_json(&index_path(folder), &index)
+    }
+
+    /// Reads what [`ImageSet::save`] wrote.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or of another size.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let Index {
+            resolution,
+            class_names,
+            labels,
+            files,
+        } = atomic::read_json(&index_path(folder))?;
+        ensure!(
+            labels.len() == files.len(),
+            "{}: labels and files differ in number",
+            index_path(folder).display()
+        );
+        let images: Vec<Vec<u8>> = files
+            .par_iter()
+            .map(|file| {
+                let path = folder.join(file);
+                decode(&path, resolution)
+                    .with_context(|| format!("cannot read image {}", path.display()))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            resolution,
+            pixels_nchw: images.concat(),
+            labels,
+            class_names,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Index {
+    resolution: usize,
+    class_names: Vec<String>,
+    labels: Vec<u32>,
+    files: Vec<String>,
+}
+
+fn index_path(folder: &Path) -> std::path::PathBuf {
+    folder.with_file_name("set.json")
+}
+
+/// The folder of a class: its padded index keeps the order, its name is cut to what any file system takes.
+fn class_folder(class: usize, name: &str) -> String {
+    let keep = |c: char| {
+        if c.is_alphanumeric() || "-_. ".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let safe: String = name.chars().take(40).map(keep).collect();
+    format!("{class:05}_{}", safe.trim())
+}
+
+fn decode(path: &Path, resolution: usize) -> Result<Vec<u8>> {
+    let image = image::load_from_memory(&fs::read(path)?)?.to_rgb8();
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    if (width, height) != (resolution, resolution) {
+        bail!("it has {width}x{height} pixels, expected {resolution}x{resolution}");
+    }
+    let raw = image.into_raw();
+    let channels = (0..3).flat_map(|c| raw.iter().skip(c).step_by(3).copied());
+    Ok(channels.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set() -> ImageSet {
+        let pixels_nchw = (0..4 * 3 * 16).map(|i| (i * 7 % 251) as u8).collect();
+        let class_names = vec!["b/\"<x>".to_owned(), "a".to_owned()];
+        ImageSet {
+            resolution: 4,
+            pixels_nchw,
+            labels: vec![1, 0, 1, 0],
+            class_names,
+        }
+    }
+
+    #[test]
+    fn a_png_set_survives_the_disk_with_odd_names_in_odd_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("images");
+        set().save(&folder, ImageFormat::Png).unwrap();
+        assert_eq!(ImageSet::load(&folder).unwrap(), set());
+        assert!(folder.join("00001_a/00001.png").exists());
+        fs::remove_file(folder.join("00001_a/00001.png")).unwrap();
+        assert!(format!("{:#}", ImageSet::load(&folder).unwrap_err()).contains("00001.png"));
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("images");
+        set().save(&folder, ImageFormat::Jpeg).unwrap();
+        let on_disk: u64 = ["00000_b___x_", "00001_a"]
+            .iter()
+            .flat_map(|class| fs::read_dir(folder.join(class)).unwrap())
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .sum();
+        assert_eq!(set().encoded_bytes(ImageFormat::Jpeg).unwrap(), on_disk);
+    }
+}

@@ -1,0 +1,120 @@
+//! `manifest.json`: what made a run, and which stages are finished for which configuration.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+/// The version of the run folder's layout.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What made a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The experiment's name.
+    pub name: String,
+    /// The program's version.
+    pub alambic_version: String,
+    /// The seed.
+    pub seed: u64,
+    /// The device of the last session.
+    pub device: String,
+    /// Plugins that took part.
+    pub plugins: Vec<PluginRecord>,
+    /// Stages by name.
+    pub stages: BTreeMap<String, StageRecord>,
+}
+
+/// A plugin that took part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PluginRecord {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
+}
+
+/// How far a stage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Begun.
+    Started,
+    /// Done.
+    Finished,
+}
+
+/// One stage of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// Hash of its configuration and inputs.
+    pub hash: String,
+    /// Hash of what may grow without making it stale: sets, seeds.
+    pub extent: String,
+    /// How far it is.
+    pub status: Status,
+    /// Seconds of work, interruptions not counted.
+    pub seconds: f64,
+    /// Peak resident memory of the process while it ran.
+    pub peak_bytes: Option<u64>,
+}
+
+/// SHA-256 of a JSON value, whatever the order of its keys.
+pub fn hash_json(value: &Json) -> String {
+    let mut hasher = Sha256::new();
+    feed(&mut hasher, value);
+    hex(&hasher.finalize())
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn feed(hasher: &mut Sha256, value: &Json) {
+    match value {
+        Json::Object(map) => {
+            let sorted: BTreeMap<_, _> = map.iter().collect();
+            hasher.update(b"{");
+            for (key, value) in sorted {
+                hasher.update(Json::from(key.as_str()).to_string());
+                hasher.update(b":");
+                feed(hasher, value);
+                hasher.update(b",");
+            }
+            hasher.update(b"}");
+        }
+        Json::Array(items) => {
+            hasher.update(b"[");
+            for item in items {
+                feed(hasher, item);
+                hasher.update(b",");
+            }
+            hasher.update(b"]");
+        }
+        plain => hasher.update(plain.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_hash_follows_values_and_not_key_order() {
+        let a: Json = serde_json::from_str(r#"{"x": [1, 2], "y": {"b": 1, "a": 2}}"#).unwrap();
+        let b: Json = serde_json::from_str(r#"{"y": {"a": 2, "b": 1}, "x": [1, 2]}"#).unwrap();
+        assert_eq!(hash_json(&a), hash_json(&b));
+        assert_ne!(
+            hash_json(&a),
+            hash_json(&json!({"x": [2, 1], "y": {"a": 2, "b": 1}}))
+        );
+        assert_eq!(hash_json(&json!(1)), hex(&Sha256::digest(b"1")));
+    }
+}

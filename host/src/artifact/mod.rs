@@ -1,0 +1,16 @@
+//! The run folder: the only module that knows its paths and formats. Files are written beside their place and renamed, so that
+//! a killed run leaves nothing half written.
+
+pub mod atomic;
+pub mod checkpoint;
+pub mod folder;
+pub mod images;
+pub mod labels;
+pub mod manifest;
+pub mod tensors;
+
+pub use checkpoint::Checkpoint;
+pub use folder::RunFolder;
+pub use images::{ImageFormat, ImageSet};
+pub use labels::{LabelReader, LabelWriter};
+pub use manifest::{Manifest, PluginRecord, StageRecord, Status, hash_json};

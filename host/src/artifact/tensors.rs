@@ -1,0 +1,147 @@
+//! Named tensors in safetensors files, in the order of their names, with text beside them.
+
+use std::{collections::BTreeMap, collections::HashMap, fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::engine::Value;
+
+use super::atomic;
+
+fn dtype_of(value: &Value) -> Result<Dtype> {
+    Ok(match value.dtype() {
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::U32 => Dtype::U32,
+        DType::U8 => Dtype::U8,
+        DType::I64 => Dtype::I64,
+        other => bail!("cannot store tensors of type {other:?}"),
+    })
+}
+
+fn bytes_of(value: &Value) -> Result<Vec<u8>> {
+    let flat = value.flatten_all()?.to_device(&Device::Cpu)?;
+    macro_rules! bytes {
+        ($type:ty) => {
+            flat.to_vec1::<$type>()?
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect()
+        };
+    }
+    Ok(match flat.dtype() {
+        DType::F32 => bytes!(f32),
+        DType::F64 => bytes!(f64),
+        DType::F16 => bytes!(half::f16),
+        DType::BF16 => bytes!(half::bf16),
+        DType::U32 => bytes!(u32),
+        DType::U8 => flat.to_vec1::<u8>()?,
+        DType::I64 => bytes!(i64),
+        other => bail!("cannot store tensors of type {other:?}"),
+    })
+}
+
+/// Writes tensors and texts to `path`; the same content gives the same bytes.
+///
+/// # Errors
+/// When a tensor's type cannot be stored or the disk says no.
+pub fn save(
+    path: &Path,
+    tensors: &[(String, Value)],
+    texts: &BTreeMap<String, String>,
+) -> Result<()> {
+    let data = tensors
+        .iter()
+        .map(|(name, value)| {
+            Ok((
+                name,
+                dtype_of(value)?,
+                value.dims().to_vec(),
+                bytes_of(value)?,
+            ))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut views = BTreeMap::new();
+    for (name, dtype, shape, bytes) in &data {
+        views.insert(
+            name.as_str(),
+            TensorView::new(*dtype, shape.clone(), bytes)?,
+        );
+    }
+    // One text at most: the crate writes a hash map, whose order would change from run to run.
+    let metadata: HashMap<String, String> = match texts.len() {
+        0 => HashMap::new(),
+        _ => HashMap::from([("alambic".to_owned(), serde_json::to_string(texts)?)]),
+    };
+    let metadata = (!metadata.is_empty()).then_some(metadata);
+    atomic::write(path, &safetensors::serialize(views, metadata)?)
+}
+
+/// Reads what [`save`] wrote, onto `device`; other safetensors files have no texts.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub fn load(
+    path: &Path,
+    device: &Device,
+) -> Result<(BTreeMap<String, Value>, BTreeMap<String, String>)> {
+    let inner = || -> Result<_> {
+        let bytes = fs::read(path)?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes)?;
+        let texts = match metadata.metadata().as_ref().and_then(|m| m.get("alambic")) {
+            Some(texts) => serde_json::from_str(texts)?,
+            None => BTreeMap::new(),
+        };
+        let tensors = candle_core::safetensors::load_buffer(&bytes, device)?;
+        Ok((tensors.into_iter().collect(), texts))
+    };
+    inner().with_context(|| format!("cannot read tensors from {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_keeps_types_shapes_and_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let device = Device::Cpu;
+        let tensors = vec![
+            (
+                "b".to_owned(),
+                Value::new(&[[1f32, 2.], [3., 4.]], &device).unwrap(),
+            ),
+            ("a".to_owned(), Value::new(&[7u32, 8], &device).unwrap()),
+            (
+                "h".to_owned(),
+                Value::new(&[1f32, -0.5], &device)
+                    .unwrap()
+                    .to_dtype(DType::F16)
+                    .unwrap(),
+            ),
+        ];
+        let texts = BTreeMap::from([
+            ("x".to_owned(), "1".to_owned()),
+            ("y".to_owned(), "2".to_owned()),
+        ]);
+        save(&path, &tensors, &texts).unwrap();
+        let first = fs::read(&path).unwrap();
+        save(&path, &tensors, &texts).unwrap();
+        assert_eq!(first, fs::read(&path).unwrap());
+        let (back, back_texts) = load(&path, &device).unwrap();
+        assert_eq!(back_texts, texts);
+        assert_eq!(back["b"].to_vec2::<f32>().unwrap(), [[1., 2.], [3., 4.]]);
+        assert_eq!(back["a"].to_vec1::<u32>().unwrap(), [7, 8]);
+        assert_eq!(back["h"].dtype(), DType::F16);
+        let error = load(&dir.path().join("none"), &device).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("cannot read tensors"),
+            "{error:#}"
+        );
+    }
+}

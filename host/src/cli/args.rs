@@ -1,0 +1,183 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Dataset distillation: a large labelled image set into a small synthetic one.
+#[derive(Parser, Debug)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Folder with plugins, before ALAMBIC_PLUGINS and the folder of this program; may be given several times
+    #[arg(long, global = true, value_name = "DIR")]
+    pub plugin_dir: Vec<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Carry out an experiment, or go on with it
+    Run(RunArgs),
+    /// Everything but the computing: plugins, options, data, sizes
+    Check(CheckArgs),
+    /// List, show, check and begin plugins
+    Plugin {
+        /// What to do
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+    /// Look at data
+    Data {
+        /// What to do
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Print a run's results and draw its report again
+    Report(ReportArgs),
+    /// Copy the distilled images out of a run
+    Export(ExportArgs),
+}
+
+/// An experiment file and changes to it.
+#[derive(Args, Debug)]
+pub struct FileArgs {
+    /// Experiment file (TOML)
+    pub file: PathBuf,
+    /// Replace a value: `--set recover.iterations=100`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Device: auto, cpu or cuda:N
+    #[arg(long)]
+    pub device: Option<String>,
+}
+
+/// `alambic run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The experiment
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Do this stage and all after it again
+    #[arg(long, value_name = "STAGE", conflicts_with = "only")]
+    pub from: Option<String>,
+    /// Do this stage alone
+    #[arg(long, value_name = "STAGE")]
+    pub only: Option<String>,
+    /// The run's folder; runs/NAME by default
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `alambic check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The experiment
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A kind of component.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KindArg {
+    /// A loss on logits
+    Loss,
+    /// A penalty on images or statistics
+    Regularizer,
+    /// A network
+    Architecture,
+    /// A way to make and keep labels
+    Relabeler,
+}
+
+/// `alambic plugin`.
+#[derive(Subcommand, Debug)]
+pub enum PluginCommand {
+    /// List plugins and their components
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a component's options
+    Show {
+        /// Name, or plugin::name
+        name: String,
+        /// Print the JSON schema of its options
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a plugin file: does it load, does it keep its contract
+    Check {
+        /// Plugin file
+        path: PathBuf,
+    },
+    /// Begin a plugin: a crate that builds and passes its tests
+    New {
+        /// Kind of its component
+        kind: KindArg,
+        /// Its name: lower case, words joined by hyphens
+        name: String,
+        /// Where the crate alambic-plugin-api comes from: a path, a git address or a version
+        #[arg(long, value_name = "PATH|GIT|VERSION")]
+        plugin_api: Option<String>,
+        /// Folder in which the crate's folder is made
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+}
+
+/// `alambic data`.
+#[derive(Subcommand, Debug)]
+pub enum DataCommand {
+    /// Counts, classes, sizes, mean and deviation, broken images
+    Info {
+        /// A parquet file, a folder of parquet files or an ImageFolder
+        path: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `alambic report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Run folders
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Print the summaries as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+    /// Print the tables as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+}
+
+/// `alambic export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Run folder
+    pub run: PathBuf,
+    /// New folder
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Layout of the copy
+    #[arg(long, value_enum, default_value = "imagefolder")]
+    pub format: ExportFormat,
+}
+
+/// Layout of a copy.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ExportFormat {
+    /// One folder for each class
+    Imagefolder,
+}

@@ -1,0 +1,62 @@
+//! The command line: clap's types and one thin function for each subcommand.
+
+mod args;
+mod data;
+mod plugin;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{data::Fault, experiment::run::Failure};
+
+pub use args::Cli;
+use args::Command;
+
+/// The run failed.
+const FAILED: u8 = 1;
+/// The command or a configuration is at fault.
+const USAGE: u8 = 2;
+
+/// Parses the command line, does it, prints what went wrong; gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // clap says help and version on stdout with code 0, and faults on stderr with code 2.
+        Err(error) => error.exit(),
+    };
+    let done = match cli.command {
+        Command::Run(ref run) => run::run(&cli, run),
+        Command::Check(ref check) => run::check(&cli, check),
+        Command::Plugin { ref command } => plugin::plugin(&cli, command),
+        Command::Data { ref command } => data::data(command),
+        Command::Report(ref report) => report::report(&cli, report),
+        Command::Export(ref export) => report::export(export),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(faults)) => {
+            print_faults(&faults);
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Run(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn print_faults(faults: &[Fault]) {
+    for fault in faults {
+        eprintln!("error: {fault}");
+    }
+    if faults.len() > 1 {
+        eprintln!("{} errors", faults.len());
+    }
+}
+
+fn usage(path: &str, message: impl Into<String>) -> Failure {
+    Failure::Config(vec![Fault::new(path, message)])
+}

@@ -1,0 +1,198 @@
+//! `alambic plugin`.
+
+use anyhow::Context;
+use plugin_api::abi::Kind;
+use serde_json::{Value as Json, json};
+
+use crate::{
+    experiment::run::Failure,
+    plugins::{Component, Registry, names::hint},
+};
+
+use super::{
+    args::{Cli, PluginCommand},
+    run::registry,
+    usage,
+};
+
+/// `alambic plugin`.
+pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
+    match command {
+        PluginCommand::List { json } => list(&registry(cli)?, *json),
+        PluginCommand::Show { name, json } => show(&registry(cli)?, name, *json),
+        PluginCommand::Check { .. } | PluginCommand::New { .. } => Ok(()),
+    }
+}
+
+fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
+    if json {
+        let rows = registry.components().iter().map(|c| {
+            let plugin = &c.plugin;
+            json!({
+                "kind": c.kind.name(),
+                "name": c.name,
+                "description": c.description,
+                "plugin": plugin.name,
+                "version": plugin.version,
+                "path": plugin.path,
+            })
+        });
+        println!("{}", Json::Array(rows.collect()));
+        return Ok(());
+    }
+    if registry.components().is_empty() {
+        println!("no plugins found; name a folder with --plugin-dir or ALAMBIC_PLUGINS");
+    }
+    for kind in [
+        Kind::LOSS,
+        Kind::REGULARIZER,
+        Kind::ARCHITECTURE,
+        Kind::RELABELER,
+    ] {
+        let own: Vec<&Component> = registry
+            .components()
+            .iter()
+            .filter(|c| c.kind == kind)
+            .collect();
+        let width = own.iter().map(|c| c.name.len()).max().unwrap_or(0);
+        for c in own {
+            let plugin = &c.plugin;
+            println!(
+                "{:<13} {:<width$}  {} ({} {})",
+                kind.name(),
+                c.name,
+                c.description,
+                plugin.name,
+                plugin.version
+            );
+        }
+    }
+    Ok(())
+}
+
+fn show(registry: &Registry, name: &str, json: bool) -> Result<(), Failure> {
+    let found = registry.named(name);
+    if found.is_empty() {
+        return Err(usage("plugin", unknown(registry, name)));
+    }
+    for component in found {
+        if json {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&component.schema).context("schema as JSON")?
+            );
+            continue;
+        }
+        let plugin = &component.plugin;
+        println!(
+            "{} \"{}\": {}",
+            component.kind.name(),
+            component.name,
+            component.description
+        );
+        println!(
+            "plugin {} {}, {}",
+            plugin.name,
+            plugin.version,
+            plugin.path.display()
+        );
+        if let Some(text) = component.schema.get("description").and_then(Json::as_str) {
+            println!("\n{text}");
+        }
+        print_options(&component.schema);
+    }
+    Ok(())
+}
+
+fn unknown(registry: &Registry, name: &str) -> String {
+    let have: Vec<&str> = registry
+        .components()
+        .iter()
+        .map(|c| c.name.as_str())
+        .collect();
+    format!("unknown component \"{name}\" {}", hint(name, &have))
+}
+
+fn print_options(schema: &Json) {
+    let Some(properties) = schema
+        .get("properties")
+        .and_then(Json::as_object)
+        .filter(|p| !p.is_empty())
+    else {
+        println!("\nno options");
+        return;
+    };
+    println!("\noptions (params):");
+    let required = schema.get("required").and_then(Json::as_array);
+    let width = properties.keys().map(String::len).max().unwrap_or(0);
+    for (name, property) in properties {
+        let is_required = required.is_some_and(|r| r.iter().any(|n| n.as_str() == Some(name)));
+        let default = match property.get("default") {
+            Some(value) => format!("default {value}"),
+            None if is_required => "required".to_owned(),
+            None => "optional".to_owned(),
+        };
+        let docs = property
+            .get("description")
+            .and_then(Json::as_str)
+            .unwrap_or("")
+            .replace('\n', " ");
+        println!(
+            "  {name:<width$}  {} ({}{default})",
+            docs,
+            type_of(property, schema)
+        );
+    }
+}
+
+/// The type of an option in words, with its range.
+fn type_of(property: &Json, schema: &Json) -> String {
+    let target = property
+        .get("$ref")
+        .and_then(Json::as_str)
+        .and_then(|r| schema.pointer(r.trim_start_matches('#')));
+    let property = target.unwrap_or(property);
+    let choices = |values: &Vec<Json>| {
+        values
+            .iter()
+            .map(Json::to_string)
+            .collect::<Vec<_>>()
+            .join(" | ")
+    };
+    let mut text = match (
+        property.get("enum"),
+        property.get("oneOf"),
+        property.get("type"),
+    ) {
+        (Some(Json::Array(values)), _, _) => choices(values),
+        (_, Some(Json::Array(variants)), _) => choices(
+            &variants
+                .iter()
+                .filter_map(|v| v.get("const").cloned())
+                .collect(),
+        ),
+        (_, _, Some(Json::String(name))) => name.clone(),
+        (_, _, Some(Json::Array(names))) => names
+            .iter()
+            .filter_map(Json::as_str)
+            .filter(|n| *n != "null")
+            .collect::<Vec<_>>()
+            .join(" | "),
+        _ => String::new(),
+    };
+    for (key, sign) in [
+        ("minimum", ">="),
+        ("exclusiveMinimum", ">"),
+        ("maximum", "<="),
+        ("exclusiveMaximum", "<"),
+    ] {
+        if let Some(bound) = property.get(key) {
+            text.push_str(&format!(" {sign} {bound}"));
+        }
+    }
+    if text.is_empty() {
+        text
+    } else {
+        format!("{text}, ")
+    }
+}

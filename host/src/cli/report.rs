@@ -1,0 +1,97 @@
+//! `alambic report` and `alambic export`.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+
+use crate::{
+    artifact::{ImageSet, RunFolder, atomic},
+    experiment::run::Failure,
+    report::{summary::Summary, table::TableFormat},
+};
+
+use super::{
+    args::{Cli, ExportArgs, ExportFormat, ReportArgs},
+    run::{no_run, print_json, print_summary},
+    usage,
+};
+
+/// `alambic report`.
+pub fn report(_cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
+    let format = if args.markdown {
+        TableFormat::Markdown
+    } else {
+        TableFormat::Terminal
+    };
+    for run in &args.runs {
+        let folder = existing(run)?;
+        let path = folder.report().join("summary.json");
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!(
+                "{} is missing: the run has not ended yet; run it again",
+                path.display()
+            )
+        })?;
+        let summary = Summary::from_json(&text)?;
+        if args.json {
+            print_json(&summary)?;
+        } else {
+            println!("{}", summary.name);
+            print_summary(&summary, format);
+            println!("report: {}", folder.report().join("index.html").display());
+        }
+    }
+    Ok(())
+}
+
+/// `alambic export`.
+pub fn export(args: &ExportArgs) -> Result<(), Failure> {
+    let folder = existing(&args.run)?;
+    if args.to.exists() {
+        return Err(usage(
+            "--to",
+            format!(
+                "{} is there already; choose a new folder",
+                args.to.display()
+            ),
+        ));
+    }
+    if !folder.images().exists() {
+        return Err(usage(
+            "run",
+            format!("{} has no distilled images yet", args.run.display()),
+        ));
+    }
+    let ExportFormat::Imagefolder = args.format;
+    let set = ImageSet::load(&folder.images())?;
+    atomic::replace_folder(&args.to, |fresh| copy(&folder.images(), fresh))?;
+    println!(
+        "{} images of {} classes: {}",
+        set.len(),
+        set.class_names.len(),
+        args.to.display()
+    );
+    Ok(())
+}
+
+fn existing(path: &Path) -> Result<RunFolder, Failure> {
+    let folder = RunFolder::at(path);
+    if folder.manifest()?.is_none() {
+        return Err(no_run(path));
+    }
+    Ok(folder)
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

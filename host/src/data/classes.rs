@@ -1,0 +1,222 @@
+//! The classes of a set, and the choice of some of them (`data.classes`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+
+/// How many names an error lists before it only counts the rest.
+const MAX_NAMES: usize = 12;
+
+/// A class as the experiment names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ClassRef {
+    /// By its index in the whole set, from 0
+    Index(u32),
+    /// By its name, as `alambic data info` lists it
+    Name(String),
+}
+
+/// The classes kept, and what each label of the files becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Classes {
+    /// Names of the classes kept, in label order.
+    pub names: Vec<String>,
+    /// For each label of the files, its new label, or none where the class is left out.
+    relabel: Vec<Option<u32>>,
+}
+
+impl Classes {
+    /// All classes of the set, in its order.
+    pub fn all(names: Vec<String>) -> Self {
+        let relabel = (0..names.len() as u32).map(Some).collect();
+        Self { names, relabel }
+    }
+
+    /// Picks `chosen` out of the set's classes, in that order; all of them where nothing is chosen.
+    ///
+    /// # Errors
+    /// A fault for each entry that names no class or one already chosen, with the nearest names.
+    pub fn pick(all: Vec<String>, chosen: Option<&[ClassRef]>) -> Result<Self, Vec<Fault>> {
+        let Some(chosen) = chosen else {
+            return Ok(Self::all(all));
+        };
+        if chosen.is_empty() {
+            let message =
+                "got an empty list, expected at least one class; remove the key to keep all";
+            return Err(vec![Fault::new("data.classes", message)]);
+        }
+        let mut picked = Self {
+            names: Vec::new(),
+            relabel: vec![None; all.len()],
+        };
+        let mut faults = Vec::new();
+        for (position, class) in chosen.iter().enumerate() {
+            let found = find(&all, class).and_then(|original| match picked.relabel[original] {
+                Some(earlier) => Err(format!(
+                    "class \"{}\" stands at position {earlier} already; remove one",
+                    all[original]
+                )),
+                None => Ok(original),
+            });
+            match found {
+                Ok(original) => {
+                    picked.relabel[original] = Some(position as u32);
+                    picked.names.push(all[original].clone());
+                }
+                Err(message) => {
+                    faults.push(Fault::new(format!("data.classes[{position}]"), message))
+                }
+            }
+        }
+        if faults.is_empty() {
+            Ok(picked)
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// The new label of a label of the files, or none where its class is left out.
+    ///
+    /// # Errors
+    /// The label is null, negative or not below the number of classes.
+    pub fn relabel(&self, label: Option<i64>) -> Result<Option<u32>, String> {
+        let num_classes = self.relabel.len();
+        match label {
+            None => Err("label is null, expected an integer".to_string()),
+            Some(label) if label < 0 => Err(format!(
+                "label {label} is negative, expected 0 to {}",
+                num_classes - 1
+            )),
+            Some(label) => self.relabel.get(label as usize).copied().ok_or_else(|| {
+                let last = num_classes - 1;
+                format!(
+                    "label {label} is out of range, expected 0 to {last} ({num_classes} classes)"
+                )
+            }),
+        }
+    }
+}
+
+fn find(all: &[String], class: &ClassRef) -> Result<usize, String> {
+    match class {
+        ClassRef::Index(index) if (*index as usize) < all.len() => Ok(*index as usize),
+        ClassRef::Index(index) => {
+            let last = all.len().saturating_sub(1);
+            Err(format!(
+                "no class {index}, expected 0 to {last} ({} classes)",
+                all.len()
+            ))
+        }
+        ClassRef::Name(name) => all
+            .iter()
+            .position(|n| n == name)
+            .ok_or_else(|| format!("unknown class \"{name}\" ({})", suggestions(all, name))),
+    }
+}
+
+/// The nearest name where one is near enough, and the names there are, as far as they fit.
+fn suggestions(all: &[String], name: &str) -> String {
+    let nearest = all
+        .iter()
+        .map(|candidate| {
+            (
+                strsim::normalized_damerau_levenshtein(candidate, name),
+                candidate,
+            )
+        })
+        .filter(|(similarity, _)| *similarity > 0.5)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| format!("nearest: {candidate}; "))
+        .unwrap_or_default();
+    let listed = all[..all.len().min(MAX_NAMES)].join(", ");
+    let more = match all.len().saturating_sub(MAX_NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{nearest}have: {listed}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        ["airplane", "bird", "cat", "dog"]
+            .map(String::from)
+            .to_vec()
+    }
+
+    fn name(text: &str) -> ClassRef {
+        ClassRef::Name(text.to_string())
+    }
+
+    #[test]
+    fn the_choice_orders_and_relabels() {
+        let chosen = [name("dog"), ClassRef::Index(1)];
+        let classes = Classes::pick(names(), Some(&chosen)).unwrap();
+        assert_eq!(classes.names, ["dog", "bird"]);
+        assert_eq!(classes.relabel(Some(3)), Ok(Some(0)));
+        assert_eq!(classes.relabel(Some(1)), Ok(Some(1)));
+        assert_eq!(classes.relabel(Some(0)), Ok(None));
+    }
+
+    #[test]
+    fn without_a_choice_labels_stay() {
+        let classes = Classes::pick(names(), None).unwrap();
+        assert_eq!(classes.relabel(Some(2)), Ok(Some(2)));
+    }
+
+    #[test]
+    fn labels_outside_the_classes_are_refused() {
+        let classes = Classes::pick(names(), Some(&[name("dog")])).unwrap();
+        assert!(classes.relabel(None).unwrap_err().contains("null"));
+        assert!(
+            classes
+                .relabel(Some(-1))
+                .unwrap_err()
+                .contains("label -1 is negative")
+        );
+        let error = classes.relabel(Some(4)).unwrap_err();
+        assert_eq!(
+            error,
+            "label 4 is out of range, expected 0 to 3 (4 classes)"
+        );
+    }
+
+    #[test]
+    fn every_wrong_choice_is_named() {
+        let chosen = [
+            name("dgo"),
+            ClassRef::Index(9),
+            name("cat"),
+            ClassRef::Index(2),
+        ];
+        let faults = Classes::pick(names(), Some(&chosen)).unwrap_err();
+        assert_eq!(faults.len(), 3);
+        assert_eq!(faults[0].path, "data.classes[0]");
+        assert!(
+            faults[0]
+                .message
+                .contains("nearest: dog; have: airplane, bird"),
+            "{}",
+            faults[0]
+        );
+        assert_eq!(faults[1].message, "no class 9, expected 0 to 3 (4 classes)");
+        assert_eq!(faults[2].path, "data.classes[3]");
+        assert!(
+            faults[2]
+                .message
+                .contains("\"cat\" stands at position 2 already"),
+            "{}",
+            faults[2]
+        );
+    }
+
+    #[test]
+    fn an_empty_choice_is_a_fault() {
+        let faults = Classes::pick(names(), Some(&[])).unwrap_err();
+        assert_eq!(faults[0].path, "data.classes");
+    }
+}

@@ -1,0 +1,222 @@
+//! The `[data]` table of an experiment: which images, which classes, at what size.
+
+use std::ops::RangeInclusive;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::classes::ClassRef;
+use super::fault::Fault;
+
+/// Sides that make sense for a square canvas; the upper end bounds a canvas to 48 MiB.
+const RESOLUTIONS: RangeInclusive<u32> = 1..=4096;
+
+/// Where the images come from and how they are brought to one size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How the images are stored: `parquet` or `imagefolder`
+    pub format: Format,
+    /// Training images, relative to the TOML's folder: parquet files (a path or a glob), or the folder of class folders
+    pub train: String,
+    /// Test images, in the same form as `train`
+    pub test: String,
+    /// Side of the square that every image is brought to, in pixels
+    #[schemars(range(min = 1, max = 4096))]
+    pub resolution: u32,
+    /// Parquet column of the encoded images; by default a struct column with `bytes`, or else a binary column
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_column: Option<String>,
+    /// Parquet column of the integer labels; by default `label`, `labels` or `fine_label`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// Classes to keep, by name or index, in this order; labels are counted anew from 0. By default all
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<ClassRef>>,
+    /// Mean of each channel, for pixels in 0 to 1; computed from the training images when absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<[f64; 3]>,
+    /// Standard deviation of each channel, for pixels in 0 to 1; computed from the training images when absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<[f64; 3]>,
+    /// How an image of another size is brought to the square
+    #[serde(default)]
+    pub resize: Resize,
+    /// Filter of the resizing, antialiased as in PIL and torchvision
+    #[serde(default)]
+    pub interpolation: Interpolation,
+    /// Bound on the decoded pixels kept in memory for each split, in bytes
+    #[serde(default = "default_cache_bytes")]
+    pub cache_bytes: u64,
+}
+
+/// How a set of images is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Parquet files with an image column and a label column, as the Hugging Face `datasets` library writes them
+    Parquet,
+    /// One folder for each class, in sorted order, as torchvision's `ImageFolder` reads them
+    ImageFolder,
+}
+
+/// How an image is brought to a square. One that already has the size is taken as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resize {
+    /// The shorter side is resized, then the centre is cut out. From 96 pixels on, the shorter side goes to 256/224 of the
+    /// resolution, the evaluation protocol of ImageNet; below, to the resolution itself
+    #[default]
+    ShorterCrop,
+    /// Both sides are resized to the resolution, whatever the aspect ratio
+    Stretch,
+}
+
+/// The filter of a resizing. Its support grows with the reduction, so that nothing aliases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Triangle filter
+    #[default]
+    Bilinear,
+    /// Catmull-Rom cubic (a = -0.5)
+    Bicubic,
+    /// Lanczos with three lobes
+    Lanczos,
+}
+
+/// One of the two parts of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// What is distilled.
+    Train,
+    /// What accuracy is measured on.
+    Test,
+}
+
+impl Split {
+    /// The key of this split's path in the TOML, with its table.
+    pub fn key(self) -> &'static str {
+        match self {
+            Split::Train => "data.train",
+            Split::Test => "data.test",
+        }
+    }
+}
+
+fn default_cache_bytes() -> u64 {
+    4 << 30
+}
+
+impl Config {
+    /// The path or glob of a split, as written.
+    pub fn location(&self, split: Split) -> &str {
+        match split {
+            Split::Train => &self.train,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// What is wrong with the values themselves, before any file is opened.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if !RESOLUTIONS.contains(&self.resolution) {
+            let message = format!("got {} px, expected 1 to 4096", self.resolution);
+            faults.push(Fault::new("data.resolution", message));
+        }
+        for split in [Split::Train, Split::Test] {
+            if self.location(split).is_empty() {
+                let message = "got an empty path, expected a file, a glob or a folder";
+                faults.push(Fault::new(split.key(), message));
+            }
+        }
+        if let Some(mean) = self
+            .mean
+            .filter(|m| m.iter().any(|v| !(0. ..=1.).contains(v)))
+        {
+            let message = format!("got {mean:?}, expected values from 0 to 1 (divide by 255)");
+            faults.push(Fault::new("data.mean", message));
+        }
+        if let Some(std) = self
+            .std
+            .filter(|s| s.iter().any(|v| !(*v > 0. && *v <= 1.)))
+        {
+            let message =
+                format!("got {std:?}, expected values above 0 and up to 1 (divide by 255)");
+            faults.push(Fault::new("data.std", message));
+        }
+        if self.format == Format::ImageFolder {
+            let columns = [
+                ("image_column", &self.image_column),
+                ("label_column", &self.label_column),
+            ];
+            for (key, _) in columns.iter().filter(|(_, column)| column.is_some()) {
+                let message =
+                    "only parquet files have columns; remove it, or set format = \"parquet\"";
+                faults.push(Fault::new(format!("data.{key}"), message));
+            }
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "format = 'parquet'\ntrain = 'a'\ntest = 'b'\nresolution = 32\n";
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let config: Config = toml::from_str(MINIMAL).unwrap();
+        assert_eq!(config.cache_bytes, 4 * 1024 * 1024 * 1024);
+        assert_eq!(config.resize, Resize::ShorterCrop);
+        assert_eq!(config.interpolation, Interpolation::Bilinear);
+        assert_eq!((config.mean, config.classes.is_none()), (None, true));
+        assert!(config.check().is_empty());
+        let again: Config = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn names_are_spelled_as_documented() {
+        let text = "format = 'imagefolder'\ntrain = 'a'\ntest = 'b'\nresolution = 32\nresize = 'stretch'\n\
+                    interpolation = 'bicubic'\nclasses = ['cat', 3]\nimage_column = 'img'\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.format, Format::ImageFolder);
+        let classes = vec![ClassRef::Name("cat".into()), ClassRef::Index(3)];
+        assert_eq!(config.classes, Some(classes));
+        assert_eq!(config.check()[0].path, "data.image_column");
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let error = toml::from_str::<Config>(&format!("{MINIMAL}resolutoin = 3")).unwrap_err();
+        assert!(error.to_string().contains("resolutoin"), "{error}");
+    }
+
+    #[test]
+    fn all_faults_come_at_once() {
+        let mut config: Config = toml::from_str(MINIMAL).unwrap();
+        config.resolution = 0;
+        config.test.clear();
+        config.mean = Some([0.5, 0.5, 127.]);
+        config.std = Some([0.2, 0., f64::NAN]);
+        let paths: Vec<String> = config.check().into_iter().map(|f| f.path).collect();
+        assert_eq!(
+            paths,
+            ["data.resolution", "data.test", "data.mean", "data.std"]
+        );
+    }
+
+    #[test]
+    fn the_schema_carries_the_docs() {
+        let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+        let resolution = &schema["properties"]["resolution"];
+        assert_eq!(resolution["maximum"], 4096);
+        let docs = resolution["description"].as_str().unwrap();
+        assert!(docs.contains("in pixels"), "{docs}");
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

@@ -1,0 +1,185 @@
+//! The image-folder layout: one folder for each class, read in the order of torchvision's `ImageFolder`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::locate::{entries, name_of, subfolders};
+use super::source::{Encoded, Item, Place};
+
+/// Endings of the image formats that are decoded, in lower case.
+const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+
+/// The sorted names of the class folders in all `roots`.
+///
+/// # Errors
+/// A root is no folder, or cannot be read, or holds no folder.
+pub(super) fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    for root in roots {
+        if !root.is_dir() {
+            return Err(format!(
+                "{} is not a folder; expected one that holds class folders",
+                root.display()
+            ));
+        }
+        names.extend(subfolders(root)?.iter().map(|p| name_of(p)));
+    }
+    if names.is_empty() {
+        let roots: Vec<String> = roots.iter().map(|r| r.display().to_string()).collect();
+        return Err(format!("no class folders in {}", roots.join(", ")));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Whether a folder in `folder` holds an image.
+///
+/// # Errors
+/// A folder cannot be read.
+pub(super) fn holds_classes(folder: &Path) -> Result<bool, String> {
+    for class in subfolders(folder)? {
+        if entries(&class)?.iter().any(|p| p.is_file() && is_image(p)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The images of all `roots`, class by class in the order of `class_names`, within a class sorted by path.
+///
+/// # Errors
+/// A folder that is no class of the training split, or what [`class_names`] refuses.
+pub(super) fn read_all(
+    roots: &[PathBuf],
+    all_names: &[String],
+    key: &str,
+    keep: &dyn Fn(Option<i64>) -> bool,
+) -> Result<Vec<Item>, Vec<Fault>> {
+    let fault = |message: String| vec![Fault::new(key, message)];
+    let found = class_names(roots).map_err(fault)?;
+    let unknown: Vec<String> = found
+        .iter()
+        .filter(|name| !all_names.contains(name))
+        .map(|name| format!("class folder \"{name}\" is not among the training classes"))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Fault::listed(key, unknown));
+    }
+    let mut items = Vec::new();
+    for (label, name) in all_names.iter().enumerate() {
+        let label = Some(label as i64);
+        if !keep(label) {
+            continue;
+        }
+        for root in roots {
+            let folder = root.join(name);
+            if folder.is_dir() {
+                collect(&folder, label, &mut items).map_err(fault)?;
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// Adds the images below `folder`: first its own, sorted by name, then those of its folders, as `os.walk` goes.
+fn collect(folder: &Path, label: Option<i64>, items: &mut Vec<Item>) -> Result<(), String> {
+    let entries = entries(folder)?;
+    let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|p| p.is_dir());
+    for file in files.into_iter().filter(|f| is_image(f)) {
+        let size = std::fs::metadata(&file)
+            .map_err(|e| format!("cannot read {}: {e}", file.display()))?
+            .len();
+        items.push(Item {
+            place: Place {
+                file: Arc::from(file),
+                row: None,
+            },
+            encoded: Encoded::File(size),
+            label,
+        });
+    }
+    folders
+        .iter()
+        .try_for_each(|folder| collect(folder, label, items))
+}
+
+/// Whether the name ends like an image that can be decoded.
+fn is_image(path: &Path) -> bool {
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    EXTENSIONS.contains(&extension.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn touch(root: &Path, name: &str) {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn order_is_that_of_torchvision() {
+        let dir = tempfile::tempdir().unwrap();
+        // 10 sorts before 2, and a class folder's own files come before those of folders in it.
+        for name in [
+            "2/z.png",
+            "2/a/y.JPEG",
+            "10/b.jpg",
+            "10/a.webp",
+            "10/notes.txt",
+        ] {
+            touch(dir.path(), name);
+        }
+        let roots = [dir.path().to_path_buf()];
+        let names = class_names(&roots).unwrap();
+        assert_eq!(names, ["10", "2"]);
+        let items = read_all(&roots, &names, "data.train", &|_| true).unwrap();
+        let found: Vec<(String, i64)> = items
+            .iter()
+            .map(|i| (name_of(&i.place.file), i.label.unwrap()))
+            .collect();
+        let expected = [("a.webp", 0), ("b.jpg", 0), ("z.png", 1), ("y.JPEG", 1)];
+        assert_eq!(
+            found,
+            expected.map(|(name, label)| (name.to_string(), label))
+        );
+        let kept = read_all(&roots, &names, "data.train", &|label| label == Some(1)).unwrap();
+        assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn a_test_split_keeps_the_training_labels() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), "dog/a.png");
+        let roots = [dir.path().to_path_buf()];
+        let training = ["cat".to_string(), "dog".to_string()];
+        let items = read_all(&roots, &training, "data.test", &|_| true).unwrap();
+        assert_eq!(items[0].label, Some(1));
+        let faults = read_all(&roots, &training[..1], "data.test", &|_| true).unwrap_err();
+        assert!(
+            faults[0].message.contains("\"dog\" is not among"),
+            "{}",
+            faults[0]
+        );
+    }
+
+    #[test]
+    fn a_root_without_class_folders_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), "a.png");
+        let error = class_names(&[dir.path().to_path_buf()]).unwrap_err();
+        assert!(error.starts_with("no class folders in"), "{error}");
+        let error = class_names(&[dir.path().join("a.png")]).unwrap_err();
+        assert!(error.contains("is not a folder"), "{error}");
+    }
+}

@@ -1,0 +1,387 @@
+//! Parquet files with an image column and a label column, read one row group at a time.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArrayType, DataType};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use rayon::prelude::*;
+
+use super::fault::Fault;
+use super::parquet_columns::{Leaves, Wanted};
+use super::source::{Encoded, Item, Place};
+
+/// Rows decoded at a time, which bounds the copies held beside the row group itself.
+const ROWS_PER_READ: usize = 1024;
+
+/// More classes than any set has: a label beyond is taken for a wrong column or a damaged file.
+const MAX_CLASSES: i64 = 1 << 20;
+
+/// An open file and the leaves that are read from it.
+struct Table {
+    file: Arc<Path>,
+    reader: SerializedFileReader<File>,
+    image: usize,
+    label: usize,
+}
+
+/// Rows of all files in order, leaving out those whose label `keep` refuses. Files are read in parallel.
+///
+/// # Errors
+/// A fault for each file that is no parquet, lacks a column or breaks off.
+pub(super) fn read_all(
+    paths: &[PathBuf],
+    wanted: &Wanted,
+    key: &str,
+    keep: &(dyn Fn(Option<i64>) -> bool + Sync),
+) -> Result<Vec<Item>, Vec<Fault>> {
+    let read = |path: &PathBuf| {
+        Table::open(path, wanted, key)?
+            .read(keep)
+            .map_err(|m| Fault::new(key, m))
+    };
+    let files: Vec<Result<Vec<Item>, Fault>> = paths.par_iter().map(read).collect();
+    Ok(gather(files)?.into_iter().flatten().collect())
+}
+
+/// Class names from the schema metadata of the first file; where there are none, the labels that occur decide: "0", "1", ...
+///
+/// # Errors
+/// As [`read_all`].
+pub(super) fn class_names(
+    paths: &[PathBuf],
+    wanted: &Wanted,
+    key: &str,
+) -> Result<Vec<String>, Vec<Fault>> {
+    let tables = gather(
+        paths
+            .iter()
+            .map(|path| Table::open(path, wanted, key))
+            .collect(),
+    )?;
+    if let Some(names) = tables.first().and_then(Table::class_names) {
+        return Ok(names);
+    }
+    let labels_of = |table: &Table| table.labels().map_err(|m| Fault::new(key, m));
+    let labels = gather(tables.iter().map(labels_of).collect())?;
+    let Some(largest) = labels.into_iter().flatten().max() else {
+        return Ok(Vec::new());
+    };
+    // Null and negative labels are left for the check of each row, which names it; so are those beyond any real set.
+    let last = largest.unwrap_or(0).clamp(0, MAX_CLASSES - 1);
+    Ok((0..=last).map(|label| label.to_string()).collect())
+}
+
+fn gather<T>(results: Vec<Result<T, Fault>>) -> Result<Vec<T>, Vec<Fault>> {
+    let (mut values, mut messages, mut path) = (Vec::new(), Vec::new(), String::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(fault) => {
+                path = fault.path;
+                messages.push(fault.message);
+            }
+        }
+    }
+    match messages.is_empty() {
+        true => Ok(values),
+        false => Err(Fault::listed(&path, messages)),
+    }
+}
+
+impl Table {
+    fn open(path: &Path, wanted: &Wanted, key: &str) -> Result<Self, Fault> {
+        let shown = path.display();
+        if path.is_dir() {
+            let message = format!(
+                "{shown} is a folder, expected parquet files; name them, as in \"{shown}/*.parquet\""
+            );
+            return Err(Fault::new(key, message));
+        }
+        let file =
+            File::open(path).map_err(|e| Fault::new(key, format!("cannot open {shown}: {e}")))?;
+        let reader = SerializedFileReader::new(file)
+            .map_err(|e| Fault::new(key, format!("{shown} is not a parquet file: {e}")))?;
+        let leaves = reader.metadata().file_metadata().schema_descr().columns();
+        let Leaves { image, label } = wanted.find(leaves).map_err(|fault| {
+            let key = fault.path.unwrap_or(key);
+            Fault::new(key, format!("{shown} {}", fault.message))
+        })?;
+        Ok(Self {
+            file: Arc::from(path),
+            reader,
+            image,
+            label,
+        })
+    }
+
+    /// Names from the `huggingface` metadata: `info.features.<label column>.names`.
+    fn class_names(&self) -> Option<Vec<String>> {
+        let metadata = self.reader.metadata().file_metadata();
+        let entry = metadata
+            .key_value_metadata()?
+            .iter()
+            .find(|entry| entry.key == "huggingface")?;
+        let value: serde_json::Value = serde_json::from_str(entry.value.as_deref()?).ok()?;
+        let label = metadata.schema_descr().column(self.label);
+        let names = value["info"]["features"][&label.path().parts()[0]]["names"].as_array()?;
+        let names: Option<Vec<String>> = names
+            .iter()
+            .map(|name| Some(name.as_str()?.to_string()))
+            .collect();
+        names.filter(|names| !names.is_empty())
+    }
+
+    fn labels(&self) -> Result<Vec<Option<i64>>, String> {
+        let mut labels = Vec::new();
+        for group in 0..self.reader.num_row_groups() {
+            labels.extend(
+                self.group_labels(group)
+                    .map_err(|e| self.broken(group, &e))?,
+            );
+        }
+        Ok(labels)
+    }
+
+    fn read(&self, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, String> {
+        let mut items = Vec::new();
+        let mut first_row = 0;
+        for group in 0..self.reader.num_row_groups() {
+            let labels = self
+                .group_labels(group)
+                .map_err(|e| self.broken(group, &e))?;
+            let mut rows = labels.iter().enumerate();
+            self.group_images(group, &mut |image| {
+                let Some((row, label)) = rows.next().filter(|(_, label)| keep(**label)) else {
+                    return;
+                };
+                items.push(Item {
+                    place: Place {
+                        file: self.file.clone(),
+                        row: Some(first_row + row),
+                    },
+                    encoded: image.map_or(Encoded::Null, |bytes| Encoded::Memory(bytes.into())),
+                    label: *label,
+                });
+            })
+            .map_err(|e| self.broken(group, &e))?;
+            if let Some((row, _)) = rows.next() {
+                return Err(format!(
+                    "{} row {}: label without an image row",
+                    self.file.display(),
+                    first_row + row
+                ));
+            }
+            first_row += labels.len();
+        }
+        Ok(items)
+    }
+
+    fn group_labels(&self, group: usize) -> parquet::errors::Result<Vec<Option<i64>>> {
+        let mut labels = Vec::new();
+        match self
+            .reader
+            .get_row_group(group)?
+            .get_column_reader(self.label)?
+        {
+            ColumnReader::Int32ColumnReader(reader) => {
+                let max_level = self.max_level(self.label);
+                each_value(reader, max_level, &mut |v| {
+                    labels.push(v.map(|v| i64::from(*v)))
+                })?;
+            }
+            ColumnReader::Int64ColumnReader(reader) => {
+                each_value(reader, self.max_level(self.label), &mut |v| {
+                    labels.push(v.copied())
+                })?;
+            }
+            _ => unreachable!("the label column was chosen for its integer type"),
+        }
+        Ok(labels)
+    }
+
+    fn group_images(
+        &self,
+        group: usize,
+        each: &mut dyn FnMut(Option<&[u8]>),
+    ) -> parquet::errors::Result<()> {
+        match self
+            .reader
+            .get_row_group(group)?
+            .get_column_reader(self.image)?
+        {
+            ColumnReader::ByteArrayColumnReader(reader) => {
+                each_value::<ByteArrayType>(reader, self.max_level(self.image), &mut |v| {
+                    each(v.map(|v| v.data()))
+                })
+            }
+            _ => unreachable!("the image column was chosen for its binary type"),
+        }
+    }
+
+    fn max_level(&self, leaf: usize) -> i16 {
+        self.reader
+            .metadata()
+            .file_metadata()
+            .schema_descr()
+            .column(leaf)
+            .max_def_level()
+    }
+
+    fn broken(&self, group: usize, error: &parquet::errors::ParquetError) -> String {
+        format!(
+            "{} row group {group} cannot be read: {error}",
+            self.file.display()
+        )
+    }
+}
+
+/// Hands over each row's value in order, or none for a null, wherever on the way down the null stands.
+fn each_value<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    max_level: i16,
+    each: &mut dyn FnMut(Option<&T::T>),
+) -> parquet::errors::Result<()> {
+    loop {
+        let (mut levels, mut values) = (Vec::new(), Vec::new());
+        let (rows, _, _) =
+            reader.read_records(ROWS_PER_READ, Some(&mut levels), None, &mut values)?;
+        if rows == 0 {
+            return Ok(());
+        }
+        let mut present = values.iter();
+        // A required column has no levels: all its rows are there.
+        levels.resize(rows, max_level);
+        for level in levels {
+            each(if level < max_level {
+                None
+            } else {
+                present.next()
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+
+    use super::super::fixtures::ParquetFixture;
+    use super::*;
+
+    fn read(path: PathBuf, wanted: &Wanted) -> Result<Vec<Item>, Vec<Fault>> {
+        read_all(&[path], wanted, "data.train", &|_| true)
+    }
+
+    #[test]
+    fn every_codec_and_row_group_reads_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows: Vec<(Vec<u8>, i64)> = (0..2500)
+            .map(|i| (format!("image {i}").into_bytes(), i % 7))
+            .collect();
+        let (zstd, gzip) = (ZstdLevel::default(), GzipLevel::default());
+        let codecs = [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::ZSTD(zstd),
+            Compression::GZIP(gzip),
+        ];
+        for codec in codecs {
+            let path = dir.path().join("a.parquet");
+            ParquetFixture::new(&rows)
+                .codec(codec)
+                .rows_per_group(1100)
+                .write(&path);
+            let items = read(path, &Wanted::default()).unwrap();
+            assert_eq!(items.len(), rows.len());
+            for (i, (item, (bytes, label))) in items.iter().zip(&rows).enumerate() {
+                assert_eq!(
+                    item.encoded,
+                    Encoded::Memory(bytes.clone().into()),
+                    "{codec} row {i}"
+                );
+                assert_eq!((item.label, item.place.row), (Some(*label), Some(i)));
+            }
+        }
+    }
+
+    #[test]
+    fn nulls_and_left_out_rows_keep_the_others_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let rows = vec![
+            (None, Some(0)),
+            (Some(b"b".to_vec()), None),
+            (Some(b"c".to_vec()), Some(2)),
+        ];
+        ParquetFixture::optional(rows).write(&path);
+        let items = read(path.clone(), &Wanted::default()).unwrap();
+        assert_eq!(items[0].encoded, Encoded::Null);
+        assert_eq!(items[1].label, None);
+        let kept = read_all(&[path], &Wanted::default(), "data.train", &|label| {
+            label == Some(2)
+        })
+        .unwrap();
+        assert_eq!((kept.len(), kept[0].place.row), (1, Some(2)));
+        assert_eq!(kept[0].encoded, Encoded::Memory(b"c".to_vec().into()));
+    }
+
+    #[test]
+    fn plain_binary_and_small_integer_columns_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let rows = vec![(b"a".to_vec(), 4)];
+        ParquetFixture::new(&rows)
+            .plain_columns("pixels", "fine_label")
+            .write(&path);
+        let items = read(path.clone(), &Wanted::default()).unwrap();
+        assert_eq!(items[0].label, Some(4));
+        let names = class_names(&[path], &Wanted::default(), "data.train").unwrap();
+        assert_eq!(names, ["0", "1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn names_come_from_the_metadata() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        ParquetFixture::new(&[(b"a".to_vec(), 0)])
+            .names(&["cat", "dog"])
+            .write(&path);
+        assert_eq!(
+            class_names(&[path], &Wanted::default(), "data.train").unwrap(),
+            ["cat", "dog"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_parquet_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        std::fs::write(&path, "not a table at all").unwrap();
+        let fault = read(path, &Wanted::default()).unwrap_err().remove(0);
+        assert!(fault.message.contains("is not a parquet file"), "{fault}");
+        let fault = read(dir.path().to_path_buf(), &Wanted::default())
+            .unwrap_err()
+            .remove(0);
+        assert!(fault.message.contains("is a folder"), "{fault}");
+    }
+
+    #[test]
+    fn a_file_damaged_inside_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        ParquetFixture::new(&[(vec![7; 500], 0), (vec![8; 500], 1)]).write(&path);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4..60].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+        let fault = read(path, &Wanted::default()).unwrap_err().remove(0);
+        assert!(
+            fault
+                .message
+                .contains("a.parquet row group 0 cannot be read: "),
+            "{fault}"
+        );
+    }
+}

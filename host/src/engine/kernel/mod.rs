@@ -1,0 +1,235 @@
+//! CPU kernels on candle values, without any graph, one file a subject.
+//!
+//! A kernel splits its work by the shape alone and adds partial sums in a fixed order, so its bytes do not depend on
+//! the number of threads.
+
+pub(crate) mod batch_norm;
+pub(crate) mod conv;
+pub(crate) mod elementwise;
+pub(crate) mod gemm;
+pub(crate) mod group_norm;
+pub(crate) mod im2col;
+pub(crate) mod pool;
+pub(crate) mod reduce;
+pub(crate) mod resample;
+
+use std::marker::PhantomData;
+use std::ops::{Add, Deref, Div, Mul, Neg, Range, Sub};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{Storage, StorageRef, WithDType};
+
+use super::error::{Error, Result};
+use super::tensor::Value;
+
+/// The floating-point types that the kernels compute in.
+pub trait Scalar:
+    WithDType
+    + Default
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Square root.
+    fn square_root(self) -> Self;
+    /// The larger of two numbers.
+    fn larger(self, other: Self) -> Self;
+    /// The pool that lends scratch buffers of this type.
+    fn scratch() -> &'static ScratchPool<Self>;
+}
+
+macro_rules! scalar {
+    ($type:ty) => {
+        impl Scalar for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            fn square_root(self) -> Self {
+                self.sqrt()
+            }
+            fn larger(self, other: Self) -> Self {
+                if self > other { self } else { other }
+            }
+            fn scratch() -> &'static ScratchPool<Self> {
+                static POOL: ScratchPool<$type> = ScratchPool(Mutex::new(Vec::new()));
+                &POOL
+            }
+        }
+    };
+}
+scalar!(f32);
+scalar!(f64);
+
+/// Runs an expression with the type parameter bound to the floating-point type of a tensor.
+macro_rules! dispatch {
+    ($op:expr, $dtype:expr, $type:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type $type = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $type = f64;
+                $body
+            }
+            other => Err($crate::engine::error::Error::argument(
+                $op,
+                format!("expected f32 or f64 entries, got {other:?}"),
+            )),
+        }
+    };
+}
+pub(crate) use dispatch;
+
+/// A contiguous view of a CPU value; holds the storage's read lock.
+pub(crate) struct Host<'a, T> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+    entries: PhantomData<T>,
+}
+
+impl<'a, T: WithDType> Host<'a, T> {
+    /// Opens a value; it has to lie on the CPU, be contiguous and have entries of type `T`.
+    pub(crate) fn open(op: &'static str, value: &'a Value) -> Result<Self> {
+        let (storage, layout) = value.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            return Err(Error::argument(op, "expected a contiguous tensor"));
+        };
+        match &*storage {
+            Storage::Cpu(cpu) => cpu.as_slice::<T>()?,
+            _ => {
+                return Err(Error::argument(
+                    op,
+                    "no kernel for this device, only for the cpu",
+                ));
+            }
+        };
+        Ok(Self {
+            storage,
+            range: start..end,
+            entries: PhantomData,
+        })
+    }
+}
+
+impl<T: WithDType> Deref for Host<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        let Storage::Cpu(cpu) = &*self.storage else {
+            unreachable!("checked when opened")
+        };
+        &cpu.as_slice::<T>().expect("checked when opened")[self.range.clone()]
+    }
+}
+
+/// A CPU value from a kernel's result.
+pub(crate) fn to_value<T: WithDType>(data: Vec<T>, dims: &[usize], like: &Value) -> Result<Value> {
+    Ok(Value::from_vec(data, dims, like.device())?)
+}
+
+/// Scratch buffers that tasks lease; thread-locals would be unsafe with a pool that steals work inside a task.
+pub struct ScratchPool<T>(Mutex<Vec<Vec<T>>>);
+
+impl<T: Scalar> ScratchPool<T> {
+    /// Lends a buffer of at least `len` entries of unspecified content to `work` and takes it back.
+    pub(crate) fn with<R>(&self, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+        let mut buffer = {
+            let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            free.pop().unwrap_or_default()
+        };
+        if buffer.len() < len {
+            buffer.resize(len, T::ZERO);
+        }
+        let result = work(&mut buffer[..len]);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffer);
+        result
+    }
+}
+
+/// A slice that parallel tasks write disjoint parts of.
+pub(crate) struct Disjoint<'a, T> {
+    start: *mut T,
+    len: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: the pointer comes from a unique borrow, and `part` obliges its caller to keep concurrent parts disjoint.
+unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
+// SAFETY: as above; sending the borrow to another thread is sound for entries that are Send.
+unsafe impl<T: Send> Send for Disjoint<'_, T> {}
+
+impl<'a, T> Disjoint<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            slice: PhantomData,
+        }
+    }
+
+    /// One part, checked against the bounds of the slice.
+    ///
+    /// # Safety
+    /// No two parts that live at the same time may overlap.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn part(&self, start: usize, len: usize) -> &mut [T] {
+        assert!(start + len <= self.len, "a part lies inside its slice");
+        // SAFETY: in bounds by the assertion; unique by the caller's promise; the borrow outlives `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}
+
+/// Sum of `term(i)` for `i` in `0..len` in f64, over eight interleaved lanes that the compiler can vectorise.
+pub(crate) fn lane_sum(len: usize, term: impl Fn(usize) -> f64) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let whole = len / 8 * 8;
+    let mut i = 0;
+    while i < whole {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(i + lane);
+        }
+        i += 8;
+    }
+    for j in whole..len {
+        lanes[j - whole] += term(j);
+    }
+    lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lane_sums_add_every_term_once() {
+        for len in [0, 1, 7, 8, 9, 31] {
+            let expected = (0..len).map(|i| i as f64).sum::<f64>();
+            assert_eq!(lane_sum(len, |i| i as f64), expected);
+        }
+    }
+
+    #[test]
+    fn scratch_comes_back_and_grows() {
+        let pool = ScratchPool::<f64>(Mutex::new(Vec::new()));
+        pool.with(3, |a| a.fill(1.0));
+        pool.with(5, |a| assert_eq!(a.len(), 5));
+        assert_eq!(pool.0.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_view_needs_contiguous_entries_of_its_type() {
+        let value =
+            Value::zeros((2, 3), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        assert_eq!(Host::<f32>::open("test", &value).unwrap().len(), 6);
+        assert!(Host::<f64>::open("test", &value).is_err());
+        assert!(Host::<f32>::open("test", &value.t().unwrap()).is_err());
+    }
+}

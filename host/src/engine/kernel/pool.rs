@@ -1,0 +1,183 @@
+//! Pooling of planes on the CPU: averages over windows, their transpose, and the place of each window's maximum.
+
+use rayon::prelude::*;
+
+use super::Scalar;
+
+/// The windows of one axis: where each starts and ends inside the input, and the weight of its entries.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Windows {
+    pub(crate) ranges: Vec<(usize, usize)>,
+    pub(crate) weights: Vec<f64>,
+}
+
+impl Windows {
+    /// Windows of `kernel` entries every `stride`, over an input of `size` with `padding` on both sides.
+    ///
+    /// An average counts the padding's zeros if `count_padding`.
+    pub(crate) fn strided(
+        size: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        count_padding: bool,
+    ) -> Self {
+        let count = (size + 2 * padding - kernel) / stride + 1;
+        let range = |i: usize| {
+            let start = i * stride;
+            (
+                start.saturating_sub(padding),
+                (start + kernel).saturating_sub(padding).min(size),
+            )
+        };
+        let ranges: Vec<_> = (0..count).map(range).collect();
+        let weight = |&(start, end): &(usize, usize)| {
+            let entries = if count_padding { kernel } else { end - start };
+            1.0 / entries as f64
+        };
+        let weights = ranges.iter().map(weight).collect();
+        Self { ranges, weights }
+    }
+
+    /// `count` windows that share `size` entries as evenly as they can, as PyTorch's adaptive pooling.
+    pub(crate) fn adaptive(size: usize, count: usize) -> Self {
+        let range = |i: usize| (i * size / count, ((i + 1) * size).div_ceil(count));
+        let ranges: Vec<_> = (0..count).map(range).collect();
+        let weights = ranges
+            .iter()
+            .map(|(start, end)| 1.0 / (end - start) as f64)
+            .collect();
+        Self { ranges, weights }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+}
+
+/// Weighted sums of the windows of each plane.
+///
+/// # Shapes
+/// Planes of (H, W) give planes of (rows, cols), the numbers of windows.
+pub(crate) fn average<T: Scalar>(
+    x: &[T],
+    [height, width]: [usize; 2],
+    rows: &Windows,
+    cols: &Windows,
+) -> Vec<T> {
+    let plane = height * width;
+    let out_plane = rows.len() * cols.len();
+    let mut y = vec![T::ZERO; x.len() / plane.max(1) * out_plane];
+    if y.is_empty() {
+        return y;
+    }
+    y.par_chunks_mut(out_plane)
+        .zip(x.par_chunks(plane))
+        .for_each(|(y, x)| {
+            let lines = y.chunks_exact_mut(cols.len());
+            for ((line, &(top, bottom)), row_weight) in lines.zip(&rows.ranges).zip(&rows.weights) {
+                let windows = cols.ranges.iter().zip(&cols.weights);
+                for (out, (&(left, right), col_weight)) in line.iter_mut().zip(windows) {
+                    let mut sum = T::ZERO;
+                    for row in top..bottom {
+                        for v in &x[row * width + left..row * width + right] {
+                            sum += *v;
+                        }
+                    }
+                    *out = sum * T::from_f64(row_weight * col_weight);
+                }
+            }
+        });
+    y
+}
+
+/// Spreads each entry over its window: the transpose of [`average`].
+pub(crate) fn spread<T: Scalar>(
+    g: &[T],
+    [height, width]: [usize; 2],
+    rows: &Windows,
+    cols: &Windows,
+) -> Vec<T> {
+    let plane = height * width;
+    let out_plane = rows.len() * cols.len();
+    let mut x = vec![T::ZERO; g.len() / out_plane.max(1) * plane];
+    if x.is_empty() {
+        return x;
+    }
+    x.par_chunks_mut(plane)
+        .zip(g.par_chunks(out_plane))
+        .for_each(|(x, g)| {
+            let lines = g.chunks_exact(cols.len());
+            for ((line, &(top, bottom)), row_weight) in lines.zip(&rows.ranges).zip(&rows.weights) {
+                let windows = cols.ranges.iter().zip(&cols.weights);
+                for (v, (&(left, right), col_weight)) in line.iter().zip(windows) {
+                    let share = *v * T::from_f64(row_weight * col_weight);
+                    for row in top..bottom {
+                        for to in &mut x[row * width + left..row * width + right] {
+                            *to += share;
+                        }
+                    }
+                }
+            }
+        });
+    x
+}
+
+/// Index within its plane of the first largest entry of each window.
+pub(crate) fn largest<T: Scalar>(
+    x: &[T],
+    [height, width]: [usize; 2],
+    rows: &Windows,
+    cols: &Windows,
+) -> Vec<u32> {
+    let plane = height * width;
+    let out_plane = rows.len() * cols.len();
+    let mut indices = vec![0u32; x.len() / plane.max(1) * out_plane];
+    if indices.is_empty() {
+        return indices;
+    }
+    indices
+        .par_chunks_mut(out_plane)
+        .zip(x.par_chunks(plane))
+        .for_each(|(out, x)| {
+            let windows = rows
+                .ranges
+                .iter()
+                .flat_map(|row| cols.ranges.iter().map(move |col| (row, col)));
+            for (out, (&(top, bottom), &(left, right))) in out.iter_mut().zip(windows) {
+                let mut best = top * width + left;
+                for row in top..bottom {
+                    for i in row * width + left..row * width + right {
+                        if x[i] > x[best] {
+                            best = i;
+                        }
+                    }
+                }
+                *out = best as u32;
+            }
+        });
+    indices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_clip_at_the_border() {
+        let windows = Windows::strided(5, 3, 2, 1, false);
+        assert_eq!(windows.ranges, [(0, 2), (1, 4), (3, 5)]);
+        assert_eq!(windows.weights, [0.5, 1.0 / 3.0, 0.5]);
+        let counted = Windows::strided(5, 3, 2, 1, true);
+        assert_eq!(counted.weights, [1.0 / 3.0; 3]);
+    }
+
+    #[test]
+    fn adaptive_windows_cover_the_axis_and_may_overlap() {
+        assert_eq!(Windows::adaptive(7, 3).ranges, [(0, 3), (2, 5), (4, 7)]);
+        assert_eq!(
+            Windows::adaptive(2, 4).ranges,
+            [(0, 1), (0, 1), (1, 2), (1, 2)]
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! The engine: tensors with automatic differentiation of any order, the operations on them, and the optimizers.
+//!
+//! candle holds storage, devices and plain forward kernels; the graph is the engine's own (see [`autograd`]).
+
+pub mod autograd;
+pub mod backward;
+pub mod error;
+pub mod kernel;
+pub mod ops;
+pub mod optim;
+pub mod tensor;
+
+#[cfg(test)]
+pub(crate) mod gradcheck;
+#[cfg(test)]
+mod reference_test;
+
+pub use backward::{backward_free, grad};
+pub use error::{Error, Result};
+pub use tensor::{Tensor, Value};

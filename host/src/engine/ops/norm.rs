@@ -1,0 +1,18 @@
+//! Normalisation layers: batch, group, instance and layer normalisation, each with its ReLU and its statistics.
+//!
+//! One node gives the result and the statistics of its input. Its first-order backward is a fused kernel; while a graph
+//! of the backward is recorded it is composed of differentiable operations instead.
+
+#[path = "norm_batch.rs"]
+mod batch;
+#[path = "norm_composed.rs"]
+mod composed;
+#[path = "norm_group.rs"]
+mod group;
+
+pub use batch::{BatchNormConfig, BatchNormMode, BatchNormOutput, batch_norm};
+pub use group::{group_norm, layer_norm};
+
+#[cfg(test)]
+#[path = "norm_test.rs"]
+mod tests;

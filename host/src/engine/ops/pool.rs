@@ -1,0 +1,210 @@
+//! Pooling of images: averages over strided or adaptive windows, and maxima.
+
+use std::sync::Arc;
+
+use crate::engine::error::{Result, ensure};
+use crate::engine::kernel::elementwise::contiguous;
+use crate::engine::kernel::pool::{self as kernel, Windows};
+use crate::engine::kernel::{Host, dispatch, to_value};
+use crate::engine::tensor::{Tensor, Value};
+
+/// Windows of both axes and the size of the images they slide over.
+struct Plan {
+    input: [usize; 2],
+    rows: Windows,
+    cols: Windows,
+}
+
+/// Applies a plan to images, or its transpose to gradients; each is the other's backward.
+fn linear(op: &'static str, x: &Tensor, plan: &Arc<Plan>, transposed: bool) -> Result<Tensor> {
+    let [batch, channels, ..] = x.dims_n::<4>(op)?;
+    let output = [plan.rows.len(), plan.cols.len()];
+    let [height, width] = if transposed { plan.input } else { output };
+    let dims = [batch, channels, height, width];
+    let images = contiguous(x.value())?;
+    let value = dispatch!(op, x.dtype(), T => {
+        let data = Host::<T>::open(op, &images)?;
+        let run = if transposed { kernel::spread::<T> } else { kernel::average::<T> };
+        to_value(run(&data, plan.input, &plan.rows, &plan.cols), &dims, &images)
+    })?;
+    let plan = plan.clone();
+    x.moved(op, Ok(value), move |_, g| linear(op, g, &plan, !transposed))
+}
+
+/// Checks the window sizes and lays the windows out.
+fn strided(
+    op: &'static str,
+    x: &Tensor,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    count_padding: bool,
+) -> Result<Plan> {
+    let [_, _, height, width] = x.dims_n(op)?;
+    let input = [height, width];
+    for axis in 0..2 {
+        ensure!(
+            kernel[axis] > 0 && stride[axis] > 0 && 2 * padding[axis] <= kernel[axis],
+            op,
+            "expected kernel and stride above 0 and padding of at most half the kernel, got kernel {kernel:?}, \
+             stride {stride:?}, padding {padding:?}"
+        );
+        ensure!(
+            input[axis] > 0 && input[axis] + 2 * padding[axis] >= kernel[axis],
+            op,
+            "kernel {kernel:?} exceeds the padded input {:?} (padding {padding:?})",
+            x.dims()
+        );
+    }
+    let windows = |axis: usize| {
+        Windows::strided(
+            input[axis],
+            kernel[axis],
+            stride[axis],
+            padding[axis],
+            count_padding,
+        )
+    };
+    Ok(Plan {
+        input,
+        rows: windows(0),
+        cols: windows(1),
+    })
+}
+
+impl Tensor {
+    /// Mean over windows; with `count_include_pad` the zeros of the padding count (PyTorch's default).
+    ///
+    /// # Shapes
+    /// (N, C, H, W) gives (N, C, OH, OW), `OH = (H + 2 padding - kernel) / stride + 1`.
+    ///
+    /// # Errors
+    /// If a window does not fit the padded image or the padding exceeds half the kernel.
+    pub fn avg_pool2d(
+        &self,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        count_include_pad: bool,
+    ) -> Result<Tensor> {
+        let op = "avg_pool2d";
+        let plan = strided(op, self, kernel, stride, padding, count_include_pad)?;
+        linear(op, self, &Arc::new(plan), false)
+    }
+
+    /// Mean over windows that share the image as evenly as they can.
+    ///
+    /// # Shapes
+    /// (N, C, H, W) gives (N, C, out_h, out_w).
+    ///
+    /// # Errors
+    /// If the image is empty or an output size is 0.
+    pub fn adaptive_avg_pool2d(&self, out_h: usize, out_w: usize) -> Result<Tensor> {
+        let op = "adaptive_avg_pool2d";
+        let [_, _, height, width] = self.dims_n(op)?;
+        ensure!(
+            height * width > 0 && out_h * out_w > 0,
+            op,
+            "expected images and an output above 0, got {:?} and [{out_h}, {out_w}]",
+            self.dims()
+        );
+        let plan = Plan {
+            input: [height, width],
+            rows: Windows::adaptive(height, out_h),
+            cols: Windows::adaptive(width, out_w),
+        };
+        linear(op, self, &Arc::new(plan), false)
+    }
+
+    /// Maximum over windows; the gradient goes to the first of equal entries.
+    ///
+    /// # Shapes
+    /// As [`Tensor::avg_pool2d`].
+    ///
+    /// # Errors
+    /// As [`Tensor::avg_pool2d`].
+    pub fn max_pool2d(
+        &self,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+    ) -> Result<Tensor> {
+        let op = "max_pool2d";
+        let plan = strided(op, self, kernel, stride, padding, false)?;
+        let [batch, channels, height, width] = self.dims_n(op)?;
+        let [out_h, out_w] = [plan.rows.len(), plan.cols.len()];
+        let images = contiguous(self.value())?;
+        let indices = dispatch!(op, self.dtype(), T => {
+            let data = Host::<T>::open(op, &images)?;
+            Ok(kernel::largest::<T>(&data, plan.input, &plan.rows, &plan.cols))
+        })?;
+        let planes = batch * channels;
+        let indices = Value::from_vec(indices, (planes, out_h * out_w), self.device())?;
+        self.reshape(&[planes, height * width])?
+            .gather(1, &Tensor::constant(indices))?
+            .reshape(&[batch, channels, out_h, out_w])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gradcheck::{check, ramp};
+
+    #[test]
+    fn pooling_agrees_with_finite_differences() {
+        let x = [ramp(&[2, 2, 5, 7], 0.37)];
+        for (kernel, stride, padding) in [
+            ([2, 2], [2, 2], [0, 0]),
+            ([3, 2], [1, 3], [1, 1]),
+            ([3, 3], [2, 2], [1, 1]),
+            ([1, 4], [3, 2], [0, 2]),
+        ] {
+            for counted in [true, false] {
+                check("avg_pool2d", &x, |x| {
+                    x[0].sqr()?.avg_pool2d(kernel, stride, padding, counted)
+                });
+            }
+            check("max_pool2d", &x, |x| {
+                x[0].sqr()?.max_pool2d(kernel, stride, padding)
+            });
+        }
+        for (h, w) in [(1, 1), (3, 2), (6, 9)] {
+            check("adaptive_avg_pool2d", &x, |x| {
+                x[0].sqr()?.adaptive_avg_pool2d(h, w)
+            });
+        }
+    }
+
+    #[test]
+    fn values_follow_the_definition() {
+        let numbers: Vec<f64> = (0..16).map(f64::from).collect();
+        let x = Tensor::from_vec(numbers, &[1, 1, 4, 4], &candle_core::Device::Cpu).unwrap();
+        let flat = |t: Result<Tensor>| t.unwrap().to_f64_vec().unwrap();
+        assert_eq!(
+            flat(x.avg_pool2d([2, 2], [2, 2], [0, 0], true)),
+            [2.5, 4.5, 10.5, 12.5]
+        );
+        assert_eq!(
+            flat(x.max_pool2d([3, 3], [2, 2], [1, 1])),
+            [5.0, 7.0, 13.0, 15.0]
+        );
+        let corner = |counted| flat(x.avg_pool2d([3, 3], [2, 2], [1, 1], counted))[0];
+        assert_eq!(corner(false), 2.5);
+        assert!((corner(true) - 10.0 / 9.0).abs() < 1e-15);
+        assert_eq!(
+            flat(x.neg().unwrap().max_pool2d([3, 3], [2, 2], [1, 1]))[0],
+            0.0
+        );
+        assert_eq!(flat(x.adaptive_avg_pool2d(1, 1)), [7.5]);
+    }
+
+    #[test]
+    fn windows_that_do_not_fit_are_told() {
+        let x = ramp(&[1, 1, 2, 2], 0.3);
+        assert!(x.avg_pool2d([3, 3], [1, 1], [0, 0], true).is_err());
+        assert!(x.max_pool2d([2, 2], [1, 1], [2, 2]).is_err());
+        assert!(x.max_pool2d([2, 2], [0, 1], [0, 0]).is_err());
+        assert!(x.adaptive_avg_pool2d(0, 1).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! Bilinear crop-and-resize and horizontal flips of images.
+
+use std::sync::Arc;
+
+use crate::engine::error::{Result, ensure};
+use crate::engine::kernel::elementwise::contiguous;
+use crate::engine::kernel::resample::{self as kernel, Crop, taps};
+use crate::engine::kernel::{Host, dispatch, to_value};
+use crate::engine::tensor::Tensor;
+
+/// A rectangle of an image, in pixels from its upper left corner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CropBox {
+    /// Distance of the upper edge from the image's.
+    pub top: f64,
+    /// Distance of the left edge from the image's.
+    pub left: f64,
+    /// Height.
+    pub height: f64,
+    /// Width.
+    pub width: f64,
+}
+
+/// The taps of all boxes and the size of the images they read.
+struct Plan {
+    input: [usize; 2],
+    output: [usize; 2],
+    crops: Vec<Crop>,
+}
+
+fn linear(x: &Tensor, plan: &Arc<Plan>, transposed: bool) -> Result<Tensor> {
+    let op = "crop_resize";
+    let [batch, channels, ..] = x.dims_n::<4>(op)?;
+    let [height, width] = if transposed { plan.input } else { plan.output };
+    let dims = [batch, channels, height, width];
+    let images = contiguous(x.value())?;
+    let value = dispatch!(op, x.dtype(), T => {
+        let data = Host::<T>::open(op, &images)?;
+        let run = if transposed { kernel::scatter::<T> } else { kernel::sample::<T> };
+        to_value(run(&data, channels, plan.input, &plan.crops), &dims, &images)
+    })?;
+    let plan = plan.clone();
+    x.moved(op, Ok(value), move |_, g| linear(g, &plan, !transposed))
+}
+
+/// Crops each image and resizes the crop bilinearly, as `torch.nn.functional.interpolate(mode="bilinear",
+/// align_corners=False)` of the crop, without antialiasing; one box serves the whole batch.
+///
+/// # Shapes
+/// x (N, C, H, W) and 1 or N boxes give (N, C, out_h, out_w).
+///
+/// # Errors
+/// If the number of boxes does not fit, a box leaves the image or is empty, or a size is 0.
+pub fn crop_resize(x: &Tensor, boxes: &[CropBox], out_h: usize, out_w: usize) -> Result<Tensor> {
+    // A box computed in f64 may leave the image by rounding.
+    const SLACK: f64 = 1e-6;
+    let op = "crop_resize";
+    let [batch, _, height, width] = x.dims_n(op)?;
+    ensure!(
+        boxes.len() == 1 || boxes.len() == batch,
+        op,
+        "expected 1 box or one for each of {batch} images, got {}",
+        boxes.len()
+    );
+    ensure!(
+        x.elem_count() > 0 && out_h > 0 && out_w > 0,
+        op,
+        "expected images and an output above 0, got {:?} and [{out_h}, {out_w}]",
+        x.dims()
+    );
+    for (i, b) in boxes.iter().enumerate() {
+        let inside = |start: f64, extent: f64, size: usize| {
+            start >= -SLACK && extent > 0.0 && start + extent <= size as f64 + SLACK
+        };
+        ensure!(
+            inside(b.top, b.height, height) && inside(b.left, b.width, width),
+            op,
+            "box {i} is empty or leaves the image of {height} x {width} pixels: {b:?}"
+        );
+    }
+    let crop = |b: &CropBox| Crop {
+        rows: taps(height, b.top, b.height, out_h),
+        cols: taps(width, b.left, b.width, out_w),
+    };
+    let plan = Plan {
+        input: [height, width],
+        output: [out_h, out_w],
+        crops: boxes.iter().map(crop).collect(),
+    };
+    linear(x, &Arc::new(plan), false)
+}
+
+/// Mirrors the images whose flag is set, left to right.
+///
+/// # Shapes
+/// x (N, C, H, W) and N flags give (N, C, H, W).
+///
+/// # Errors
+/// If the number of flags is not the number of images.
+pub fn flip_images(x: &Tensor, flags: &[bool]) -> Result<Tensor> {
+    let op = "flip_images";
+    let [batch, channels, height, width] = x.dims_n(op)?;
+    ensure!(
+        flags.len() == batch,
+        op,
+        "expected a flag for each of {batch} images, got {}",
+        flags.len()
+    );
+    if !flags.contains(&true) || x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
+    let images = contiguous(x.value())?;
+    let value = dispatch!(op, x.dtype(), T => {
+        let data = Host::<T>::open(op, &images)?;
+        let mirrored = kernel::mirror(&data, channels * height * width, width, flags);
+        to_value(mirrored, x.dims(), &images)
+    })?;
+    let flags = flags.to_vec();
+    x.moved(op, Ok(value), move |_, g| flip_images(g, &flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gradcheck::{check, ramp};
+
+    fn crop(top: f64, left: f64, height: f64, width: f64) -> CropBox {
+        CropBox {
+            top,
+            left,
+            height,
+            width,
+        }
+    }
+
+    #[test]
+    fn crops_and_flips_agree_with_finite_differences() {
+        let x = [ramp(&[2, 2, 5, 6], 0.37)];
+        let one = [crop(1.0, 0.0, 3.0, 5.0)];
+        let each = [crop(0.0, 1.0, 5.0, 4.0), crop(1.3, 0.2, 2.5, 5.1)];
+        for (h, w) in [(3, 5), (7, 4), (2, 9)] {
+            check("one box", &x, |x| crop_resize(&x[0].sqr()?, &one, h, w));
+            check("a box each", &x, |x| crop_resize(&x[0].sqr()?, &each, h, w));
+        }
+        check("flip", &x, |x| flip_images(&x[0].sqr()?, &[false, true]));
+    }
+
+    /// PyTorch's formula for one axis, written as its documentation states it.
+    fn interpolate(line: &[f64], count: usize) -> Vec<f64> {
+        let scale = line.len() as f64 / count as f64;
+        let sample = |i: usize| {
+            let source = (scale * (i as f64 + 0.5) - 0.5).max(0.0);
+            let low = source as usize;
+            let high = low + usize::from(low < line.len() - 1);
+            let weight = source - low as f64;
+            line[low] * (1.0 - weight) + line[high] * weight
+        };
+        (0..count).map(sample).collect()
+    }
+
+    #[test]
+    fn a_crop_is_interpolated_as_by_pytorch() {
+        let x = ramp(&[1, 1, 1, 9], 0.3);
+        let line = x.to_f64_vec().unwrap();
+        for (start, len, count) in [(0, 9, 4), (2, 5, 11), (3, 6, 6), (4, 1, 3)] {
+            let y = crop_resize(&x, &[crop(0.0, start as f64, 1.0, len as f64)], 1, count).unwrap();
+            let expected = interpolate(&line[start..start + len], count);
+            for (got, expected) in y.to_f64_vec().unwrap().iter().zip(expected) {
+                assert!((got - expected).abs() < 1e-14);
+            }
+        }
+    }
+
+    #[test]
+    fn boxes_that_do_not_fit_are_told() {
+        let x = ramp(&[2, 1, 4, 4], 0.3);
+        let text = crop_resize(&x, &[crop(1.0, 0.0, 4.0, 4.0)], 2, 2)
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("box 0") && text.contains("4 x 4"), "{text}");
+        assert!(crop_resize(&x, &[], 2, 2).is_err());
+        assert!(crop_resize(&x, &[crop(0.0, 0.0, 0.0, 4.0)], 2, 2).is_err());
+        assert!(crop_resize(&x, &[crop(f64::NAN, 0.0, 1.0, 4.0)], 2, 2).is_err());
+        assert!(flip_images(&x, &[true]).is_err());
+    }
+}

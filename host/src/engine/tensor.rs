@@ -1,0 +1,212 @@
+//! `Tensor`: a candle value and, when something asked for its gradient, the graph node that made it.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Shape, WithDType};
+
+use super::autograd::{Edge, Node};
+use super::error::{Error, Result};
+
+/// The value of a tensor, without any graph.
+pub type Value = candle_core::Tensor;
+
+/// A value on a device and its place in the graph of derivatives; cloning copies neither.
+#[derive(Clone)]
+pub struct Tensor {
+    value: Value,
+    edge: Edge,
+}
+
+impl Tensor {
+    /// A tensor that nothing is differentiated with respect to.
+    pub fn constant(value: Value) -> Self {
+        let value = value.detach();
+        Self { value, edge: None }
+    }
+
+    /// A tensor whose gradient can be asked for: the start of a graph.
+    pub fn leaf(value: Value) -> Self {
+        let edge = Some((Arc::new(Node::leaf(value.dims())), 0));
+        let value = value.detach();
+        Self { value, edge }
+    }
+
+    /// A value with its place in the graph.
+    pub(crate) fn with_edge(value: Value, edge: Edge) -> Self {
+        Self { value, edge }
+    }
+
+    /// A constant from numbers in row-major order.
+    ///
+    /// # Errors
+    /// If the number of entries does not fit the shape.
+    pub fn from_vec<T: WithDType>(data: Vec<T>, dims: &[usize], device: &Device) -> Result<Self> {
+        Ok(Self::constant(Value::from_vec(data, dims, device)?))
+    }
+
+    /// A constant filled with zeros.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn zeros(dims: &[usize], dtype: DType, device: &Device) -> Result<Self> {
+        Ok(Self::constant(Value::zeros(dims, dtype, device)?))
+    }
+
+    /// A constant filled with one number.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn full(number: f64, dims: &[usize], dtype: DType, device: &Device) -> Result<Self> {
+        let scalar = Value::full(number, (), device)?.to_dtype(dtype)?;
+        Ok(Self::constant(scalar.broadcast_as(dims)?.contiguous()?))
+    }
+
+    /// The value alone.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The value alone, without a copy.
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+
+    /// The same value outside the graph.
+    pub fn detach(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            edge: None,
+        }
+    }
+
+    /// Whether a gradient flows through this tensor.
+    pub fn is_tracked(&self) -> bool {
+        self.edge.is_some()
+    }
+
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// Sizes of all dimensions.
+    pub fn dims(&self) -> &[usize] {
+        self.value.dims()
+    }
+
+    /// The shape as candle's type.
+    pub fn shape(&self) -> &Shape {
+        self.value.shape()
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.value.rank()
+    }
+
+    /// Number of entries.
+    pub fn elem_count(&self) -> usize {
+        self.value.elem_count()
+    }
+
+    /// Type of the entries.
+    pub fn dtype(&self) -> DType {
+        self.value.dtype()
+    }
+
+    /// Where the value lies.
+    pub fn device(&self) -> &Device {
+        self.value.device()
+    }
+
+    /// The sizes of a tensor of exactly `N` dimensions.
+    ///
+    /// # Errors
+    /// If the rank is not `N`.
+    pub fn dims_n<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {
+        self.dims().try_into().map_err(|_| {
+            Error::argument(
+                op,
+                format!("expected {N} dimensions, got {:?}", self.dims()),
+            )
+        })
+    }
+
+    /// The sizes of a matrix.
+    ///
+    /// # Errors
+    /// If the rank is not 2.
+    pub fn dims2(&self) -> Result<[usize; 2]> {
+        self.dims_n("dims2")
+    }
+
+    /// The sizes of a tensor of three dimensions.
+    ///
+    /// # Errors
+    /// If the rank is not 3.
+    pub fn dims3(&self) -> Result<[usize; 3]> {
+        self.dims_n("dims3")
+    }
+
+    /// The sizes of a batch of images.
+    ///
+    /// # Errors
+    /// If the rank is not 4.
+    pub fn dims4(&self) -> Result<[usize; 4]> {
+        self.dims_n("dims4")
+    }
+
+    /// The only entry of a tensor of one entry, as f64.
+    ///
+    /// # Errors
+    /// If there is not exactly one entry.
+    pub fn to_scalar(&self) -> Result<f64> {
+        if self.elem_count() != 1 {
+            let message = format!("expected one entry, got shape {:?}", self.dims());
+            return Err(Error::argument("to_scalar", message));
+        }
+        let value = self.value.flatten_all()?.to_dtype(DType::F64)?;
+        Ok(value.to_vec1::<f64>()?[0])
+    }
+
+    /// All entries in row-major order, converted to f64.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        Ok(self
+            .value
+            .flatten_all()?
+            .to_dtype(DType::F64)?
+            .to_vec1::<f64>()?)
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tracked = if self.is_tracked() { ", tracked" } else { "" };
+        write!(f, "Tensor({:?}, {:?}{tracked})", self.dims(), self.dtype())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_is_tracked_and_its_detached_twin_is_not() {
+        let leaf = Tensor::leaf(Value::ones((2, 3), DType::F32, &Device::Cpu).unwrap());
+        assert!(leaf.is_tracked());
+        assert!(!leaf.detach().is_tracked());
+        assert_eq!(leaf.dims2().unwrap(), [2, 3]);
+        assert!(leaf.dims4().is_err());
+    }
+
+    #[test]
+    fn to_scalar_refuses_more_than_one_entry() {
+        let full = Tensor::full(2.5, &[1, 1], DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(full.to_scalar().unwrap(), 2.5);
+        let two = Tensor::full(2.5, &[2], DType::F64, &Device::Cpu).unwrap();
+        assert_eq!(two.to_f64_vec().unwrap(), [2.5, 2.5]);
+        assert!(two.to_scalar().unwrap_err().to_string().contains("[2]"));
+    }
+}

@@ -1,0 +1,344 @@
+//! Everything that can be wrong, found before anything is computed, and told at once.
+
+use std::{collections::BTreeMap, path::Path};
+
+use candle_core::Device;
+use plugin_api::{abi::Kind, architecture::InputShape, regularizer::Regularizer};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::{
+    artifact::tensors,
+    data::{self, Dataset, Fault},
+    plugins::registry::Registry,
+    stages::{
+        ComponentConfig,
+        network::Network,
+        recover::{self, Init},
+        relabel, squeeze,
+        validate::{self, Control},
+    },
+};
+
+use super::{Experiment, file};
+
+/// An experiment in which nothing was found wrong, and its data.
+pub struct Checked {
+    /// The experiment with all its defaults.
+    pub experiment: Experiment,
+    /// Training images.
+    pub train: Dataset,
+    /// Test images.
+    pub test: Dataset,
+    /// Where tensors live.
+    pub device: Device,
+}
+
+/// Checks a whole experiment; `base` is the folder that its paths are relative to.
+///
+/// # Errors
+/// All faults, in the order of the file's tables.
+pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, Vec<Fault>> {
+    let mut faults = file::schema_faults(json);
+    let device = json.get("device").and_then(Json::as_str).unwrap_or("auto");
+    let device = open_device(device)
+        .map_err(|message| faults.push(Fault::new("device", message)))
+        .ok();
+    check_name(json, &mut faults);
+
+    // A table with faults of its own is left out of the checks that follow; the others are still looked at.
+    let data_config: Option<data::Config> = table(json, "data");
+    let squeeze: Option<squeeze::Config> = table(json, "squeeze");
+    let recover: Option<recover::Config> = table(json, "recover");
+    let relabel: Option<relabel::Config> = table(json, "relabel");
+    let validate: Option<validate::Config> = table(json, "validate");
+
+    let mut sets = None;
+    if let Some(config) = &data_config {
+        let own = config.check();
+        if own.is_empty() {
+            match Dataset::open_both(config, base) {
+                Ok(both) => sets = Some(both),
+                Err(found) => faults.extend(found),
+            }
+        } else {
+            faults.extend(own);
+        }
+    }
+    let input = sets.as_ref().map(|(train, _)| InputShape {
+        channels: 3,
+        height: train.resolution(),
+        width: train.resolution(),
+        classes: train.num_classes(),
+    });
+    let mut teacher = None;
+    if let Some(config) = &squeeze {
+        faults.extend(config.train().faults("squeeze"));
+        add_rule_faults(
+            &mut faults,
+            "squeeze",
+            config.crop.fault(),
+            config.mix.fault(),
+        );
+        faults.extend(config.loss.faults(registry, Kind::LOSS, "squeeze.loss"));
+        teacher = network(
+            registry,
+            &config.architecture,
+            "squeeze.architecture",
+            input,
+            &mut faults,
+        );
+        if let (Some(weights), Some(sets)) = (&config.weights, &sets) {
+            faults.extend(check_weights(
+                &base.join(weights),
+                teacher.as_mut(),
+                sets.0.class_names(),
+            ));
+        }
+    }
+    if let Some(config) = &recover {
+        check_recover(config, registry, teacher.as_ref(), &mut faults);
+    }
+    if let (Some(config), Some((train, _))) = (&recover, &sets) {
+        let controls = validate
+            .as_ref()
+            .map(|v| v.controls.as_slice())
+            .unwrap_or_default();
+        check_counts(config, controls, train, &mut faults);
+    }
+    if let Some(config) = &relabel {
+        add_rule_faults(
+            &mut faults,
+            "relabel",
+            config.crop.fault(),
+            config.mix.fault(),
+        );
+        faults.extend(
+            config
+                .relabeler
+                .faults(registry, Kind::RELABELER, "relabel.relabeler"),
+        );
+    }
+    if let Some(config) = &validate {
+        check_validate(config, registry, input, &mut faults);
+        for stage in ["recover", "relabel"] {
+            if json.get(stage).is_none() {
+                let message = format!("missing table [{stage}], which [validate] needs");
+                faults.push(Fault::new(stage, message));
+            }
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let parsed = serde_json::from_value::<Experiment>(json.clone());
+    match (parsed, sets, device) {
+        (Ok(experiment), Some((train, test)), Some(device)) => Ok(Checked {
+            experiment,
+            train,
+            test,
+            device,
+        }),
+        (Err(error), _, _) => Err(vec![Fault::new("experiment", error.to_string())]),
+        _ => Err(vec![Fault::new(
+            "experiment",
+            "its tables could not be read",
+        )]),
+    }
+}
+
+fn table<T: DeserializeOwned>(json: &Json, key: &str) -> Option<T> {
+    serde_json::from_value(json.get(key)?.clone()).ok()
+}
+
+/// The device that a name means.
+///
+/// # Errors
+/// When it is not there; the message says why.
+pub fn open_device(name: &str) -> Result<Device, String> {
+    match name {
+        "auto" | "cpu" => Ok(Device::Cpu),
+        cuda if cuda
+            .strip_prefix("cuda:")
+            .is_some_and(|n| n.parse::<usize>().is_ok()) =>
+        {
+            Err(format!(
+                "\"{cuda}\" is not there: this program was built without CUDA; use \"cpu\" or \"auto\""
+            ))
+        }
+        other => Err(format!(
+            "unknown device \"{other}\" (have: auto, cpu, cuda:N)"
+        )),
+    }
+}
+
+fn check_name(json: &Json, faults: &mut Vec<Fault>) {
+    let Some(name) = json.get("name").and_then(Json::as_str) else {
+        return;
+    };
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+        let message =
+            format!("got \"{name}\", expected a name that can be a folder's, without slashes");
+        faults.push(Fault::new("name", message));
+    }
+}
+
+fn add_rule_faults(faults: &mut Vec<Fault>, path: &str, crop: Option<String>, mix: Option<String>) {
+    let keyed = [("crop", crop), ("mix", mix)];
+    faults.extend(
+        keyed
+            .into_iter()
+            .filter_map(|(key, m)| Some(Fault::new(format!("{path}.{key}"), m?))),
+    );
+}
+
+/// Checks an architecture's options and builds the network to see whether it fits the images.
+fn network(
+    registry: &Registry,
+    config: &ComponentConfig,
+    path: &str,
+    input: Option<InputShape>,
+    faults: &mut Vec<Fault>,
+) -> Option<Network> {
+    let own = config.faults(registry, Kind::ARCHITECTURE, path);
+    if !own.is_empty() {
+        faults.extend(own);
+        return None;
+    }
+    match Network::build(registry, config, input?, &Device::Cpu) {
+        Ok(network) => Some(network),
+        Err(error) => {
+            faults.push(Fault::new(path, format!("{error:#}")));
+            None
+        }
+    }
+}
+
+fn check_weights(path: &Path, teacher: Option<&mut Network>, class_names: &[String]) -> Vec<Fault> {
+    let fault = |message: String| vec![Fault::new("squeeze.weights", message)];
+    let read: (BTreeMap<_, _>, _) = match tensors::load(path, &Device::Cpu) {
+        Ok(read) => read,
+        Err(error) => return fault(format!("{error:#}")),
+    };
+    let mut faults = Vec::new();
+    if let Err(error) = teacher.map_or(Ok(()), |t| t.load_state(read.0, &Device::Cpu)) {
+        faults.extend(fault(format!("{}: {error:#}", path.display())));
+    }
+    if let Err(error) = squeeze::check_classes(&read.1, class_names) {
+        faults.extend(fault(format!("{}: {error:#}", path.display())));
+    }
+    faults
+}
+
+fn check_recover(
+    config: &recover::Config,
+    registry: &Registry,
+    teacher: Option<&Network>,
+    faults: &mut Vec<Fault>,
+) {
+    faults.extend(config.faults());
+    faults.extend(config.loss.faults(registry, Kind::LOSS, "recover.loss"));
+    for (i, regularizer) in config.regularizers.iter().enumerate() {
+        let path = format!("recover.regularizers[{i}]");
+        let component = regularizer.component();
+        let own = component.faults(registry, Kind::REGULARIZER, &path);
+        if !own.is_empty() {
+            faults.extend(own);
+            continue;
+        }
+        let Ok(made) = registry.create_regularizer(&component.plugin, &component.params()) else {
+            continue;
+        };
+        let without = teacher.is_some_and(|t| t.spec().batch_norms.is_empty());
+        if made.needs().batch_norm && without {
+            let message = format!(
+                "{}: the architecture of [squeeze] has no BatchNorm",
+                component.plugin
+            );
+            faults.push(Fault::new(path, message));
+        }
+    }
+}
+
+fn check_counts(
+    config: &recover::Config,
+    controls: &[Control],
+    train: &Dataset,
+    faults: &mut Vec<Fault>,
+) {
+    let needs_real = config.init == Init::Real || controls.contains(&Control::RandomReal);
+    if !needs_real {
+        return;
+    }
+    let wanted = config.images_per_class as usize;
+    let short: Vec<String> = (0..train.num_classes())
+        .map(|c| (c, train.indices_of_class(c as u32).len()))
+        .filter(|&(_, count)| count < wanted)
+        .map(|(c, count)| format!("\"{}\" has {count}", train.class_names()[c]))
+        .collect();
+    if !short.is_empty() {
+        let shown: Vec<String> = short.iter().take(4).cloned().collect();
+        let more = short.len().saturating_sub(4);
+        let more = if more > 0 {
+            format!(", and {more} more classes")
+        } else {
+            String::new()
+        };
+        let message = format!(
+            "{wanted} real images of each class are needed, and class {}{more}",
+            shown.join(", ")
+        );
+        faults.push(Fault::new("recover.images_per_class", message));
+    }
+}
+
+fn check_validate(
+    config: &validate::Config,
+    registry: &Registry,
+    input: Option<InputShape>,
+    faults: &mut Vec<Fault>,
+) {
+    faults.extend(config.train(1).faults("validate"));
+    faults.extend(config.loss.faults(registry, Kind::LOSS, "validate.loss"));
+    faults.extend(
+        config
+            .hard_loss
+            .faults(registry, Kind::LOSS, "validate.hard_loss"),
+    );
+    for (key, empty) in [
+        ("architectures", config.architectures.is_empty()),
+        ("seeds", config.seeds.is_empty()),
+    ] {
+        if empty {
+            faults.push(Fault::new(
+                format!("validate.{key}"),
+                "got an empty list, expected at least one",
+            ));
+        }
+    }
+    let repeated = |i: usize| config.seeds[..i].contains(&config.seeds[i]);
+    if let Some(i) = (0..config.seeds.len()).find(|&i| repeated(i)) {
+        faults.push(Fault::new(
+            "validate.seeds",
+            format!("seed {} comes twice", config.seeds[i]),
+        ));
+    }
+    let mut labels: Vec<String> = Vec::new();
+    for (i, student) in config.architectures.iter().enumerate() {
+        let path = format!("validate.architectures[{i}]");
+        network(registry, &student.component(), &path, input, faults);
+        let label = student.label();
+        if label.is_empty() || label.contains(['/', '\\']) || label.starts_with('.') {
+            let message =
+                format!("got \"{label}\", expected a name that can be a folder's, without slashes");
+            faults.push(Fault::new(format!("{path}.name"), message));
+        }
+        if labels.contains(&label) {
+            let message = format!(
+                "two architectures are called \"{label}\"; give one of them a `name` of its own"
+            );
+            faults.push(Fault::new(path, message));
+        }
+        labels.push(label);
+    }
+}

@@ -1,0 +1,154 @@
+//! From a file to JSON: reading TOML, `--set KEY=VALUE`, and the schema.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value as Json;
+
+use crate::{data::Fault, plugins::schema};
+
+use super::Experiment;
+
+/// Reads an experiment file and applies the overrides.
+///
+/// # Errors
+/// One line for each thing that cannot be read.
+pub fn read(path: &Path, overrides: &[String]) -> Result<Json, Vec<Fault>> {
+    let place = path.display().to_string();
+    let fault = |message: String| vec![Fault::new(place.clone(), message)];
+    let text =
+        fs::read_to_string(path).map_err(|e| fault(format!("cannot read the experiment: {e}")))?;
+    let table: toml::Table = toml::from_str(&text).map_err(|e| fault(syntax_error(&e, &text)))?;
+    let mut json = serde_json::to_value(table).map_err(|e| fault(e.to_string()))?;
+    let faults: Vec<Fault> = overrides
+        .iter()
+        .filter_map(|o| {
+            apply(&mut json, o)
+                .err()
+                .map(|e| Fault::new(format!("--set {o}"), format!("{e:#}")))
+        })
+        .collect();
+    if faults.is_empty() {
+        Ok(json)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Everything in which the file differs from what an experiment may hold: keys, types, ranges.
+pub fn schema_faults(json: &Json) -> Vec<Fault> {
+    let schema = serde_json::to_value(schemars::schema_for!(Experiment)).expect("a schema is JSON");
+    schema::faults(&schema, json)
+        .into_iter()
+        .map(|(path, message)| Fault::new(path, message))
+        .collect()
+}
+
+fn syntax_error(error: &toml::de::Error, text: &str) -> String {
+    let line = error
+        .span()
+        .map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let place = line.map(|l| format!(" at line {l}")).unwrap_or_default();
+    format!(
+        "not valid TOML{place}: {}",
+        error.message().trim().replace('\n', ", ")
+    )
+}
+
+/// Applies `a.b[0].c=VALUE`. The value is read as TOML; what is no TOML is a string.
+fn apply(json: &mut Json, text: &str) -> Result<()> {
+    let (key, value) = text.split_once('=').context("expected KEY=VALUE")?;
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
+    let value = match parsed {
+        Ok(mut table) => serde_json::to_value(table.remove("value"))?,
+        Err(_) => Json::String(value.to_owned()),
+    };
+    let mut at = json;
+    for part in steps(key.trim())? {
+        at = match part {
+            Step::Key(name) => {
+                let table = at
+                    .as_object_mut()
+                    .with_context(|| format!("\"{name}\": its parent is no table"))?;
+                table
+                    .entry(name)
+                    .or_insert_with(|| Json::Object(serde_json::Map::new()))
+            }
+            Step::Index(i) => {
+                let items = at
+                    .as_array_mut()
+                    .with_context(|| format!("[{i}]: its parent is no list"))?;
+                let len = items.len();
+                items
+                    .get_mut(i)
+                    .with_context(|| format!("[{i}]: the list has {len} items"))?
+            }
+        };
+    }
+    *at = value;
+    Ok(())
+}
+
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+fn steps(key: &str) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for part in key.split('.') {
+        let mut pieces = part.split('[');
+        let name = pieces.next().unwrap_or_default();
+        if name.is_empty() {
+            return Err(anyhow!("an empty name in the key \"{key}\""));
+        }
+        steps.push(Step::Key(name.to_owned()));
+        for piece in pieces {
+            let index = piece.strip_suffix(']').and_then(|i| i.parse().ok());
+            steps.push(Step::Index(index.with_context(|| {
+                format!("expected [NUMBER] in the key \"{key}\"")
+            })?));
+        }
+    }
+    Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn overrides_reach_tables_and_lists() {
+        let mut value = json!({"a": {"b": 1}, "list": [{"x": 1}, {"x": 2}]});
+        for text in [
+            "a.b=2.5",
+            "a.c=\"text\"",
+            "a.d=plain",
+            "list[1].x=[1, 2]",
+            "new.key=true",
+        ] {
+            apply(&mut value, text).unwrap();
+        }
+        let expected = json!({
+            "a": {"b": 2.5, "c": "text", "d": "plain"},
+            "list": [{"x": 1}, {"x": [1, 2]}],
+            "new": {"key": true},
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn odd_overrides_are_told() {
+        let mut value = json!({"a": 1, "list": []});
+        for (text, part) in [
+            ("a", "KEY=VALUE"),
+            ("a.b=1", "no table"),
+            ("list[0]=1", "0 items"),
+            ("=1", "empty name"),
+        ] {
+            let error = format!("{:#}", apply(&mut value, text).unwrap_err());
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

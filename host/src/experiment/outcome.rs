@@ -1,0 +1,118 @@
+//! The summary of a run, from what its stages left on disk.
+
+use std::fs;
+
+use anyhow::Result;
+
+use crate::{
+    artifact::{RunFolder, Status, atomic},
+    report::summary::{
+        Bytes, Data, FORMAT_VERSION, Recover, ResultRow, StageCost, StageStatus, Summary, Teacher,
+    },
+    stages::{recover, squeeze},
+};
+
+use super::{Experiment, checks::Checked, plan::STAGES};
+
+/// The name of the regularizer whose fall the summary shows.
+const BN_STATS: &str = "bn-stats";
+
+/// Summarises a finished or partial run.
+///
+/// # Errors
+/// When a file of the run is damaged.
+pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -> Result<Summary> {
+    let manifest = folder.manifest()?;
+    let records = manifest.as_ref().map(|m| &m.stages);
+    let costs = STAGES.iter().filter(|s| has(experiment, s)).map(|&stage| {
+        let record = records.and_then(|r| r.get(stage));
+        StageCost {
+            stage: stage.to_owned(),
+            seconds: record.map_or(0., |r| r.seconds),
+            peak_bytes: record.and_then(|r| r.peak_bytes),
+            status: match record.map(|r| r.status) {
+                None => StageStatus::Pending,
+                Some(Status::Started) => StageStatus::Partial,
+                Some(Status::Finished) => StageStatus::Done,
+            },
+        }
+    });
+    let seconds_of = |stage: &str| records.and_then(|r| r.get(stage)).map_or(0., |r| r.seconds);
+    let results: Vec<ResultRow> =
+        read_if_there(&folder.stage("validate").join("results.json"))?.unwrap_or_default();
+    let recovered: Option<recover::Output> =
+        read_if_there(&folder.stage("recover").join("metrics.json"))?;
+    let squeezed: Option<squeeze::Output> =
+        read_if_there(&folder.stage("squeeze").join("metrics.json"))?;
+    let labels = results
+        .iter()
+        .find(|r| r.is_distilled() && r.label_bytes > 0)
+        .map_or(0, |r| r.label_bytes);
+    let bytes = Bytes {
+        images: recovered.as_ref().map_or(0, |r| r.image_bytes),
+        labels,
+    };
+    let recover = match (&experiment.recover, recovered) {
+        (Some(config), Some(output)) => {
+            let images = u64::from(config.images_per_class) * checked.train.num_classes() as u64;
+            Some(Recover {
+                images,
+                images_per_class: u64::from(config.images_per_class),
+                iterations: config.iterations,
+                teacher_accuracy_on_distilled: output.teacher_accuracy,
+                bn_statistics_loss_first: output.terms_first.get(BN_STATS).copied(),
+                bn_statistics_loss_last: output.terms_last.get(BN_STATS).copied(),
+                loss_terms_last: output.terms_last,
+                seconds_per_image: seconds_of("recover") / images.max(1) as f64,
+            })
+        }
+        _ => None,
+    };
+    let trained = experiment.squeeze.weights.is_none();
+    Ok(Summary {
+        format_version: FORMAT_VERSION,
+        name: experiment.name.clone(),
+        seed: experiment.seed,
+        device: manifest
+            .as_ref()
+            .map(|m| m.device.clone())
+            .unwrap_or_default(),
+        alambic_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: None,
+        finished: None,
+        data: Data {
+            train_images: checked.train.len() as u64,
+            test_images: checked.test.len() as u64,
+            classes: checked.train.num_classes() as u64,
+            class_names: checked.train.class_names().to_vec(),
+            resolution: checked.train.resolution() as u64,
+        },
+        stages: costs.collect(),
+        teacher: squeezed.map(|s| Teacher {
+            architecture: experiment.squeeze.architecture.plugin.clone(),
+            top1: s.scores.top1_last,
+            epochs: trained.then_some(u64::from(experiment.squeeze.epochs)),
+            parameters: Some(s.parameters as u64),
+        }),
+        recover,
+        results,
+        bytes,
+    })
+}
+
+fn has(experiment: &Experiment, stage: &str) -> bool {
+    match stage {
+        "squeeze" => true,
+        "recover" => experiment.recover.is_some(),
+        "relabel" => experiment.recover.is_some() && experiment.relabel.is_some(),
+        _ => experiment.validate.is_some(),
+    }
+}
+
+fn read_if_there<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {
+    if fs::exists(path)? {
+        atomic::read_json(path).map(Some)
+    } else {
+        Ok(None)
+    }
+}

@@ -1,0 +1,160 @@
+//! Which stages a run has, and the hash that each is finished for: its configuration, what stands behind it, its plugins.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use plugin_api::abi::Kind;
+use serde_json::{Value as Json, json};
+
+use crate::{
+    artifact::{PluginRecord, hash_json, manifest::hex},
+    data::{Dataset, Normalization},
+    plugins::registry::Registry,
+    stages::ComponentConfig,
+};
+
+use super::Experiment;
+
+/// The stages, in their order.
+pub const STAGES: [&str; 4] = ["squeeze", "recover", "relabel", "validate"];
+
+/// A stage of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Its name.
+    pub name: &'static str,
+    /// Hash of its configuration and inputs.
+    pub hash: String,
+    /// Hash of what may grow without making it stale: sets, seeds.
+    pub extent: String,
+}
+
+/// The stages of an experiment, and the plugins that take part.
+pub struct Plan {
+    /// Stages, in their order.
+    pub stages: Vec<Planned>,
+    /// Plugins.
+    pub plugins: Vec<PluginRecord>,
+}
+
+/// Plans an experiment. Device, threads and the time between checkpoints are outside of every hash.
+///
+/// # Errors
+/// When a plugin is gone or a weight file cannot be read.
+pub fn plan(
+    experiment: &Experiment,
+    registry: &Registry,
+    sets: (&Dataset, &Dataset),
+    normalization: &Normalization,
+    base: &std::path::Path,
+) -> Result<Plan> {
+    let mut plugins = BTreeSet::new();
+    let mut stages: Vec<Planned> = Vec::new();
+    let mut before = json!({
+        "seed": experiment.seed,
+        "train": fingerprint(sets.0),
+        "test": fingerprint(sets.1),
+        "normalization": {"mean": normalization.mean, "std": normalization.std},
+    });
+    let mut push = |name: &'static str,
+                    config: Json,
+                    extent: Json,
+                    used: &[(Kind, &ComponentConfig)]|
+     -> Result<()> {
+        let mut versions = Vec::new();
+        for (kind, component) in used {
+            let found = registry.find(*kind, &component.plugin)?;
+            let plugin = &found.plugin;
+            versions.push(json!([plugin.name, plugin.version]));
+            plugins.insert(PluginRecord {
+                name: plugin.name.clone(),
+                version: plugin.version.clone(),
+                sha256: plugin.sha256.clone(),
+            });
+        }
+        let hash = hash_json(
+            &json!({"stage": name, "before": before, "config": config, "plugins": versions}),
+        );
+        before = json!(hash);
+        stages.push(Planned {
+            name,
+            hash,
+            extent: hash_json(&extent),
+        });
+        Ok(())
+    };
+    let squeeze = &experiment.squeeze;
+    let weights = match &squeeze.weights {
+        Some(file) => json!(file_hash(&base.join(file))?),
+        None => Json::Null,
+    };
+    let used = [
+        (Kind::ARCHITECTURE, &squeeze.architecture),
+        (Kind::LOSS, &squeeze.loss),
+    ];
+    push("squeeze", json!([squeeze, weights]), Json::Null, &used)?;
+    if let Some(recover) = &experiment.recover {
+        let regularizers: Vec<ComponentConfig> =
+            recover.regularizers.iter().map(|r| r.component()).collect();
+        let mut used = vec![(Kind::LOSS, &recover.loss)];
+        used.extend(regularizers.iter().map(|r| (Kind::REGULARIZER, r)));
+        push(
+            "recover",
+            without(json!(recover), &["log_every"]),
+            Json::Null,
+            &used,
+        )?;
+    }
+    if let (Some(_), Some(relabel)) = (&experiment.recover, &experiment.relabel) {
+        let sets = experiment.validate.as_ref().map(|v| v.set_names());
+        push(
+            "relabel",
+            json!(relabel),
+            json!(sets),
+            &[(Kind::RELABELER, &relabel.relabeler)],
+        )?;
+    }
+    if let Some(validate) = &experiment.validate {
+        let students: Vec<ComponentConfig> = validate
+            .architectures
+            .iter()
+            .map(|a| a.component())
+            .collect();
+        let mut used = vec![
+            (Kind::LOSS, &validate.loss),
+            (Kind::LOSS, &validate.hard_loss),
+        ];
+        used.extend(students.iter().map(|s| (Kind::ARCHITECTURE, s)));
+        let extent = json!([validate.controls, validate.seeds, validate.full_data.seeds]);
+        let mut config = without(json!(validate), &["controls", "seeds"]);
+        config["full_data"] = without(config["full_data"].take(), &["seeds"]);
+        push("validate", config, extent, &used)?;
+    }
+    Ok(Plan {
+        stages,
+        plugins: plugins.into_iter().collect(),
+    })
+}
+
+fn without(mut config: Json, keys: &[&str]) -> Json {
+    if let Some(table) = config.as_object_mut() {
+        keys.iter().for_each(|k| drop(table.remove(*k)));
+    }
+    config
+}
+
+/// What a split is, without reading its pixels.
+fn fingerprint(set: &Dataset) -> Json {
+    let sizes: Vec<usize> = (0..set.len()).map(|i| set.encoded_bytes(i)).collect();
+    json!({
+        "classes": set.class_names(),
+        "resolution": set.resolution(),
+        "labels": hash_json(&json!(set.labels())),
+        "sizes": hash_json(&json!(sizes)),
+    })
+}
+
+fn file_hash(path: &std::path::Path) -> Result<String> {
+    use sha2::{Digest, Sha256};
+    Ok(hex(&Sha256::digest(std::fs::read(path)?)))
+}

@@ -1,0 +1,237 @@
+//! Draws the report of a run: `report/index.html`, `summary.json`, the curves as SVG and the images as PNG.
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use serde_json::Value as Json;
+
+use crate::{
+    artifact::{ImageSet, RunFolder, atomic},
+    report::{
+        curves::{ChartOptions, Curve, line_chart},
+        gallery::{ClassRow, MosaicOptions, Tile, class_figures, contact_sheet},
+        html::{ReportInput, render},
+        log,
+        summary::Summary,
+    },
+    stages::{Session, recover::real_order, render::Images, sets::RANDOM_REAL},
+};
+
+use super::Experiment;
+
+/// Classes that the report shows, and images of each: enough to judge, small enough to open.
+const SHOWN_CLASSES: usize = 20;
+const SHOWN_IMAGES: usize = 10;
+
+/// Writes the report.
+///
+/// # Errors
+/// When a file of the run is damaged or the disk says no.
+pub fn publish(
+    experiment: &Experiment,
+    folder: &RunFolder,
+    session: &Session<'_>,
+    summary: &Summary,
+) -> Result<()> {
+    let report = folder.report();
+    fs::create_dir_all(&report)?;
+    atomic::write_json(&report.join("summary.json"), summary)?;
+    let mut curves = Vec::new();
+    for chart in charts(experiment, folder)? {
+        if let Some(svg) = line_chart(&chart.curves, &chart.options(&chart.title))? {
+            atomic::write(&report.join(format!("{}.svg", chart.file)), svg.as_bytes())?;
+        }
+        if let Some(svg) = line_chart(&chart.curves, &chart.options(""))? {
+            curves.push((chart.title, svg));
+        }
+    }
+    let rows = gallery_rows(folder, session)?;
+    if let Some(png) = contact_sheet(&rows, &MosaicOptions::default())? {
+        atomic::write(&report.join("images.png"), &png)?;
+    }
+    let html = render(&ReportInput {
+        summary,
+        experiment_toml: &fs::read_to_string(folder.experiment())?,
+        curves,
+        gallery: class_figures(&rows, &MosaicOptions::default())?,
+        warnings: &warnings(experiment, summary),
+    })?;
+    atomic::write(&report.join("index.html"), html.as_bytes())
+}
+
+struct Chart {
+    file: &'static str,
+    title: String,
+    x: &'static str,
+    y: &'static str,
+    log_y: bool,
+    curves: Vec<Curve>,
+}
+
+impl Chart {
+    fn options<'a>(&'a self, title: &'a str) -> ChartOptions<'a> {
+        ChartOptions {
+            title,
+            x_label: self.x,
+            y_label: self.y,
+            log_y: self.log_y,
+        }
+    }
+}
+
+fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
+    let squeeze = read_log(&folder.stage("squeeze"))?;
+    let recover = read_log(&folder.stage("recover"))?;
+    let terms: Vec<String> = match &experiment.recover {
+        Some(config) => {
+            let parts = [config.loss.plugin.clone()]
+                .into_iter()
+                .chain(config.term_names());
+            std::iter::once("total".to_owned()).chain(parts).collect()
+        }
+        None => Vec::new(),
+    };
+    let teacher_loss = vec![curve("loss", &squeeze, "epoch", "loss")];
+    let terms = terms
+        .iter()
+        .map(|term| curve(term, &recover, "step", term))
+        .collect();
+    let chart = |file, title: &str, x, y, log_y, curves| Chart {
+        file,
+        title: title.to_owned(),
+        x,
+        y,
+        log_y,
+        curves,
+    };
+    Ok(vec![
+        chart(
+            "squeeze-loss",
+            "Squeeze: training loss",
+            "epoch",
+            "loss",
+            true,
+            teacher_loss,
+        ),
+        chart(
+            "recover-loss",
+            "Recover: loss terms, unweighted",
+            "iteration, batch after batch",
+            "loss",
+            true,
+            terms,
+        ),
+        chart(
+            "validate-top1",
+            "Validate: accuracy, first seed",
+            "epoch",
+            "top-1, %",
+            false,
+            students(experiment, folder)?,
+        ),
+    ])
+}
+
+/// One curve for each set and student, of the first seed.
+fn students(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Curve>> {
+    let Some(validate) = &experiment.validate else {
+        return Ok(Vec::new());
+    };
+    let Some(seed) = validate.seeds.first() else {
+        return Ok(Vec::new());
+    };
+    let mut curves = Vec::new();
+    for set in validate.set_names() {
+        for name in [set.to_owned(), format!("{set}-hard")] {
+            for student in &validate.architectures {
+                let lines = read_log(&folder.validation(&name, &student.label(), *seed))?;
+                let several = validate.architectures.len() > 1;
+                let title = if several {
+                    format!("{name}, {}", student.label())
+                } else {
+                    name.clone()
+                };
+                if !lines.is_empty() {
+                    curves.push(curve(&title, &lines, "epoch", "top1"));
+                }
+            }
+        }
+    }
+    Ok(curves)
+}
+
+fn read_log(folder: &Path) -> Result<Vec<Json>> {
+    let path = folder.join("log.jsonl");
+    if path.exists() {
+        log::read(&path)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+fn curve(name: &str, lines: &[Json], x: &str, y: &str) -> Curve {
+    let point = |line: &Json| Some((line.get(x)?.as_f64()?, line.get(y)?.as_f64()?));
+    Curve {
+        name: name.to_owned(),
+        points: lines.iter().filter_map(point).collect(),
+    }
+}
+
+fn gallery_rows(folder: &RunFolder, session: &Session<'_>) -> Result<Vec<ClassRow>> {
+    if !folder.images().exists() {
+        return Ok(Vec::new());
+    }
+    let set = ImageSet::load(&folder.images())?;
+    let side = set.resolution as u32;
+    let tile = |chw: &[u8]| Tile {
+        chw: chw.to_vec(),
+        height: side,
+        width: side,
+    };
+    let mut rows = Vec::new();
+    for (class, name) in set.class_names.iter().enumerate().take(SHOWN_CLASSES) {
+        let own = (0..set.len())
+            .filter(|&i| set.labels[i] as usize == class)
+            .take(SHOWN_IMAGES);
+        let distilled: Vec<Tile> = own.map(|i| tile(set.image(i))).collect();
+        let order = real_order(session, RANDOM_REAL, class as u32);
+        let real = order
+            .iter()
+            .take(distilled.len())
+            .map(|&i| Ok(tile(&session.train.pixels(i)?)));
+        rows.push(ClassRow {
+            class_name: name.clone(),
+            distilled,
+            real: real.collect::<Result<_>>()?,
+        });
+    }
+    Ok(rows)
+}
+
+fn warnings(experiment: &Experiment, summary: &Summary) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(validate) = &experiment.validate else {
+        return warnings;
+    };
+    if validate.seeds.len() < 3 {
+        warnings.push(format!(
+            "Accuracies come from {} seed(s); three or more are usual.",
+            validate.seeds.len()
+        ));
+    }
+    let mean = |set: &str, hard: bool| {
+        let row = summary
+            .results
+            .iter()
+            .find(|r| r.set == set && (r.labels == "hard") == hard);
+        row.map(|r| r.mean_last)
+    };
+    if let (Some(distilled), Some(real)) = (mean("distilled", false), mean(RANDOM_REAL, false))
+        && real >= distilled
+    {
+        warnings.push(format!(
+            "As many random real images under the same labels do as well or better ({real:.2} % against {distilled:.2} %)."
+        ));
+    }
+    warnings
+}

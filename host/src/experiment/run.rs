@@ -1,0 +1,314 @@
+//! Carries out an experiment: skips what is finished, refuses what is stale, goes on where a run was stopped.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{
+    artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
+    data::{Fault, Normalization},
+    plugins::registry::Registry,
+    report::summary::Summary,
+    stages::{Session, recover, relabel, squeeze, validate},
+};
+
+use super::{
+    Experiment,
+    checks::Checked,
+    meter::Meter,
+    outcome,
+    plan::{Plan, Planned, STAGES, plan},
+    publish,
+};
+
+/// Which stages to do.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Do this stage and all after it again.
+    pub from: Option<String>,
+    /// Do this stage alone.
+    pub only: Option<String>,
+}
+
+/// Why a run did not end well.
+#[derive(Debug)]
+pub enum Failure {
+    /// The experiment, its files or the command are at fault; nothing was computed.
+    Config(Vec<Fault>),
+    /// A stage failed; its state is kept.
+    Run(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Run(error)
+    }
+}
+
+fn config_fault(path: &str, message: impl Into<String>) -> Failure {
+    Failure::Config(vec![Fault::new(path, message)])
+}
+
+/// Carries out a checked experiment in `root`; `base` is the folder that its paths are relative to.
+///
+/// # Errors
+/// [`Failure::Config`] before anything is computed, [`Failure::Run`] after that.
+pub fn run(
+    checked: &Checked,
+    registry: &Registry,
+    base: &Path,
+    root: PathBuf,
+    selection: &Selection,
+) -> Result<Summary, Failure> {
+    let experiment = &checked.experiment;
+    let folder = RunFolder::at(root);
+    let named = |s: &Option<String>| {
+        s.as_deref()
+            .filter(|s| !STAGES.contains(s))
+            .map(str::to_owned)
+    };
+    if let Some(unknown) = named(&selection.from).or(named(&selection.only)) {
+        return Err(config_fault(
+            "stage",
+            format!("unknown stage \"{unknown}\" (have: {})", STAGES.join(", ")),
+        ));
+    }
+    if folder.is_foreign()? {
+        let message = format!(
+            "{} holds files and no run; choose another --out",
+            folder.root().display()
+        );
+        return Err(config_fault("--out", message));
+    }
+    let normalization = Normalization::resolve(&experiment_data(checked), &checked.train)
+        .map_err(anyhow::Error::from)?;
+    let plan = plan(
+        experiment,
+        registry,
+        (&checked.train, &checked.test),
+        &normalization,
+        base,
+    )?;
+    let mut manifest = match folder.manifest()? {
+        Some(manifest) if manifest.name != experiment.name => {
+            let at = folder.root().display();
+            let message = format!(
+                "{at} holds the run \"{}\", expected \"{}\"; choose another --out",
+                manifest.name, experiment.name
+            );
+            return Err(config_fault("--out", message));
+        }
+        Some(manifest) => manifest,
+        None => fresh_manifest(experiment),
+    };
+    refuse_stale(&plan, &manifest, selection)?;
+    folder.prepare()?;
+    let _lock = lock(&folder)?;
+    if let Some(from) = &selection.from {
+        for stage in STAGES.iter().skip_while(|s| *s != from) {
+            folder.clear_stage(stage)?;
+            manifest.stages.remove(*stage);
+        }
+    }
+    manifest.device = "cpu".to_owned();
+    manifest.alambic_version = env!("CARGO_PKG_VERSION").to_owned();
+    manifest.seed = experiment.seed;
+    manifest.plugins = plan.plugins.clone();
+    folder.write_manifest(&manifest)?;
+    let text = toml::to_string(experiment).context("the resolved experiment as TOML")?;
+    atomic::write(&folder.experiment(), text.as_bytes())?;
+
+    let session = Session {
+        registry,
+        folder: &folder,
+        seed: experiment.seed,
+        device: checked.device.clone(),
+        checkpoint_secs: experiment.checkpoint_secs,
+        train: &checked.train,
+        test: &checked.test,
+        normalization,
+    };
+    for stage in &plan.stages {
+        if selection
+            .only
+            .as_deref()
+            .is_some_and(|only| only != stage.name)
+        {
+            continue;
+        }
+        if is_finished(&manifest, stage) {
+            eprintln!("{}: finished, skipped", stage.name);
+            continue;
+        }
+        do_stage(&session, experiment, stage, &mut manifest, base).with_context(|| {
+            format!(
+                "stage {} stopped; the same command goes on from its last state",
+                stage.name
+            )
+        })?;
+    }
+    let summary = outcome::summary(experiment, &folder, checked)?;
+    publish::publish(experiment, &folder, &session, &summary)?;
+    Ok(summary)
+}
+
+fn experiment_data(checked: &Checked) -> crate::data::Config {
+    checked.experiment.data.clone()
+}
+
+fn fresh_manifest(experiment: &Experiment) -> Manifest {
+    Manifest {
+        format_version: FORMAT_VERSION,
+        name: experiment.name.clone(),
+        alambic_version: String::new(),
+        seed: experiment.seed,
+        device: String::new(),
+        plugins: Vec::new(),
+        stages: BTreeMap::new(),
+    }
+}
+
+/// Two processes in one run folder would overwrite each other's state.
+fn lock(folder: &RunFolder) -> Result<File, Failure> {
+    let path = folder.root().join(".lock");
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => {
+            let message = format!(
+                "another process works in {}; wait for it, or choose another --out",
+                folder.root().display()
+            );
+            Err(config_fault("--out", message))
+        }
+    }
+}
+
+fn is_finished(manifest: &Manifest, stage: &Planned) -> bool {
+    let record = manifest.stages.get(stage.name);
+    record.is_some_and(|r| {
+        r.status == Status::Finished && r.hash == stage.hash && r.extent == stage.extent
+    })
+}
+
+fn refuse_stale(plan: &Plan, manifest: &Manifest, selection: &Selection) -> Result<(), Failure> {
+    let redone: Vec<&str> = match &selection.from {
+        Some(from) => STAGES.iter().copied().skip_while(|s| s != from).collect(),
+        None => Vec::new(),
+    };
+    let stale: Vec<&str> = plan
+        .stages
+        .iter()
+        .filter(|s| !redone.contains(&s.name))
+        .filter(|s| {
+            manifest
+                .stages
+                .get(s.name)
+                .is_some_and(|r| r.hash != s.hash)
+        })
+        .map(|s| s.name)
+        .collect();
+    if let Some(first) = stale.first() {
+        let message = format!(
+            "stale: made with another configuration or other inputs ({}); redo with --from {first}, or choose another --out",
+            stale.join(", ")
+        );
+        return Err(config_fault(first, message));
+    }
+    let missing_before = |only: &str| {
+        let before = plan.stages.iter().take_while(|s| s.name != only);
+        before
+            .filter(|s| !is_finished(manifest, s))
+            .map(|s| s.name)
+            .next()
+    };
+    let start = selection.only.as_deref().or(selection.from.as_deref());
+    if let Some(start) = start {
+        if !plan.stages.iter().any(|s| s.name == start) {
+            return Err(config_fault(
+                "stage",
+                format!("this experiment has no stage \"{start}\""),
+            ));
+        }
+        if let Some(missing) = missing_before(start) {
+            let message = format!(
+                "stage \"{start}\" needs {missing}, which is not finished; run without --only and --from"
+            );
+            return Err(config_fault(start, message));
+        }
+    }
+    Ok(())
+}
+
+fn do_stage(
+    session: &Session<'_>,
+    experiment: &Experiment,
+    stage: &Planned,
+    manifest: &mut Manifest,
+    base: &Path,
+) -> Result<()> {
+    let before = manifest.stages.get(stage.name).map_or(0., |r| r.seconds);
+    let peak_before = manifest.stages.get(stage.name).and_then(|r| r.peak_bytes);
+    let record = |status: Status, meter: &Meter| StageRecord {
+        hash: stage.hash.clone(),
+        extent: stage.extent.clone(),
+        status,
+        seconds: before + meter.seconds(),
+        peak_bytes: meter.peak_bytes().max(peak_before),
+    };
+    let meter = Meter::start();
+    manifest
+        .stages
+        .insert(stage.name.to_owned(), record(Status::Started, &meter));
+    session.folder.write_manifest(manifest)?;
+    let done = work(session, experiment, stage.name, base);
+    let status = if done.is_ok() {
+        Status::Finished
+    } else {
+        Status::Started
+    };
+    manifest
+        .stages
+        .insert(stage.name.to_owned(), record(status, &meter));
+    session.folder.write_manifest(manifest)?;
+    done
+}
+
+fn work(session: &Session<'_>, experiment: &Experiment, stage: &str, base: &Path) -> Result<()> {
+    let teacher = || squeeze::load_teacher(session, &experiment.squeeze.architecture);
+    let needs = |what: &str| anyhow!("stage {stage} without the table [{what}]");
+    let recover = || experiment.recover.as_ref().ok_or_else(|| needs("recover"));
+    let relabel = || experiment.relabel.as_ref().ok_or_else(|| needs("relabel"));
+    match stage {
+        "squeeze" => squeeze::run(session, &experiment.squeeze, base).map(drop),
+        "recover" => recover::run(session, recover()?, &teacher()?).map(drop),
+        "relabel" => {
+            let names = experiment
+                .validate
+                .as_ref()
+                .map_or_else(|| vec!["distilled"], |v| v.set_names());
+            let teacher = teacher()?;
+            for name in names {
+                let images = validate::load_set(session, recover()?, name)?;
+                relabel::run(session, relabel()?, &teacher, name, &images)?;
+            }
+            Ok(())
+        }
+        _ => {
+            let config = experiment
+                .validate
+                .as_ref()
+                .ok_or_else(|| needs("validate"))?;
+            let upstream = validate::Upstream {
+                squeeze: &experiment.squeeze,
+                recover: recover()?,
+                relabel: relabel()?,
+            };
+            validate::run(session, config, upstream).map(drop)
+        }
+    }
+}

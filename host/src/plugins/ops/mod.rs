@@ -1,0 +1,209 @@
+//! The tensors that the host lends to plugins: the table of functions behind `plugin_api::Tensor`.
+//!
+//! A handle is a counted pointer to an engine tensor. Every function is fenced: whatever a plugin asks for, it gets an answer or an
+//! error that names the operation, shapes and types, and the process lives on.
+
+mod call;
+mod elementwise;
+mod index;
+mod network;
+mod reduce;
+mod shape;
+mod transfer;
+
+use std::sync::{Arc, OnceLock};
+
+use plugin_api::{
+    Error, ErrorKind, Tensor as Handle,
+    abi::{
+        API_VERSION, Attrs, DType, HostVTable, HostVTable_Ref, RResult, RSlice, RSliceMut, RVec,
+        RawTensor, caught, fence, make_vtable,
+    },
+    ops,
+};
+
+use crate::engine::Tensor;
+use call::{Call, Fault, Outputs};
+
+/// The most dimensions that a handle can tell of.
+const MAX_RANK: usize = 8;
+
+/// Lends a tensor to plugins.
+pub fn export(tensor: Tensor) -> Handle {
+    // SAFETY: the handle is fresh, owned, and made for this table.
+    unsafe { Handle::from_raw(into_raw(tensor), table()) }
+}
+
+/// The tensor behind a handle.
+///
+/// # Errors
+/// When the handle belongs to another host: a tensor backend for tests, say.
+pub fn import(handle: &Handle) -> plugin_api::Result<&Tensor> {
+    if handle.table_address() != table().0.to_raw_ptr().cast() {
+        let message = "a tensor of another host: expected one that this program lent to the plugin";
+        return Err(Error::new(ErrorKind::TENSOR, message));
+    }
+    // SAFETY: handles of this table point to engine tensors, and this one lives as long as the borrow of its owner.
+    Ok(unsafe { borrow(handle.raw()) })
+}
+
+fn table() -> HostVTable_Ref {
+    static TABLE: OnceLock<HostVTable_Ref> = OnceLock::new();
+    *TABLE.get_or_init(|| {
+        make_vtable(HostVTable {
+            clone: clone_raw,
+            drop: drop_raw,
+            shape: shape_raw,
+            dtype: dtype_raw,
+            dispatch,
+            to_host,
+            from_host,
+        })
+    })
+}
+
+fn into_raw(tensor: Tensor) -> RawTensor {
+    RawTensor(Arc::into_raw(Arc::new(tensor)).cast())
+}
+
+/// # Safety
+/// `raw` must be a live handle of this host.
+unsafe fn borrow<'a>(raw: RawTensor) -> &'a Tensor {
+    // SAFETY: the caller vouches for the handle; the pointer comes from `Arc::into_raw`.
+    unsafe { &*raw.0.cast::<Tensor>() }
+}
+
+unsafe extern "C" fn clone_raw(raw: RawTensor) -> RawTensor {
+    // SAFETY: the caller has a live handle, so the count is at least 1.
+    unsafe { Arc::increment_strong_count(raw.0.cast::<Tensor>()) };
+    raw
+}
+
+unsafe extern "C" fn drop_raw(raw: RawTensor) {
+    // SAFETY: the caller gives its handle up.
+    let tensor = unsafe { Arc::from_raw(raw.0.cast::<Tensor>()) };
+    if let Err(error) = caught("dropping a tensor", || {
+        drop(tensor);
+        Ok(())
+    }) {
+        eprintln!("warning: {error}");
+    }
+}
+
+unsafe extern "C" fn shape_raw(raw: RawTensor, dims: &mut [usize; MAX_RANK]) -> usize {
+    // SAFETY: the caller has a live handle.
+    let own = unsafe { borrow(raw) }.dims();
+    let rank = own.len().min(MAX_RANK);
+    dims[..rank].copy_from_slice(&own[..rank]);
+    rank
+}
+
+unsafe extern "C" fn dtype_raw(raw: RawTensor) -> DType {
+    // SAFETY: the caller has a live handle.
+    transfer::dtype_code(unsafe { borrow(raw) }.dtype())
+}
+
+unsafe extern "C" fn dispatch(
+    op: u32,
+    inputs: RSlice<'_, RawTensor>,
+    attrs: &Attrs<'_>,
+    mut outputs: RSliceMut<'_, RawTensor>,
+) -> RResult<(), Error> {
+    fence("a tensor operation of the host", || {
+        // SAFETY: the caller has live handles.
+        let call = unsafe {
+            Call::new(
+                inputs.as_slice(),
+                attrs.ints.as_slice(),
+                attrs.floats.as_slice(),
+            )
+        };
+        let made = perform(op, &call).and_then(|made| fitting(made, outputs.len()));
+        let made = made.map_err(|fault| call.error(op, fault))?;
+        for (output, tensor) in outputs.as_mut_slice().iter_mut().zip(made) {
+            *output = tensor.map_or(RawTensor::NULL, into_raw);
+        }
+        Ok(())
+    })
+}
+
+fn perform(op: u32, call: &Call<'_>) -> Result<Outputs, Fault> {
+    match op {
+        ops::ADD..=ops::IS_TRACKED => elementwise::perform(op, call),
+        ops::SUM..=ops::TOPK => reduce::perform(op, call),
+        ops::MATMUL..=ops::LAYER_NORM | ops::CROP_RESIZE => network::perform(op, call),
+        ops::INDEX_SELECT..=ops::SCATTER_ADD => index::perform(op, call),
+        ops::RESHAPE..=ops::PAD => shape::perform(op, call),
+        ops::GRAD => gradients(call),
+        _ => Err(Fault::UnknownOp),
+    }
+}
+
+fn gradients(call: &Call<'_>) -> Result<Outputs, Fault> {
+    let (loss, create_graph) = (call.input(0)?, call.flag(0)?);
+    let leaves: Vec<&Tensor> = call.inputs()?.into_iter().skip(1).collect();
+    Ok(Outputs::Many(crate::engine::grad(
+        loss,
+        &leaves,
+        create_graph,
+    )?))
+}
+
+/// The outputs, when the caller asked for as many and can tell their shapes.
+fn fitting(made: Outputs, asked: usize) -> Result<Vec<Option<Tensor>>, Fault> {
+    let made = match made {
+        Outputs::One(tensor) => vec![Some(tensor)],
+        Outputs::Many(tensors) => tensors,
+    };
+    if made.len() != asked {
+        return Err(Fault::Call(format!(
+            "{asked} outputs were asked for, and there are {}",
+            made.len()
+        )));
+    }
+    match made.iter().flatten().find(|t| t.rank() > MAX_RANK) {
+        Some(t) => Err(Fault::Call(format!(
+            "the result {:?} has more than {MAX_RANK} dimensions",
+            t.dims()
+        ))),
+        None => Ok(made),
+    }
+}
+
+unsafe extern "C" fn to_host(raw: RawTensor, dtype: DType) -> RResult<RVec<u8>, Error> {
+    fence("reading a tensor", || {
+        // SAFETY: the caller has a live handle.
+        transfer::to_bytes(unsafe { borrow(raw) }, dtype).map(RVec::from)
+    })
+}
+
+unsafe extern "C" fn from_host(
+    beside: RawTensor,
+    dtype: DType,
+    bytes: RSlice<'_, u8>,
+    dims: RSlice<'_, usize>,
+    output: &mut RawTensor,
+) -> RResult<(), Error> {
+    fence("making a tensor", || {
+        // SAFETY: the caller has a live handle.
+        let device = unsafe { borrow(beside) }.device();
+        *output = into_raw(transfer::from_bytes(
+            bytes.as_slice(),
+            dtype,
+            dims.as_slice(),
+            device,
+        )?);
+        Ok(())
+    })
+}
+
+/// What an unknown operation is answered with.
+fn unknown_op(op: u32) -> String {
+    let [major, minor] = API_VERSION;
+    format!(
+        "this host (plugin API {major}.{minor}) has no tensor op #{op}; the plugin needs a newer one"
+    )
+}
+
+#[cfg(test)]
+mod tests;

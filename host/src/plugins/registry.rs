@@ -1,0 +1,402 @@
+//! The components of all plugins, by kind and name.
+
+use std::path::{Path, PathBuf};
+
+use plugin_api::{
+    ErrorKind,
+    abi::{Entry_Ref, Kind, RComponent},
+    architecture::ForeignArchitecture,
+    loss::ForeignLoss,
+    regularizer::ForeignRegularizer,
+    relabeler::ForeignRelabeler,
+};
+use serde_json::Value;
+
+use super::{
+    loader::{LoadError, Opened},
+    names, schema,
+    search::{self, Found, SearchError},
+};
+
+/// A plugin file that is open.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// Name, as in its `Cargo.toml`.
+    pub name: String,
+    /// Version, as in its `Cargo.toml`.
+    pub version: String,
+    /// Description, as in its `Cargo.toml`.
+    pub description: String,
+    /// The plugin API that it was built for: major, minor.
+    pub api: [u32; 2],
+    /// Canonical path of the file.
+    pub path: PathBuf,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// One component of a plugin.
+#[derive(Clone)]
+pub struct Component {
+    /// Loss, regularizer, architecture or relabeler.
+    pub kind: Kind,
+    /// Name, unique among the components of one kind in one plugin.
+    pub name: String,
+    /// One line.
+    pub description: String,
+    /// JSON schema of the options.
+    pub schema: Value,
+    /// Where it comes from.
+    pub plugin: Plugin,
+    entry: Entry_Ref,
+}
+
+/// A file that is meant to be a plugin and cannot be used.
+#[derive(Debug)]
+pub struct BrokenPlugin {
+    /// Canonical path of the file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: LoadError,
+}
+
+/// Why a name does not lead to a component.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// No plugin has it.
+    #[error("unknown {kind} \"{name}\" {hint}")]
+    Unknown {
+        /// Kind that was looked for.
+        kind: &'static str,
+        /// Name that was looked for.
+        name: String,
+        /// The names there are, and what else may help.
+        hint: String,
+    },
+    /// More than one plugin has it.
+    #[error("{kind} \"{name}\" is in {} plugins:{}\nsay which: \"PLUGIN::{name}\", or keep one of the files", files.len(), listed(files))]
+    Ambiguous {
+        /// Kind that was looked for.
+        kind: &'static str,
+        /// Name that was looked for.
+        name: String,
+        /// Plugin and file of each.
+        files: Vec<(String, PathBuf)>,
+    },
+}
+
+/// Why a component cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// Its name leads nowhere.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// It refused its options, or failed.
+    #[error("{kind} \"{name}\" of plugin {plugin}: {error}")]
+    Component {
+        /// Kind of the component.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Name and version of its plugin.
+        plugin: String,
+        /// What it answered.
+        error: plugin_api::Error,
+    },
+}
+
+/// A fault in a table `{ plugin = "...", params = { ... } }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamFault {
+    /// The key within the table: `plugin`, `params`, `params.gamma`, ...
+    pub path: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// All plugins that were found.
+#[derive(Default)]
+pub struct Registry {
+    plugins: Vec<Plugin>,
+    components: Vec<Component>,
+    broken: Vec<BrokenPlugin>,
+}
+
+impl Registry {
+    /// Opens the plugins of `folders` (those of `--plugin-dir`), of `ALAMBIC_PLUGINS` and of this program's own folder.
+    ///
+    /// # Errors
+    /// When one of `folders` cannot be read. A file that is no plugin, or an unfit one, is no error here: see
+    /// [`Registry::broken`].
+    pub fn open(folders: &[PathBuf]) -> Result<Self, SearchError> {
+        let mut all = folders.to_vec();
+        all.extend(search::standing_folders());
+        Self::of_folders(&all)
+    }
+
+    /// Opens the plugins of `folders` alone.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn of_folders(folders: &[PathBuf]) -> Result<Self, SearchError> {
+        let mut found = Found::default();
+        for folder in folders {
+            search::search(folder, &mut found)?;
+        }
+        let mut registry = Self {
+            broken: found.broken,
+            ..Self::default()
+        };
+        for opened in &found.opened {
+            registry.add(opened);
+        }
+        Ok(registry)
+    }
+
+    /// The plugin of one file.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it is unfit.
+    pub fn of_file(path: &Path) -> Result<Self, LoadError> {
+        let mut registry = Self::default();
+        registry.add(&super::loader::open(path)?);
+        Ok(registry)
+    }
+
+    fn add(&mut self, opened: &Opened) {
+        let root = opened.root;
+        let plugin = Plugin {
+            name: root.name().to_string(),
+            version: root.version().to_string(),
+            description: root.description().to_string(),
+            api: opened.api,
+            path: opened.path.clone(),
+            sha256: opened.sha256.clone(),
+        };
+        for &entry in root.entries().as_slice() {
+            // A schema that cannot be had accepts everything: the constructor has the last word anyway.
+            let schema = (entry.schema())().into_result().ok();
+            let schema = schema
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or(Value::Bool(true));
+            self.components.push(Component {
+                kind: entry.kind(),
+                name: entry.name().to_string(),
+                description: entry.description().to_string(),
+                schema,
+                plugin: plugin.clone(),
+                entry,
+            });
+        }
+        self.plugins.push(plugin);
+    }
+
+    /// All open plugins, in the order in which they were found.
+    pub fn plugins(&self) -> &[Plugin] {
+        &self.plugins
+    }
+
+    /// All components, plugin by plugin.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// Files that are meant to be plugins and cannot be used.
+    pub fn broken(&self) -> &[BrokenPlugin] {
+        &self.broken
+    }
+
+    /// All components of any kind that `name` or `plugin::name` can mean.
+    pub fn named(&self, name: &str) -> Vec<&Component> {
+        self.components
+            .iter()
+            .filter(|c| c.answers_to(name))
+            .collect()
+    }
+
+    /// The component of a kind with a name, or with `plugin::name`.
+    ///
+    /// # Errors
+    /// [`LookupError`] when there is none, or more than one.
+    pub fn find(&self, kind: Kind, name: &str) -> Result<&Component, LookupError> {
+        let found: Vec<&Component> = self
+            .named(name)
+            .into_iter()
+            .filter(|c| c.kind == kind)
+            .collect();
+        match found.as_slice() {
+            [one] => Ok(one),
+            [] => Err(self.unknown(kind, name)),
+            many => Err(LookupError::Ambiguous {
+                kind: kind.name(),
+                name: name.to_owned(),
+                files: many
+                    .iter()
+                    .map(|c| (c.plugin.name.clone(), c.plugin.path.clone()))
+                    .collect(),
+            }),
+        }
+    }
+
+    fn unknown(&self, kind: Kind, name: &str) -> LookupError {
+        let of_kind = self.components.iter().filter(|c| c.kind == kind);
+        let mut have: Vec<&str> = of_kind.map(|c| c.name.as_str()).collect();
+        have.sort_unstable();
+        have.dedup();
+        let mut hint = names::hint(name.rsplit("::").next().unwrap_or(name), &have);
+        if let Some(other) = self.named(name).first() {
+            hint += &format!(
+                "; there is a component \"{name}\" of kind {}",
+                other.kind.name()
+            );
+        }
+        if let Some(first) = self.broken.first() {
+            let first = first.error.to_string();
+            let first = first.lines().next().unwrap_or_default();
+            let count = self.broken.len();
+            hint += &format!(
+                "\n{count} plugin file(s) could not be used (see `alambic plugin list`), first {first}"
+            );
+        }
+        LookupError::Unknown {
+            kind: kind.name(),
+            name: name.to_owned(),
+            hint,
+        }
+    }
+
+    fn create(
+        &self,
+        kind: Kind,
+        name: &str,
+        params: &Value,
+    ) -> Result<(&Component, RComponent), CreateError> {
+        let component = self.find(kind, name)?;
+        let made = component
+            .create(params)
+            .map_err(|error| component.failed(error))?;
+        Ok((component, made))
+    }
+
+    /// Makes a loss from its options.
+    ///
+    /// # Errors
+    /// [`CreateError`] when there is none of this name, or it refuses the options.
+    pub fn create_loss(&self, name: &str, params: &Value) -> Result<ForeignLoss, CreateError> {
+        Ok(ForeignLoss::new(self.create(Kind::LOSS, name, params)?.1))
+    }
+
+    /// Makes a regularizer from its options.
+    ///
+    /// # Errors
+    /// As [`Registry::create_loss`].
+    pub fn create_regularizer(
+        &self,
+        name: &str,
+        params: &Value,
+    ) -> Result<ForeignRegularizer, CreateError> {
+        let (component, made) = self.create(Kind::REGULARIZER, name, params)?;
+        ForeignRegularizer::new(made).map_err(|error| component.failed(error))
+    }
+
+    /// Makes an architecture from its options.
+    ///
+    /// # Errors
+    /// As [`Registry::create_loss`].
+    pub fn create_architecture(
+        &self,
+        name: &str,
+        params: &Value,
+    ) -> Result<ForeignArchitecture, CreateError> {
+        Ok(ForeignArchitecture::new(
+            self.create(Kind::ARCHITECTURE, name, params)?.1,
+        ))
+    }
+
+    /// Makes a relabeler from its options.
+    ///
+    /// # Errors
+    /// As [`Registry::create_loss`].
+    pub fn create_relabeler(
+        &self,
+        name: &str,
+        params: &Value,
+    ) -> Result<ForeignRelabeler, CreateError> {
+        Ok(ForeignRelabeler::new(
+            self.create(Kind::RELABELER, name, params)?.1,
+        ))
+    }
+
+    /// All faults in the name and the options of a component: the name, the schema and, where those are fine, the constructor.
+    pub fn check_params(&self, kind: Kind, name: &str, params: &Value) -> Vec<ParamFault> {
+        let component = match self.find(kind, name) {
+            Ok(component) => component,
+            Err(error) => {
+                return vec![ParamFault {
+                    path: "plugin".to_owned(),
+                    message: error.to_string(),
+                }];
+            }
+        };
+        let empty = Value::Object(serde_json::Map::new());
+        let table = if params.is_null() { &empty } else { params };
+        let faults = schema::faults(&component.schema, table);
+        let mut faults: Vec<ParamFault> = faults
+            .into_iter()
+            .map(|(path, message)| ParamFault {
+                path: schema::join("params", &path),
+                message,
+            })
+            .collect();
+        if let (true, Err(error)) = (faults.is_empty(), component.create(table)) {
+            faults.push(ParamFault {
+                path: "params".to_owned(),
+                message: error.to_string(),
+            });
+        }
+        faults
+    }
+}
+
+impl Component {
+    fn answers_to(&self, name: &str) -> bool {
+        match name.split_once("::") {
+            Some((plugin, name)) => self.plugin.name == plugin && self.name == name,
+            None => self.name == name,
+        }
+    }
+
+    /// Makes one from its options; `null` stands for none.
+    ///
+    /// # Errors
+    /// What its constructor answers.
+    pub fn create(&self, params: &Value) -> plugin_api::Result<RComponent> {
+        let json = if params.is_null() {
+            "{}".to_owned()
+        } else {
+            params.to_string()
+        };
+        let made = (self.entry.create())(json.as_str().into()).into_result();
+        made.map_err(|error| match error.kind() {
+            // An error of the options says itself which field it is about.
+            ErrorKind::CONFIG => error,
+            _ => error.context("constructor"),
+        })
+    }
+
+    fn failed(&self, error: plugin_api::Error) -> CreateError {
+        CreateError::Component {
+            kind: self.kind.name(),
+            name: self.name.clone(),
+            plugin: format!("{} {}", self.plugin.name, self.plugin.version),
+            error,
+        }
+    }
+}
+
+fn listed(files: &[(String, PathBuf)]) -> String {
+    files
+        .iter()
+        .map(|(plugin, path)| format!("\n  {plugin}: {}", path.display()))
+        .collect()
+}

@@ -1,0 +1,132 @@
+//! Where plugin files are looked for, and which files there are plugins.
+
+use std::{
+    collections::BTreeSet,
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    loader::{self, LoadError, Opened},
+    registry::BrokenPlugin,
+};
+
+/// The environment variable with more folders, separated as in `PATH`.
+pub const PLUGINS_VARIABLE: &str = "ALAMBIC_PLUGINS";
+
+/// Why a folder cannot be searched.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin folder {}: {reason}; expected a folder with plugin files (*.so)", folder.display())]
+pub struct SearchError {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What the system said.
+    pub reason: io::Error,
+}
+
+/// What a search found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Plugins, in the order of the folders and of their file names.
+    pub opened: Vec<Opened>,
+    /// Files that are meant to be plugins and are not fit.
+    pub broken: Vec<BrokenPlugin>,
+    seen: BTreeSet<PathBuf>,
+}
+
+/// The folders besides those of the command line: [`PLUGINS_VARIABLE`], then the folder of this program.
+///
+/// Only those that exist: unlike a folder on the command line, nobody may have meant them just now.
+pub(super) fn standing_folders() -> Vec<PathBuf> {
+    let listed = env::var_os(PLUGINS_VARIABLE).unwrap_or_default();
+    let program = env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.canonicalize().ok()?.parent()?.to_owned()));
+    let folders = env::split_paths(&listed).filter(|folder| !folder.as_os_str().is_empty());
+    folders
+        .chain(program)
+        .filter(|folder| folder.is_dir())
+        .collect()
+}
+
+/// Opens every plugin file of a folder. Other libraries are passed over.
+pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError> {
+    let fault = |reason| SearchError {
+        folder: folder.to_owned(),
+        reason,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fault)? {
+        let path = entry.map_err(fault)?.path();
+        if path.extension().is_some_and(|e| e == "so") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    for file in files {
+        // The same file again, through a link or a folder that is named twice.
+        let Ok(path) = file.canonicalize() else {
+            continue;
+        };
+        if !found.seen.insert(path.clone()) {
+            continue;
+        }
+        match open_if_plugin(&path) {
+            Ok(None) | Err(LoadError::NotAPlugin { .. }) => {}
+            // A copy of a plugin that is there already.
+            Ok(Some(opened)) if found.opened.iter().any(|o| o.sha256 == opened.sha256) => {}
+            Ok(Some(opened)) => found.opened.push(opened),
+            Err(error) => found.broken.push(BrokenPlugin { path, error }),
+        }
+    }
+    Ok(())
+}
+
+/// Nothing for a file that does not even mention the preamble: opening it would run the initialisers of a stranger.
+fn open_if_plugin(path: &Path) -> Result<Option<Opened>, LoadError> {
+    let bytes = loader::read(path)?;
+    if !loader::mentions_preamble(&bytes) {
+        return Ok(None);
+    }
+    loader::check_elf(path, &bytes)?;
+    loader::open_checked(path.to_owned(), &bytes).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_passed_over_and_would_be_plugins_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in [
+            ("stranger.so", &b"anything"[..]),
+            ("plugin.so", b"\x7fELF then ALAMBIC_PLUGIN\0"),
+            ("notes.txt", b"ALAMBIC_PLUGIN\0"),
+        ] {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        fs::create_dir(folder.path().join("folder.so")).unwrap();
+        let mut found = Found::default();
+        for _ in 0..2 {
+            search(folder.path(), &mut found).unwrap();
+        }
+        assert!(found.opened.is_empty());
+        let broken: Vec<String> = found.broken.iter().map(|b| b.error.to_string()).collect();
+        assert!(
+            broken.len() == 1 && broken[0].contains("plugin.so: truncated"),
+            "{broken:?}"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let error = search(Path::new("/no/such/folder"), &mut Found::default()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("plugin folder /no/such/folder: No such file"),
+            "{error}"
+        );
+    }
+}

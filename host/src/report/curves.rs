@@ -1,0 +1,347 @@
+//! Line charts as SVG: losses and accuracies over steps.
+//!
+//! A chart stands on its own as a file; inside the HTML report a style sheet recolours its text, grid and ground by the
+//! attributes set here ([`INK`], [`GRID`], white), so that it follows the reader's dark mode.
+
+use anyhow::{Context, Result};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::axis::{Axis, tick_text};
+
+/// Colour of text and axes.
+pub const INK: RGBColor = RGBColor(0x3d, 0x44, 0x4d);
+/// Colour of grid lines.
+pub const GRID: RGBColor = RGBColor(0xe3, 0xe6, 0xea);
+
+/// Okabe and Ito's colours, which colour-blind readers can tell apart, without their yellow (too light on white).
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x7f, 0x7f, 0x7f),
+];
+
+/// The SVG backend has whole coordinates only: it draws at three times the shown size, so that lines stay smooth.
+const SCALE: i32 = 3;
+const WIDTH: i32 = 600 * SCALE;
+const PLOT_HEIGHT: i32 = 320 * SCALE;
+const MARGIN: i32 = 14 * SCALE;
+const TITLE_HEIGHT: i32 = 30 * SCALE;
+const LEGEND_LINE: i32 = 22 * SCALE;
+const SWATCH: i32 = 18 * SCALE;
+const TEXT_PX: i32 = 14 * SCALE;
+const TITLE_PX: i32 = 17 * SCALE;
+
+/// The most points that a curve is drawn with; a longer one keeps the extremes of each stretch.
+const MAX_POINTS: usize = 800;
+
+/// One line of a chart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curve {
+    /// Name in the legend.
+    pub name: String,
+    /// Points (x, y) in the order of x; those that are not finite are left out.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// What stands around the curves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChartOptions<'a> {
+    /// Heading of the chart, which may be empty.
+    pub title: &'a str,
+    /// Name of the horizontal axis.
+    pub x_label: &'a str,
+    /// Name of the vertical axis.
+    pub y_label: &'a str,
+    /// Logarithmic vertical axis; points with y <= 0 are left out.
+    pub log_y: bool,
+}
+
+/// Draws the curves as one SVG document; `None` if no point is left to draw.
+///
+/// # Errors
+/// Fails when the drawing library does, which no input is known to cause.
+pub fn line_chart(curves: &[Curve], options: &ChartOptions) -> Result<Option<String>> {
+    let drawn: Vec<Curve> = curves
+        .iter()
+        .map(|curve| Curve {
+            name: label(&curve.name),
+            points: drawable(&curve.points, options.log_y),
+        })
+        .filter(|curve| !curve.points.is_empty())
+        .collect();
+    if drawn.is_empty() {
+        return Ok(None);
+    }
+    let legend = legend_places(&drawn);
+    let legend_height = legend
+        .last()
+        .map_or(0, |&(_, line)| (line + 1) * LEGEND_LINE);
+    let title_height = if options.title.is_empty() {
+        0
+    } else {
+        TITLE_HEIGHT
+    };
+    let top = MARGIN + title_height + legend_height;
+    let height = top + PLOT_HEIGHT;
+
+    let mut svg = String::new();
+    {
+        let root =
+            SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
+        draw(&root, &drawn, &legend, top, options).context("line chart")?;
+    }
+    let drawn_size = format!("width=\"{WIDTH}\" height=\"{height}\"");
+    let shown_size = format!("width=\"{}\" height=\"{}\"", WIDTH / SCALE, height / SCALE);
+    Ok(Some(svg.replacen(&drawn_size, &shown_size, 1)))
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn draw(
+    root: &Area,
+    curves: &[Curve],
+    legend: &[(i32, i32)],
+    top: i32,
+    options: &ChartOptions,
+) -> Result<()> {
+    let text = ("sans-serif", f64::from(TEXT_PX) * 1.24)
+        .into_font()
+        .color(&INK);
+    root.fill(&WHITE)?;
+    if !options.title.is_empty() {
+        let title = ("sans-serif", f64::from(TITLE_PX) * 1.24, FontStyle::Bold)
+            .into_font()
+            .color(&INK);
+        root.draw_text(&label(options.title), &title, (MARGIN, MARGIN))?;
+    }
+    for ((idx, curve), &(x, line)) in curves.iter().enumerate().zip(legend) {
+        let y = top - (legend.last().map_or(0, |last| last.1) - line + 1) * LEGEND_LINE
+            + LEGEND_LINE / 3;
+        let swatch = [(x, y), (x + SWATCH, y)];
+        root.draw(&PathElement::new(
+            swatch,
+            colour(idx).stroke_width(3 * SCALE as u32),
+        ))?;
+        let beside = text.clone().pos(Pos::new(HPos::Left, VPos::Center));
+        root.draw_text(&curve.name, &beside, (x + SWATCH + 6 * SCALE, y))?;
+    }
+
+    let points = || curves.iter().flat_map(|curve| &curve.points);
+    let x_axis = Axis::within(points().map(|p| p.0));
+    let y_axis = match options.log_y {
+        true => Axis::around_decades(points().map(|p| p.1)),
+        false => Axis::around(points().map(|p| p.1)),
+    };
+    let y_text = |y: &f64| tick_text(if options.log_y { 10f64.powf(*y) } else { *y });
+    let longest = y_axis
+        .ticks()
+        .iter()
+        .map(|y| y_text(y).len())
+        .max()
+        .unwrap_or(0) as i32;
+
+    let (_, plot) = root.split_vertically(top);
+    let mut chart = ChartBuilder::on(&plot)
+        .margin(MARGIN)
+        .margin_top(6 * SCALE)
+        .margin_bottom(0)
+        .margin_right(22 * SCALE)
+        .x_label_area_size(52 * SCALE)
+        .y_label_area_size(32 * SCALE + longest * TEXT_PX * 6 / 10)
+        .build_cartesian_2d(x_axis, y_axis)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID.stroke_width(SCALE as u32))
+        .axis_style(INK.stroke_width(SCALE as u32))
+        .set_all_tick_mark_size(6 * SCALE)
+        .label_style(text.clone())
+        .axis_desc_style(text)
+        .x_desc(label(options.x_label))
+        .y_desc(label(options.y_label))
+        .x_label_formatter(&|x| tick_text(*x))
+        .y_label_formatter(&y_text)
+        .draw()?;
+    for (idx, curve) in curves.iter().enumerate() {
+        let points = curve.points.iter().copied();
+        if curve.points.len() == 1 {
+            chart.draw_series(points.map(|p| Circle::new(p, 4 * SCALE, colour(idx).filled())))?;
+        } else {
+            chart.draw_series(LineSeries::new(
+                points,
+                colour(idx).stroke_width(2 * SCALE as u32),
+            ))?;
+        }
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn colour(idx: usize) -> RGBColor {
+    COLOURS[idx % COLOURS.len()]
+}
+
+/// Names are the user's: control characters are not allowed in XML, and a long name would leave the chart.
+fn label(name: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    let mut shown: String = name
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_CHARS + 1)
+        .collect();
+    if let Some((cut, _)) = shown.char_indices().nth(MAX_CHARS) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    shown
+}
+
+/// Left edge and line of each legend entry, in lines from the left edge; nothing measures text, so widths are estimates.
+fn legend_places(curves: &[Curve]) -> Vec<(i32, i32)> {
+    let (mut x, mut line) = (MARGIN, 0);
+    let mut places = Vec::with_capacity(curves.len());
+    for curve in curves {
+        // Wide letters take 0.62 em on average in the sans-serif fonts of browsers.
+        let width = SWATCH + 24 * SCALE + curve.name.chars().count() as i32 * TEXT_PX * 62 / 100;
+        if x > MARGIN && x + width > WIDTH - MARGIN {
+            (x, line) = (MARGIN, line + 1);
+        }
+        places.push((x, line));
+        x += width;
+    }
+    places
+}
+
+/// The finite points, with log10(y) on a logarithmic axis, thinned to the extremes of stretches of equal length.
+fn drawable(points: &[(f64, f64)], log_y: bool) -> Vec<(f64, f64)> {
+    let finite: Vec<(f64, f64)> = points
+        .iter()
+        .map(|&(x, y)| (x, if log_y { y.log10() } else { y }))
+        .filter(|(x, y)| x.is_finite() && y.is_finite())
+        .collect();
+    if finite.len() <= MAX_POINTS {
+        return finite;
+    }
+    let stretch = finite.len().div_ceil(MAX_POINTS / 2);
+    let extremes = finite.chunks(stretch).flat_map(|chunk| {
+        let by_y = |&a: &usize, &b: &usize| chunk[a].1.total_cmp(&chunk[b].1);
+        let lowest = (0..chunk.len()).min_by(by_y).expect("chunks are not empty");
+        let highest = (0..chunk.len()).max_by(by_y).expect("chunks are not empty");
+        [chunk[lowest.min(highest)], chunk[lowest.max(highest)]]
+    });
+    extremes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(name: &str, points: &[(f64, f64)]) -> Curve {
+        Curve {
+            name: name.into(),
+            points: points.to_vec(),
+        }
+    }
+
+    #[test]
+    fn draws_a_line_for_each_curve_with_legend_and_axes() {
+        let curves = [
+            curve("cross-entropy", &[(0., 2.3), (1., f64::NAN), (2., 0.5)]),
+            curve("<bn & stats>", &[(0., 40.), (f64::INFINITY, 3.), (2., 4.)]),
+            curve("never finite", &[(0., f64::NAN)]),
+        ];
+        let options = ChartOptions {
+            title: "Recover",
+            x_label: "iteration",
+            y_label: "loss",
+            log_y: true,
+        };
+        let svg = line_chart(&curves, &options).unwrap().unwrap();
+        assert_eq!(
+            svg.matches("stroke=\"#0072B2\"").count(),
+            2,
+            "a line and its swatch"
+        );
+        assert_eq!(svg.matches("stroke=\"#D55E00\"").count(), 2);
+        for text in [
+            "Recover",
+            "iteration",
+            "loss",
+            "cross-entropy",
+            "&lt;bn &amp; stats&gt;",
+        ] {
+            assert!(svg.contains(&format!(">\n{text}\n</text>")), "{text}");
+        }
+        assert!(!svg.contains("never finite") && !svg.contains("NaN"));
+        assert!(svg.starts_with("<svg width=\"600\""), "{}", &svg[..80]);
+        assert!(svg.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn nothing_to_draw_is_none() {
+        let options = ChartOptions {
+            log_y: true,
+            ..ChartOptions::default()
+        };
+        assert_eq!(line_chart(&[], &options).unwrap(), None);
+        assert_eq!(
+            line_chart(&[curve("zero", &[(0., 0.), (1., -1.)])], &options).unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn odd_ranges_are_drawn() {
+        let odd: [&[(f64, f64)]; 5] = [
+            &[(3., 7.)],
+            &[(0., 0.), (1., 0.)],
+            &[(0., 1e-12), (1e9, 2e12)],
+            &[(5., 98.7654), (6., 98.7655)],
+            &[(0., 1e-20), (1., 1e20)],
+        ];
+        for points in odd {
+            for log_y in [false, true] {
+                let svg = line_chart(
+                    &[curve("c", points)],
+                    &ChartOptions {
+                        log_y,
+                        ..ChartOptions::default()
+                    },
+                )
+                .unwrap();
+                let expected = points.iter().any(|p| !log_y || p.1 > 0.);
+                assert_eq!(svg.is_some(), expected, "{points:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_curves_keep_their_extremes() {
+        let mut points: Vec<(f64, f64)> = (0..100_000)
+            .map(|i| (i as f64, (i as f64 * 0.1).sin()))
+            .collect();
+        points[54_321].1 = 9.;
+        let thin = drawable(&points, false);
+        assert!(thin.len() <= MAX_POINTS);
+        assert!(thin.contains(&(54_321., 9.)));
+        assert!(thin.is_sorted_by_key(|p| p.0));
+    }
+
+    #[test]
+    fn legends_wrap() {
+        let curves: Vec<Curve> = (0..9)
+            .map(|i| curve(&format!("a network's name {i}"), &[(0., 1.)]))
+            .collect();
+        let places = legend_places(&curves);
+        assert!(places.iter().all(|&(x, _)| x < WIDTH - MARGIN));
+        assert_eq!(places[0], (MARGIN, 0));
+        assert!(places[8].1 >= 2 && places.is_sorted_by_key(|&(x, line)| (line, x)));
+        assert_eq!(label(&"ü".repeat(99)), "ü".repeat(60) + "…");
+    }
+}

@@ -1,0 +1,152 @@
+//! A stage's metrics log: JSON lines, one record a line, cut back to a checkpoint on resume.
+//!
+//! A record is complete once its line break is written. A last line that is not, which a kill leaves behind, is dropped.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::append::{AppendFile, read_or_empty};
+
+/// A metrics log, open for appending.
+#[derive(Debug)]
+pub struct LogWriter(AppendFile);
+
+impl LogWriter {
+    /// Starts an empty log; one that stands there is replaced.
+    ///
+    /// # Errors
+    /// Fails when the folder is missing or cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        AppendFile::with_content(path, b"").map(Self)
+    }
+
+    /// Continues a log with only the records that `keep` accepts, byte for byte as they were; a missing log is created.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read or written, or holds a complete line that is not JSON.
+    pub fn resume(path: &Path, keep: impl Fn(&Value) -> bool) -> Result<Self> {
+        let text = read_or_empty(path)?;
+        let mut kept = Vec::with_capacity(text.len());
+        for (line, record) in records(&text, path)? {
+            if keep(&record) {
+                kept.extend_from_slice(line);
+                kept.push(b'\n');
+            }
+        }
+        AppendFile::with_content(path, &kept).map(Self)
+    }
+
+    /// Appends a record as one line. What is not finite becomes null, since JSON has no NaN.
+    ///
+    /// # Errors
+    /// Fails when the record is no JSON value (a map with keys that are not strings, say) or the file cannot be written.
+    pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(record).context("metrics record")?;
+        line.push(b'\n');
+        self.0.append(&line)
+    }
+
+    /// Hands all records to the operating system.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written.
+    pub fn flush(&mut self) -> Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The records of a log; none if there is no file.
+///
+/// # Errors
+/// Fails when the file cannot be read, or holds a complete line that is not JSON.
+pub fn read(path: &Path) -> Result<Vec<Value>> {
+    let text = read_or_empty(path)?;
+    Ok(records(&text, path)?
+        .into_iter()
+        .map(|(_, record)| record)
+        .collect())
+}
+
+/// The complete lines of a log, with what they hold.
+fn records<'t>(text: &'t [u8], path: &Path) -> Result<Vec<(&'t [u8], Value)>> {
+    let complete = text.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+    let lines = text[..complete].split(|&byte| byte == b'\n').enumerate();
+    lines
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
+        .map(|(idx, line)| {
+            let record = serde_json::from_slice(line).with_context(|| {
+                format!("{}: line {} is not a JSON record", path.display(), idx + 1)
+            })?;
+            Ok((line, record))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Record {
+        step: u64,
+        loss: f64,
+    }
+
+    #[test]
+    fn resume_keeps_what_the_checkpoint_knows_and_cuts_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut log = LogWriter::create(&path).unwrap();
+        for step in 0..4 {
+            log.append(&Record { step, loss: 1.5 }).unwrap();
+        }
+        log.flush().unwrap();
+        // The kept lines stay as they were written, spaces included.
+        let text = fs::read_to_string(&path).unwrap().replacen(':', ": ", 1) + r#"{"step":4,"lo"#;
+        fs::write(&path, text).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 4);
+
+        let mut log =
+            LogWriter::resume(&path, |record| record["step"].as_u64() <= Some(1)).unwrap();
+        log.append(&Record {
+            step: 2,
+            loss: f64::NAN,
+        })
+        .unwrap();
+        log.flush().unwrap();
+        let expected =
+            "{\"step\": 0,\"loss\":1.5}\n{\"step\":1,\"loss\":1.5}\n{\"step\":2,\"loss\":null}\n";
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        assert_eq!(read(&path).unwrap()[2]["loss"], Value::Null);
+    }
+
+    #[test]
+    fn a_missing_or_torn_only_log_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        assert!(read(&path).unwrap().is_empty());
+        LogWriter::resume(&path, |_| true).unwrap();
+        fs::write(&path, r#"{"step": 1"#).unwrap();
+        assert!(read(&path).unwrap().is_empty());
+        LogWriter::resume(&path, |_| true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_broken_line_in_the_middle_is_an_error_with_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        fs::write(&path, "{}\n\nnot json\n{}\n").unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("log.jsonl: line 3 is not a JSON record"),
+            "{error}"
+        );
+        assert!(LogWriter::resume(&path, |_| true).is_err());
+    }
+}

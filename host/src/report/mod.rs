@@ -1,0 +1,15 @@
+//! What a person reads of a run: tables, curves, galleries, the HTML report, logs, TensorBoard events and progress.
+//!
+//! Nothing here knows the run folder or the rest of the host: callers hand over values and paths.
+
+pub mod append;
+pub mod axis;
+pub mod base64;
+pub mod curves;
+pub mod events;
+pub mod gallery;
+pub mod html;
+pub mod log;
+pub mod progress;
+pub mod summary;
+pub mod table;

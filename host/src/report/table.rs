@@ -1,0 +1,246 @@
+//! The result table, for a terminal or as Markdown, and the units that people read.
+
+use super::summary::ResultRow;
+
+/// Headings of the result table; the cells of [`result_cells`] stand in this order.
+pub const RESULT_COLUMNS: [&str; 9] = [
+    "set",
+    "labels",
+    "network",
+    "images",
+    "top-1 last (%)",
+    "top-1 best (%)",
+    "image bytes",
+    "label bytes",
+    "seeds",
+];
+
+/// Columns of words, aligned to the left; the others hold numbers.
+const NUM_WORD_COLUMNS: usize = 3;
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFormat {
+    /// Columns aligned with spaces under a rule.
+    Terminal,
+    /// A GitHub-flavoured Markdown table.
+    Markdown,
+}
+
+/// The result table, one line for each row, with a line break at its end.
+pub fn result_table(rows: &[ResultRow], format: TableFormat) -> String {
+    let mut lines = vec![RESULT_COLUMNS.map(String::from)];
+    lines.extend(rows.iter().map(result_cells));
+    if format == TableFormat::Markdown {
+        for cell in lines.iter_mut().flatten() {
+            *cell = cell.replace('\\', "\\\\").replace('|', "\\|");
+        }
+    }
+    let width_of = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: [usize; RESULT_COLUMNS.len()] =
+        std::array::from_fn(|column| width_of(column).unwrap_or(0));
+
+    let mut table = String::new();
+    for (idx, line) in lines.iter().enumerate() {
+        let cells: Vec<String> = (line.iter().zip(widths).enumerate())
+            .map(|(column, (cell, width))| match column < NUM_WORD_COLUMNS {
+                true => format!("{cell:<width$}"),
+                false => format!("{cell:>width$}"),
+            })
+            .collect();
+        table += &match format {
+            TableFormat::Terminal => format!("{}\n", cells.join("  ").trim_end()),
+            TableFormat::Markdown => format!("| {} |\n", cells.join(" | ")),
+        };
+        if idx == 0 {
+            table += &rule(&widths, format);
+        }
+    }
+    table
+}
+
+fn rule(widths: &[usize], format: TableFormat) -> String {
+    let dashes = widths
+        .iter()
+        .enumerate()
+        .map(|(column, &width)| match format {
+            TableFormat::Markdown if column >= NUM_WORD_COLUMNS => {
+                format!("{}:", "-".repeat(width + 1))
+            }
+            TableFormat::Markdown => "-".repeat(width + 2),
+            TableFormat::Terminal => "-".repeat(width),
+        });
+    let dashes: Vec<String> = dashes.collect();
+    match format {
+        TableFormat::Terminal => format!("{}\n", dashes.join("  ")),
+        TableFormat::Markdown => format!("|{}|\n", dashes.join("|")),
+    }
+}
+
+/// A row of the result table as text, in the order of [`RESULT_COLUMNS`].
+pub fn result_cells(row: &ResultRow) -> [String; RESULT_COLUMNS.len()] {
+    [
+        one_line(&row.set),
+        one_line(&row.labels),
+        one_line(&row.network),
+        row.images.to_string(),
+        mean_and_std(row.mean_last, row.std_last),
+        mean_and_std(row.mean_best, row.std_best),
+        human_bytes(row.image_bytes),
+        human_bytes(row.label_bytes),
+        seeds(&row.seeds),
+    ]
+}
+
+/// `mean ± std` with two decimals, or the mean alone.
+pub fn mean_and_std(mean: f64, std: Option<f64>) -> String {
+    match std {
+        Some(std) => format!("{mean:.2} ± {std:.2}"),
+        None => format!("{mean:.2}"),
+    }
+}
+
+/// A size in binary units, with three digits: `999 B`, `1.50 KiB`, `28.3 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut size, mut unit) = (bytes as f64 / 1024., 0);
+    // 1023.95 would be rounded to 1024 of a unit; it is 1.00 of the next.
+    while size >= 1023.5 && unit + 1 < UNITS.len() {
+        size /= 1024.;
+        unit += 1;
+    }
+    let decimals = match size {
+        size if size < 9.995 => 2,
+        size if size < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{size:.decimals$} {}", UNITS[unit])
+}
+
+/// A time in its two largest units: `820 ms`, `9.8 s`, `3 min 08 s`, `2 h 05 min`, `1 d 03 h`; `-` for what is no time.
+pub fn human_duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0. {
+        return "-".into();
+    }
+    let (millis, whole) = ((seconds * 1e3).round() as u64, seconds.round() as u64);
+    match whole {
+        _ if millis < 1000 => format!("{millis} ms"),
+        _ if seconds < 59.95 => format!("{seconds:.1} s"),
+        0..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {:02} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+/// A count with its digits in groups of three: `1,281,167`.
+pub fn human_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (idx, digit) in digits.chars().enumerate() {
+        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Names are the user's: a line break in one must not break the table.
+fn one_line(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn seeds(seeds: &[u64]) -> String {
+    // A cell holds a few seeds; a longer list is in the summary.
+    match seeds.len() {
+        0..=5 => seeds
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+        count => format!("{count} seeds"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::row;
+    use super::*;
+
+    #[test]
+    fn terminal_table_is_aligned() {
+        let rows = [
+            row("distilled", "soft", "convnet", &[92.1, 92.8, 91.9]),
+            row("full-data", "hard", "résnet\n18", &[98.3]),
+        ];
+        let expected = "\
+set        labels  network    images  top-1 last (%)  top-1 best (%)  image bytes  label bytes    seeds
+---------  ------  ---------  ------  --------------  --------------  -----------  -----------  -------
+distilled  soft    convnet       100    92.27 ± 0.47    92.77 ± 0.47     45.0 KiB      600 KiB  0, 1, 2
+full-data  hard    résnet 18     100           98.30           98.80     45.0 KiB      600 KiB        0
+";
+        assert_eq!(result_table(&rows, TableFormat::Terminal), expected);
+    }
+
+    #[test]
+    fn markdown_escapes_pipes_and_aligns_numbers() {
+        let table = result_table(&[row("a|b", "soft", "net", &[1.])], TableFormat::Markdown);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(
+            lines[0].starts_with("| set  | labels | network | images |"),
+            "{table}"
+        );
+        assert!(
+            lines[1].starts_with("|------|--------|---------|-------:|"),
+            "{table}"
+        );
+        assert!(lines[2].starts_with(r"| a\|b | soft "), "{table}");
+    }
+
+    #[test]
+    fn bytes_in_three_digits() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.50 KiB"),
+            (10 * 1024, "10.0 KiB"),
+            (1024 * 1024 - 1, "1.00 MiB"),
+            (30_376_000_000, "28.3 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(human_bytes(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn durations_in_two_units() {
+        let cases = [
+            (0.82, "820 ms"),
+            (0.9996, "1.0 s"),
+            (9.81, "9.8 s"),
+            (59.97, "1 min 00 s"),
+            (187.5, "3 min 08 s"),
+            (3599.7, "1 h 00 min"),
+            (97_200., "1 d 03 h"),
+            (f64::NAN, "-"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(human_duration(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn counts_and_seeds() {
+        assert_eq!(
+            [7, 1438, 1_281_167].map(human_count),
+            ["7", "1,438", "1,281,167"]
+        );
+        assert_eq!(seeds(&[0, 1, 2, 3, 4, 5]), "6 seeds");
+    }
+}

@@ -1,0 +1,19 @@
+//! The steps of the paper: squeeze, recover, relabel, and a fourth that validates. Each has a `Config`, an output and a `run`.
+//! They talk to each other through the artifact's types alone.
+
+pub mod component;
+pub mod journal;
+pub mod label_feed;
+pub mod network;
+pub mod plugin_state;
+pub mod recover;
+pub mod relabel;
+pub mod render;
+pub mod session;
+pub mod sets;
+pub mod squeeze;
+pub mod train;
+pub mod validate;
+
+pub use component::ComponentConfig;
+pub use session::Session;

@@ -1,0 +1,214 @@
+//! `[recover]`: how images are distilled. The defaults are those of SRe2L's ImageNet-1K script (`recover/recover.sh`).
+
+use plugin_api::view::CropRule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::ImageFormat,
+    data::{Fault, Rounding},
+    engine::optim::{OptimizerConfig, ScheduleConfig, config::AdamConfig, schedule::WarmupConfig},
+    stages::{ComponentConfig, component::WeightedComponent},
+};
+
+/// What the images start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// Standard normal noise, normalised pixels, as SRe2L
+    #[default]
+    Noise,
+    /// Real training images
+    Real,
+}
+
+/// Which state of the images is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The last, as SRe2L's code does although its flag is called `--store-best-images`
+    #[default]
+    Last,
+    /// The one after the step with the smallest total loss of its batch
+    Best,
+}
+
+/// What the random choices of an iteration are shared by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// One crop, flip and roll for the whole batch, as SRe2L
+    #[default]
+    Batch,
+    /// One for each image
+    Image,
+}
+
+/// Offsets of a roll.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Roll {
+    /// Smallest offset, in pixels, of each axis
+    #[serde(default)]
+    pub min: i32,
+    /// End of the offsets (not reached), in pixels, of each axis; equal to `min` for no roll
+    #[serde(default)]
+    pub end: i32,
+}
+
+/// How images are distilled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Images of each class
+    #[schemars(range(min = 1))]
+    pub images_per_class: u32,
+    /// Steps of gradient descent for each batch
+    #[serde(default = "iterations")]
+    #[schemars(range(min = 1))]
+    pub iterations: u64,
+    /// Images optimised together; they hold consecutive classes
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: u32,
+    /// Optimizer of the pixels
+    #[serde(default = "optimizer")]
+    pub optimizer: OptimizerConfig,
+    /// Learning rate over the iterations
+    #[serde(default = "schedule")]
+    pub schedule: ScheduleConfig,
+    /// Classification loss of the view
+    #[serde(default = "crate::stages::squeeze::cross_entropy")]
+    pub loss: ComponentConfig,
+    /// Penalties and their weights
+    #[serde(default = "regularizers")]
+    pub regularizers: Vec<WeightedComponent>,
+    /// What the images start from
+    #[serde(default)]
+    pub init: Init,
+    /// Crop that the network sees; the gradient reaches the whole canvas
+    #[serde(default = "CropRule::random_resized")]
+    pub crop: CropRule,
+    /// Probability of a mirrored view
+    #[serde(default = "crate::stages::squeeze::half")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub flip: f64,
+    /// Cyclic shift of the view after crop and flip
+    #[serde(default = "roll")]
+    pub roll: Roll,
+    /// What crop, flip and roll are shared by
+    #[serde(default)]
+    pub scope: Scope,
+    /// After each step, limit every channel to the values that real pixels can have
+    #[serde(default = "yes")]
+    pub clamp: bool,
+    /// Which state of the images is kept
+    #[serde(default)]
+    pub keep: Keep,
+    /// How the images are stored
+    #[serde(default)]
+    pub format: ImageFormat,
+    /// How values become bytes
+    #[serde(default)]
+    pub quantization: Rounding,
+    /// Also store the images as floats
+    #[serde(default)]
+    pub keep_float: bool,
+    /// Iterations between two lines of the log
+    #[serde(default = "log_every")]
+    #[schemars(range(min = 1))]
+    pub log_every: u64,
+}
+
+fn iterations() -> u64 {
+    4000
+}
+fn batch_size() -> u32 {
+    100
+}
+fn log_every() -> u64 {
+    50
+}
+fn yes() -> bool {
+    true
+}
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig::Adam(AdamConfig {
+        lr: 0.25,
+        betas: [0.5, 0.9],
+        ..AdamConfig::default()
+    })
+}
+fn schedule() -> ScheduleConfig {
+    ScheduleConfig::Cosine(WarmupConfig::default())
+}
+fn roll() -> Roll {
+    Roll { min: 0, end: 32 }
+}
+fn regularizers() -> Vec<WeightedComponent> {
+    let ComponentConfig { plugin, params } = ComponentConfig::named("bn-stats");
+    vec![WeightedComponent {
+        plugin,
+        params,
+        weight: 0.01,
+    }]
+}
+
+impl Config {
+    /// Names of the regularizers' terms in logs and reports, each once.
+    pub fn term_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for regularizer in &self.regularizers {
+            let base = regularizer.plugin.clone();
+            let same = names
+                .iter()
+                .filter(|n| **n == base || n.starts_with(&format!("{base}-")))
+                .count();
+            names.push(if same == 0 {
+                base
+            } else {
+                format!("{base}-{}", same + 1)
+            });
+        }
+        names
+    }
+
+    /// What is wrong with the numbers.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = Vec::new();
+        let mut add =
+            |key: &str, message: String| faults.push(Fault::new(format!("recover.{key}"), message));
+        self.optimizer
+            .faults()
+            .into_iter()
+            .for_each(|m| add("optimizer", m));
+        self.schedule
+            .faults()
+            .into_iter()
+            .for_each(|m| add("schedule", m));
+        if let Some(message) = self.crop.fault() {
+            add("crop", message);
+        }
+        if matches!(self.crop, CropRule::Padded { .. }) {
+            add("crop.kind", "got \"padded\", expected \"none\" or \"random-resized\"; use recover.roll to shift views".into());
+        }
+        if self.roll.end < self.roll.min {
+            add(
+                "roll",
+                format!(
+                    "got min {} and end {}, expected min <= end",
+                    self.roll.min, self.roll.end
+                ),
+            );
+        }
+        for (i, regularizer) in self.regularizers.iter().enumerate() {
+            if !regularizer.weight.is_finite() {
+                add(
+                    &format!("regularizers[{i}].weight"),
+                    format!("got {}, expected a finite number", regularizer.weight),
+                );
+            }
+        }
+        faults
+    }
+}

@@ -1,0 +1,309 @@
+//! Recover: images from the teacher by gradient descent on their pixels (SRe2L, section 3.2, equations 5 and 6;
+//! `recover/data_synthesis.py` of the original code).
+
+pub mod config;
+mod stepper;
+mod view;
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use plugin_api::rng::{Rng, StreamId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::{Checkpoint, ImageSet, atomic, tensors},
+    data::Normalization,
+    engine::{Value, optim::Optimizer},
+    report::progress::Progress,
+};
+
+pub use config::{Config, Init, Keep};
+pub use stepper::Terms;
+
+use super::{
+    Session, journal::Journal, network::Network, plugin_state::StateTexts, render::Images,
+    train::accuracy,
+};
+use stepper::Stepper;
+
+/// What recover made, beside the images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Share of the stored images that the teacher classifies correctly, percent.
+    pub teacher_accuracy: f64,
+    /// Loss terms, unweighted, at the first iteration; mean over the batches.
+    pub terms_first: BTreeMap<String, f64>,
+    /// The same at the last iteration.
+    pub terms_last: BTreeMap<String, f64>,
+    /// Bytes of the image files.
+    pub image_bytes: u64,
+}
+
+/// Iteration `iteration` of batch `batch` is the next to do.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Progressed {
+    batch: usize,
+    iteration: u64,
+    best_total: Option<f64>,
+    terms_first: Vec<Terms>,
+    terms_last: Vec<Terms>,
+    plugin_texts: StateTexts,
+}
+
+/// Classes of the distilled images in the order of their making: image k of every class before image k + 1 of any, so that a
+/// batch holds consecutive classes, as in the original.
+pub fn labels(images_per_class: u32, classes: usize) -> Vec<u32> {
+    (0..images_per_class)
+        .flat_map(|_| 0..classes as u32)
+        .collect()
+}
+
+/// The images that recover starts from, normalised, [N, 3, R, R] for `range` of the distilled images.
+///
+/// # Errors
+/// When a real image cannot be decoded.
+pub fn initial_images(
+    session: &Session<'_>,
+    config: &Config,
+    range: std::ops::Range<usize>,
+) -> Result<Value> {
+    let side = session.train.resolution();
+    let size = 3 * side * side;
+    let mut values = Vec::with_capacity(range.len() * size);
+    let labels = labels(config.images_per_class, session.train.num_classes());
+    let order = |class| real_order(session, "init-order", class);
+    for image in range.clone() {
+        let (class, number) = (labels[image], (image / session.train.num_classes()) as u32);
+        match config.init {
+            Init::Noise => {
+                let id = StreamId {
+                    class,
+                    item: number,
+                    iteration: 0,
+                };
+                let mut rng = Rng::new(session.seed, "recover", "init", id);
+                values.extend((0..size).map(|_| rng.normal() as f32));
+            }
+            Init::Real => {
+                let pixels = session.train.pixels(order(class)[number as usize])?;
+                let mut normalised = vec![0f32; size];
+                session
+                    .normalization
+                    .normalize(&pixels, side * side, &mut normalised);
+                values.extend(normalised);
+            }
+        }
+    }
+    Ok(Value::from_vec(
+        values,
+        (range.len(), 3, side, side),
+        &session.device,
+    )?)
+}
+
+/// The training images of a class in an order that the seed gives.
+pub fn real_order(session: &Session<'_>, purpose: &str, class: u32) -> Vec<usize> {
+    let own = session.train.indices_of_class(class);
+    let mut rng = Rng::new(
+        session.seed,
+        "recover",
+        purpose,
+        StreamId {
+            class,
+            item: 0,
+            iteration: 0,
+        },
+    );
+    rng.permutation(own.len())
+        .into_iter()
+        .map(|i| own[i as usize])
+        .collect()
+}
+
+/// Normalised images as a set of bytes.
+///
+/// # Errors
+/// When the images cannot be read.
+pub fn to_set(
+    session: &Session<'_>,
+    config: &Config,
+    images: &Value,
+    labels: Vec<u32>,
+) -> Result<ImageSet> {
+    let side = session.train.resolution();
+    let values = images.flatten_all()?.to_vec1::<f32>()?;
+    let pixels_nchw = session
+        .normalization
+        .to_bytes(&values, side * side, config.quantization);
+    Ok(ImageSet {
+        resolution: side,
+        pixels_nchw,
+        labels,
+        class_names: session.train.class_names().to_vec(),
+    })
+}
+
+/// Distils the images and stores them in `recover/images`.
+///
+/// # Errors
+/// When an operation fails or the loss is not finite; finished batches and the last good state stay on disk.
+pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<Output> {
+    let folder = session.folder.stage("recover");
+    let labels = labels(config.images_per_class, session.train.num_classes());
+    let mut checkpoint = Checkpoint::new(
+        folder.join("checkpoint.safetensors"),
+        session.checkpoint_secs,
+    );
+    let resumed = checkpoint.read::<Progressed>(&session.device)?;
+    let (mut tensors_then, mut at) = resumed.unwrap_or_default();
+    let stepper = Stepper::new(session, config, teacher)?;
+    stepper.load_plugins(&tensors_then, &at.plugin_texts)?;
+    let batch_size = config.batch_size as usize;
+    let batches = labels.len().div_ceil(batch_size);
+    let total = batches as u64 * config.iterations;
+    let step_of = |at: &Progressed| at.batch as u64 * config.iterations + at.iteration;
+    let progress = Progress::starting_at("recover", step_of(&at), total, "iterations");
+    let mut journal = Journal::open(
+        session.folder,
+        &folder,
+        "recover",
+        "step",
+        step_of(&at),
+        progress,
+    )?;
+    while at.batch < batches {
+        let range = at.batch * batch_size..labels.len().min((at.batch + 1) * batch_size);
+        let mut canvas = match tensors_then.remove("canvas") {
+            Some(canvas) => canvas,
+            None => initial_images(session, config, range.clone())?,
+        };
+        let mut best = tensors_then.remove("best");
+        let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
+        let moments = std::mem::take(&mut tensors_then).into_iter();
+        let moments: Vec<_> = moments
+            .filter_map(|(n, v)| Some((n.strip_prefix("optimizer.")?.to_owned(), v)))
+            .collect();
+        if !moments.is_empty() {
+            optimizer.load_state(&moments, &session.device)?;
+        }
+        while at.iteration < config.iterations {
+            let terms = stepper.step(
+                &mut canvas,
+                &mut optimizer,
+                &labels[range.clone()],
+                at.batch,
+                at.iteration,
+            )?;
+            if config.keep == Keep::Best && at.best_total.is_none_or(|best| terms.total < best) {
+                at.best_total = Some(terms.total);
+                best = Some(canvas.clone());
+            }
+            let step = step_of(&at);
+            let last = at.iteration + 1 == config.iterations;
+            if at.iteration.is_multiple_of(config.log_every) || last {
+                journal.record(step, &terms.numbers())?;
+                journal.progress(
+                    step + 1,
+                    &format!("batch {}/{batches}, loss {:.4}", at.batch + 1, terms.total),
+                );
+            }
+            if at.iteration == 0 {
+                at.terms_first.push(terms.clone());
+            }
+            if last {
+                at.terms_last.push(terms);
+            }
+            at.iteration += 1;
+            if !last && checkpoint.is_due() {
+                journal.flush()?;
+                let mut values = vec![("canvas".to_owned(), canvas.clone())];
+                values.extend(best.clone().map(|b| ("best".to_owned(), b)));
+                values.extend(
+                    optimizer
+                        .state()?
+                        .into_iter()
+                        .map(|(n, v)| (format!("optimizer.{n}"), v)),
+                );
+                stepper.save_plugins(&mut values, &mut at.plugin_texts)?;
+                checkpoint.write(&values, &at)?;
+            }
+        }
+        let kept = best.unwrap_or(canvas);
+        tensors::save(
+            &batch_path(&folder, at.batch),
+            &[("images".to_owned(), kept)],
+            &BTreeMap::new(),
+        )?;
+        at = Progressed {
+            batch: at.batch + 1,
+            iteration: 0,
+            best_total: None,
+            ..at
+        };
+        journal.flush()?;
+        let mut values = Vec::new();
+        stepper.save_plugins(&mut values, &mut at.plugin_texts)?;
+        checkpoint.write(&values, &at)?;
+    }
+    journal.finish()?;
+    let output = store(session, config, teacher, &folder, batches, &at, labels)?;
+    checkpoint.remove()?;
+    for batch in 0..batches {
+        std::fs::remove_file(batch_path(&folder, batch))
+            .context("cannot remove a finished batch")?;
+    }
+    Ok(output)
+}
+
+fn batch_path(folder: &Path, batch: usize) -> std::path::PathBuf {
+    folder.join(format!("batch-{batch:05}.safetensors"))
+}
+
+fn store(
+    session: &Session<'_>,
+    config: &Config,
+    teacher: &Network,
+    folder: &Path,
+    batches: usize,
+    at: &Progressed,
+    labels: Vec<u32>,
+) -> Result<Output> {
+    let mut parts = Vec::new();
+    for batch in 0..batches {
+        let (mut values, _) = tensors::load(&batch_path(folder, batch), &candle_core::Device::Cpu)?;
+        parts.push(values.remove("images").context("a batch without images")?);
+    }
+    let images = Value::cat(&parts, 0)?;
+    ensure!(
+        images.dim(0)? == labels.len(),
+        "recover made {} images, expected {}",
+        images.dim(0)?,
+        labels.len()
+    );
+    let set = to_set(session, config, &images, labels)?;
+    set.save(&session.folder.images(), config.format)?;
+    if config.keep_float {
+        let class_names = serde_json::json!(set.class_names).to_string();
+        let texts = BTreeMap::from([("class_names".to_owned(), class_names)]);
+        tensors::save(
+            &session.folder.float_images(),
+            &[("images".to_owned(), images)],
+            &texts,
+        )?;
+    }
+    let stored = ImageSet::load(&session.folder.images())?;
+    let output = Output {
+        teacher_accuracy: accuracy(session, teacher, &stored)?,
+        terms_first: Terms::mean(&at.terms_first),
+        terms_last: Terms::mean(&at.terms_last),
+        image_bytes: stored.encoded_bytes(config.format)?,
+    };
+    atomic::write_json(&folder.join("metrics.json"), &output)?;
+    Ok(output)
+}
+
+/// The range of each channel that real pixels can have, normalised.
+pub(self) fn valid_ranges(normalization: &Normalization) -> [(f32, f32); 3] {
+    [0, 1, 2].map(|channel| normalization.valid_range(channel))
+}

@@ -1,0 +1,284 @@
+//! One iteration of recover: view, forward pass, loss and penalties, gradient, step, clamp.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use plugin_api::{
+    Ctx,
+    loss::{ForeignLoss, Loss, LossInput, Targets},
+    regularizer::{BatchNormInput, ForeignRegularizer, Regularizer, RegularizerInput},
+    tensor::BatchNormMode,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    engine::{Tensor, Value, backward_free, optim::Optimizer},
+    plugins::ops::{export, import},
+};
+
+use super::{
+    super::{
+        Session,
+        network::{Forward, Network, plugin_error},
+        plugin_state::{self, StateTexts},
+    },
+    config::Config,
+    valid_ranges, view,
+};
+
+/// The loss of an iteration and its parts, unweighted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The weighted sum.
+    pub total: f64,
+    /// Classification loss and regularizers by name.
+    pub parts: Vec<(String, f64)>,
+}
+
+impl Terms {
+    /// All numbers for a log.
+    pub fn numbers(&self) -> Vec<(&str, f64)> {
+        let parts = self
+            .parts
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value));
+        std::iter::once(("total", self.total))
+            .chain(parts)
+            .collect()
+    }
+
+    /// The mean over several batches, by name.
+    pub fn mean(all: &[Terms]) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for terms in all {
+            for (name, value) in terms.numbers() {
+                *sums.entry(name.to_owned()).or_insert(0.) += value / all.len() as f64;
+            }
+        }
+        sums
+    }
+}
+
+/// What an iteration needs.
+pub struct Stepper<'a> {
+    session: &'a Session<'a>,
+    config: &'a Config,
+    teacher: &'a Network,
+    loss: ForeignLoss,
+    regularizers: Vec<(String, f64, ForeignRegularizer)>,
+    frozen: Vec<Tensor>,
+    ctx: Ctx,
+}
+
+impl<'a> Stepper<'a> {
+    /// Makes the loss and the regularizers.
+    ///
+    /// # Errors
+    /// When a plugin refuses its options.
+    pub fn new(session: &'a Session<'a>, config: &'a Config, teacher: &'a Network) -> Result<Self> {
+        let loss = session
+            .registry
+            .create_loss(&config.loss.plugin, &config.loss.params())?;
+        let made = config
+            .regularizers
+            .iter()
+            .zip(config.term_names())
+            .map(|(r, name)| {
+                let component = r.component();
+                let made = session
+                    .registry
+                    .create_regularizer(&component.plugin, &component.params())?;
+                Ok((name, r.weight, made))
+            });
+        let regularizers = made.collect::<Result<_>>()?;
+        let frozen = teacher
+            .values()
+            .iter()
+            .cloned()
+            .map(Tensor::constant)
+            .collect();
+        Ok(Self {
+            session,
+            config,
+            teacher,
+            loss,
+            regularizers,
+            frozen,
+            ctx: session.ctx("recover")?,
+        })
+    }
+
+    /// One step of gradient descent on `canvas`.
+    ///
+    /// # Errors
+    /// When an operation fails, or the loss is not finite: the message has every term.
+    pub fn step(
+        &self,
+        canvas: &mut Value,
+        optimizer: &mut Optimizer,
+        labels: &[u32],
+        batch: usize,
+        iteration: u64,
+    ) -> Result<Terms> {
+        let ctx = self
+            .ctx
+            .clone()
+            .at(iteration, self.config.iterations)
+            .for_batch(batch as u64);
+        let leaf = Tensor::leaf(canvas.clone());
+        let (total, terms) = self.loss(&leaf, labels, batch, iteration, &ctx)?;
+        if !terms.total.is_finite() {
+            let parts: Vec<String> = terms
+                .parts
+                .iter()
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            bail!(
+                "recover: the loss is {} at iteration {iteration} of batch {batch}: {}; lower the learning rate or a \
+                 weight; the last good state is kept",
+                terms.total,
+                parts.join(", ")
+            );
+        }
+        let grad = backward_free(total, &[&leaf])?
+            .pop()
+            .flatten()
+            .map(Tensor::into_value);
+        let lr = self.config.optimizer.lr();
+        let lr =
+            self.config
+                .schedule
+                .lr_at(lr, iteration as usize, self.config.iterations as usize);
+        let mut params = [canvas.clone()];
+        optimizer.step(&mut params, &[grad], lr, &[true])?;
+        let [stepped] = params;
+        *canvas = if self.config.clamp {
+            self.clamped(&stepped)?
+        } else {
+            stepped
+        };
+        Ok(terms)
+    }
+
+    fn loss(
+        &self,
+        leaf: &Tensor,
+        labels: &[u32],
+        batch: usize,
+        iteration: u64,
+        ctx: &Ctx,
+    ) -> Result<(Tensor, Terms)> {
+        let view = view::view(self.session, self.config, leaf, batch, iteration)?;
+        let forward = self
+            .teacher
+            .forward_on(&self.frozen, &view, BatchNormMode::RECOVER, ctx)?;
+        let labels = ctx.indices(labels, &[labels.len()]).map_err(plugin_error)?;
+        let targets = Targets::labels(labels);
+        let input = LossInput {
+            logits: &forward.logits,
+            targets: &targets,
+            features: &forward.taps,
+            ctx,
+        };
+        let value = self
+            .loss
+            .forward(&input)
+            .map_err(plugin_error)
+            .context("recover.loss")?;
+        let mut total = import(&value).map_err(plugin_error)?.clone();
+        let mut terms = Terms {
+            total: 0.,
+            parts: vec![(self.config.loss.plugin.clone(), total.to_scalar()?)],
+        };
+        let batch_norms = batch_norm_inputs(self.teacher, &forward)?;
+        let (view, canvas) = (export(view), export(leaf.clone()));
+        for (name, weight, regularizer) in &self.regularizers {
+            let input = RegularizerInput {
+                view: &view,
+                canvas: &canvas,
+                batch_norms: &batch_norms,
+                features: &forward.taps,
+                ctx,
+            };
+            let value = regularizer
+                .forward(&input)
+                .map_err(plugin_error)
+                .with_context(|| format!("recover: {name}"))?;
+            let value = import(&value).map_err(plugin_error)?.clone();
+            terms.parts.push((name.clone(), value.to_scalar()?));
+            total = total.add(&value.affine(*weight, 0.)?)?;
+        }
+        terms.total = total.to_scalar()?;
+        Ok((total, terms))
+    }
+
+    fn clamped(&self, canvas: &Value) -> Result<Value> {
+        let channels = valid_ranges(&self.session.normalization)
+            .into_iter()
+            .enumerate();
+        let parts = channels.map(|(c, (low, high))| canvas.narrow(1, c, 1)?.clamp(low, high));
+        Ok(Value::cat(
+            &parts.collect::<candle_core::Result<Vec<_>>>()?,
+            1,
+        )?)
+    }
+
+    /// Puts the plugins' states into a checkpoint.
+    ///
+    /// # Errors
+    /// When a plugin cannot give its state.
+    pub fn save_plugins(
+        &self,
+        values: &mut Vec<(String, Value)>,
+        texts: &mut StateTexts,
+    ) -> Result<()> {
+        texts.clear();
+        plugin_state::put(
+            "loss",
+            self.loss.save().map_err(plugin_error)?,
+            values,
+            texts,
+        )?;
+        for (name, _, regularizer) in &self.regularizers {
+            plugin_state::put(
+                name,
+                regularizer.save().map_err(plugin_error)?,
+                values,
+                texts,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Takes the plugins' states out of a checkpoint.
+    ///
+    /// # Errors
+    /// When a plugin refuses its state.
+    pub fn load_plugins(&self, values: &BTreeMap<String, Value>, texts: &StateTexts) -> Result<()> {
+        plugin_state::take("loss", values, texts, |s| self.loss.load(s))?;
+        for (name, _, regularizer) in &self.regularizers {
+            plugin_state::take(name, values, texts, |s| regularizer.load(s))?;
+        }
+        Ok(())
+    }
+}
+
+/// The statistics of a pass beside the teacher's running ones.
+fn batch_norm_inputs(teacher: &Network, forward: &Forward) -> Result<Vec<BatchNormInput>> {
+    let running = |at: usize| export(Tensor::constant(teacher.values()[at].clone()));
+    let inputs = forward.statistics.iter().map(|s| {
+        let norm = teacher
+            .spec()
+            .batch_norms
+            .get(s.index)
+            .context("a statistic of an undeclared BatchNorm")?;
+        Ok(BatchNormInput {
+            name: norm.name.clone(),
+            mean: s.mean.clone(),
+            var: s.var.clone(),
+            running_mean: running(norm.running_mean),
+            running_var: running(norm.running_var),
+        })
+    });
+    inputs.collect()
+}

@@ -1,0 +1,104 @@
+//! The view of the canvas that the network sees: crop, flip, roll, all differentiable.
+
+use anyhow::Result;
+use plugin_api::{
+    rng::{Rng, StreamId},
+    view::draw_crop,
+};
+
+use crate::{
+    engine::{
+        Tensor,
+        ops::{CropBox, crop_resize, flip_images},
+    },
+    stages::Session,
+};
+
+use super::config::{Config, Scope};
+
+/// What was drawn for the whole batch or for one image.
+struct Drawn {
+    crop: CropBox,
+    flip: bool,
+    roll: [i64; 2],
+}
+
+/// A view of `canvas` for an iteration of a batch, as the original does it: crop and resize, flip, then roll.
+///
+/// # Shapes
+/// [N, 3, R, R] -> [N, 3, R, R]
+///
+/// # Errors
+/// When an operation fails.
+pub fn view(
+    session: &Session<'_>,
+    config: &Config,
+    canvas: &Tensor,
+    batch: usize,
+    iteration: u64,
+) -> Result<Tensor> {
+    let [n, _, side, _] = canvas.dims4()?;
+    let count = if config.scope == Scope::Batch { 1 } else { n };
+    let first = batch * config.batch_size as usize;
+    let drawn: Vec<Drawn> = (0..count)
+        .map(|i| draw(session, config, side as u32, (first + i) as u32, iteration))
+        .collect();
+    let mut view = canvas.clone();
+    let whole = |c: &CropBox| {
+        c.top == 0. && c.left == 0. && c.height == side as f64 && c.width == side as f64
+    };
+    if !drawn.iter().all(|d| whole(&d.crop)) {
+        let boxes: Vec<CropBox> = drawn.iter().map(|d| d.crop).collect();
+        view = crop_resize(&view, &boxes, side, side)?;
+    }
+    let flags: Vec<bool> = (0..n).map(|i| drawn[i.min(count - 1)].flip).collect();
+    if flags.iter().any(|&f| f) {
+        view = flip_images(&view, &flags)?;
+    }
+    if drawn.iter().all(|d| d.roll == [0, 0]) {
+        return Ok(view);
+    }
+    if count == 1 {
+        return rolled(&view, drawn[0].roll);
+    }
+    let parts = drawn
+        .iter()
+        .enumerate()
+        .map(|(i, d)| rolled(&view.narrow(0, i, 1)?, d.roll));
+    let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
+    Ok(Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)?)
+}
+
+fn rolled(view: &Tensor, [rows, columns]: [i64; 2]) -> Result<Tensor> {
+    Ok(view.roll(rows, 2)?.roll(columns, 3)?)
+}
+
+/// Draws crop, flip and roll; `item` is the batch's first image, or the image itself.
+fn draw(session: &Session<'_>, config: &Config, side: u32, item: u32, iteration: u64) -> Drawn {
+    let id = StreamId {
+        class: 0,
+        item,
+        iteration: iteration as u32,
+    };
+    let mut rng = Rng::new(session.seed, "recover", "view", id);
+    let crop = draw_crop(&config.crop, side, &mut rng);
+    let [top, left, height, width] = [crop.top, crop.left, crop.height, crop.width].map(f64::from);
+    let flip = rng.coin(config.flip);
+    let span = (config.roll.end - config.roll.min).max(0) as u32;
+    let mut offset = || i64::from(config.roll.min) + i64::from(rng.below(span));
+    let roll = if span == 0 {
+        [0, 0]
+    } else {
+        [offset(), offset()]
+    };
+    Drawn {
+        crop: CropBox {
+            top,
+            left,
+            height,
+            width,
+        },
+        flip,
+        roll,
+    }
+}

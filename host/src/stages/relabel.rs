@@ -1,0 +1,261 @@
+//! Relabel: soft labels for crops of a set, by the teacher (SRe2L, section 3.3; FKD, Shen and Xing, ECCV 2022).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use plugin_api::{
+    Ctx,
+    relabeler::{ForeignRelabeler, LabelLayout, RecordIndex, Relabeler, SetInfo},
+    tensor::BatchNormMode,
+    view::{CropRule, MixRule, View, ViewRule},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::{ImageSet, LabelWriter, labels::LabelIndex},
+    engine::{Tensor, Value},
+    plugins::ops::{export, import},
+    report::progress::Progress,
+};
+
+use super::{
+    ComponentConfig, Session,
+    network::{Network, plugin_error},
+    render::{Images, render},
+};
+
+/// Passes that one shard holds at most: what a kill can cost.
+const SHARD_PASSES: u32 = 25;
+
+/// How the teacher's BatchNorm normalises while it labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TeacherMode {
+    /// Running statistics, as SRe2L's ImageNet-1K code
+    #[default]
+    Eval,
+    /// The batch's statistics, as SRe2L's CIFAR code, whose teacher is never set to eval; running ones are left alone
+    TrainStatistics,
+}
+
+impl TeacherMode {
+    /// The mode of the norms.
+    pub fn mode(self) -> BatchNormMode {
+        match self {
+            Self::Eval => BatchNormMode::EVAL,
+            Self::TrainStatistics => BatchNormMode::TRAIN_STATISTICS,
+        }
+    }
+}
+
+/// How sets are labelled. The defaults are those of SRe2L's ImageNet-1K scripts (`relabel/relabel.sh`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How labels are made, kept and read
+    #[serde(default = "relabeler")]
+    pub relabeler: ComponentConfig,
+    /// Epochs that a student trains, each with views and labels of its own
+    #[serde(default = "epochs")]
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Views that the teacher sees at once, and that share one cutmix box or mixup weight
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: u32,
+    /// How the teacher's BatchNorm normalises
+    #[serde(default)]
+    pub teacher_mode: TeacherMode,
+    /// Crops of the views
+    #[serde(default = "CropRule::random_resized")]
+    pub crop: CropRule,
+    /// Probability of a mirrored view
+    #[serde(default = "super::squeeze::half")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub flip: f64,
+    /// Mixing of the views
+    #[serde(default = "cutmix")]
+    pub mix: MixRule,
+}
+
+fn relabeler() -> ComponentConfig {
+    ComponentConfig::named("fkd")
+}
+fn epochs() -> u32 {
+    300
+}
+fn batch_size() -> u32 {
+    1024
+}
+fn cutmix() -> MixRule {
+    MixRule::CutMix { alpha: 1. }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            relabeler: relabeler(),
+            epochs: epochs(),
+            batch_size: batch_size(),
+            teacher_mode: TeacherMode::default(),
+            crop: CropRule::random_resized(),
+            flip: super::squeeze::half(),
+            mix: cutmix(),
+        }
+    }
+}
+
+impl Config {
+    /// How views are drawn.
+    pub fn views(&self) -> ViewRule {
+        ViewRule {
+            crop: self.crop,
+            flip: self.flip,
+            mix: self.mix,
+            batch_size: self.batch_size,
+        }
+    }
+
+    /// What a relabeler is told of a set.
+    pub fn set_info(&self, session: &Session<'_>, images: &ImageSet) -> SetInfo {
+        SetInfo {
+            images: images.len() as u32,
+            classes: images.class_names.len() as u32,
+            resolution: images.resolution as u32,
+            seed: session.seed,
+            epochs: self.epochs,
+            views: self.views(),
+        }
+    }
+}
+
+/// Labels a set and stores the labels in `relabel/<set>`.
+///
+/// # Errors
+/// When an operation fails; whole shards stay on disk.
+pub fn run(
+    session: &Session<'_>,
+    config: &Config,
+    teacher: &Network,
+    name: &str,
+    images: &ImageSet,
+) -> Result<LabelIndex> {
+    let relabeler = session
+        .registry
+        .create_relabeler(&config.relabeler.plugin, &config.relabeler.params())?;
+    let set = config.set_info(session, images);
+    let what = || format!("relabeler \"{}\"", config.relabeler.plugin);
+    let layout = relabeler
+        .layout(&set)
+        .map_err(plugin_error)
+        .with_context(what)?;
+    let fresh = LabelIndex {
+        relabeler: serde_json::to_value(&config.relabeler)?,
+        layout,
+        set,
+        class_names: images.class_names.clone(),
+        shards: Vec::new(),
+        complete: false,
+    };
+    let folder = session.folder.labels(name);
+    let mut writer = LabelWriter::open(&folder, fresh)?;
+    let from = u64::from(writer.next_pass());
+    let progress = Progress::starting_at(
+        &format!("relabel {name}"),
+        from,
+        u64::from(layout.passes),
+        "passes",
+    );
+    let work = Work {
+        session,
+        config,
+        teacher,
+        images,
+        relabeler: &relabeler,
+        set,
+        layout,
+    };
+    while writer.next_pass() < layout.passes {
+        let first = writer.next_pass();
+        let end = layout.passes.min(first + SHARD_PASSES);
+        let (mut views, mut records) = (Vec::new(), BTreeMap::<String, Vec<Value>>::new());
+        for pass in first..end {
+            views.extend(work.pass(pass, &mut records).with_context(what)?);
+            progress.set(u64::from(pass) + 1, "");
+        }
+        let joined = records
+            .into_iter()
+            .map(|(name, parts)| Ok((name, Value::cat(&parts, 0)?)));
+        let joined = joined.collect::<Result<Vec<_>>>()?;
+        writer.append(end - first, &views, joined)?;
+    }
+    progress.finish();
+    writer.finish()
+}
+
+struct Work<'a> {
+    session: &'a Session<'a>,
+    config: &'a Config,
+    teacher: &'a Network,
+    images: &'a ImageSet,
+    relabeler: &'a ForeignRelabeler,
+    set: SetInfo,
+    layout: LabelLayout,
+}
+
+impl Work<'_> {
+    /// Labels the views of a pass and appends their records.
+    fn pass(&self, pass: u32, records: &mut BTreeMap<String, Vec<Value>>) -> Result<Vec<View>> {
+        let views = self.relabeler.plan(&self.set, pass).map_err(plugin_error)?;
+        let count = self.images.count();
+        ensure!(
+            views.iter().all(|v| (v.crop.image as usize) < count),
+            "pass {pass}: the plan names an image outside of 0..{count}"
+        );
+        if self.layout.index == RecordIndex::Image {
+            let in_order = views
+                .iter()
+                .enumerate()
+                .all(|(i, v)| v.crop.image as usize == i);
+            ensure!(
+                in_order && views.len() == count,
+                "pass {pass}: records by image need every image once, in order"
+            );
+        }
+        let device = &self.session.device;
+        for (batch, part) in views.chunks(self.config.batch_size as usize).enumerate() {
+            let ctx = self.ctx(pass, batch)?;
+            let x = render(self.images, part, &self.session.normalization, device)?;
+            let logits = self
+                .teacher
+                .logits(&x, self.config.teacher_mode.mode(), &ctx)?;
+            let teachers = [export(Tensor::constant(logits))];
+            let made = self
+                .relabeler
+                .encode(&self.set, part, &teachers, &ctx)
+                .map_err(plugin_error)?;
+            for (name, record) in made {
+                let value = import(&record)
+                    .map_err(plugin_error)?
+                    .value()
+                    .to_device(&candle_core::Device::Cpu)?;
+                ensure!(
+                    value.dims().first() == Some(&part.len()),
+                    "record \"{name}\" has shape {:?}, expected {} rows",
+                    value.dims(),
+                    part.len()
+                );
+                records.entry(name).or_default().push(value);
+            }
+        }
+        Ok(views)
+    }
+
+    fn ctx(&self, pass: u32, batch: usize) -> Result<Ctx> {
+        let ctx = self.session.ctx("relabel")?;
+        Ok(ctx
+            .at(u64::from(pass), u64::from(self.layout.passes))
+            .for_batch(batch as u64))
+    }
+}

@@ -1,0 +1,344 @@
+//! Views as pixels: crop, bilinear resize, flip, mix, normalise. On the CPU, from bytes.
+//!
+//! A crop is resized as `torch.nn.functional.interpolate(mode = "bilinear", align_corners = False)` does it: crops are never
+//! larger than the image, so that this is what torchvision's RandomResizedCrop does, antialiased or not.
+
+use std::{borrow::Cow, sync::Arc};
+
+use anyhow::Result;
+use candle_core::Device;
+use plugin_api::view::{Crop, Mix, View};
+use rayon::prelude::*;
+
+use crate::{
+    artifact::ImageSet,
+    data::{Dataset, Normalization},
+    engine::Value,
+};
+
+/// Images of one size with classes, wherever they are.
+pub trait Images: Sync {
+    /// How many.
+    fn count(&self) -> usize;
+    /// Pixels a side.
+    fn resolution(&self) -> usize;
+    /// Class of each.
+    fn labels(&self) -> &[u32];
+    /// Bytes of one, [3, R, R].
+    ///
+    /// # Errors
+    /// When it cannot be decoded; the error names file and row.
+    fn pixels(&self, index: usize) -> Result<Pixels<'_>>;
+}
+
+/// Bytes of one image.
+pub enum Pixels<'a> {
+    /// In a set in memory.
+    Borrowed(&'a [u8]),
+    /// In a cache.
+    Shared(Arc<[u8]>),
+}
+
+impl std::ops::Deref for Pixels<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Images for ImageSet {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn resolution(&self) -> usize {
+        self.resolution
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    fn pixels(&self, index: usize) -> Result<Pixels<'_>> {
+        Ok(Pixels::Borrowed(self.image(index)))
+    }
+}
+
+impl Images for Dataset {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn resolution(&self) -> usize {
+        self.resolution()
+    }
+
+    fn labels(&self) -> &[u32] {
+        self.labels()
+    }
+
+    fn pixels(&self, index: usize) -> Result<Pixels<'_>> {
+        Ok(Pixels::Shared(self.decode(index)?))
+    }
+}
+
+/// Renders views, normalised.
+///
+/// # Shapes
+/// [N, 3, R, R]
+///
+/// # Errors
+/// When an image cannot be decoded.
+pub fn render(
+    images: &dyn Images,
+    views: &[View],
+    normalization: &Normalization,
+    device: &Device,
+) -> Result<Value> {
+    let side = images.resolution();
+    let size = 3 * side * side;
+    let mut out = vec![0f32; views.len() * size];
+    out.par_chunks_mut(size.max(1))
+        .zip(views)
+        .try_for_each(|(out, view)| render_view(images, view, normalization, out))?;
+    Ok(Value::from_vec(out, (views.len(), 3, side, side), device)?)
+}
+
+fn render_view(
+    images: &dyn Images,
+    view: &View,
+    normalization: &Normalization,
+    out: &mut [f32],
+) -> Result<()> {
+    let side = images.resolution();
+    render_crop(
+        &images.pixels(view.crop.image as usize)?,
+        side,
+        &view.crop,
+        out,
+    );
+    if let Some(partner) = view.partner() {
+        let mut other = vec![0f32; out.len()];
+        render_crop(
+            &images.pixels(partner.image as usize)?,
+            side,
+            &partner,
+            &mut other,
+        );
+        mix(out, &other, side, &view.mix);
+    }
+    for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
+        let (mean, std) = (normalization.mean[channel], normalization.std[channel]);
+        plane.iter_mut().for_each(|v| *v = (*v - mean) / std);
+    }
+    Ok(())
+}
+
+fn mix(out: &mut [f32], other: &[f32], side: usize, mix: &Mix) {
+    match *mix {
+        Mix::None => {}
+        Mix::CutMix {
+            top,
+            left,
+            bottom,
+            right,
+            ..
+        } => {
+            for (out, other) in out
+                .chunks_exact_mut(side * side)
+                .zip(other.chunks_exact(side * side))
+            {
+                for y in top as usize..bottom as usize {
+                    let row = y * side + left as usize..y * side + right as usize;
+                    out[row.clone()].copy_from_slice(&other[row]);
+                }
+            }
+        }
+        Mix::MixUp { weight, .. } => {
+            let weight = weight as f32 / 65_536.;
+            out.iter_mut()
+                .zip(other)
+                .for_each(|(a, b)| *a = *a * weight + b * (1. - weight));
+        }
+    }
+}
+
+/// Where an output row or column reads: two positions in the crop and the share of the second.
+fn taps(out: usize, size: i32) -> Vec<(i32, i32, f32)> {
+    let scale = size as f32 / out as f32;
+    let tap = |i: usize| {
+        let at = ((i as f32 + 0.5) * scale - 0.5).max(0.);
+        let low = (at as i32).min(size - 1);
+        (low, (low + 1).min(size - 1), at - low as f32)
+    };
+    (0..out).map(tap).collect()
+}
+
+/// One crop in [0, 1], [3, R, R]; what lies outside of the image is black.
+fn render_crop(image: &[u8], side: usize, crop: &Crop, out: &mut [f32]) {
+    let (rows, mut columns) = (taps(side, crop.height), taps(side, crop.width));
+    if crop.flip {
+        columns.reverse();
+    }
+    let inside = crop.top >= 0
+        && crop.left >= 0
+        && crop.top + crop.height <= side as i32
+        && crop.left + crop.width <= side as i32;
+    let padded;
+    let (image, stride, top, left) = if inside {
+        (
+            Cow::Borrowed(image),
+            side,
+            crop.top as usize,
+            crop.left as usize,
+        )
+    } else {
+        padded = cut(image, side, crop);
+        (Cow::Owned(padded), crop.width as usize, 0, 0)
+    };
+    let plane_in = image.len() / 3;
+    for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
+        let source = &image[channel * plane_in..(channel + 1) * plane_in];
+        for (line, &(y0, y1, fy)) in plane.chunks_exact_mut(side).zip(&rows) {
+            let row0 = &source[(top + y0 as usize) * stride + left..];
+            let row1 = &source[(top + y1 as usize) * stride + left..];
+            for (value, &(x0, x1, fx)) in line.iter_mut().zip(&columns) {
+                let (x0, x1) = (x0 as usize, x1 as usize);
+                let blend = |row: &[u8]| f32::from(row[x0]) * (1. - fx) + f32::from(row[x1]) * fx;
+                *value = (blend(row0) * (1. - fy) + blend(row1) * fy) / 255.;
+            }
+        }
+    }
+}
+
+/// The pixels of a crop that reaches over the border.
+fn cut(image: &[u8], side: usize, crop: &Crop) -> Vec<u8> {
+    let mut out = Vec::with_capacity((3 * crop.height * crop.width) as usize);
+    let range = 0..side as i32;
+    for channel in 0..3 {
+        for y in crop.top..crop.top + crop.height {
+            for x in crop.left..crop.left + crop.width {
+                let seen = range.contains(&y) && range.contains(&x);
+                out.push(if seen {
+                    image[(channel * side + y as usize) * side + x as usize]
+                } else {
+                    0
+                });
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(side: usize) -> Vec<u8> {
+        (0..3 * side * side).map(|i| (i * 5 % 256) as u8).collect()
+    }
+
+    fn crop(top: i32, left: i32, height: i32, width: i32, flip: bool) -> Crop {
+        Crop {
+            image: 0,
+            top,
+            left,
+            height,
+            width,
+            flip,
+        }
+    }
+
+    #[test]
+    fn a_whole_crop_is_the_image_and_a_flip_its_mirror() {
+        let image = ramp(4);
+        let mut out = vec![0.; 48];
+        render_crop(&image, 4, &crop(0, 0, 4, 4, false), &mut out);
+        assert!(
+            out.iter()
+                .zip(&image)
+                .all(|(a, b)| (a * 255. - f32::from(*b)).abs() < 1e-4)
+        );
+        let mut mirrored = vec![0.; 48];
+        render_crop(&image, 4, &crop(0, 0, 4, 4, true), &mut mirrored);
+        for (row, mirror) in out.chunks(4).zip(mirrored.chunks(4)) {
+            assert!(row.iter().rev().eq(mirror));
+        }
+    }
+
+    // torch.nn.functional.interpolate(torch.tensor([[[[0., 10.], [20., 30.]]]]), 4, mode="bilinear")[0, 0]
+    #[test]
+    fn resizing_is_torchs() {
+        let mut image = vec![0u8; 48];
+        for (i, value) in [(5, 0), (6, 10), (9, 20), (10, 30)] {
+            image[i] = value;
+        }
+        let mut out = vec![0.; 48];
+        render_crop(&image, 4, &crop(1, 1, 2, 2, false), &mut out);
+        let expected = [
+            0., 2.5, 7.5, 10., 5., 7.5, 12.5, 15., 15., 17.5, 22.5, 25., 20., 22.5, 27.5, 30.,
+        ];
+        assert!(
+            out.iter()
+                .zip(expected)
+                .all(|(a, b)| (a * 255. - b).abs() < 1e-4),
+            "{out:?}"
+        );
+    }
+
+    #[test]
+    fn padding_is_black() {
+        let image = vec![255u8; 48];
+        let mut out = vec![0.; 48];
+        render_crop(&image, 4, &crop(-1, 2, 4, 4, false), &mut out);
+        let expected = [
+            0., 0., 0., 0., 1., 1., 0., 0., 1., 1., 0., 0., 1., 1., 0., 0.,
+        ];
+        assert_eq!(out[..16], expected);
+    }
+
+    #[test]
+    fn mixes_take_the_box_and_the_weight() {
+        let set = ImageSet {
+            resolution: 4,
+            pixels_nchw: [vec![0u8; 48], vec![255u8; 48]].concat(),
+            labels: vec![0, 1],
+            class_names: vec!["a".into(), "b".into()],
+        };
+        let plain = Normalization {
+            mean: [0.; 3],
+            std: [1.; 3],
+        };
+        let (one, partner) = (Crop::whole(0, 4), Crop::whole(1, 4));
+        let cutmix = View {
+            crop: one,
+            mix: Mix::CutMix {
+                partner,
+                top: 1,
+                left: 0,
+                bottom: 3,
+                right: 2,
+            },
+        };
+        let mixup = View {
+            crop: one,
+            mix: Mix::MixUp {
+                partner,
+                weight: 49_152,
+            },
+        };
+        let out = render(&set, &[cutmix, mixup], &plain, &Device::Cpu).unwrap();
+        let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(
+            out[..16],
+            [
+                0., 0., 0., 0., 1., 1., 0., 0., 1., 1., 0., 0., 0., 0., 0., 0.
+            ]
+        );
+        assert!(out[48..].iter().all(|v| (v - 0.25).abs() < 1e-6));
+    }
+}

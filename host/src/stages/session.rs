@@ -1,0 +1,57 @@
+//! What all stages of a run share.
+
+use candle_core::Device;
+use plugin_api::{Ctx, architecture::InputShape};
+
+use crate::{
+    artifact::RunFolder,
+    data::{Dataset, Normalization},
+    engine::{Tensor, Value},
+    plugins::{ops::export, registry::Registry},
+};
+
+/// What all stages of a run share.
+pub struct Session<'a> {
+    /// Plugins.
+    pub registry: &'a Registry,
+    /// Where everything stands.
+    pub folder: &'a RunFolder,
+    /// The seed of the experiment.
+    pub seed: u64,
+    /// Where tensors live.
+    pub device: Device,
+    /// Seconds between checkpoints.
+    pub checkpoint_secs: f64,
+    /// Training images.
+    pub train: &'a Dataset,
+    /// Test images.
+    pub test: &'a Dataset,
+    /// How bytes become inputs of a network.
+    pub normalization: Normalization,
+}
+
+impl Session<'_> {
+    /// The context of a call into a plugin.
+    ///
+    /// # Errors
+    /// When the device is out of memory.
+    pub fn ctx(&self, stage: &str) -> anyhow::Result<Ctx> {
+        let anchor = Value::zeros((), candle_core::DType::F32, &self.device)?;
+        Ok(Ctx::new(
+            stage,
+            self.seed,
+            &export(Tensor::constant(anchor)),
+        ))
+    }
+
+    /// What networks of this run are given.
+    pub fn input(&self) -> InputShape {
+        let side = self.train.resolution();
+        InputShape {
+            channels: 3,
+            height: side,
+            width: side,
+            classes: self.train.num_classes(),
+        }
+    }
+}

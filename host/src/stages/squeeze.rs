@@ -1,0 +1,313 @@
+//! Squeeze: the data into a network with BatchNorm (SRe2L, section 3.1). The teacher of all that follows.
+
+use std::{collections::BTreeMap, ops::Range, path::Path};
+
+use anyhow::{Context, Result, bail};
+use plugin_api::{
+    Ctx,
+    loss::Targets,
+    view::{CropRule, MixRule, View, ViewRule, ViewSource, draw_views},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::{atomic, tensors},
+    engine::optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::WarmupConfig},
+};
+
+use super::{
+    ComponentConfig, Session,
+    network::Network,
+    render::Images,
+    train::{Feed, Scores, TrainConfig, Training, accuracy, hard_targets},
+};
+
+/// How the teacher is made. The defaults are those of SRe2L's Tiny-ImageNet teacher (zeyuanyin/tiny-imagenet).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The network
+    pub architecture: ComponentConfig,
+    /// A safetensors file of weights to take instead of training, relative to the TOML's folder
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Epochs
+    #[serde(default = "epochs")]
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Images in a batch
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: u32,
+    /// Optimizer
+    #[serde(default = "optimizer")]
+    pub optimizer: OptimizerConfig,
+    /// Learning rate over the epochs (its steps are epochs)
+    #[serde(default = "schedule")]
+    pub schedule: ScheduleConfig,
+    /// Crops of the training images
+    #[serde(default = "CropRule::random_resized")]
+    pub crop: CropRule,
+    /// Probability of a mirrored image
+    #[serde(default = "half")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub flip: f64,
+    /// Mixing of the training images
+    #[serde(default = "no_mix")]
+    pub mix: MixRule,
+    /// The loss
+    #[serde(default = "cross_entropy")]
+    pub loss: ComponentConfig,
+    /// Epochs between two evaluations; the last epoch is always evaluated
+    #[serde(default = "evaluate_every")]
+    #[schemars(range(min = 1))]
+    pub evaluate_every: u32,
+}
+
+fn epochs() -> u32 {
+    50
+}
+fn batch_size() -> u32 {
+    256
+}
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig::Sgd(SgdConfig {
+        lr: 0.2,
+        momentum: 0.9,
+        weight_decay: 1e-4,
+        ..SgdConfig::default()
+    })
+}
+fn schedule() -> ScheduleConfig {
+    ScheduleConfig::Cosine(WarmupConfig {
+        warmup_steps: 5,
+        warmup_start: 0.01,
+    })
+}
+pub(super) fn half() -> f64 {
+    0.5
+}
+pub(super) fn no_mix() -> MixRule {
+    MixRule::None
+}
+pub(super) fn cross_entropy() -> ComponentConfig {
+    ComponentConfig::named("cross-entropy")
+}
+fn evaluate_every() -> u32 {
+    1
+}
+
+impl Config {
+    /// The part that the training loop reads.
+    pub fn train(&self) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            optimizer: self.optimizer.clone(),
+            schedule: self.schedule.clone(),
+            evaluate_every: self.evaluate_every,
+        }
+    }
+
+    /// How its views are drawn.
+    pub fn views(&self) -> ViewRule {
+        ViewRule {
+            crop: self.crop,
+            flip: self.flip,
+            mix: self.mix,
+            batch_size: self.batch_size,
+        }
+    }
+}
+
+/// What squeeze made, beside the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Accuracy on the test images.
+    pub scores: Scores,
+    /// Learned numbers.
+    pub parameters: usize,
+}
+
+/// Labelled images with views drawn from the counter-based generator.
+pub struct DatasetFeed<'a> {
+    /// The images.
+    pub images: &'a dyn Images,
+    /// How views are drawn.
+    pub rule: ViewRule,
+    /// Seed of the experiment, or of one of several trainings.
+    pub seed: u64,
+    /// The stage that the random numbers belong to.
+    pub stage: &'static str,
+    /// Where targets live.
+    pub device: candle_core::Device,
+}
+
+impl Feed for DatasetFeed<'_> {
+    fn views(&mut self, epoch: u32) -> Result<Vec<View>> {
+        let (images, resolution) = (self.images.count() as u32, self.images.resolution() as u32);
+        let source = ViewSource {
+            images,
+            resolution,
+            seed: self.seed,
+        };
+        Ok(draw_views(&self.rule, &source, self.stage, epoch))
+    }
+
+    fn targets(
+        &mut self,
+        _epoch: u32,
+        views: &[View],
+        _rows: Range<usize>,
+        ctx: &Ctx,
+    ) -> Result<Targets> {
+        hard_targets(views, self.images, ctx, &self.device)
+    }
+
+    fn images(&self) -> &dyn Images {
+        self.images
+    }
+}
+
+/// Trains the teacher, or takes given weights, and stores it as `squeeze/model.safetensors`.
+///
+/// # Errors
+/// When the weights do not fit, or the training fails.
+pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output> {
+    let mut network = Network::build(
+        session.registry,
+        &config.architecture,
+        session.input(),
+        &session.device,
+    )?;
+    let folder = session.folder.stage("squeeze");
+    let scores = match &config.weights {
+        Some(weights) => {
+            let texts = network.load(&base.join(weights), &session.device)?;
+            check_classes(&texts, session.train.class_names())
+                .with_context(|| format!("squeeze.weights: {weights}"))?;
+            let top1 = accuracy(session, &network, session.test)?;
+            Scores {
+                top1_last: top1,
+                top1_best: top1,
+            }
+        }
+        None => {
+            network.init(session.seed, 0, &session.device)?;
+            let loss = session
+                .registry
+                .create_loss(&config.loss.plugin, &config.loss.params())?;
+            let mut feed = DatasetFeed {
+                images: session.train,
+                rule: config.views(),
+                seed: session.seed,
+                stage: "squeeze",
+                device: session.device.clone(),
+            };
+            let training = Training {
+                session,
+                stage: "squeeze",
+                name: "squeeze".to_owned(),
+                folder: &folder,
+                config: &config.train(),
+                loss: &loss,
+            };
+            training.run(&mut network, &mut feed)?
+        }
+    };
+    let output = Output {
+        scores,
+        parameters: network.parameter_count(),
+    };
+    tensors::save(
+        &session.folder.model(),
+        &network.state(),
+        &class_texts(session),
+    )?;
+    atomic::write_json(&folder.join("metrics.json"), &output)?;
+    super::train::forget(&folder)?;
+    Ok(output)
+}
+
+/// The teacher that [`run`] stored.
+///
+/// # Errors
+/// When it is missing, or its classes are not those of the data.
+pub fn load_teacher(session: &Session<'_>, architecture: &ComponentConfig) -> Result<Network> {
+    let mut network = Network::build(
+        session.registry,
+        architecture,
+        session.input(),
+        &session.device,
+    )?;
+    let texts = network.load(&session.folder.model(), &session.device)?;
+    check_classes(&texts, session.train.class_names())
+        .context("the teacher in squeeze/model.safetensors")?;
+    Ok(network)
+}
+
+fn class_texts(session: &Session<'_>) -> BTreeMap<String, String> {
+    let names = serde_json::json!(session.train.class_names()).to_string();
+    let normalization =
+        serde_json::json!({"mean": session.normalization.mean, "std": session.normalization.std});
+    BTreeMap::from([
+        ("class_names".to_owned(), names),
+        ("normalization".to_owned(), normalization.to_string()),
+    ])
+}
+
+/// Teacher and data must name the same classes in the same order: most failures to reproduce a result come from here.
+///
+/// # Errors
+/// When they differ; both orders are shown. Weights without class names pass.
+pub fn check_classes(texts: &BTreeMap<String, String>, data: &[String]) -> Result<()> {
+    let Some(names) = texts.get("class_names") else {
+        return Ok(());
+    };
+    let teacher: Vec<String> =
+        serde_json::from_str(names).context("class names beside the weights")?;
+    if teacher == data {
+        return Ok(());
+    }
+    let show = |names: &[String]| {
+        let head: Vec<String> = names
+            .iter()
+            .take(8)
+            .enumerate()
+            .map(|(i, n)| format!("{i} {n}"))
+            .collect();
+        let more = if names.len() > 8 {
+            format!(", .. {} in all", names.len())
+        } else {
+            String::new()
+        };
+        format!("{}{more}", head.join(", "))
+    };
+    bail!(
+        "the teacher's classes are not those of the data\n  teacher: {}\n  data:    {}\n\
+         put the data's classes in the teacher's order (data.classes)",
+        show(&teacher),
+        show(data)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_classes_are_shown_in_both_orders() {
+        let texts = BTreeMap::from([("class_names".to_owned(), r#"["cat", "dog"]"#.to_owned())]);
+        let names = |list: [&str; 2]| list.map(str::to_owned);
+        assert!(check_classes(&texts, &names(["cat", "dog"])).is_ok());
+        assert!(check_classes(&BTreeMap::new(), &names(["cat", "dog"])).is_ok());
+        let error = check_classes(&texts, &names(["dog", "cat"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("teacher: 0 cat, 1 dog") && error.contains("data:    0 dog, 1 cat"),
+            "{error}"
+        );
+    }
+}

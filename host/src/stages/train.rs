@@ -1,0 +1,411 @@
+//! Training a network from scratch: one loop for the teacher, the students and the full-data ceiling.
+
+use std::{ops::Range, path::Path};
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use plugin_api::{
+    Ctx,
+    loss::{Loss, LossInput, Targets},
+    tensor::BatchNormMode,
+    view::View,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::Checkpoint,
+    data::Fault,
+    engine::{
+        Tensor, Value, backward_free,
+        optim::{Optimizer, OptimizerConfig, ScheduleConfig},
+    },
+    plugins::ops::{export, import},
+    report::progress::Progress,
+};
+
+use super::{
+    Session,
+    journal::Journal,
+    network::{Network, plugin_error},
+    plugin_state::{self, StateTexts},
+    render::{Images, render},
+};
+
+/// Images in one batch of an evaluation; it changes nothing but speed.
+const EVALUATION_BATCH: usize = 256;
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrainConfig {
+    /// Epochs.
+    pub epochs: u32,
+    /// Views in a batch.
+    pub batch_size: u32,
+    /// Optimizer.
+    pub optimizer: OptimizerConfig,
+    /// Learning rate over the epochs.
+    pub schedule: ScheduleConfig,
+    /// Epochs between two evaluations; the last epoch is always evaluated.
+    pub evaluate_every: u32,
+}
+
+impl TrainConfig {
+    /// What is wrong with the numbers; `path` is the key of the table that holds them.
+    pub fn faults(&self, path: &str) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let positive = [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("evaluate_every", self.evaluate_every),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                faults.push(Fault::new(
+                    format!("{path}.{key}"),
+                    "got 0, expected at least 1",
+                ));
+            }
+        }
+        let mut add = |key: &str, found: Vec<String>| {
+            faults.extend(
+                found
+                    .into_iter()
+                    .map(|m| Fault::new(format!("{path}.{key}"), m)),
+            );
+        };
+        add("optimizer", self.optimizer.faults());
+        add("schedule", self.schedule.faults());
+        faults
+    }
+}
+
+/// What a network trains on.
+pub trait Feed {
+    /// The views of an epoch, in their order.
+    ///
+    /// # Errors
+    /// When they cannot be read or drawn.
+    fn views(&mut self, epoch: u32) -> Result<Vec<View>>;
+
+    /// Targets of some of those views; `rows` is their place in the epoch.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn targets(
+        &mut self,
+        epoch: u32,
+        views: &[View],
+        rows: Range<usize>,
+        ctx: &Ctx,
+    ) -> Result<Targets>;
+
+    /// The images that the views are of.
+    fn images(&self) -> &dyn Images;
+}
+
+/// Accuracy of a training, percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// After the last epoch.
+    pub top1_last: f64,
+    /// The best of all evaluations.
+    pub top1_best: f64,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Progressed {
+    epoch: u32,
+    batch: usize,
+    loss_sum: f64,
+    loss_count: usize,
+    scores: Scores,
+    plugin_texts: StateTexts,
+}
+
+/// One training, from a fresh network to its scores.
+pub struct Training<'a> {
+    /// The run.
+    pub session: &'a Session<'a>,
+    /// The stage that it belongs to, for plugins' contexts.
+    pub stage: &'static str,
+    /// Name in events and progress.
+    pub name: String,
+    /// Where log and checkpoint go.
+    pub folder: &'a Path,
+    /// How it is trained.
+    pub config: &'a TrainConfig,
+    /// The loss.
+    pub loss: &'a dyn Loss,
+}
+
+impl Training<'_> {
+    /// Trains `network` and gives its scores. A training that was interrupted goes on from its checkpoint.
+    ///
+    /// # Errors
+    /// When an operation fails, an image cannot be decoded, or the loss is not finite.
+    pub fn run(&self, network: &mut Network, feed: &mut dyn Feed) -> Result<Scores> {
+        let device = &self.session.device;
+        let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
+        let mut optimizer = Optimizer::new(self.config.optimizer.clone(), &shapes);
+        let mut checkpoint =
+            Checkpoint::new(self.folder.join(CHECKPOINT), self.session.checkpoint_secs);
+        let mut at = self.resume(&checkpoint, network, &mut optimizer)?;
+        let epochs = self.config.epochs;
+        let progress =
+            Progress::starting_at(&self.name, u64::from(at.epoch), u64::from(epochs), "epoch");
+        let mut journal = Journal::open(
+            self.session.folder,
+            self.folder,
+            &self.name,
+            "epoch",
+            u64::from(at.epoch),
+            progress,
+        )?;
+        let batch_size = self.config.batch_size as usize;
+        while at.epoch < epochs {
+            let lr = self.config.schedule.lr_at(
+                self.config.optimizer.lr(),
+                at.epoch as usize,
+                epochs as usize,
+            );
+            let views = feed.views(at.epoch)?;
+            let batches = views.len().div_ceil(batch_size);
+            while at.batch < batches {
+                let rows = at.batch * batch_size..views.len().min((at.batch + 1) * batch_size);
+                let ctx = self
+                    .session
+                    .ctx(self.stage)?
+                    .at(u64::from(at.epoch), u64::from(epochs))
+                    .for_batch(at.batch as u64);
+                let part = &views[rows.clone()];
+                let images = render(feed.images(), part, &self.session.normalization, device)?;
+                let targets = feed.targets(at.epoch, part, rows.clone(), &ctx)?;
+                let loss = self.step(network, &mut optimizer, &images, &targets, lr, &ctx)?;
+                if !loss.is_finite() {
+                    bail!(
+                        "{}: the loss is {loss} at epoch {}, batch {} (learning rate {lr:.3e}); lower the learning rate; \
+                         the last good state is kept",
+                        self.name,
+                        at.epoch,
+                        at.batch
+                    );
+                }
+                at.loss_sum += loss * rows.len() as f64;
+                at.loss_count += rows.len();
+                at.batch += 1;
+                if checkpoint.is_due() {
+                    journal.flush()?;
+                    self.write(&mut checkpoint, network, &optimizer, &mut at)?;
+                }
+            }
+            let mut numbers = vec![
+                ("loss", at.loss_sum / at.loss_count.max(1) as f64),
+                ("lr", lr),
+            ];
+            let last = at.epoch + 1 == epochs;
+            if last || (at.epoch + 1).is_multiple_of(self.config.evaluate_every) {
+                let top1 = accuracy(self.session, network, self.session.test)?;
+                at.scores.top1_last = top1;
+                at.scores.top1_best = at.scores.top1_best.max(top1);
+                numbers.push(("top1", top1));
+            }
+            journal.record(u64::from(at.epoch), &numbers)?;
+            at = Progressed {
+                epoch: at.epoch + 1,
+                scores: at.scores,
+                ..Progressed::default()
+            };
+            journal.progress(
+                u64::from(at.epoch),
+                &format!("top-1 {:.2} %", at.scores.top1_last),
+            );
+        }
+        journal.finish()?;
+        Ok(at.scores)
+    }
+
+    fn step(
+        &self,
+        network: &mut Network,
+        optimizer: &mut Optimizer,
+        images: &Value,
+        targets: &Targets,
+        lr: f64,
+        ctx: &Ctx,
+    ) -> Result<f64> {
+        let trainable: Vec<bool> = network.spec().params.iter().map(|p| p.trainable).collect();
+        let wrap = |(value, &learned): (&Value, &bool)| match learned {
+            true => Tensor::leaf(value.clone()),
+            false => Tensor::constant(value.clone()),
+        };
+        let inputs: Vec<Tensor> = network.values().iter().zip(&trainable).map(wrap).collect();
+        let forward = network.forward_on(
+            &inputs,
+            &Tensor::constant(images.clone()),
+            BatchNormMode::TRAIN,
+            ctx,
+        )?;
+        let input = LossInput {
+            logits: &forward.logits,
+            targets,
+            features: &forward.taps,
+            ctx,
+        };
+        let loss = self
+            .loss
+            .forward(&input)
+            .map_err(plugin_error)
+            .context("loss")?;
+        let loss = import(&loss).map_err(plugin_error)?.clone();
+        let value = loss.to_scalar()?;
+        if !value.is_finite() {
+            return Ok(value);
+        }
+        network.update_running(&forward.statistics)?;
+        drop(forward);
+        let leaves: Vec<&Tensor> = inputs.iter().filter(|t| t.is_tracked()).collect();
+        let mut found = backward_free(loss, &leaves)?.into_iter();
+        let grads: Vec<Option<Value>> = trainable
+            .iter()
+            .map(|&learned| {
+                if learned {
+                    found.next().flatten().map(Tensor::into_value)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let decay = vec![true; grads.len()];
+        optimizer.step(network.values_mut(), &grads, lr, &decay)?;
+        Ok(value)
+    }
+
+    fn resume(
+        &self,
+        checkpoint: &Checkpoint,
+        network: &mut Network,
+        optimizer: &mut Optimizer,
+    ) -> Result<Progressed> {
+        let device = &self.session.device;
+        let Some((tensors, at)) = checkpoint.read::<Progressed>(device)? else {
+            return Ok(Progressed::default());
+        };
+        let under = |prefix: &str| {
+            let named = tensors
+                .iter()
+                .filter_map(|(name, v)| Some((name.strip_prefix(prefix)?.to_owned(), v.clone())));
+            named.collect::<Vec<_>>()
+        };
+        network.load_state(under("network.").into_iter().collect(), device)?;
+        optimizer.load_state(&under("optimizer."), device)?;
+        plugin_state::take("loss", &tensors, &at.plugin_texts, |s| self.loss.load(s))?;
+        Ok(at)
+    }
+
+    fn write(
+        &self,
+        checkpoint: &mut Checkpoint,
+        network: &Network,
+        optimizer: &Optimizer,
+        at: &mut Progressed,
+    ) -> Result<()> {
+        let under = |prefix: &str, named: Vec<(String, Value)>| {
+            named
+                .into_iter()
+                .map(|(name, v)| (format!("{prefix}{name}"), v))
+                .collect::<Vec<_>>()
+        };
+        let mut tensors = under("network.", network.state());
+        tensors.extend(under("optimizer.", optimizer.state()?));
+        at.plugin_texts.clear();
+        let state = self.loss.save().map_err(plugin_error)?;
+        plugin_state::put("loss", state, &mut tensors, &mut at.plugin_texts)?;
+        checkpoint.write(&tensors, at)
+    }
+}
+
+/// Removes the checkpoint of the training in `folder`, once its outcome is stored.
+///
+/// # Errors
+/// When the disk says no.
+pub fn forget(folder: &Path) -> Result<()> {
+    Checkpoint::new(folder.join(CHECKPOINT), 0.).remove()
+}
+
+/// Share of images that the network classifies correctly, percent.
+///
+/// # Errors
+/// When an operation fails or an image cannot be decoded.
+pub fn accuracy(session: &Session<'_>, network: &Network, images: &dyn Images) -> Result<f64> {
+    let (labels, side) = (images.labels(), images.resolution() as u32);
+    let ctx = session.ctx("validate")?;
+    let all: Vec<u32> = (0..images.count() as u32).collect();
+    let mut correct = 0usize;
+    for part in all.chunks(EVALUATION_BATCH) {
+        let views: Vec<View> = part.iter().map(|&i| View::whole(i, side)).collect();
+        let x = render(images, &views, &session.normalization, &session.device)?;
+        let answers = network
+            .logits(&x, BatchNormMode::EVAL, &ctx)?
+            .argmax(1)?
+            .to_vec1::<u32>()?;
+        correct += part
+            .iter()
+            .zip(answers)
+            .filter(|&(&i, answer)| labels[i as usize] == answer)
+            .count();
+    }
+    Ok(100. * correct as f64 / images.count().max(1) as f64)
+}
+
+/// Class labels of views, two of them under mixes, as a plugin sees them.
+///
+/// # Errors
+/// When a tensor cannot be made.
+pub fn class_labels(
+    views: &[View],
+    labels: &[u32],
+    device: &Device,
+) -> Result<[plugin_api::Tensor; 2]> {
+    let class = |image: u32| labels[image as usize];
+    let own: Vec<u32> = views.iter().map(|v| class(v.crop.image)).collect();
+    let partners: Vec<u32> = views
+        .iter()
+        .map(|v| class(v.partner().unwrap_or(v.crop).image))
+        .collect();
+    let tensor = |values: Vec<u32>| -> Result<plugin_api::Tensor> {
+        let n = values.len();
+        Ok(export(Tensor::constant(Value::from_vec(
+            values, n, device,
+        )?)))
+    };
+    Ok([tensor(own)?, tensor(partners)?])
+}
+
+/// Hard targets of views: labels, and with a mix the partner's labels and the share of the first.
+///
+/// # Errors
+/// When a tensor cannot be made.
+pub fn hard_targets(
+    views: &[View],
+    images: &dyn Images,
+    ctx: &Ctx,
+    device: &Device,
+) -> Result<Targets> {
+    let [labels, partners] = class_labels(views, images.labels(), device)?;
+    if views.iter().all(|v| v.partner().is_none()) {
+        return Ok(Targets::labels(labels));
+    }
+    let lambda: Vec<f64> = views
+        .iter()
+        .map(|v| v.lambda(images.resolution() as u32))
+        .collect();
+    let lambda = ctx.tensor(&lambda, &[lambda.len()]).map_err(plugin_error)?;
+    Ok(Targets::Hard(plugin_api::loss::HardTargets {
+        labels,
+        labels_b: Some(partners),
+        lambda: Some(lambda),
+    }))
+}
