@@ -11,6 +11,7 @@ use crate::{
         fence,
     },
     rng::{Rng, StreamId},
+    tensor::DType,
 };
 
 /// Where in a run a call happens.
@@ -88,6 +89,11 @@ impl Ctx {
     /// When `dims` do not multiply to the number of values.
     pub fn tensor(&self, values: &[f64], dims: &[usize]) -> Result<Tensor> {
         self.device.new_like(values, dims)
+    }
+
+    /// The element type that losses see: f32, or f64 in parity runs.
+    pub fn dtype(&self) -> DType {
+        self.device.dtype()
     }
 
     /// A tensor of labels or indices (u32) on the run's device.

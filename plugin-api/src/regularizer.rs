@@ -7,7 +7,7 @@ use crate::{
     loss::{read_features, write_features},
 };
 
-/// One BatchNorm of the network, in the order of the forward pass.
+/// One BatchNorm of the network, in the order of their declaration.
 #[derive(Clone)]
 pub struct BatchNormInput {
     /// Dotted name of the layer.

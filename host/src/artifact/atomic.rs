@@ -8,7 +8,20 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde::{Serialize, de::DeserializeOwned};
-use tempfile::NamedTempFile;
+
+/// Names of what is being written.
+const PREFIX: &str = ".part-";
+
+/// A temporary file with the rights of an ordinary one (the umask still applies).
+fn beside() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).permissions(mode(0o666));
+    builder
+}
+
+fn mode(bits: u32) -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(bits)
+}
 
 /// Replaces the file at `path` by `bytes`; makes its folder.
 ///
@@ -18,7 +31,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let inner = || -> Result<()> {
         let folder = path.parent().context("a path without a folder")?;
         fs::create_dir_all(folder)?;
-        let mut file = NamedTempFile::with_prefix_in(".part-", folder)?;
+        let mut file = beside().tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -70,7 +83,7 @@ pub fn sweep(folder: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".part-") {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
             let path = entry.path();
             // A leftover that cannot be removed harms nothing.
             let _ = if path.is_dir() {
@@ -111,7 +124,7 @@ mod tests {
         assert!(
             !names
                 .iter()
-                .any(|n| n.to_string_lossy().starts_with(".part-")),
+                .any(|n| n.to_string_lossy().starts_with(PREFIX)),
             "{names:?}"
         );
     }

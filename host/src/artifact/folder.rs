@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 
 use super::{atomic, manifest::Manifest};
 
+const LOCK: &str = ".lock";
+
 /// A run's folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -37,6 +39,11 @@ impl RunFolder {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The file that the process at work holds locked.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join(LOCK)
     }
 
     /// The resolved experiment.
@@ -115,7 +122,7 @@ impl RunFolder {
         atomic::write_json(&self.manifest_path(), manifest)
     }
 
-    /// Whether something stands here that is no run.
+    /// Whether something stands here that is no run: a file, or a folder with files of somebody else.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -123,7 +130,18 @@ impl RunFolder {
         if self.manifest_path().exists() || !self.root.exists() {
             return Ok(false);
         }
-        Ok(fs::read_dir(&self.root)?.next().is_some())
+        if !self.root.is_dir() {
+            return Ok(true);
+        }
+        for entry in fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            // A run that was killed before its first manifest leaves these two behind.
+            let own = name == LOCK || name.to_string_lossy().starts_with(".part-");
+            if !own {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes the outputs of a stage.
@@ -140,5 +158,28 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_run_leaves_is_no_stranger() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::at(dir.path());
+        assert!(!RunFolder::at(dir.path().join("none")).is_foreign().unwrap());
+        assert!(!folder.is_foreign().unwrap());
+        fs::write(folder.lock(), "").unwrap();
+        fs::write(dir.path().join(".part-abc"), "").unwrap();
+        assert!(
+            !folder.is_foreign().unwrap(),
+            "a run killed at its start goes on"
+        );
+        fs::write(dir.path().join("thesis.txt"), "").unwrap();
+        assert!(folder.is_foreign().unwrap());
+        let file = RunFolder::at(dir.path().join("thesis.txt"));
+        assert!(file.is_foreign().unwrap(), "a file is no run folder");
     }
 }

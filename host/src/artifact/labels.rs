@@ -1,6 +1,6 @@
 //! The label store of a set: shards of named tensors, one row for each view (or image), and `index.json`.
 //!
-//! A shard holds some passes one after the other. `views` (I64 [rows, 18], see `plugin_api::view`) is beside the records where
+//! A shard holds some passes one after the other. `views` (I32 [rows, 18], see `plugin_api::view`) is beside the records where
 //! the relabeler asks for it, so that nothing is guessed from a seed and any batch size may read.
 
 use std::{
@@ -118,7 +118,7 @@ impl LabelWriter {
         mut records: Vec<(String, Value)>,
     ) -> Result<()> {
         if self.index.layout.stores_views {
-            let rows = View::to_rows(views);
+            let rows: Vec<i32> = View::to_rows(views).into_iter().map(|v| v as i32).collect();
             records.push((
                 VIEWS.to_owned(),
                 Value::from_vec(rows, (views.len(), VIEW_COLUMNS), &Device::Cpu)?,
@@ -219,10 +219,9 @@ impl LabelReader {
             let rows = value.dim(0)? / shard.passes as usize;
             let part = value.narrow(0, (pass - shard.first_pass) as usize * rows, rows)?;
             if name == VIEWS {
-                out.views = Some(
-                    View::from_rows(&part.flatten_all()?.to_vec1::<i64>()?)
-                        .map_err(anyhow::Error::msg)?,
-                );
+                let rows = part.flatten_all()?.to_vec1::<i32>()?;
+                let rows: Vec<i64> = rows.into_iter().map(i64::from).collect();
+                out.views = Some(View::from_rows(&rows).map_err(anyhow::Error::msg)?);
             } else {
                 out.records.push((name.clone(), part));
             }

@@ -19,6 +19,7 @@ fn dtype_of(value: &Value) -> Result<Dtype> {
         DType::U32 => Dtype::U32,
         DType::U8 => Dtype::U8,
         DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
         other => bail!("cannot store tensors of type {other:?}"),
     })
 }
@@ -41,6 +42,7 @@ fn bytes_of(value: &Value) -> Result<Vec<u8>> {
         DType::U32 => bytes!(u32),
         DType::U8 => flat.to_vec1::<u8>()?,
         DType::I64 => bytes!(i64),
+        DType::I32 => bytes!(i32),
         other => bail!("cannot store tensors of type {other:?}"),
     })
 }

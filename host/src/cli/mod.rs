@@ -42,10 +42,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(USAGE)
         }
         Err(Failure::Run(error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", without_backtrace(&format!("{error:#}")));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Errors of candle carry a backtrace in their text when RUST_BACKTRACE is set; the message stands before it.
+fn without_backtrace(text: &str) -> String {
+    let is_frame = |line: &str| {
+        let number = line.trim_start().split(':').next().unwrap_or_default();
+        line.starts_with(' ') && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    };
+    let message: Vec<&str> = text.lines().take_while(|line| !is_frame(line)).collect();
+    message.join("\n").trim_end().to_owned()
 }
 
 fn print_faults(faults: &[Fault]) {
@@ -59,4 +69,19 @@ fn print_faults(faults: &[Fault]) {
 
 fn usage(path: &str, message: impl Into<String>) -> Failure {
     Failure::Config(vec![Fault::new(path, message)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backtraces_are_left_out() {
+        let text = "stage x stopped: bad dtype\n   0: candle_core::error\n             at file.rs:3\n   1: main\n";
+        assert_eq!(without_backtrace(text), "stage x stopped: bad dtype");
+        assert_eq!(
+            without_backtrace("two\n  teacher: 0 cat"),
+            "two\n  teacher: 0 cat"
+        );
+    }
 }

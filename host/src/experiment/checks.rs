@@ -121,11 +121,15 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     }
     if let Some(config) = &validate {
         check_validate(config, registry, input, &mut faults);
-        for stage in ["recover", "relabel"] {
-            if json.get(stage).is_none() {
-                let message = format!("missing table [{stage}], which [validate] needs");
-                faults.push(Fault::new(stage, message));
-            }
+    }
+    for (stage, needed) in [
+        ("relabel", "recover"),
+        ("validate", "recover"),
+        ("validate", "relabel"),
+    ] {
+        if json.get(stage).is_some() && json.get(needed).is_none() {
+            let message = format!("missing table [{needed}], which [{stage}] needs");
+            faults.push(Fault::new(needed, message));
         }
     }
     if !faults.is_empty() {

@@ -25,6 +25,8 @@ pub struct Planned {
     pub name: &'static str,
     /// Hash of its configuration and inputs.
     pub hash: String,
+    /// The same without the sizes of the image files, which mending an unreadable one changes.
+    pub hash_but_sizes: String,
     /// Hash of what may grow without making it stale: sets, seeds.
     pub extent: String,
 }
@@ -50,12 +52,17 @@ pub fn plan(
 ) -> Result<Plan> {
     let mut plugins = BTreeSet::new();
     let mut stages: Vec<Planned> = Vec::new();
-    let mut before = json!({
-        "seed": experiment.seed,
-        "train": fingerprint(sets.0),
-        "test": fingerprint(sets.1),
-        "normalization": {"mean": normalization.mean, "std": normalization.std},
-    });
+    let inputs = |sizes: Json| {
+        json!({
+            "seed": experiment.seed,
+            "train": fingerprint(sets.0),
+            "test": fingerprint(sets.1),
+            "sizes": sizes,
+            "normalization": {"mean": normalization.mean, "std": normalization.std},
+        })
+    };
+    let mut before = inputs(json!([sizes(sets.0), sizes(sets.1)]));
+    let mut before_but_sizes = inputs(Json::Null);
     let mut push = |name: &'static str,
                     config: Json,
                     extent: Json,
@@ -72,13 +79,18 @@ pub fn plan(
                 sha256: plugin.sha256.clone(),
             });
         }
-        let hash = hash_json(
-            &json!({"stage": name, "before": before, "config": config, "plugins": versions}),
-        );
+        let chained = |before: &Json| {
+            let parts =
+                json!({"stage": name, "before": before, "config": config, "plugins": versions});
+            hash_json(&parts)
+        };
+        let (hash, hash_but_sizes) = (chained(&before), chained(&before_but_sizes));
         before = json!(hash);
+        before_but_sizes = json!(hash_but_sizes);
         stages.push(Planned {
             name,
             hash,
+            hash_but_sizes,
             extent: hash_json(&extent),
         });
         Ok(())
@@ -145,13 +157,17 @@ fn without(mut config: Json, keys: &[&str]) -> Json {
 
 /// What a split is, without reading its pixels.
 fn fingerprint(set: &Dataset) -> Json {
-    let sizes: Vec<usize> = (0..set.len()).map(|i| set.encoded_bytes(i)).collect();
     json!({
         "classes": set.class_names(),
         "resolution": set.resolution(),
         "labels": hash_json(&json!(set.labels())),
-        "sizes": hash_json(&json!(sizes)),
     })
+}
+
+/// Hash of the sizes of a split's image files: what tells other images with the same labels.
+fn sizes(set: &Dataset) -> String {
+    let sizes: Vec<usize> = (0..set.len()).map(|i| set.encoded_bytes(i)).collect();
+    hash_json(&json!(sizes))
 }
 
 fn file_hash(path: &std::path::Path) -> Result<String> {

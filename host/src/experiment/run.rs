@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::{
     artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
-    data::{Fault, Normalization},
+    data::{DecodeError, Fault, Normalization},
     plugins::registry::Registry,
     report::summary::Summary,
     stages::{Session, recover, relabel, squeeze, validate},
@@ -78,10 +78,12 @@ pub fn run(
         ));
     }
     if folder.is_foreign()? {
-        let message = format!(
-            "{} holds files and no run; choose another --out",
-            folder.root().display()
-        );
+        let at = folder.root().display();
+        let message = if folder.root().is_dir() {
+            format!("{at} holds files and no run; choose another --out")
+        } else {
+            format!("{at} is a file, expected a folder; choose another --out")
+        };
         return Err(config_fault("--out", message));
     }
     let normalization = Normalization::resolve(&experiment_data(checked), &checked.train)
@@ -108,10 +110,14 @@ pub fn run(
     refuse_stale(&plan, &manifest, selection)?;
     folder.prepare()?;
     let _lock = lock(&folder)?;
-    if let Some(from) = &selection.from {
-        for stage in STAGES.iter().skip_while(|s| *s != from) {
-            folder.clear_stage(stage)?;
-            manifest.stages.remove(*stage);
+    let redone = redone(selection);
+    for stage in &redone {
+        manifest.stages.remove(*stage);
+    }
+    // A mended image has another size than the unreadable one had: from here on the new sizes count.
+    for stage in &plan.stages {
+        if let Some(record) = manifest.stages.get_mut(stage.name) {
+            record.hash = stage.hash.clone();
         }
     }
     manifest.device = "cpu".to_owned();
@@ -119,6 +125,10 @@ pub fn run(
     manifest.seed = experiment.seed;
     manifest.plugins = plan.plugins.clone();
     folder.write_manifest(&manifest)?;
+    // After the manifest: a kill in between leaves files without a stage, not a finished stage without files.
+    for stage in &redone {
+        folder.clear_stage(stage)?;
+    }
     let text = toml::to_string(experiment).context("the resolved experiment as TOML")?;
     atomic::write(&folder.experiment(), text.as_bytes())?;
 
@@ -144,12 +154,17 @@ pub fn run(
             eprintln!("{}: finished, skipped", stage.name);
             continue;
         }
-        do_stage(&session, experiment, stage, &mut manifest, base).with_context(|| {
-            format!(
+        if let Err(error) = do_stage(&session, experiment, stage, &mut manifest, base) {
+            if is_unreadable_image(&error) {
+                await_mending(&plan, &mut manifest);
+                folder.write_manifest(&manifest)?;
+            }
+            let message = format!(
                 "stage {} stopped; the same command goes on from its last state",
                 stage.name
-            )
-        })?;
+            );
+            return Err(error.context(message).into());
+        }
     }
     let summary = outcome::summary(experiment, &folder, checked)?;
     publish::publish(experiment, &folder, &session, &summary)?;
@@ -174,7 +189,7 @@ fn fresh_manifest(experiment: &Experiment) -> Manifest {
 
 /// Two processes in one run folder would overwrite each other's state.
 fn lock(folder: &RunFolder) -> Result<File, Failure> {
-    let path = folder.root().join(".lock");
+    let path = folder.lock();
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -188,27 +203,47 @@ fn lock(folder: &RunFolder) -> Result<File, Failure> {
     }
 }
 
+/// The stages that `--from` asks to do again.
+fn redone(selection: &Selection) -> Vec<&'static str> {
+    match &selection.from {
+        Some(from) => STAGES.into_iter().skip_while(|s| s != from).collect(),
+        None => Vec::new(),
+    }
+}
+
+fn is_unreadable_image(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.is::<DecodeError>())
+}
+
+/// Lets the run go on with a mended image, which nothing so far was computed from.
+fn await_mending(plan: &Plan, manifest: &mut Manifest) {
+    for stage in &plan.stages {
+        if let Some(record) = manifest.stages.get_mut(stage.name) {
+            record.hash = stage.hash_but_sizes.clone();
+        }
+    }
+}
+
+fn is_of(record: &StageRecord, stage: &Planned) -> bool {
+    record.hash == stage.hash || record.hash == stage.hash_but_sizes
+}
+
 fn is_finished(manifest: &Manifest, stage: &Planned) -> bool {
     let record = manifest.stages.get(stage.name);
     record.is_some_and(|r| {
-        r.status == Status::Finished && r.hash == stage.hash && r.extent == stage.extent
+        r.status == Status::Finished && is_of(r, stage) && r.extent == stage.extent
     })
 }
 
 fn refuse_stale(plan: &Plan, manifest: &Manifest, selection: &Selection) -> Result<(), Failure> {
-    let redone: Vec<&str> = match &selection.from {
-        Some(from) => STAGES.iter().copied().skip_while(|s| s != from).collect(),
-        None => Vec::new(),
-    };
+    let redone = redone(selection);
     let stale: Vec<&str> = plan
         .stages
         .iter()
         .filter(|s| !redone.contains(&s.name))
         .filter(|s| {
-            manifest
-                .stages
-                .get(s.name)
-                .is_some_and(|r| r.hash != s.hash)
+            let record = manifest.stages.get(s.name);
+            record.is_some_and(|r| !is_of(r, s))
         })
         .map(|s| s.name)
         .collect();

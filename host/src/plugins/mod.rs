@@ -1,5 +1,6 @@
 //! Plugins: finding, opening and checking their files, making components by name, and lending them the engine's tensors.
 
+pub mod check;
 mod elf;
 pub mod loader;
 pub mod names;

@@ -246,7 +246,8 @@ fn type_name(kind: Kind, name: &str) -> String {
     }
 }
 
-fn is_kebab_case(name: &str) -> bool {
+/// Lower-case letters, digits and single dashes, a letter first.
+pub(super) fn is_kebab_case(name: &str) -> bool {
     let part = |p: &str| {
         !p.is_empty()
             && p.bytes()

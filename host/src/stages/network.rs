@@ -37,7 +37,7 @@ pub struct Forward {
     pub logits: plugin_api::Tensor,
     /// Features by name.
     pub taps: Vec<(String, plugin_api::Tensor)>,
-    /// Input statistics of the BatchNorms, in the order of the pass.
+    /// Input statistics of the BatchNorms, in the order of their declaration.
     pub statistics: Vec<BatchNormStatistics>,
 }
 
@@ -140,7 +140,9 @@ impl Network {
             .module
             .forward(&params, &export(x.clone()), ctx)
             .map_err(plugin_error)?;
-        let (taps, statistics) = params.into_report();
+        let (taps, mut statistics) = params.into_report();
+        // A fused residual sum may let a shortcut's norm report first; regularizers count by declaration.
+        statistics.sort_by_key(|s| s.index);
         Ok(Forward {
             logits,
             taps,

@@ -115,7 +115,7 @@ pub struct Scores {
     pub top1_best: f64,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Progressed {
     epoch: u32,
     batch: usize,
@@ -183,23 +183,30 @@ impl Training<'_> {
                 let part = &views[rows.clone()];
                 let images = render(feed.images(), part, &self.session.normalization, device)?;
                 let targets = feed.targets(at.epoch, part, rows.clone(), &ctx)?;
+                // Taken before the step and written after it: only a state that gave a finite loss is worth going back to.
+                let good = if checkpoint.is_due() {
+                    Some(self.snapshot(network, &optimizer, &at)?)
+                } else {
+                    None
+                };
                 let loss = self.step(network, &mut optimizer, &images, &targets, lr, &ctx)?;
                 if !loss.is_finite() {
                     bail!(
-                        "{}: the loss is {loss} at epoch {}, batch {} (learning rate {lr:.3e}); lower the learning rate; \
-                         the last good state is kept",
+                        "{}: the loss is {loss} at iteration {} (epoch {}, batch {}, learning rate {lr:.3e}); lower the \
+                         learning rate; the last good state is kept",
                         self.name,
+                        at.epoch as usize * batches + at.batch,
                         at.epoch,
                         at.batch
                     );
                 }
+                if let Some((tensors, state)) = good {
+                    journal.flush()?;
+                    checkpoint.write(&tensors, &state)?;
+                }
                 at.loss_sum += loss * rows.len() as f64;
                 at.loss_count += rows.len();
                 at.batch += 1;
-                if checkpoint.is_due() {
-                    journal.flush()?;
-                    self.write(&mut checkpoint, network, &optimizer, &mut at)?;
-                }
             }
             let mut numbers = vec![
                 ("loss", at.loss_sum / at.loss_count.max(1) as f64),
@@ -305,13 +312,13 @@ impl Training<'_> {
         Ok(at)
     }
 
-    fn write(
+    /// Everything that a training goes on from. Values are shared, not copied: a step replaces them.
+    fn snapshot(
         &self,
-        checkpoint: &mut Checkpoint,
         network: &Network,
         optimizer: &Optimizer,
-        at: &mut Progressed,
-    ) -> Result<()> {
+        at: &Progressed,
+    ) -> Result<(Vec<(String, Value)>, Progressed)> {
         let under = |prefix: &str, named: Vec<(String, Value)>| {
             named
                 .into_iter()
@@ -320,10 +327,13 @@ impl Training<'_> {
         };
         let mut tensors = under("network.", network.state());
         tensors.extend(under("optimizer.", optimizer.state()?));
-        at.plugin_texts.clear();
+        let mut at = Progressed {
+            plugin_texts: StateTexts::new(),
+            ..at.clone()
+        };
         let state = self.loss.save().map_err(plugin_error)?;
         plugin_state::put("loss", state, &mut tensors, &mut at.plugin_texts)?;
-        checkpoint.write(&tensors, at)
+        Ok((tensors, at))
     }
 }
 

@@ -378,6 +378,8 @@ impl One<'_> {
             .validation(self.set, &self.student.label(), seed);
         let outcome = folder.join("metrics.json");
         let scores: Scores = if outcome.exists() {
+            // A kill between the outcome and this left the checkpoint.
+            forget(&folder)?;
             atomic::read_json(&outcome)?
         } else {
             let architecture = self.student.component();

@@ -67,7 +67,7 @@ fn numbered(inputs: &[Tensor]) -> Vec<(String, Tensor)> {
 fn steps(dtype: DType) -> (&'static [f64], f64) {
     match dtype {
         DType::F64 => (&[1e-4, 1e-5, 1e-6], f64::EPSILON),
-        _ => (&[1e-2, 3e-3], f64::from(f32::EPSILON)),
+        _ => (&[1e-2, 3e-3, 1e-3], f64::from(f32::EPSILON)),
     }
 }
 

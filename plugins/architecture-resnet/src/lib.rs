@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(
             init("layer2.0.conv1.weight"),
             Init::Normal {
-                std: (2. / (128. * 9.) as f64).sqrt()
+                std: (2f64 / (128. * 9.)).sqrt()
             }
         );
         assert_eq!(

@@ -85,7 +85,7 @@ impl Relabeler for Fkd {
             "record \"{LOGITS}\" has {got} rows for {expected} views"
         );
         // Losses see f32 (f64 in parity runs), and a softmax in f16 would lose half of the digits.
-        let logits = stored.to_dtype(ctx.tensor(&[0.], &[1])?.dtype())?;
+        let logits = stored.to_dtype(ctx.dtype())?;
         Ok(Targets::Soft(SoftTargets {
             log_probs: logits.log_softmax(1)?,
             logits: Some(logits),

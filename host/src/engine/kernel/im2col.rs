@@ -38,6 +38,11 @@ impl ConvShape {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
+    /// Whether a line of the output has the length and the step of a line of the input, so that a tap is a shift of the plane.
+    fn keeps_lines(&self) -> bool {
+        self.stride == [1, 1] && self.input[1] == self.output[1]
+    }
+
     /// Outputs `lo..hi` along an axis whose tap `k` falls inside the input, and the input position of `lo`.
     fn valid(&self, axis: usize, k: usize) -> (usize, usize, usize) {
         let (stride, padding) = (self.stride[axis], self.padding[axis]);
@@ -72,6 +77,14 @@ pub(crate) fn im2col<T: Scalar>(
             let (x_lo, x_hi, x_in) = shape.valid(1, kx);
             row[..y_lo * out_width].fill(T::ZERO);
             row[y_hi * out_width..].fill(T::ZERO);
+            if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
+                // One copy of all lines, shifted; what wrapped around their ends is then cleared.
+                let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
+                row[y_lo * width + x_lo..][..len]
+                    .copy_from_slice(&plane[y_in * width + x_in..][..len]);
+                clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
+                continue;
+            }
             let lines = row[y_lo * out_width..y_hi * out_width].chunks_exact_mut(out_width);
             for (i, line) in lines.enumerate() {
                 let source = &plane[(y_in + i * shape.stride[0]) * width..][..width];
@@ -92,11 +105,23 @@ pub(crate) fn im2col<T: Scalar>(
     }
 }
 
-/// Adds the rows of `columns` back to the image positions they came from: the transpose of [`im2col`].
+/// Clears the columns before `x_lo` and from `x_hi` on of each line.
+fn clear_ends<T: Scalar>(lines: &mut [T], width: usize, x_lo: usize, x_hi: usize) {
+    if x_lo == 0 && x_hi == width {
+        return;
+    }
+    for line in lines.chunks_exact_mut(width) {
+        line[..x_lo].fill(T::ZERO);
+        line[x_hi..].fill(T::ZERO);
+    }
+}
+
+/// Adds the rows of `columns` back to the image positions they came from: the transpose of [`im2col`]. It clears those
+/// entries of `columns` that have no place in the image.
 pub(crate) fn col2im<T: Scalar>(
     shape: &ConvShape,
     image: &mut [T],
-    columns: &[T],
+    columns: &mut [T],
     row_stride: usize,
     offset: usize,
 ) {
@@ -104,9 +129,21 @@ pub(crate) fn col2im<T: Scalar>(
     for (c, plane) in image.chunks_exact_mut(shape.input_plane()).enumerate() {
         for t in 0..shape.taps() {
             let (ky, kx) = (t / shape.kernel[1], t % shape.kernel[1]);
-            let row = &columns[(c * shape.taps() + t) * row_stride + offset..];
+            let row = &mut columns[(c * shape.taps() + t) * row_stride + offset..];
             let (y_lo, y_hi, y_in) = shape.valid(0, ky);
             let (x_lo, x_hi, x_in) = shape.valid(1, kx);
+            if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
+                // What has no place in the image is cleared; then one shifted sum takes all lines.
+                clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
+                let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
+                let target = &mut plane[y_in * width + x_in..][..len];
+                let from = &row[y_lo * width + x_lo..][..len];
+                target
+                    .iter_mut()
+                    .zip(from)
+                    .for_each(|(to, from)| *to += *from);
+                continue;
+            }
             for y in y_lo..y_hi {
                 let line = &row[y * out_width + x_lo..y * out_width + x_hi];
                 let start = (y_in + (y - y_lo) * shape.stride[0]) * width + x_in;
@@ -148,12 +185,61 @@ mod tests {
         let mut columns = vec![f64::NAN; 2 * 6 * 9];
         im2col(&shape, &image, &mut columns, 9, 0);
         let mut back = vec![0.0; 40];
-        col2im(&shape, &mut back, &weights, 9, 0);
+        col2im(&shape, &mut back, &mut weights.clone(), 9, 0);
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
         assert!((dot(&columns, &weights) - dot(&image, &back)).abs() < 1e-12);
         // Channel 1, tap (1, 1), output (1, 2): input row 1 * 2 + 2 - 2, column 2 + 1.
         assert_eq!(columns[(6 + 3) * 9 + 5], image[20 + 2 * 4 + 3]);
         // Tap (0, 0) of output row 0 lies in the padding.
         assert_eq!(columns[..3], [0.0; 3]);
+    }
+
+    #[test]
+    fn shifted_planes_are_transposes_too() {
+        for (kernel, padding, dilation) in [
+            ([3, 3], [1, 1], [1, 1]),
+            ([2, 5], [0, 4], [1, 2]),
+            ([5, 1], [3, 0], [2, 1]),
+        ] {
+            let height = 5 + 2 * padding[0] - dilation[0] * (kernel[0] - 1);
+            let shape = ConvShape {
+                batch: 1,
+                in_channels: 2,
+                out_channels: 1,
+                groups: 1,
+                input: [5, 4],
+                output: [height, 4],
+                kernel,
+                stride: [1, 1],
+                padding,
+                dilation,
+            };
+            let (taps, positions) = (shape.taps(), shape.output_plane());
+            let image: Vec<f64> = (0..40).map(|i| f64::from(i).sin()).collect();
+            let mut columns = vec![f64::NAN; 2 * taps * positions];
+            im2col(&shape, &image, &mut columns, positions, 0);
+            for (at, &entry) in columns.iter().enumerate() {
+                let (row, position) = (at / positions, at % positions);
+                let (c, t) = (row / taps, row % taps);
+                let y = (position / 4 + t / kernel[1] * dilation[0]).wrapping_sub(padding[0]);
+                let x = (position % 4 + t % kernel[1] * dilation[1]).wrapping_sub(padding[1]);
+                let expected = if y < 5 && x < 4 {
+                    image[c * 20 + y * 4 + x]
+                } else {
+                    0.0
+                };
+                assert_eq!(
+                    entry, expected,
+                    "kernel {kernel:?} row {row} position {position}"
+                );
+            }
+            let weights: Vec<f64> = (0..columns.len() as u32)
+                .map(|i| f64::from(i).cos())
+                .collect();
+            let mut back = vec![0.0; 40];
+            col2im(&shape, &mut back, &mut weights.clone(), positions, 0);
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+            assert!((dot(&columns, &weights) - dot(&image, &back)).abs() < 1e-12);
+        }
     }
 }

@@ -168,7 +168,6 @@ impl<'a> Call<'a> {
             // The name stands in front already.
             Fault::Engine(engine::Error::Argument { op, message }) if op == name => message,
             Fault::Engine(engine::Error::Argument { op, message }) => format!("{op}: {message}"),
-            Fault::Engine(engine::Error::Backend { source, .. }) => first_line(&source.to_string()),
             Fault::Engine(other) => first_line(&other.to_string()),
         };
         let described = (0..self.raws.len()).map(|i| match self.optional(i) {

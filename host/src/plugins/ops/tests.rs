@@ -114,8 +114,7 @@ fn nonsense_is_answered_with_errors() {
     let mut rng = Rng::new(0, "test", "nonsense", StreamId::default());
     for &op in ops::ALL {
         let mut done = 0;
-        let start = std::time::Instant::now();
-        for _ in 0..400 {
+        for _ in 0..1000 {
             let pick = |rng: &mut Rng, count: usize| rng.below(count as u32) as usize;
             let inputs: Vec<&Handle> = (0..pick(&mut rng, 7))
                 .map(|_| &tensors[pick(&mut rng, tensors.len())])
@@ -127,13 +126,6 @@ fn nonsense_is_answered_with_errors() {
                 .map(|_| floats[pick(&mut rng, floats.len())])
                 .collect();
             let outputs = 1 + pick(&mut rng, 3);
-            if std::env::var("TRACE").is_ok() {
-                eprintln!(
-                    "{} {:?} {ints:?} {floats:?}",
-                    ops::name(op),
-                    inputs.iter().map(|i| i.shape()).collect::<Vec<_>>()
-                );
-            }
             match raw(op, &inputs, &ints, &floats, outputs) {
                 Ok(_) => done += 1,
                 Err(error) => {
@@ -147,9 +139,8 @@ fn nonsense_is_answered_with_errors() {
                 }
             }
         }
-        eprintln!("{} {done} {:?}", ops::name(op), start.elapsed());
         // Elementwise operations are done for many of these; a test that only sees refusals would show nothing.
-        assert!(op != ops::EXP || done > 20, "{done}");
+        assert!(op != ops::EXP || done > 50, "{done}");
     }
 }
 

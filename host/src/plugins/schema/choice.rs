@@ -17,6 +17,10 @@ pub(super) fn explain(root: &Value, branches: Option<&Vec<Value>>, found: &Value
         .flatten()
         .filter(|b| !is_null(b))
         .collect();
+    // What `Option` leaves.
+    if let [only] = branches.as_slice() {
+        return branch_faults(root, only, found);
+    }
     if let Some(faults) = by_name(root, &branches, found) {
         return faults;
     }

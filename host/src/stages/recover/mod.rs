@@ -188,6 +188,17 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
             optimizer.load_state(&moments, &session.device)?;
         }
         while at.iteration < config.iterations {
+            // Taken before the step and written after it: only a state that gave a finite loss is worth going back to.
+            let good = if at.iteration > 0 && checkpoint.is_due() {
+                let mut values = vec![("canvas".to_owned(), canvas.clone())];
+                values.extend(best.clone().map(|b| ("best".to_owned(), b)));
+                let moments = optimizer.state()?.into_iter();
+                values.extend(moments.map(|(n, v)| (format!("optimizer.{n}"), v)));
+                stepper.save_plugins(&mut values, &mut at.plugin_texts)?;
+                Some((values, at.clone()))
+            } else {
+                None
+            };
             let terms = stepper.step(
                 &mut canvas,
                 &mut optimizer,
@@ -195,6 +206,10 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
                 at.batch,
                 at.iteration,
             )?;
+            if let Some((values, state)) = good {
+                journal.flush()?;
+                checkpoint.write(&values, &state)?;
+            }
             if config.keep == Keep::Best && at.best_total.is_none_or(|best| terms.total < best) {
                 at.best_total = Some(terms.total);
                 best = Some(canvas.clone());
@@ -215,19 +230,6 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
                 at.terms_last.push(terms);
             }
             at.iteration += 1;
-            if !last && checkpoint.is_due() {
-                journal.flush()?;
-                let mut values = vec![("canvas".to_owned(), canvas.clone())];
-                values.extend(best.clone().map(|b| ("best".to_owned(), b)));
-                values.extend(
-                    optimizer
-                        .state()?
-                        .into_iter()
-                        .map(|(n, v)| (format!("optimizer.{n}"), v)),
-                );
-                stepper.save_plugins(&mut values, &mut at.plugin_texts)?;
-                checkpoint.write(&values, &at)?;
-            }
         }
         let kept = best.unwrap_or(canvas);
         tensors::save(

@@ -98,9 +98,11 @@ mod tests {
     fn shares_of_several_ways_add_up() {
         let x = scalar(3.).leaf();
         let y = x.mul(&x).add(&x).mul(&x); // x^3 + x^2
-        let first = grad(&y, &[x.clone()], true).unwrap()[0].clone().unwrap();
+        let first = grad(&y, std::slice::from_ref(&x), true).unwrap()[0]
+            .clone()
+            .unwrap();
         assert_eq!(first.values(), [33.]);
-        let second = grad(&first, &[x.clone()], true).unwrap()[0]
+        let second = grad(&first, std::slice::from_ref(&x), true).unwrap()[0]
             .clone()
             .unwrap();
         assert_eq!(second.values(), [20.]);
@@ -123,7 +125,7 @@ mod tests {
     fn misuse_is_told() {
         let x = Array::constant(DType::F64, &[2], vec![1., 2.]);
         let text = |loss: &Array, target: &Array| {
-            grad(loss, &[target.clone()], false)
+            grad(loss, std::slice::from_ref(target), false)
                 .err()
                 .unwrap()
                 .to_string()

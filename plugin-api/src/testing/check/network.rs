@@ -97,8 +97,9 @@ impl Network {
             let expected = together.narrow(0, image, 1)?;
             let distance = (&alone - &expected)?.norm_all()?.to_scalar()?;
             let scale = expected.norm_all()?.to_scalar()?.max(1.);
+            let same = distance <= tolerance * scale;
             ensure!(
-                distance <= tolerance * scale,
+                same,
                 "the logits of image {image} differ by {distance:.3e} alone and in a batch; images must not look at each other"
             );
         }
@@ -152,7 +153,8 @@ impl Network {
             self.scalar(&params, &x[0], BatchNormMode::EVAL)
         };
         let largest = slopes(&scalar, &inputs, tolerance, 4)?;
-        ensure!(largest[0] > 0., "the logits do not depend on the images");
+        let depends = largest[0] > 0.;
+        ensure!(depends, "the logits do not depend on the images");
         let squared = |x: &[Tensor]| squared_gradient(&scalar, x, 1);
         // Differences of a gradient lose some of its digits.
         slopes(&squared, &inputs, 10. * tolerance, 2)

@@ -1,7 +1,7 @@
 //! Targets that a relabeler decodes: labels in range, shares between 0 and 1, probabilities that sum to 1.
 
 use super::finite;
-use crate::{Context as _, Result, bail, ensure, loss::Targets, tensor::DType};
+use crate::{Context as _, Result, ensure, loss::Targets, tensor::DType};
 
 /// Checks the targets of `n` views.
 ///
@@ -68,9 +68,11 @@ pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Resu
             for (i, row) in soft.log_probs.to_vec_f64()?.chunks(classes).enumerate() {
                 let sum: f64 = row.iter().map(|l| l.exp()).sum();
                 // 1e-3: labels may be stored with 8 or 16 bits.
-                if !((sum - 1.).abs() <= 1e-3) {
-                    bail!("the probabilities of view {i} sum to {sum:.6}, expected 1");
-                }
+                let whole = (sum - 1.).abs() <= 1e-3;
+                ensure!(
+                    whole,
+                    "the probabilities of view {i} sum to {sum:.6}, expected 1"
+                );
             }
         }
     }

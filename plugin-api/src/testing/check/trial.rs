@@ -79,7 +79,7 @@ impl Trial<'_> {
             u64::from(pass),
         )?;
         let records = self
-            .encode(&views, &[logits.clone()])
+            .encode(&views, std::slice::from_ref(&logits))
             .context("encode of one teacher's logits")?;
         let second = random_like(self.device, &logits.shape(), 99)?;
         // More teachers may be refused, but not by a panic.

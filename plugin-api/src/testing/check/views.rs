@@ -65,9 +65,12 @@ fn check_crop(crop: &Crop, set: &SetInfo, what: &str, i: usize) -> Result<()> {
         height > 0 && width > 0,
         "view {i}: its {what} has {height} rows and {width} columns"
     );
-    let side = set.resolution as i32;
+    let side = i64::from(set.resolution);
+    let overlaps = |start: i32, extent: i32| {
+        i64::from(start) < side && i64::from(start) + i64::from(extent) > 0
+    };
     ensure!(
-        top < side && left < side && top + height > 0 && left + width > 0,
+        overlaps(top, height) && overlaps(left, width),
         "view {i}: its {what} at [{top}, {left}] of [{height}, {width}] lies outside of the image of {side} x {side}"
     );
     Ok(())

@@ -1,0 +1,242 @@
+//! `alambic plugin check`: the contract of every component in a plugin file, on this program's own tensors.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use candle_core::{DType, Device};
+use plugin_api::{
+    Context as _, ErrorKind, Result, Tensor,
+    abi::{Kind, RComponent, caught},
+    architecture::{ForeignArchitecture, InputShape},
+    ensure,
+    loss::ForeignLoss,
+    regularizer::ForeignRegularizer,
+    relabeler::ForeignRelabeler,
+    testing::{verify_architecture, verify_loss, verify_regularizer, verify_relabeler},
+};
+use serde_json::{Value, json};
+
+use super::{Component, LoadError, Registry, ops::export, scaffold::is_kebab_case};
+use crate::engine;
+
+/// How far a gradient may be from finite differences in f64, relative to the largest slope.
+const TOLERANCE: f64 = 1e-5;
+
+/// What an architecture is built for.
+const INPUT: InputShape = InputShape {
+    channels: 3,
+    height: 16,
+    width: 16,
+    classes: 5,
+};
+
+/// One check of one component; as text, one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Kind and name of the component.
+    pub subject: String,
+    /// What was checked.
+    pub what: &'static str,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How a check went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The contract is kept.
+    Passed,
+    /// It could not be checked, and why.
+    Skipped(String),
+    /// The contract is broken, and how.
+    Failed(String),
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, why) = match &self.outcome {
+            Outcome::Passed => ("ok", ""),
+            Outcome::Skipped(why) => ("skipped", why.as_str()),
+            Outcome::Failed(why) => ("FAILED", why.as_str()),
+        };
+        write!(f, "{word:<8} {}: {}", self.subject, self.what)?;
+        if why.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", why.replace('\n', " "))
+        }
+    }
+}
+
+/// Opens a plugin file and checks each of its components, with the options that `params` has under its name (none by default).
+///
+/// # Errors
+/// When the file cannot be opened as a plugin. What is wrong with a component is in its checks.
+pub fn check_file(
+    path: &Path,
+    params: &BTreeMap<String, Value>,
+) -> std::result::Result<Vec<Check>, LoadError> {
+    let registry = Registry::of_file(path)?;
+    let none = json!({});
+    let checks = registry.components().iter().flat_map(|component| {
+        let params = params.get(&component.name).unwrap_or(&none);
+        check_component(&registry, component, params)
+    });
+    Ok(checks.collect())
+}
+
+fn check_component(registry: &Registry, component: &Component, params: &Value) -> Vec<Check> {
+    let subject = format!("{} \"{}\"", component.kind.name(), component.name);
+    let of = |what: &'static str, outcome: Outcome| Check {
+        subject: subject.clone(),
+        what,
+        outcome,
+    };
+    let checked = |what: &'static str, result: Result<()>| {
+        of(
+            what,
+            result.map_or_else(
+                |error| Outcome::Failed(error.to_string()),
+                |()| Outcome::Passed,
+            ),
+        )
+    };
+    let mut checks = vec![
+        checked(
+            "its name is in kebab case and its own",
+            name(registry, component),
+        ),
+        checked("its options are documented", documented(&component.schema)),
+    ];
+    let behaviour = "it keeps its contract";
+    match component.create(params) {
+        Err(error) if error.kind() == ErrorKind::PANIC => {
+            checks.push(of(behaviour, Outcome::Failed(error.to_string())))
+        }
+        Err(error) => {
+            let why = format!("it needs other options than {params}: {error}");
+            checks.push(of(behaviour, Outcome::Skipped(why)));
+        }
+        Ok(made) => {
+            checks.push(checked(
+                "it refuses unknown options",
+                refuses_unknown(component, params),
+            ));
+            checks.push(checked(
+                behaviour,
+                caught("the check", || verify(component.kind, made)),
+            ));
+        }
+    }
+    checks
+}
+
+fn name(registry: &Registry, component: &Component) -> Result<()> {
+    ensure!(
+        is_kebab_case(&component.name),
+        "expected lower-case letters, digits and single dashes, as in \"bn-stats\""
+    );
+    let same = registry
+        .components()
+        .iter()
+        .filter(|c| c.kind == component.kind && c.name == component.name);
+    ensure!(
+        same.count() == 1,
+        "the plugin has two components of this kind and name"
+    );
+    Ok(())
+}
+
+fn documented(schema: &Value) -> Result<()> {
+    ensure!(
+        schema["type"] == "object",
+        "expected the schema of a table; derive JsonSchema on a struct with named fields"
+    );
+    for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+        let described = property["description"]
+            .as_str()
+            .is_some_and(|text| !text.trim().is_empty());
+        ensure!(
+            described,
+            "field \"{field}\" has no description; add a doc comment to it"
+        );
+    }
+    Ok(())
+}
+
+fn refuses_unknown(component: &Component, params: &Value) -> Result<()> {
+    let mut params = params.clone();
+    params["no_such_field"] = json!(1);
+    ensure!(
+        component.create(&params).is_err(),
+        "an unknown field is taken silently; add #[serde(deny_unknown_fields)]"
+    );
+    Ok(())
+}
+
+fn verify(kind: Kind, made: RComponent) -> Result<()> {
+    let device = device()?;
+    match kind {
+        Kind::LOSS => verify_loss(&ForeignLoss::new(made), &device, TOLERANCE),
+        Kind::REGULARIZER => {
+            verify_regularizer(&ForeignRegularizer::new(made)?, &device, TOLERANCE)
+        }
+        Kind::ARCHITECTURE => {
+            verify_architecture(&ForeignArchitecture::new(made), &INPUT, &device, TOLERANCE)
+        }
+        Kind::RELABELER => verify_relabeler(&ForeignRelabeler::new(made), &device, TOLERANCE),
+        _ => Ok(()),
+    }
+}
+
+/// An f64 scalar of the engine, beside which the checks make their tensors.
+fn device() -> Result<Tensor> {
+    engine::Tensor::zeros(&[], DType::F64, &Device::Cpu)
+        .map(export)
+        .context("a tensor to start from")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_one_line() {
+        let check = |outcome| {
+            Check {
+                subject: "loss \"x\"".to_owned(),
+                what: "it keeps its contract",
+                outcome,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            check(Outcome::Passed),
+            "ok       loss \"x\": it keeps its contract"
+        );
+        assert_eq!(
+            check(Outcome::Failed("a\nb".to_owned())),
+            "FAILED   loss \"x\": it keeps its contract: a b"
+        );
+    }
+
+    #[test]
+    fn fields_without_documentation_are_named() {
+        let schema = |property: Value| json!({"type": "object", "properties": {"gamma": property}});
+        assert!(documented(&schema(json!({"description": "how steep"}))).is_ok());
+        let error = documented(&schema(json!({"type": "number"})))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("\"gamma\""), "{error}");
+        assert!(documented(&json!({"type": "string"})).is_err());
+    }
+
+    #[test]
+    fn checks_run_on_the_engine() {
+        let device = device().unwrap();
+        assert_eq!(
+            (device.shape().len(), device.to_vec_f64().unwrap()),
+            (0, vec![0.])
+        );
+        assert!(crate::plugins::import(&device).is_ok());
+    }
+}
