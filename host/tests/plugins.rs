@@ -9,26 +9,18 @@ use std::{
 
 use alambic::{
     engine,
-    plugins::{CreateError, LoadError, Registry, export, import, loader},
+    plugins::{LoadError, Registry, export, import, loader},
 };
 use candle_core::{DType, Device};
 use plugin_api::{
-    Ctx, Error, ErrorKind, Result, Tensor,
-    abi::Kind,
-    loss::{ForeignLoss, Loss, LossInput, Targets},
+    Ctx, Error, ErrorKind,
+    loss::{Loss, LossInput, Targets},
 };
-use serde_json::{Value, json};
-use support::{fixture, folder_of};
-
-/// A message that a user can take in.
-fn short(error: impl ToString) -> String {
-    let text = error.to_string();
-    assert!(
-        text.lines().count() <= 3 && text.lines().all(|line| line.len() < 400),
-        "too long: {text}"
-    );
-    text
-}
+use serde_json::json;
+use support::{
+    calls::{MEAN_SQUARE, forward, loss, registry, short, value},
+    fixture,
+};
 
 fn refused(path: &Path) -> String {
     match loader::open(path) {
@@ -37,41 +29,9 @@ fn refused(path: &Path) -> String {
     }
 }
 
-fn registry(files: &[&Path]) -> Registry {
-    let folder = folder_of(files);
-    Registry::of_folders(&[folder.path().to_owned()]).expect("the folder is there")
-}
-
-fn loss(registry: &Registry, name: &str) -> ForeignLoss {
-    registry
-        .create_loss(name, &json!({}))
-        .unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The loss of logits 1 to 6 in two rows.
-fn forward(loss: &ForeignLoss) -> Result<Tensor> {
-    let logits = engine::Tensor::from_vec((1..7).map(f64::from).collect(), &[2, 3], &Device::Cpu)
-        .expect("six numbers");
-    let logits = export(engine::Tensor::leaf(logits.into_value()));
-    let ctx = Ctx::new("recover", 0, &logits);
-    let targets = Targets::labels(ctx.indices(&[0, 1], &[2])?);
-    loss.forward(&LossInput {
-        logits: &logits,
-        targets: &targets,
-        features: &[],
-        ctx: &ctx,
-    })
-}
-
-fn value(loss: &ForeignLoss) -> Result<f64> {
-    forward(loss)?.to_scalar()
-}
-
 fn failure(registry: &Registry, name: &str) -> Error {
     value(&loss(registry, name)).expect_err("the loss should fail")
 }
-
-const MEAN_SQUARE: f64 = 91. / 6.;
 
 #[test]
 fn a_missing_file_is_told() {
@@ -307,129 +267,6 @@ fn a_plugin_may_use_threads() {
         }
     });
     assert_eq!(value(&shared).unwrap(), 203.5);
-}
-
-#[test]
-fn an_unknown_component_shows_the_nearest() {
-    let registry = registry(&[&fixture("nasty", &[]), &fixture("second", &[])]);
-    let text = short(registry.create_loss("ordinry", &json!({})).err().unwrap());
-    assert!(
-        text.starts_with("unknown loss \"ordinry\" (have: fails, ordinary, panics,"),
-        "{text}"
-    );
-    assert!(text.contains("did you mean \"ordinary\"?"), "{text}");
-    let text = short(
-        registry
-            .create_loss("feature-mean", &json!({}))
-            .err()
-            .unwrap(),
-    );
-    assert!(
-        text.ends_with("there is a component \"feature-mean\" of kind regularizer"),
-        "{text}"
-    );
-    let text = short(registry.create_relabeler("hard", &json!({})).err().unwrap());
-    assert_eq!(text, "unknown relabeler \"hard\" (there are none)");
-}
-
-#[test]
-fn two_plugins_with_one_name_are_told_apart() {
-    let (nasty, second) = (fixture("nasty", &[]), fixture("second", &[]));
-    let folder = folder_of(&[&nasty, &second]);
-    let registry = Registry::of_folders(&[folder.path().to_owned()]).unwrap();
-    let error = registry.create_loss("ordinary", &json!({})).err().unwrap();
-    assert!(matches!(error, CreateError::Lookup(_)));
-    let text = error.to_string();
-    assert_eq!(text.lines().count(), 4, "{text}");
-    for file in ["libnasty.so", "libsecond.so"] {
-        assert!(
-            text.contains(folder.path().join(file).to_str().unwrap()),
-            "{text}"
-        );
-    }
-    assert_eq!(
-        value(&loss(&registry, "nasty::ordinary")).unwrap(),
-        MEAN_SQUARE
-    );
-    assert_eq!(value(&loss(&registry, "second::ordinary")).unwrap(), 3.5);
-    assert_eq!(
-        registry
-            .create_regularizer("feature-mean", &json!({}))
-            .map(|r| { plugin_api::regularizer::Regularizer::needs(&r).features })
-            .unwrap(),
-        ["embedding"]
-    );
-}
-
-#[test]
-fn one_file_counts_once() {
-    let nasty = fixture("nasty", &[]);
-    let (folder, copies) = (folder_of(&[&nasty]), folder_of(&[&nasty]));
-    std::os::unix::fs::symlink(
-        folder.path().join("libnasty.so"),
-        folder.path().join("libagain.so"),
-    )
-    .unwrap();
-    let folders = [folder.path(), folder.path(), copies.path()].map(Path::to_owned);
-    let registry = Registry::of_folders(&folders).unwrap();
-    assert_eq!(registry.plugins().len(), 1);
-    let plugin = &registry.plugins()[0];
-    assert_eq!(
-        (plugin.name.as_str(), plugin.version.as_str(), plugin.api),
-        ("nasty", "1.0.0", [1, 0])
-    );
-    assert_eq!(
-        plugin.path,
-        folder.path().join("libagain.so").canonicalize().unwrap()
-    );
-    assert!(plugin.sha256.len() == 64 && plugin.sha256.bytes().all(|b| b.is_ascii_hexdigit()));
-    assert!(loss(&registry, "ordinary").save().is_ok());
-}
-
-#[test]
-fn all_faults_in_options_are_told_at_once() {
-    let registry = registry(&[&fixture("nasty", &[])]);
-    let told = |name: &str, params: Value| -> Vec<String> {
-        let faults = registry.check_params(Kind::LOSS, name, &params);
-        faults
-            .iter()
-            .map(|fault| format!("{}: {}", fault.path, short(&fault.message)))
-            .collect()
-    };
-    assert_eq!(told("ordinary", json!({"scale": 2})), [""; 0]);
-    assert_eq!(told("ordinary", Value::Null), [""; 0]);
-    assert_eq!(
-        told("ordinary", json!({"scal": 2})),
-        ["params: unknown field \"scal\" (have: scale)"]
-    );
-    assert_eq!(
-        told("ordinary", json!({"scale": -1})),
-        ["params.scale: expected at least 0.0, got -1"]
-    );
-    assert_eq!(
-        told("refuses", json!({"low": "x", "hihg": 1})),
-        [
-            "params: missing field \"high\" (a number)",
-            "params: unknown field \"hihg\" (have: high, low; did you mean \"high\"?)",
-            "params.low: expected a number, got \"x\"",
-        ]
-    );
-    assert_eq!(
-        told("refuses", json!({"low": 2, "high": 1})),
-        ["params: low: expected less than high 1, got 2"]
-    );
-    assert!(told("ordinry", json!({}))[0].starts_with("plugin: unknown loss \"ordinry\""));
-    // Whoever does not check first is told by the constructor.
-    let text = short(
-        registry
-            .create_loss("ordinary", &json!({"scal": 2}))
-            .err()
-            .unwrap(),
-    );
-    assert!(
-        text.starts_with("loss \"ordinary\" of plugin nasty 1.0.0: unknown field `scal`"),
-        "{text}"
-    );
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub struct Manifest {
     pub seed: u64,
     /// The device of the last session.
     pub device: String,
+    /// When the run was first started, RFC 3339.
+    pub started: String,
+    /// When its last stage ended; absent while stages are outstanding.
+    pub finished: Option<String>,
     /// Plugins that took part.
     pub plugins: Vec<PluginRecord>,
     /// Stages by name.

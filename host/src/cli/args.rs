@@ -35,7 +35,7 @@ pub enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
-    /// Print a run's results and draw its report again
+    /// Print a run's results
     Report(ReportArgs),
     /// Copy the distilled images out of a run
     Export(ExportArgs),

@@ -22,6 +22,7 @@ const USAGE: u8 = 2;
 
 /// Parses the command line, does it, prints what went wrong; gives the exit code.
 pub fn main() -> ExitCode {
+    crate::engine::allocation::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // clap says help and version on stdout with code 0, and faults on stderr with code 2.

@@ -1,16 +1,23 @@
 //! `alambic plugin`.
 
-use anyhow::Context;
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, anyhow};
 use plugin_api::abi::Kind;
 use serde_json::{Value as Json, json};
 
 use crate::{
     experiment::run::Failure,
-    plugins::{Component, Registry, names::hint},
+    plugins::{
+        Component, Registry,
+        check::{Outcome, check_file},
+        names::hint,
+        scaffold::{PluginApi, write_plugin},
+    },
 };
 
 use super::{
-    args::{Cli, PluginCommand},
+    args::{Cli, KindArg, PluginCommand},
     run::registry,
     usage,
 };
@@ -20,8 +27,48 @@ pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
     match command {
         PluginCommand::List { json } => list(&registry(cli)?, *json),
         PluginCommand::Show { name, json } => show(&registry(cli)?, name, *json),
-        PluginCommand::Check { .. } | PluginCommand::New { .. } => Ok(()),
+        PluginCommand::Check { path } => check(path),
+        PluginCommand::New {
+            kind,
+            name,
+            plugin_api,
+            dir,
+        } => new(*kind, name, plugin_api.as_deref(), dir),
     }
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let checks = check_file(path, &BTreeMap::new()).map_err(|e| usage("plugin", e.to_string()))?;
+    for check in &checks {
+        println!("{check}");
+    }
+    let failed = checks
+        .iter()
+        .filter(|c| matches!(c.outcome, Outcome::Failed(_)))
+        .count();
+    match failed {
+        0 => Ok(()),
+        n => Err(Failure::Run(anyhow!(
+            "{n} of {} checks failed",
+            checks.len()
+        ))),
+    }
+}
+
+fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Result<(), Failure> {
+    let kind = match kind {
+        KindArg::Loss => Kind::LOSS,
+        KindArg::Regularizer => Kind::REGULARIZER,
+        KindArg::Architecture => Kind::ARCHITECTURE,
+        KindArg::Relabeler => Kind::RELABELER,
+    };
+    let Ok(api) = plugin_api.map_or_else(|| Ok(PluginApi::default()), str::parse::<PluginApi>);
+    let written =
+        write_plugin(kind, name, &api, dir).map_err(|e| usage("plugin new", e.to_string()))?;
+    println!("{}", written.display());
+    println!("  cargo test             its contract and its gradient");
+    println!("  cargo build --release  then name its target/release with --plugin-dir");
+    Ok(())
 }
 
 fn list(registry: &Registry, json: bool) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 //!
 //! candle holds storage, devices and plain forward kernels; the graph is the engine's own (see [`autograd`]).
 
+pub mod allocation;
 pub mod autograd;
 pub mod backward;
 pub mod error;

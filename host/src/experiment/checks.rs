@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-use super::{Experiment, file};
+use super::{Experiment, file, labels::try_labels};
 
 /// An experiment in which nothing was found wrong, and its data.
 pub struct Checked {
@@ -121,6 +121,16 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     }
     if let Some(config) = &validate {
         check_validate(config, registry, input, &mut faults);
+        if let (Some(relabel), Some(input), true) = (&relabel, input, faults.is_empty())
+            && let Err(error) =
+                try_labels(registry, relabel, &config.loss, input.classes, input.height)
+        {
+            let message = format!(
+                "this loss cannot read the labels of relabeler \"{}\": {error}",
+                relabel.relabeler.plugin
+            );
+            faults.push(Fault::new("validate.loss", message));
+        }
     }
     for (stage, needed) in [
         ("relabel", "recover"),

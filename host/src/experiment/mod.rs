@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod file;
+pub mod labels;
 pub mod meter;
 pub mod outcome;
 pub mod plan;

@@ -78,8 +78,8 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
             .map(|m| m.device.clone())
             .unwrap_or_default(),
         alambic_version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: None,
-        finished: None,
+        started: manifest.as_ref().map(|m| m.started.clone()),
+        finished: manifest.as_ref().and_then(|m| m.finished.clone()),
         data: Data {
             train_images: checked.train.len() as u64,
             test_images: checked.test.len() as u64,

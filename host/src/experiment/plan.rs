@@ -58,6 +58,8 @@ pub fn plan(
             "train": fingerprint(sets.0),
             "test": fingerprint(sets.1),
             "sizes": sizes,
+            "resize": experiment.data.resize,
+            "interpolation": experiment.data.interpolation,
             "normalization": {"mean": normalization.mean, "std": normalization.std},
         })
     };

@@ -142,6 +142,7 @@ pub fn run(
         test: &checked.test,
         normalization,
     };
+    let mut worked = false;
     for stage in &plan.stages {
         if selection
             .only
@@ -154,6 +155,7 @@ pub fn run(
             eprintln!("{}: finished, skipped", stage.name);
             continue;
         }
+        worked = true;
         if let Err(error) = do_stage(&session, experiment, stage, &mut manifest, base) {
             if is_unreadable_image(&error) {
                 await_mending(&plan, &mut manifest);
@@ -166,6 +168,13 @@ pub fn run(
             return Err(error.context(message).into());
         }
     }
+    let is_whole = plan.stages.iter().all(|s| is_finished(&manifest, s));
+    if !is_whole {
+        manifest.finished = None;
+    } else if worked || manifest.finished.is_none() {
+        manifest.finished = Some(now());
+    }
+    folder.write_manifest(&manifest)?;
     let summary = outcome::summary(experiment, &folder, checked)?;
     publish::publish(experiment, &folder, &session, &summary)?;
     Ok(summary)
@@ -182,9 +191,15 @@ fn fresh_manifest(experiment: &Experiment) -> Manifest {
         alambic_version: String::new(),
         seed: experiment.seed,
         device: String::new(),
+        started: now(),
+        finished: None,
         plugins: Vec::new(),
         stages: BTreeMap::new(),
     }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 
 /// Two processes in one run folder would overwrite each other's state.

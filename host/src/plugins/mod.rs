@@ -1,18 +1,20 @@
 //! Plugins: finding, opening and checking their files, making components by name, and lending them the engine's tensors.
 
 pub mod check;
+mod component;
 mod elf;
+mod load_error;
 pub mod loader;
 pub mod names;
 pub mod ops;
 pub mod registry;
 pub mod scaffold;
+mod scaffold_api;
 pub mod schema;
 mod search;
 
-pub use loader::LoadError;
+pub use component::{Component, CreateError, Plugin};
+pub use load_error::LoadError;
 pub use ops::{export, import};
-pub use registry::{
-    BrokenPlugin, Component, CreateError, LookupError, ParamFault, Plugin, Registry,
-};
+pub use registry::{BrokenPlugin, LookupError, ParamFault, Registry};
 pub use search::SearchError;

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use plugin_api::{
-    ErrorKind,
-    abi::{Entry_Ref, Kind, RComponent},
+    abi::{Kind, RComponent},
     architecture::ForeignArchitecture,
     loss::ForeignLoss,
     regularizer::ForeignRegularizer,
@@ -13,43 +12,12 @@ use plugin_api::{
 use serde_json::Value;
 
 use super::{
-    loader::{LoadError, Opened},
+    LoadError,
+    component::{Component, CreateError, Plugin},
+    loader::Opened,
     names, schema,
     search::{self, Found, SearchError},
 };
-
-/// A plugin file that is open.
-#[derive(Clone, Debug)]
-pub struct Plugin {
-    /// Name, as in its `Cargo.toml`.
-    pub name: String,
-    /// Version, as in its `Cargo.toml`.
-    pub version: String,
-    /// Description, as in its `Cargo.toml`.
-    pub description: String,
-    /// The plugin API that it was built for: major, minor.
-    pub api: [u32; 2],
-    /// Canonical path of the file.
-    pub path: PathBuf,
-    /// SHA-256 of the file, in hexadecimal.
-    pub sha256: String,
-}
-
-/// One component of a plugin.
-#[derive(Clone)]
-pub struct Component {
-    /// Loss, regularizer, architecture or relabeler.
-    pub kind: Kind,
-    /// Name, unique among the components of one kind in one plugin.
-    pub name: String,
-    /// One line.
-    pub description: String,
-    /// JSON schema of the options.
-    pub schema: Value,
-    /// Where it comes from.
-    pub plugin: Plugin,
-    entry: Entry_Ref,
-}
 
 /// A file that is meant to be a plugin and cannot be used.
 #[derive(Debug)]
@@ -82,26 +50,6 @@ pub enum LookupError {
         name: String,
         /// Plugin and file of each.
         files: Vec<(String, PathBuf)>,
-    },
-}
-
-/// Why a component cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// Its name leads nowhere.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// It refused its options, or failed.
-    #[error("{kind} \"{name}\" of plugin {plugin}: {error}")]
-    Component {
-        /// Kind of the component.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// Name and version of its plugin.
-        plugin: String,
-        /// What it answered.
-        error: plugin_api::Error,
     },
 }
 
@@ -358,45 +306,47 @@ impl Registry {
     }
 }
 
-impl Component {
-    fn answers_to(&self, name: &str) -> bool {
-        match name.split_once("::") {
-            Some((plugin, name)) => self.plugin.name == plugin && self.name == name,
-            None => self.name == name,
-        }
-    }
-
-    /// Makes one from its options; `null` stands for none.
-    ///
-    /// # Errors
-    /// What its constructor answers.
-    pub fn create(&self, params: &Value) -> plugin_api::Result<RComponent> {
-        let json = if params.is_null() {
-            "{}".to_owned()
-        } else {
-            params.to_string()
-        };
-        let made = (self.entry.create())(json.as_str().into()).into_result();
-        made.map_err(|error| match error.kind() {
-            // An error of the options says itself which field it is about.
-            ErrorKind::CONFIG => error,
-            _ => error.context("constructor"),
-        })
-    }
-
-    fn failed(&self, error: plugin_api::Error) -> CreateError {
-        CreateError::Component {
-            kind: self.kind.name(),
-            name: self.name.clone(),
-            plugin: format!("{} {}", self.plugin.name, self.plugin.version),
-            error,
-        }
-    }
-}
-
 fn listed(files: &[(String, PathBuf)]) -> String {
     files
         .iter()
         .map(|(plugin, path)| format!("\n  {plugin}: {}", path.display()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_plugins_every_name_is_unknown() {
+        let registry = Registry::default();
+        let error = registry.create_loss("kl", &Value::Null).err().unwrap();
+        assert_eq!(error.to_string(), "unknown loss \"kl\" (there are none)");
+        let faults = registry.check_params(Kind::RELABELER, "fkd", &Value::Null);
+        assert_eq!(faults[0].path, "plugin");
+        assert_eq!(
+            faults[0].message,
+            "unknown relabeler \"fkd\" (there are none)"
+        );
+    }
+
+    #[test]
+    fn two_files_with_one_name_are_listed() {
+        let file = |name: &str| {
+            (
+                name.to_owned(),
+                PathBuf::from(format!("/plugins/lib{name}.so")),
+            )
+        };
+        let error = LookupError::Ambiguous {
+            kind: "loss",
+            name: "kl".to_owned(),
+            files: vec![file("one"), file("two")],
+        };
+        assert_eq!(
+            error.to_string(),
+            "loss \"kl\" is in 2 plugins:\n  one: /plugins/libone.so\n  two: /plugins/libtwo.so\n\
+             say which: \"PLUGIN::kl\", or keep one of the files"
+        );
+    }
 }

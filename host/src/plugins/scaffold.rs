@@ -3,47 +3,14 @@
 //! It builds and passes its tests as it is, outside of any workspace.
 
 use std::{
-    convert::Infallible,
     fs, io,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
-use plugin_api::abi::{API_VERSION, Kind};
+use plugin_api::abi::Kind;
 
-/// Where the new crate finds the plugin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PluginApi {
-    /// A checkout: the folder of plugin-api, or of the project around it.
-    Path(PathBuf),
-    /// A git repository.
-    Git(String),
-    /// A version of the registry.
-    Version(String),
-}
-
-impl Default for PluginApi {
-    fn default() -> Self {
-        Self::Version(format!("{}.{}", API_VERSION[0], API_VERSION[1]))
-    }
-}
-
-impl FromStr for PluginApi {
-    type Err = Infallible;
-
-    /// A URL is a repository, what begins like a version is one, anything else is a path.
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        let text = text.trim();
-        let version = text.trim_start_matches(['^', '=', '~']);
-        Ok(if text.contains("://") || text.starts_with("git@") {
-            Self::Git(text.to_owned())
-        } else if version.starts_with(|c: char| c.is_ascii_digit()) && !version.contains('/') {
-            Self::Version(text.to_owned())
-        } else {
-            Self::Path(text.into())
-        })
-    }
-}
+pub use super::scaffold_api::PluginApi;
+use super::scaffold_api::dependency;
 
 /// Why a crate is not written.
 #[derive(Debug, thiserror::Error)]
@@ -207,33 +174,6 @@ fn write_all(folder: &Path, target: &Path, files: &[(&str, String)]) -> Result<(
     fs::rename(&whole, target).map_err(failed(target))
 }
 
-fn dependency(plugin_api: &PluginApi) -> Result<String, ScaffoldError> {
-    Ok(match plugin_api {
-        PluginApi::Version(version) => format!("version = {}", quoted(version)),
-        PluginApi::Git(url) => format!("git = {}", quoted(url)),
-        PluginApi::Path(path) => {
-            let missing = || ScaffoldError::NoPluginApi { path: path.clone() };
-            let is_it = |folder: &PathBuf| {
-                let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
-                manifest
-                    .lines()
-                    .any(|line| line.trim() == "name = \"alambic-plugin-api\"")
-            };
-            let folder = [path.join("plugin-api"), path.clone()]
-                .into_iter()
-                .find(is_it)
-                .ok_or_else(missing)?;
-            let folder = folder.canonicalize().map_err(|_| missing())?;
-            format!("path = {}", quoted(&folder.to_string_lossy()))
-        }
-    })
-}
-
-/// A TOML string.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
 /// `focal` as `FocalLoss`: the kind at the end keeps it apart from the names of the prelude.
 fn type_name(kind: Kind, name: &str) -> String {
     let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
@@ -311,28 +251,5 @@ mod tests {
         let error = write_plugin(Kind::RELABELER, "smooth", &api, folder.path()).unwrap_err();
         assert!(error.to_string().contains("exists already"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn the_plugin_api_is_a_version_a_repository_or_a_folder() {
-        let parsed = |text: &str| text.parse::<PluginApi>().unwrap();
-        assert_eq!(parsed("^1.2"), PluginApi::Version("^1.2".to_owned()));
-        assert_eq!(
-            parsed("https://example.org/x.git"),
-            PluginApi::Git("https://example.org/x.git".to_owned())
-        );
-        assert_eq!(parsed("../alambic"), PluginApi::Path("../alambic".into()));
-        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let line = dependency(&PluginApi::Path(project)).unwrap();
-        assert!(
-            line.starts_with("path = ") && line.ends_with("plugin-api\""),
-            "{line}"
-        );
-        let missing = dependency(&PluginApi::Path("/no/such/folder".into())).unwrap_err();
-        assert!(
-            missing
-                .to_string()
-                .starts_with("/no/such/folder: no plugin-api here")
-        );
     }
 }

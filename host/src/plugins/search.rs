@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    loader::{self, LoadError, Opened},
+    LoadError,
+    loader::{self, Opened},
     registry::BrokenPlugin,
 };
 

@@ -17,11 +17,7 @@ use crate::{
 };
 
 use super::{
-    Session,
-    network::plugin_error,
-    relabel,
-    render::Images,
-    train::{Feed, class_labels},
+    Session, network::plugin_error, relabel, render::Images, targets::class_labels, train::Feed,
 };
 
 /// A set with its stored labels.

@@ -1,6 +1,7 @@
 //! The steps of the paper: squeeze, recover, relabel, and a fourth that validates. Each has a `Config`, an output and a `run`.
 //! They talk to each other through the artifact's types alone.
 
+pub mod accuracy;
 pub mod component;
 pub mod journal;
 pub mod label_feed;
@@ -12,6 +13,7 @@ pub mod render;
 pub mod session;
 pub mod sets;
 pub mod squeeze;
+pub mod targets;
 pub mod train;
 pub mod validate;
 

@@ -197,6 +197,19 @@ impl Network {
         Ok(())
     }
 
+    /// The name of a parameter or buffer with a value that is NaN or infinite.
+    ///
+    /// # Errors
+    /// When an operation fails.
+    pub fn not_finite(&self) -> Result<Option<&str>> {
+        for (param, value) in self.spec.params.iter().zip(&self.values) {
+            if !is_finite(value)? {
+                return Ok(Some(&param.name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Parameters and buffers by name.
     pub fn state(&self) -> Vec<(String, Value)> {
         let named = self.spec.params.iter().zip(&self.values);
@@ -264,6 +277,16 @@ impl Network {
             .with_context(|| path.display().to_string())?;
         Ok(texts)
     }
+}
+
+/// Whether no number is NaN or infinite.
+///
+/// # Errors
+/// When an operation fails.
+pub fn is_finite(value: &Value) -> Result<bool> {
+    // Zero times any other number is zero.
+    let sum = (value.to_dtype(candle_core::DType::F32)? * 0.)?.sum_all()?;
+    Ok(sum.to_scalar::<f32>()? == 0.)
 }
 
 fn draw(init: &Init, rng: &mut Rng) -> f64 {

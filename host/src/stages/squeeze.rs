@@ -18,9 +18,11 @@ use crate::{
 
 use super::{
     ComponentConfig, Session,
+    accuracy::accuracy,
     network::Network,
     render::Images,
-    train::{Feed, Scores, TrainConfig, Training, accuracy, hard_targets},
+    targets::hard_targets,
+    train::{Decay, Feed, Scores, TrainConfig, Training},
 };
 
 /// How the teacher is made. The defaults are those of SRe2L's Tiny-ImageNet teacher (zeyuanyin/tiny-imagenet).
@@ -59,6 +61,9 @@ pub struct Config {
     /// The loss
     #[serde(default = "cross_entropy")]
     pub loss: ComponentConfig,
+    /// What weight decay acts on
+    #[serde(default = "decay")]
+    pub decay: Decay,
     /// Epochs between two evaluations; the last epoch is always evaluated
     #[serde(default = "evaluate_every")]
     #[schemars(range(min = 1))]
@@ -94,6 +99,9 @@ pub(super) fn no_mix() -> MixRule {
 pub(super) fn cross_entropy() -> ComponentConfig {
     ComponentConfig::named("cross-entropy")
 }
+fn decay() -> Decay {
+    Decay::All
+}
 fn evaluate_every() -> u32 {
     1
 }
@@ -107,6 +115,7 @@ impl Config {
             optimizer: self.optimizer.clone(),
             schedule: self.schedule.clone(),
             evaluate_every: self.evaluate_every,
+            decay: self.decay,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::{ops::Range, path::Path};
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
 use plugin_api::{
     Ctx,
     loss::{Loss, LossInput, Targets},
@@ -20,20 +19,18 @@ use crate::{
         Tensor, Value, backward_free,
         optim::{Optimizer, OptimizerConfig, ScheduleConfig},
     },
-    plugins::ops::{export, import},
+    plugins::ops::import,
     report::progress::Progress,
 };
 
 use super::{
     Session,
+    accuracy::accuracy,
     journal::Journal,
     network::{Network, plugin_error},
     plugin_state::{self, StateTexts},
     render::{Images, render},
 };
-
-/// Images in one batch of an evaluation; it changes nothing but speed.
-const EVALUATION_BATCH: usize = 256;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 
@@ -50,25 +47,24 @@ pub struct TrainConfig {
     pub schedule: ScheduleConfig,
     /// Epochs between two evaluations; the last epoch is always evaluated.
     pub evaluate_every: u32,
+    /// What weight decay acts on.
+    pub decay: Decay,
+}
+
+/// What weight decay acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Every parameter, as PyTorch's optimizers do by themselves
+    All,
+    /// Weights of more than one dimension: no bias, no norm, as SRe2L's students
+    Weights,
 }
 
 impl TrainConfig {
     /// What is wrong with the numbers; `path` is the key of the table that holds them.
     pub fn faults(&self, path: &str) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let positive = [
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size),
-            ("evaluate_every", self.evaluate_every),
-        ];
-        for (key, value) in positive {
-            if value == 0 {
-                faults.push(Fault::new(
-                    format!("{path}.{key}"),
-                    "got 0, expected at least 1",
-                ));
-            }
-        }
         let mut add = |key: &str, found: Vec<String>| {
             faults.extend(
                 found
@@ -185,20 +181,14 @@ impl Training<'_> {
                 let targets = feed.targets(at.epoch, part, rows.clone(), &ctx)?;
                 // Taken before the step and written after it: only a state that gave a finite loss is worth going back to.
                 let good = if checkpoint.is_due() {
+                    self.check_finite(network, &at, batches, lr)?;
                     Some(self.snapshot(network, &optimizer, &at)?)
                 } else {
                     None
                 };
                 let loss = self.step(network, &mut optimizer, &images, &targets, lr, &ctx)?;
                 if !loss.is_finite() {
-                    bail!(
-                        "{}: the loss is {loss} at iteration {} (epoch {}, batch {}, learning rate {lr:.3e}); lower the \
-                         learning rate; the last good state is kept",
-                        self.name,
-                        at.epoch as usize * batches + at.batch,
-                        at.epoch,
-                        at.batch
-                    );
+                    bail!(self.exploded(&format!("the loss is {loss}"), &at, batches, lr));
                 }
                 if let Some((tensors, state)) = good {
                     journal.flush()?;
@@ -208,6 +198,8 @@ impl Training<'_> {
                 at.loss_count += rows.len();
                 at.batch += 1;
             }
+            // Norms can hide infinite activations from the loss; their running statistics show them.
+            self.check_finite(network, &at, batches, lr)?;
             let mut numbers = vec![
                 ("loss", at.loss_sum / at.loss_count.max(1) as f64),
                 ("lr", lr),
@@ -232,6 +224,29 @@ impl Training<'_> {
         }
         journal.finish()?;
         Ok(at.scores)
+    }
+
+    /// Fails when a parameter or a buffer is NaN or infinite.
+    fn check_finite(
+        &self,
+        network: &Network,
+        at: &Progressed,
+        batches: usize,
+        lr: f64,
+    ) -> Result<()> {
+        match network.not_finite()? {
+            Some(name) => bail!(self.exploded(&format!("{name} is not finite"), at, batches, lr)),
+            None => Ok(()),
+        }
+    }
+
+    fn exploded(&self, what: &str, at: &Progressed, batches: usize, lr: f64) -> String {
+        let (name, epoch, batch) = (&self.name, at.epoch, at.batch);
+        let iteration = epoch as usize * batches + batch;
+        format!(
+            "{name}: {what} at iteration {iteration} (epoch {epoch}, batch {batch}, learning rate {lr:.3e}); lower the \
+             learning rate; the last good state is kept"
+        )
     }
 
     fn step(
@@ -285,7 +300,13 @@ impl Training<'_> {
                 }
             })
             .collect();
-        let decay = vec![true; grads.len()];
+        let decayed = |shape: &[usize]| self.config.decay == Decay::All || shape.len() > 1;
+        let decay: Vec<bool> = network
+            .spec()
+            .params
+            .iter()
+            .map(|p| decayed(&p.shape))
+            .collect();
         optimizer.step(network.values_mut(), &grads, lr, &decay)?;
         Ok(value)
     }
@@ -343,79 +364,4 @@ impl Training<'_> {
 /// When the disk says no.
 pub fn forget(folder: &Path) -> Result<()> {
     Checkpoint::new(folder.join(CHECKPOINT), 0.).remove()
-}
-
-/// Share of images that the network classifies correctly, percent.
-///
-/// # Errors
-/// When an operation fails or an image cannot be decoded.
-pub fn accuracy(session: &Session<'_>, network: &Network, images: &dyn Images) -> Result<f64> {
-    let (labels, side) = (images.labels(), images.resolution() as u32);
-    let ctx = session.ctx("validate")?;
-    let all: Vec<u32> = (0..images.count() as u32).collect();
-    let mut correct = 0usize;
-    for part in all.chunks(EVALUATION_BATCH) {
-        let views: Vec<View> = part.iter().map(|&i| View::whole(i, side)).collect();
-        let x = render(images, &views, &session.normalization, &session.device)?;
-        let answers = network
-            .logits(&x, BatchNormMode::EVAL, &ctx)?
-            .argmax(1)?
-            .to_vec1::<u32>()?;
-        correct += part
-            .iter()
-            .zip(answers)
-            .filter(|&(&i, answer)| labels[i as usize] == answer)
-            .count();
-    }
-    Ok(100. * correct as f64 / images.count().max(1) as f64)
-}
-
-/// Class labels of views, two of them under mixes, as a plugin sees them.
-///
-/// # Errors
-/// When a tensor cannot be made.
-pub fn class_labels(
-    views: &[View],
-    labels: &[u32],
-    device: &Device,
-) -> Result<[plugin_api::Tensor; 2]> {
-    let class = |image: u32| labels[image as usize];
-    let own: Vec<u32> = views.iter().map(|v| class(v.crop.image)).collect();
-    let partners: Vec<u32> = views
-        .iter()
-        .map(|v| class(v.partner().unwrap_or(v.crop).image))
-        .collect();
-    let tensor = |values: Vec<u32>| -> Result<plugin_api::Tensor> {
-        let n = values.len();
-        Ok(export(Tensor::constant(Value::from_vec(
-            values, n, device,
-        )?)))
-    };
-    Ok([tensor(own)?, tensor(partners)?])
-}
-
-/// Hard targets of views: labels, and with a mix the partner's labels and the share of the first.
-///
-/// # Errors
-/// When a tensor cannot be made.
-pub fn hard_targets(
-    views: &[View],
-    images: &dyn Images,
-    ctx: &Ctx,
-    device: &Device,
-) -> Result<Targets> {
-    let [labels, partners] = class_labels(views, images.labels(), device)?;
-    if views.iter().all(|v| v.partner().is_none()) {
-        return Ok(Targets::labels(labels));
-    }
-    let lambda: Vec<f64> = views
-        .iter()
-        .map(|v| v.lambda(images.resolution() as u32))
-        .collect();
-    let lambda = ctx.tensor(&lambda, &[lambda.len()]).map_err(plugin_error)?;
-    Ok(Targets::Hard(plugin_api::loss::HardTargets {
-        labels,
-        labels_b: Some(partners),
-        lambda: Some(lambda),
-    }))
 }

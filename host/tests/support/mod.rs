@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub mod calls;
+
 use std::{
     collections::BTreeMap,
     env, fs,

@@ -23,14 +23,14 @@ pub(super) enum Fault {
     /// The call makes no sense.
     Call(String),
     /// The engine refused it.
-    Engine(engine::Error),
+    Engine(Box<engine::Error>),
     /// This version has no such operation.
     UnknownOp,
 }
 
 impl From<engine::Error> for Fault {
     fn from(error: engine::Error) -> Self {
-        Self::Engine(error)
+        Self::Engine(Box::new(error))
     }
 }
 
@@ -165,10 +165,12 @@ impl<'a> Call<'a> {
         let message = match fault {
             Fault::UnknownOp => return Error::new(ErrorKind::UNSUPPORTED, unknown_op(op)),
             Fault::Call(message) => message,
-            // The name stands in front already.
-            Fault::Engine(engine::Error::Argument { op, message }) if op == name => message,
-            Fault::Engine(engine::Error::Argument { op, message }) => format!("{op}: {message}"),
-            Fault::Engine(other) => first_line(&other.to_string()),
+            Fault::Engine(error) => match *error {
+                // The name stands in front already.
+                engine::Error::Argument { op, message } if op == name => message,
+                engine::Error::Argument { op, message } => format!("{op}: {message}"),
+                other => first_line(&other.to_string()),
+            },
         };
         let described = (0..self.raws.len()).map(|i| match self.optional(i) {
             Some(t) => format!("{} {:?}", t.dtype().as_str(), t.dims()),

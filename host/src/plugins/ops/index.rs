@@ -37,7 +37,7 @@ pub(super) fn perform(op: u32, call: &Call<'_>) -> Result<Outputs, Fault> {
 
 fn check_indices(index: &Tensor, size: usize) -> Result<(), Fault> {
     let indices = index.value().flatten_all().and_then(|i| i.to_vec1::<u32>());
-    let indices = indices.map_err(|e| Fault::Engine(e.into()))?;
+    let indices = indices.map_err(|e| Fault::from(crate::engine::Error::from(e)))?;
     match indices.iter().max() {
         Some(&largest) if largest as usize >= size => Err(Fault::Call(format!(
             "index {largest} is out of range for a dimension of size {size}"

@@ -22,8 +22,12 @@ pub use config::{Config, Init, Keep};
 pub use stepper::Terms;
 
 use super::{
-    Session, journal::Journal, network::Network, plugin_state::StateTexts, render::Images,
-    train::accuracy,
+    Session,
+    accuracy::accuracy,
+    journal::Journal,
+    network::{Network, is_finite},
+    plugin_state::StateTexts,
+    render::Images,
 };
 use stepper::Stepper;
 
@@ -232,6 +236,11 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
             at.iteration += 1;
         }
         let kept = best.unwrap_or(canvas);
+        ensure!(
+            is_finite(&kept)?,
+            "recover: the images of batch {} are not finite after the last iteration; lower the learning rate or a weight",
+            at.batch
+        );
         tensors::save(
             &batch_path(&folder, at.batch),
             &[("images".to_owned(), kept)],
@@ -306,6 +315,6 @@ fn store(
 }
 
 /// The range of each channel that real pixels can have, normalised.
-pub(self) fn valid_ranges(normalization: &Normalization) -> [(f32, f32); 3] {
+fn valid_ranges(normalization: &Normalization) -> [(f32, f32); 3] {
     [0, 1, 2].map(|channel| normalization.valid_range(channel))
 }

@@ -1,0 +1,164 @@
+//! `[validate]`: how students are trained, and what the distilled set is compared with.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    engine::optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::WarmupConfig},
+    stages::{
+        ComponentConfig,
+        sets::{DISTILLED, INIT_ONLY, RANDOM_REAL},
+        train::{Decay, TrainConfig},
+    },
+};
+
+/// What the distilled set is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// As many real images, under the same relabeling and recipe
+    RandomReal,
+    /// The images that recover started from, unoptimised, under the same relabeling and recipe
+    InitOnly,
+    /// Each of these sets with its class labels alone
+    HardLabel,
+    /// All training images with their class labels, under the recipe of squeeze
+    FullData,
+}
+
+/// A student.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StudentConfig {
+    /// Name of the architecture, or `plugin::architecture` where two plugins have one of that name
+    pub plugin: String,
+    /// Options of the architecture (see `alambic plugin show`)
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Map<String, Json>,
+    /// Its name in the run folder and in tables, unique; the architecture's by default
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl StudentConfig {
+    /// Its name in the run folder and in tables.
+    pub fn label(&self) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| self.plugin.replace("::", "-"))
+    }
+
+    /// The architecture.
+    pub fn component(&self) -> ComponentConfig {
+        ComponentConfig {
+            plugin: self.plugin.clone(),
+            params: self.params.clone(),
+        }
+    }
+}
+
+/// The ceiling: all training images. What is left out is as in `[squeeze]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FullDataConfig {
+    /// Epochs
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub epochs: Option<u32>,
+    /// Seeds, one training each; the first of `[validate]` by default
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Vec<u64>>,
+}
+
+/// How students are trained. The defaults are those of SRe2L's ImageNet-1K script (`train/train_FKD.py`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Students
+    pub architectures: Vec<StudentConfig>,
+    /// Seeds, one training each
+    #[serde(default = "seeds")]
+    pub seeds: Vec<u64>,
+    /// Views in a batch
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: u32,
+    /// Optimizer
+    #[serde(default = "optimizer")]
+    pub optimizer: OptimizerConfig,
+    /// Learning rate over the epochs (its steps are epochs)
+    #[serde(default = "schedule")]
+    pub schedule: ScheduleConfig,
+    /// Loss on the stored labels
+    #[serde(default = "loss")]
+    pub loss: ComponentConfig,
+    /// Loss on class labels, for the control `hard-label`
+    #[serde(default = "crate::stages::squeeze::cross_entropy")]
+    pub hard_loss: ComponentConfig,
+    /// What weight decay acts on
+    #[serde(default = "decay")]
+    pub decay: Decay,
+    /// Epochs between two evaluations; the last epoch is always evaluated
+    #[serde(default = "evaluate_every")]
+    #[schemars(range(min = 1))]
+    pub evaluate_every: u32,
+    /// What the distilled set is compared with
+    #[serde(default = "controls")]
+    pub controls: Vec<Control>,
+    /// The control `full-data`
+    #[serde(default)]
+    pub full_data: FullDataConfig,
+}
+
+fn seeds() -> Vec<u64> {
+    vec![0, 1, 2]
+}
+fn batch_size() -> u32 {
+    1024
+}
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig::AdamW(AdamWConfig::default())
+}
+fn schedule() -> ScheduleConfig {
+    ScheduleConfig::Cosine(WarmupConfig::default())
+}
+fn loss() -> ComponentConfig {
+    ComponentConfig::with("kl", json!({"temperature": 20.0}))
+}
+fn decay() -> Decay {
+    Decay::Weights
+}
+fn evaluate_every() -> u32 {
+    10
+}
+fn controls() -> Vec<Control> {
+    vec![Control::RandomReal]
+}
+
+impl Config {
+    /// Names of the sets that are relabelled and trained on.
+    pub fn set_names(&self) -> Vec<&'static str> {
+        let controls = [
+            (Control::RandomReal, RANDOM_REAL),
+            (Control::InitOnly, INIT_ONLY),
+        ];
+        let wanted = controls
+            .into_iter()
+            .filter(|(c, _)| self.controls.contains(c))
+            .map(|(_, name)| name);
+        std::iter::once(DISTILLED).chain(wanted).collect()
+    }
+
+    /// The part that the training loop reads.
+    pub fn train(&self, epochs: u32) -> TrainConfig {
+        TrainConfig {
+            epochs,
+            batch_size: self.batch_size,
+            optimizer: self.optimizer.clone(),
+            schedule: self.schedule.clone(),
+            evaluate_every: self.evaluate_every,
+            decay: self.decay,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Kills without warning: the same command goes on, and every byte is that of an uninterrupted run.
+
+mod common;
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::Child,
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Lab, assert_same};
+use safetensors::SafeTensors;
+use serde_json::Value as Json;
+
+/// A state after every step, so that each kill leaves another one; the best images, whose state is the largest.
+const OPTIONS: [&str; 4] = [
+    "--set",
+    "checkpoint_secs=0",
+    "--set",
+    "recover.keep=\"best\"",
+];
+
+/// Far more than any of these waits takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The state in a checkpoint; none while there is no such file.
+fn state(checkpoint: &Path) -> Option<Json> {
+    let bytes = fs::read(checkpoint).ok()?;
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).expect("a checkpoint is whole or not there");
+    let texts: Json = serde_json::from_str(header.metadata().as_ref()?.get("alambic")?).ok()?;
+    serde_json::from_str(texts["state"].as_str()?).ok()
+}
+
+/// How far a checkpoint is: the outer and the inner count of its stage.
+fn place(checkpoint: &Path) -> Option<(u64, u64)> {
+    let state = state(checkpoint)?;
+    let count = |key: &str| state[key].as_u64();
+    match count("epoch") {
+        Some(epoch) => Some((epoch, count("batch")?)),
+        None => Some((count("batch")?, count("iteration")?)),
+    }
+}
+
+/// Starts the run and kills it as soon as `reached` says so; the run must not have ended before.
+fn kill_when(lab: &Lab, what: &str, reached: impl Fn() -> bool) {
+    let mut child = lab.start("run", &OPTIONS);
+    let since = Instant::now();
+    while !reached() {
+        if let Some(status) = child.try_wait().expect("a child can be asked") {
+            panic!("the run ended ({status}) before {what}");
+        }
+        assert!(since.elapsed() < PATIENCE, "never came: {what}");
+        thread::sleep(Duration::from_micros(300));
+    }
+    kill(&mut child, what);
+}
+
+fn kill(child: &mut Child, what: &str) {
+    child.kill().expect("SIGKILL");
+    let status = child.wait().expect("the child ends");
+    assert!(!status.success(), "the run ended before {what}");
+}
+
+/// Kills a run when a checkpoint has come to, or past, a place.
+fn kill_at(lab: &Lab, checkpoint: &str, outer: u64, inner: u64) {
+    let path = lab.path("run").join(checkpoint);
+    let what = format!("{checkpoint} at {outer}, {inner}");
+    kill_when(lab, &what, || place(&path) >= Some((outer, inner)));
+}
+
+/// Ends the run and compares it with one that nobody disturbed.
+fn finish_and_compare(lab: &Lab) {
+    let whole = Lab::new();
+    whole.run(&OPTIONS[2..]).done();
+    lab.run(&OPTIONS).done();
+    assert_same(&whole.results("run"), &lab.results("run"));
+    let names = |lab: &Lab| {
+        let files = common::files(&lab.path("run"));
+        files.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(names(&whole), names(lab), "nothing is left behind");
+}
+
+#[test]
+fn a_teacher_survives_kills() {
+    let lab = Lab::new();
+    let checkpoint = "squeeze/checkpoint.safetensors";
+    for (epoch, batch) in [(0, 3), (0, 20), (1, 0), (2, 11), (3, 22)] {
+        kill_at(&lab, checkpoint, epoch, batch);
+    }
+    let resumed = place(&lab.path("run").join(checkpoint)).expect("a state");
+    assert!(resumed >= (3, 22), "{resumed:?}");
+    finish_and_compare(&lab);
+    let log = fs::read_to_string(lab.path("run/squeeze/log.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 4, "one line for each epoch:\n{log}");
+}
+
+#[test]
+fn images_survive_kills() {
+    let lab = Lab::new();
+    let checkpoint = "recover/checkpoint.safetensors";
+    for (batch, iteration) in [(0, 1), (0, 55), (0, 119), (1, 0), (1, 77)] {
+        kill_at(&lab, checkpoint, batch, iteration);
+    }
+    finish_and_compare(&lab);
+    let log = fs::read_to_string(lab.path("run/recover/log.jsonl")).unwrap();
+    let steps: Vec<u64> = log
+        .lines()
+        .map(|l| {
+            serde_json::from_str::<Json>(l).unwrap()["step"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    assert!(
+        steps.is_sorted_by(|a, b| a < b),
+        "a step comes twice: {steps:?}"
+    );
+    assert_eq!(steps.len(), 26);
+}
+
+#[test]
+fn labels_and_students_survive_kills() {
+    let lab = Lab::new();
+    let run = lab.path("run");
+    // Relabel has no checkpoint but its shards: the first, and then the second set.
+    for shard in [
+        "relabel/distilled/labels-00000.safetensors",
+        "relabel/random-real/labels-00000.safetensors",
+    ] {
+        kill_when(&lab, shard, || run.join(shard).exists());
+    }
+    let student = "validate/distilled/convnet-seed0";
+    kill_at(&lab, &format!("{student}/checkpoint.safetensors"), 4, 1);
+    kill_at(&lab, &format!("{student}/checkpoint.safetensors"), 21, 0);
+    let other = "validate/random-real/convnet-seed0";
+    kill_at(&lab, &format!("{other}/checkpoint.safetensors"), 2, 1);
+    assert!(run.join(student).join("metrics.json").exists());
+    finish_and_compare(&lab);
+}
+
+#[test]
+fn a_redone_stage_survives_a_kill() {
+    let lab = Lab::finished();
+    let before = lab.results("run");
+    let checkpoint = lab.path("run/recover/checkpoint.safetensors");
+    let mut child = lab.start("run", &["--from", "recover", "--set", "checkpoint_secs=0"]);
+    let since = Instant::now();
+    while place(&checkpoint) < Some((0, 60)) {
+        assert!(since.elapsed() < PATIENCE, "recover never came so far");
+        thread::sleep(Duration::from_micros(300));
+    }
+    kill(&mut child, "iteration 60");
+    let answer = lab.run(&[]).done();
+    assert!(answer.stderr.contains("squeeze: finished, skipped"));
+    assert!(!answer.stderr.contains("recover: finished"));
+    assert_same(&before, &lab.results("run"));
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let lab = Lab::new();
+    let mut first = lab.start("run", &OPTIONS);
+    let since = Instant::now();
+    while place(&lab.path("run/squeeze/checkpoint.safetensors")).is_none() {
+        assert!(since.elapsed() < PATIENCE, "squeeze never began");
+        thread::sleep(Duration::from_micros(300));
+    }
+    let lines = lab.run(&OPTIONS).refused(2, &["another process works in"]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    kill(&mut first, "the second was refused");
+    lab.run(&OPTIONS).done();
+}
