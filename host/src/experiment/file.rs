@@ -29,9 +29,29 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Json, Vec<Fault>> {
         })
         .collect();
     if faults.is_empty() {
+        whole_numbers(&mut json);
         Ok(json)
     } else {
         Err(faults)
+    }
+}
+
+/// Makes whole floats integers: `1e3` is a fine number of iterations, and a rate of `1` one too.
+fn whole_numbers(value: &mut Json) {
+    // Up to here floats hold every integer.
+    const EXACT: f64 = 9_007_199_254_740_992.;
+    match value {
+        Json::Number(number) if number.is_f64() => {
+            let float = number
+                .as_f64()
+                .filter(|f| f.fract() == 0. && f.abs() <= EXACT);
+            if let Some(float) = float {
+                *value = Json::from(float as i64);
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Json::Object(table) => table.values_mut().for_each(whole_numbers),
+        _ => {}
     }
 }
 
@@ -40,7 +60,10 @@ pub fn schema_faults(json: &Json) -> Vec<Fault> {
     let schema = serde_json::to_value(schemars::schema_for!(Experiment)).expect("a schema is JSON");
     schema::faults(&schema, json)
         .into_iter()
-        .map(|(path, message)| Fault::new(path, message))
+        .map(|(path, message)| match path.as_str() {
+            "" => Fault::new("experiment", message),
+            _ => Fault::new(path, message),
+        })
         .collect()
 }
 
@@ -136,6 +159,24 @@ mod tests {
             "new": {"key": true},
         });
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn whole_floats_pass_for_integers_and_others_stay() {
+        let mut value = json!({"a": [1e3, 0.5, -2.0], "b": {"c": 1e30}});
+        whole_numbers(&mut value);
+        assert_eq!(value, json!({"a": [1000, 0.5, -2], "b": {"c": 1e30}}));
+    }
+
+    #[test]
+    fn a_fault_of_the_whole_file_has_a_place_too() {
+        let faults = schema_faults(&json!({"nmae": "x"}));
+        assert!(faults.iter().all(|f| f.path == "experiment"), "{faults:?}");
+        assert!(
+            faults
+                .iter()
+                .any(|f| f.message.contains("did you mean \"name\""))
+        );
     }
 
     #[test]

@@ -243,6 +243,12 @@ fn is_of(record: &StageRecord, stage: &Planned) -> bool {
     record.hash == stage.hash || record.hash == stage.hash_but_sizes
 }
 
+/// Finished, if perhaps for other sets or seeds than are asked for now.
+fn is_made(manifest: &Manifest, stage: &Planned) -> bool {
+    let record = manifest.stages.get(stage.name);
+    record.is_some_and(|r| r.status == Status::Finished && is_of(r, stage))
+}
+
 fn is_finished(manifest: &Manifest, stage: &Planned) -> bool {
     let record = manifest.stages.get(stage.name);
     record.is_some_and(|r| {
@@ -272,7 +278,7 @@ fn refuse_stale(plan: &Plan, manifest: &Manifest, selection: &Selection) -> Resu
     let missing_before = |only: &str| {
         let before = plan.stages.iter().take_while(|s| s.name != only);
         before
-            .filter(|s| !is_finished(manifest, s))
+            .filter(|s| !is_made(manifest, s))
             .map(|s| s.name)
             .next()
     };

@@ -12,7 +12,7 @@ use parquet::{
 /// An 8 by 8 PNG whose pattern follows its class, so that a network can learn it; `number` varies it.
 pub fn picture(class: usize, number: usize) -> Vec<u8> {
     let shade = |x: u32, y: u32| {
-        let on = [x < 4, y < 4, (x + y) % 2 == 0][class % 3];
+        let on = [x < 4, y < 4, (x + y).is_multiple_of(2)][class % 3];
         let noise = (x * 31 + y * 17 + number as u32 * 7) % 60;
         Rgb([if on { 190 + noise as u8 } else { noise as u8 }; 3])
     };

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Disjoint, Scalar, lane_sum};
+use super::{Disjoint, Scalar, lane_sum, vectorised};
 
 /// Sizes of a batch of images: N, C and H W.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,7 @@ pub(crate) fn scale_shift<T: Scalar>(mean: T, var: T, eps: f64, weight: T, bias:
 }
 
 /// Mean and population variance of one channel.
+#[inline(always)]
 fn statistics<T: Scalar>(planes: &Planes, x: &[T], channel: usize) -> (T, T) {
     let rows = || (0..planes.batch).map(|n| &x[planes.start(n, channel)..][..planes.plane]);
     let count = planes.per_channel();
@@ -71,35 +72,37 @@ pub(crate) fn forward<T: Scalar>(args: &Forward<'_, T>) -> (Vec<T>, Vec<T>, Vec<
     let statistics: Vec<(T, T)> = (0..planes.channels)
         .into_par_iter()
         .map(|c| {
-            let batch = if wanted {
-                statistics(&planes, args.x, c)
-            } else {
-                (T::ZERO, T::ZERO)
-            };
-            let (mean, var) = args.frozen.map_or(batch, |(mean, var)| (mean[c], var[c]));
-            let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
-            for n in 0..planes.batch {
-                let start = planes.start(n, c);
-                // SAFETY: a task has its own channel.
-                let out = unsafe { parts.part(start, planes.plane) };
-                let x = &args.x[start..][..planes.plane];
-                match args.residual {
-                    None => out
-                        .iter_mut()
-                        .zip(x)
-                        .for_each(|(y, x)| *y = *x * scale + shift),
-                    Some(residual) => {
-                        let added = &residual[start..][..planes.plane];
-                        for ((y, x), r) in out.iter_mut().zip(x).zip(added) {
-                            *y = *x * scale + shift + *r;
+            vectorised(|| {
+                let batch = if wanted {
+                    statistics(&planes, args.x, c)
+                } else {
+                    (T::ZERO, T::ZERO)
+                };
+                let (mean, var) = args.frozen.map_or(batch, |(mean, var)| (mean[c], var[c]));
+                let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
+                for n in 0..planes.batch {
+                    let start = planes.start(n, c);
+                    // SAFETY: a task has its own channel.
+                    let out = unsafe { parts.part(start, planes.plane) };
+                    let x = &args.x[start..][..planes.plane];
+                    match args.residual {
+                        None => out
+                            .iter_mut()
+                            .zip(x)
+                            .for_each(|(y, x)| *y = *x * scale + shift),
+                        Some(residual) => {
+                            let added = &residual[start..][..planes.plane];
+                            for ((y, x), r) in out.iter_mut().zip(x).zip(added) {
+                                *y = *x * scale + shift + *r;
+                            }
                         }
                     }
+                    if args.relu {
+                        out.iter_mut().for_each(|y| *y = y.larger(T::ZERO));
+                    }
                 }
-                if args.relu {
-                    out.iter_mut().for_each(|y| *y = y.larger(T::ZERO));
-                }
-            }
-            batch
+                batch
+            })
         })
         .collect();
     if !wanted {
@@ -143,6 +146,7 @@ pub(crate) struct Gradients<T> {
 }
 
 /// Writes the gradient that passed the ReLU of one plane.
+#[inline(always)]
 pub(crate) fn gate<T: Scalar>(
     out: &mut [T],
     g: &[T],
@@ -180,7 +184,14 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
     let separate_parts = separate.as_deref_mut().map(Disjoint::new);
     let affine: Vec<(T, T)> = (0..planes.channels)
         .into_par_iter()
-        .map(|c| channel_backward(args, c, &gated_parts, separate_parts.as_ref()))
+        .map(|c| {
+            vectorised(Channel {
+                args,
+                c,
+                gated: &gated_parts,
+                separate: separate_parts.as_ref(),
+            })
+        })
         .collect();
     let (weight, bias) = affine.into_iter().unzip();
     let (x, residual) = match (args.needs_x, args.needs_residual) {
@@ -196,6 +207,24 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
     }
 }
 
+/// The work of [`backward`] on one channel: the sums that the gradients of weight and bias are.
+struct Channel<'a, T> {
+    args: &'a Backward<'a, T>,
+    c: usize,
+    gated: &'a Disjoint<'a, T>,
+    separate: Option<&'a Disjoint<'a, T>>,
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for Channel<'_, T> {
+    type Output = (T, T);
+
+    #[inline(always)]
+    fn call(self) -> (T, T) {
+        channel_backward(self.args, self.c, self.gated, self.separate)
+    }
+}
+
+#[inline(always)]
 fn channel_backward<T: Scalar>(
     args: &Backward<'_, T>,
     c: usize,
@@ -277,6 +306,7 @@ fn channel_backward<T: Scalar>(
 }
 
 /// `g = scale g + slope (x - origin) + level` in place.
+#[inline(always)]
 pub(crate) fn line<T: Scalar>(
     g: &mut [T],
     x: Option<&[T]>,

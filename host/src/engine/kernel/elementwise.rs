@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use candle_core::{DType, Storage, StorageRef, WithDType};
 
-use super::{Scalar, dispatch, to_value};
+use super::{Scalar, dispatch, to_value, vectorised};
 use crate::engine::error::{Error, Result};
 use crate::engine::tensor::Value;
 
@@ -116,7 +116,7 @@ fn lines<O: Send, const N: usize>(
         }
     };
     let chunks = out.par_chunks_mut(CHUNK).enumerate();
-    chunks.for_each(|(i, chunk)| work(i * CHUNK, chunk));
+    chunks.for_each(|(i, chunk)| vectorised(|| work(i * CHUNK, chunk)));
 }
 
 /// `f(a, b)` of two operands that broadcast to `dims`.

@@ -1,6 +1,6 @@
 //! The unfolding of an image into the columns that turn a convolution into a matrix product, and its transpose.
 
-use super::Scalar;
+use super::{Scalar, vectorised};
 
 /// Sizes of a two-dimensional convolution; pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,38 +67,69 @@ pub(crate) fn im2col<T: Scalar>(
     row_stride: usize,
     offset: usize,
 ) {
-    let ([_, width], [_, out_width]) = (shape.input, shape.output);
-    for (c, plane) in image.chunks_exact(shape.input_plane()).enumerate() {
-        for t in 0..shape.taps() {
-            let (ky, kx) = (t / shape.kernel[1], t % shape.kernel[1]);
-            let row = &mut columns[(c * shape.taps() + t) * row_stride + offset..];
-            let row = &mut row[..shape.output_plane()];
-            let (y_lo, y_hi, y_in) = shape.valid(0, ky);
-            let (x_lo, x_hi, x_in) = shape.valid(1, kx);
-            row[..y_lo * out_width].fill(T::ZERO);
-            row[y_hi * out_width..].fill(T::ZERO);
-            if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
-                // One copy of all lines, shifted; what wrapped around their ends is then cleared.
-                let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
-                row[y_lo * width + x_lo..][..len]
-                    .copy_from_slice(&plane[y_in * width + x_in..][..len]);
-                clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
-                continue;
-            }
-            let lines = row[y_lo * out_width..y_hi * out_width].chunks_exact_mut(out_width);
-            for (i, line) in lines.enumerate() {
-                let source = &plane[(y_in + i * shape.stride[0]) * width..][..width];
-                line[..x_lo].fill(T::ZERO);
-                line[x_hi..].fill(T::ZERO);
-                let inside = &mut line[x_lo..x_hi];
-                if shape.stride[1] == 1 {
-                    inside.copy_from_slice(&source[x_in..x_in + inside.len()]);
-                } else {
-                    let taken = source[x_in..].iter().step_by(shape.stride[1]);
-                    inside
-                        .iter_mut()
-                        .zip(taken)
-                        .for_each(|(to, from)| *to = *from);
+    vectorised(Unfold {
+        shape,
+        image,
+        columns,
+        row_stride,
+        offset,
+    });
+}
+
+/// The work of [`im2col`].
+struct Unfold<'a, T> {
+    shape: &'a ConvShape,
+    image: &'a [T],
+    columns: &'a mut [T],
+    row_stride: usize,
+    offset: usize,
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for Unfold<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Unfold {
+            shape,
+            image,
+            columns,
+            row_stride,
+            offset,
+        } = self;
+        let ([_, width], [_, out_width]) = (shape.input, shape.output);
+        for (c, plane) in image.chunks_exact(shape.input_plane()).enumerate() {
+            for t in 0..shape.taps() {
+                let (ky, kx) = (t / shape.kernel[1], t % shape.kernel[1]);
+                let row = &mut columns[(c * shape.taps() + t) * row_stride + offset..];
+                let row = &mut row[..shape.output_plane()];
+                let (y_lo, y_hi, y_in) = shape.valid(0, ky);
+                let (x_lo, x_hi, x_in) = shape.valid(1, kx);
+                row[..y_lo * out_width].fill(T::ZERO);
+                row[y_hi * out_width..].fill(T::ZERO);
+                if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
+                    // One copy of all lines, shifted; what wrapped around their ends is then cleared.
+                    let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
+                    row[y_lo * width + x_lo..][..len]
+                        .copy_from_slice(&plane[y_in * width + x_in..][..len]);
+                    clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
+                    continue;
+                }
+                let lines = row[y_lo * out_width..y_hi * out_width].chunks_exact_mut(out_width);
+                for (i, line) in lines.enumerate() {
+                    let source = &plane[(y_in + i * shape.stride[0]) * width..][..width];
+                    line[..x_lo].fill(T::ZERO);
+                    line[x_hi..].fill(T::ZERO);
+                    let inside = &mut line[x_lo..x_hi];
+                    if shape.stride[1] == 1 {
+                        inside.copy_from_slice(&source[x_in..x_in + inside.len()]);
+                    } else {
+                        let taken = source[x_in..].iter().step_by(shape.stride[1]);
+                        inside
+                            .iter_mut()
+                            .zip(taken)
+                            .for_each(|(to, from)| *to = *from);
+                    }
                 }
             }
         }
@@ -106,6 +137,7 @@ pub(crate) fn im2col<T: Scalar>(
 }
 
 /// Clears the columns before `x_lo` and from `x_hi` on of each line.
+#[inline(always)]
 fn clear_ends<T: Scalar>(lines: &mut [T], width: usize, x_lo: usize, x_hi: usize) {
     if x_lo == 0 && x_hi == width {
         return;
@@ -125,37 +157,68 @@ pub(crate) fn col2im<T: Scalar>(
     row_stride: usize,
     offset: usize,
 ) {
-    let ([_, width], [_, out_width]) = (shape.input, shape.output);
-    for (c, plane) in image.chunks_exact_mut(shape.input_plane()).enumerate() {
-        for t in 0..shape.taps() {
-            let (ky, kx) = (t / shape.kernel[1], t % shape.kernel[1]);
-            let row = &mut columns[(c * shape.taps() + t) * row_stride + offset..];
-            let (y_lo, y_hi, y_in) = shape.valid(0, ky);
-            let (x_lo, x_hi, x_in) = shape.valid(1, kx);
-            if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
-                // What has no place in the image is cleared; then one shifted sum takes all lines.
-                clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
-                let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
-                let target = &mut plane[y_in * width + x_in..][..len];
-                let from = &row[y_lo * width + x_lo..][..len];
-                target
-                    .iter_mut()
-                    .zip(from)
-                    .for_each(|(to, from)| *to += *from);
-                continue;
-            }
-            for y in y_lo..y_hi {
-                let line = &row[y * out_width + x_lo..y * out_width + x_hi];
-                let start = (y_in + (y - y_lo) * shape.stride[0]) * width + x_in;
-                let target = &mut plane[start..];
-                if shape.stride[1] == 1 {
+    vectorised(Fold {
+        shape,
+        image,
+        columns,
+        row_stride,
+        offset,
+    });
+}
+
+/// The work of [`col2im`].
+struct Fold<'a, T> {
+    shape: &'a ConvShape,
+    image: &'a mut [T],
+    columns: &'a mut [T],
+    row_stride: usize,
+    offset: usize,
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for Fold<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Fold {
+            shape,
+            image,
+            columns,
+            row_stride,
+            offset,
+        } = self;
+        let ([_, width], [_, out_width]) = (shape.input, shape.output);
+        for (c, plane) in image.chunks_exact_mut(shape.input_plane()).enumerate() {
+            for t in 0..shape.taps() {
+                let (ky, kx) = (t / shape.kernel[1], t % shape.kernel[1]);
+                let row = &mut columns[(c * shape.taps() + t) * row_stride + offset..];
+                let (y_lo, y_hi, y_in) = shape.valid(0, ky);
+                let (x_lo, x_hi, x_in) = shape.valid(1, kx);
+                if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
+                    // What has no place in the image is cleared; then one shifted sum takes all lines.
+                    clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
+                    let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
+                    let target = &mut plane[y_in * width + x_in..][..len];
+                    let from = &row[y_lo * width + x_lo..][..len];
                     target
                         .iter_mut()
-                        .zip(line)
+                        .zip(from)
                         .for_each(|(to, from)| *to += *from);
-                } else {
-                    let places = target.iter_mut().step_by(shape.stride[1]);
-                    places.zip(line).for_each(|(to, from)| *to += *from);
+                    continue;
+                }
+                for y in y_lo..y_hi {
+                    let line = &row[y * out_width + x_lo..y * out_width + x_hi];
+                    let start = (y_in + (y - y_lo) * shape.stride[0]) * width + x_in;
+                    let target = &mut plane[start..];
+                    if shape.stride[1] == 1 {
+                        target
+                            .iter_mut()
+                            .zip(line)
+                            .for_each(|(to, from)| *to += *from);
+                    } else {
+                        let places = target.iter_mut().step_by(shape.stride[1]);
+                        places.zip(line).for_each(|(to, from)| *to += *from);
+                    }
                 }
             }
         }

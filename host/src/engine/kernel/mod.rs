@@ -188,6 +188,7 @@ impl<'a, T> Disjoint<'a, T> {
 }
 
 /// Sum of `term(i)` for `i` in `0..len` in f64, over eight interleaved lanes that the compiler can vectorise.
+#[inline(always)]
 pub(crate) fn lane_sum(len: usize, term: impl Fn(usize) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
     let whole = len / 8 * 8;
@@ -202,6 +203,16 @@ pub(crate) fn lane_sum(len: usize, term: impl Fn(usize) -> f64) -> f64 {
         lanes[j - whole] += term(j);
     }
     lanes.iter().sum()
+}
+
+/// Runs `f` compiled for the widest vectors of this processor. Only the width differs: no operation is fused or reordered, so
+/// the bytes are the same on all of them.
+///
+/// What `f` calls must be inlined to profit. The compiler does that for small closures; a large kernel is a struct whose
+/// `call` is `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn vectorised<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
+    pulp::Arch::new().dispatch(f)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Scalar;
+use super::{Scalar, vectorised};
 
 /// Planes that one task takes at least: a plane of a small image is too little work to hand over.
 const MIN_PLANES: usize = 64;
@@ -82,24 +82,11 @@ pub(crate) fn average<T: Scalar>(
     }
     if rows.are_pairs() && cols.are_pairs() {
         let weight = T::from_f64(rows.weights[0] * cols.weights[0]);
-        y.par_chunks_mut(out_plane)
-            .zip(x.par_chunks(plane))
-            .with_min_len(MIN_PLANES)
+        y.par_chunks_mut(MIN_PLANES * out_plane)
+            .zip(x.par_chunks(MIN_PLANES * plane))
             .for_each(|(y, x)| {
-                for (line, pair) in y
-                    .chunks_exact_mut(cols.len())
-                    .zip(x.chunks_exact(2 * width))
-                {
-                    let (upper, lower) = pair.split_at(width);
-                    let windows = upper
-                        .as_chunks::<2>()
-                        .0
-                        .iter()
-                        .zip(lower.as_chunks::<2>().0);
-                    for (out, (a, b)) in line.iter_mut().zip(windows) {
-                        *out = (a[0] + a[1] + b[0] + b[1]) * weight;
-                    }
-                }
+                let planes = y.chunks_exact_mut(out_plane).zip(x.chunks_exact(plane));
+                vectorised(|| planes.for_each(|(y, x)| average_pairs(y, x, width, weight)));
             });
         return y;
     }
@@ -123,6 +110,37 @@ pub(crate) fn average<T: Scalar>(
     y
 }
 
+/// One plane of [`average`] with windows of 2x2.
+#[inline(always)]
+fn average_pairs<T: Scalar>(y: &mut [T], x: &[T], width: usize, weight: T) {
+    let lines = y.chunks_exact_mut(width / 2);
+    for (line, pair) in lines.zip(x.chunks_exact(2 * width)) {
+        let (upper, lower) = pair.split_at(width);
+        let windows = upper
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .zip(lower.as_chunks::<2>().0);
+        for (out, (a, b)) in line.iter_mut().zip(windows) {
+            *out = (a[0] + a[1] + b[0] + b[1]) * weight;
+        }
+    }
+}
+
+/// One plane of [`spread`] with windows of 2x2.
+#[inline(always)]
+fn spread_pairs<T: Scalar>(x: &mut [T], g: &[T], width: usize, weight: T) {
+    let lines = g.chunks_exact(width / 2);
+    for (pair, line) in x.chunks_exact_mut(2 * width).zip(lines) {
+        let (upper, lower) = pair.split_at_mut(width);
+        let (upper, lower) = (upper.as_chunks_mut::<2>().0, lower.as_chunks_mut::<2>().0);
+        for ((a, b), v) in upper.iter_mut().zip(lower).zip(line) {
+            *a = [*v * weight; 2];
+            *b = [*v * weight; 2];
+        }
+    }
+}
+
 /// Spreads each entry over its window: the transpose of [`average`].
 pub(crate) fn spread<T: Scalar>(
     g: &[T],
@@ -138,25 +156,11 @@ pub(crate) fn spread<T: Scalar>(
     }
     if rows.are_pairs() && cols.are_pairs() {
         let weight = T::from_f64(rows.weights[0] * cols.weights[0]);
-        x.par_chunks_mut(plane)
-            .zip(g.par_chunks(out_plane))
-            .with_min_len(MIN_PLANES)
+        x.par_chunks_mut(MIN_PLANES * plane)
+            .zip(g.par_chunks(MIN_PLANES * out_plane))
             .for_each(|(x, g)| {
-                for (pair, line) in x
-                    .chunks_exact_mut(2 * width)
-                    .zip(g.chunks_exact(cols.len()))
-                {
-                    let (upper, lower) = pair.split_at_mut(width);
-                    let windows = upper
-                        .as_chunks_mut::<2>()
-                        .0
-                        .iter_mut()
-                        .zip(lower.as_chunks_mut::<2>().0);
-                    for ((a, b), v) in windows.zip(line) {
-                        *a = [*v * weight; 2];
-                        *b = [*v * weight; 2];
-                    }
-                }
+                let planes = x.chunks_exact_mut(plane).zip(g.chunks_exact(out_plane));
+                vectorised(|| planes.for_each(|(x, g)| spread_pairs(x, g, width, weight)));
             });
         return x;
     }

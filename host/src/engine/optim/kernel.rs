@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Slot;
 use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
 use crate::engine::error::Result;
-use crate::engine::kernel::{Host, Scalar, dispatch, to_value};
+use crate::engine::kernel::{Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::tensor::Value;
 
 /// Entries that one task updates.
@@ -106,12 +106,14 @@ fn adam<T: Scalar>(
         .par_chunks_mut(CHUNK)
         .zip(second.par_chunks_mut(CHUNK));
     chunks.zip(moments).for_each(|((p, g), (m, v))| {
-        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            let g = *g + coupled * *p;
-            *m = keep1 * *m + take1 * g;
-            *v = keep2 * *v + take2 * (g * g);
-            *p = *p * shrink - step_size * (*m / (v.square_root() / root + eps));
-        }
+        vectorised(|| {
+            for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                let g = *g + coupled * *p;
+                *m = keep1 * *m + take1 * g;
+                *v = keep2 * *v + take2 * (g * g);
+                *p = *p * shrink - step_size * (*m / (v.square_root() / root + eps));
+            }
+        })
     });
     slot.first = Some(to_value(first, param.dims(), param)?);
     slot.second = Some(to_value(second, param.dims(), param)?);
