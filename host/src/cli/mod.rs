@@ -28,12 +28,17 @@ pub fn main() -> ExitCode {
         // clap says help and version on stdout with code 0, and faults on stderr with code 2.
         Err(error) => error.exit(),
     };
+    // Inside the pool, parallel work starts without waking another thread first.
+    rayon::scope(|_| carry_out(&cli))
+}
+
+fn carry_out(cli: &Cli) -> ExitCode {
     let done = match cli.command {
-        Command::Run(ref run) => run::run(&cli, run),
-        Command::Check(ref check) => run::check(&cli, check),
-        Command::Plugin { ref command } => plugin::plugin(&cli, command),
+        Command::Run(ref run) => run::run(cli, run),
+        Command::Check(ref check) => run::check(cli, check),
+        Command::Plugin { ref command } => plugin::plugin(cli, command),
         Command::Data { ref command } => data::data(command),
-        Command::Report(ref report) => report::report(&cli, report),
+        Command::Report(ref report) => report::report(cli, report),
         Command::Export(ref export) => report::export(export),
     };
     match done {
