@@ -30,7 +30,7 @@ impl RunFolder {
     pub fn prepare(&self) -> Result<()> {
         fs::create_dir_all(&self.root)
             .with_context(|| format!("cannot make the run folder {}", self.root.display()))?;
-        for folder in ["", "squeeze", "recover", "relabel", "report"] {
+        for folder in ["", "squeeze", "recover", "relabel", "validate", "report"] {
             atomic::sweep(&self.root.join(folder));
         }
         Ok(())

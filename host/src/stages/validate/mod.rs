@@ -234,6 +234,7 @@ impl One<'_> {
             .folder
             .validation(self.set, &self.student.label(), seed);
         let outcome = folder.join("metrics.json");
+        atomic::sweep(&folder);
         let scores: Scores = if outcome.exists() {
             // A kill between the outcome and this left the checkpoint.
             forget(&folder)?;
