@@ -23,17 +23,20 @@ impl RunFolder {
         Self { root: root.into() }
     }
 
-    /// Makes the folder, and removes what an interrupted write left.
+    /// Makes the folder.
     ///
     /// # Errors
     /// When the disk says no.
     pub fn prepare(&self) -> Result<()> {
         fs::create_dir_all(&self.root)
-            .with_context(|| format!("cannot make the run folder {}", self.root.display()))?;
+            .with_context(|| format!("cannot make the run folder {}", self.root.display()))
+    }
+
+    /// Removes what interrupted writes left. Only for who holds the lock: another process may be writing.
+    pub fn sweep(&self) {
         for folder in ["", "squeeze", "recover", "relabel", "validate", "report"] {
             atomic::sweep(&self.root.join(folder));
         }
-        Ok(())
     }
 
     /// The folder itself.

@@ -110,6 +110,7 @@ pub fn run(
     refuse_stale(&plan, &manifest, selection)?;
     folder.prepare()?;
     let _lock = lock(&folder)?;
+    folder.sweep();
     let redone = redone(selection);
     for stage in &redone {
         manifest.stages.remove(*stage);
