@@ -284,3 +284,17 @@ fn a_plugin_sees_f32_as_f32() {
     let made = loss(&registry, "ordinary").forward(&input).unwrap();
     assert_eq!(made.dtype(), plugin_api::tensor::DType::F32);
 }
+
+#[test]
+fn an_earlier_folder_stands_in_for_a_later_one() {
+    let (plain, newer) = (fixture("nasty", &[]), fixture("nasty", &["test-newer"]));
+    let [first, second] = [&plain, &newer].map(|file| support::folder_of(&[file]));
+    let of = |folders: [&Path; 2]| {
+        let folders = folders.map(Path::to_owned);
+        let registry = Registry::of_folders(&folders).unwrap();
+        assert_eq!(registry.plugins().len(), 1);
+        registry.plugins()[0].api
+    };
+    assert_eq!(of([first.path(), second.path()]), [1, 0]);
+    assert_eq!(of([second.path(), first.path()]), [1, 1]);
+}

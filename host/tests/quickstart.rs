@@ -63,6 +63,31 @@ fn the_quickstart_passes_its_checks_and_another_backbone_is_one_line() {
     assert_eq!(summary["teacher"]["architecture"], "resnet");
     // Three sets under two kinds of labels, and the ceiling.
     assert_eq!(summary["results"].as_array().unwrap().len(), 7);
+
+    for format in ["imagefolder", "parquet"] {
+        let to = lab.path(format);
+        let to = to.to_str().unwrap();
+        alambic(&[
+            "export",
+            out.to_str().unwrap(),
+            "--to",
+            to,
+            "--format",
+            format,
+        ]);
+        let info: Json = serde_json::from_str(&alambic(&["data", "info", to, "--json"])).unwrap();
+        let split = &info["splits"][0];
+        assert_eq!(split["images"], 100, "{info}");
+        assert!(
+            split["classes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|class| class["count"] == 10),
+            "{info}"
+        );
+        assert!(split["broken"].as_array().unwrap().is_empty(), "{info}");
+    }
 }
 
 #[test]

@@ -21,6 +21,15 @@ pub enum ImageFormat {
     Jpeg,
 }
 
+/// How a teacher saw the images: mean and standard deviation of each channel, for pixels in 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// Mean of each channel.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel.
+    pub std: [f32; 3],
+}
+
 /// Images of one size with their classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {
@@ -92,7 +101,7 @@ impl ImageSet {
     ///
     /// # Errors
     /// When the disk says no.
-    pub fn save(&self, folder: &Path, format: ImageFormat) -> Result<()> {
+    pub fn save(&self, folder: &Path, format: ImageFormat, scaling: Scaling) -> Result<()> {
         let extension = match format {
             ImageFormat::Png => "png",
             ImageFormat::Jpeg => "jpg",
@@ -114,6 +123,7 @@ impl ImageSet {
         let index = Index {
             resolution: self.resolution,
             class_names: self.class_names.clone(),
+            normalization: scaling,
             labels: self.labels.clone(),
             files: files.clone(),
         };
@@ -139,6 +149,7 @@ impl ImageSet {
             class_names,
             labels,
             files,
+            ..
         } = atomic::read_json(&index_path(folder))?;
         ensure!(
             labels.len() == files.len(),
@@ -166,6 +177,7 @@ impl ImageSet {
 struct Index {
     resolution: usize,
     class_names: Vec<String>,
+    normalization: Scaling,
     labels: Vec<u32>,
     files: Vec<String>,
 }
@@ -202,6 +214,11 @@ fn decode(path: &Path, resolution: usize) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
+    const PLAIN: Scaling = Scaling {
+        mean: [0.; 3],
+        std: [1.; 3],
+    };
+
     fn set() -> ImageSet {
         let pixels_nchw = (0..4 * 3 * 16).map(|i| (i * 7 % 251) as u8).collect();
         let class_names = vec!["b/\"<x>".to_owned(), "a".to_owned()];
@@ -217,7 +234,7 @@ mod tests {
     fn a_png_set_survives_the_disk_with_odd_names_in_odd_order() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("images");
-        set().save(&folder, ImageFormat::Png).unwrap();
+        set().save(&folder, ImageFormat::Png, PLAIN).unwrap();
         assert_eq!(ImageSet::load(&folder).unwrap(), set());
         assert!(folder.join("00001_a/00001.png").exists());
         fs::remove_file(folder.join("00001_a/00001.png")).unwrap();
@@ -228,7 +245,7 @@ mod tests {
     fn sizes_are_those_of_the_files() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("images");
-        set().save(&folder, ImageFormat::Jpeg).unwrap();
+        set().save(&folder, ImageFormat::Jpeg, PLAIN).unwrap();
         let on_disk: u64 = ["00000_b___x_", "00001_a"]
             .iter()
             .flat_map(|class| fs::read_dir(folder.join(class)).unwrap())

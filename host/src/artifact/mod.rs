@@ -7,10 +7,11 @@ pub mod folder;
 pub mod images;
 pub mod labels;
 pub mod manifest;
+pub mod parquet_export;
 pub mod tensors;
 
 pub use checkpoint::Checkpoint;
 pub use folder::RunFolder;
-pub use images::{ImageFormat, ImageSet};
+pub use images::{ImageFormat, ImageSet, Scaling};
 pub use labels::{LabelReader, LabelWriter};
 pub use manifest::{Manifest, PluginRecord, StageRecord, Status, hash_json};

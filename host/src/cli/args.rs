@@ -180,4 +180,6 @@ pub struct ExportArgs {
 pub enum ExportFormat {
     /// One folder for each class
     Imagefolder,
+    /// One parquet file, in the layout of the Hugging Face `datasets` library
+    Parquet,
 }

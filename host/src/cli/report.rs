@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::Context;
 
 use crate::{
-    artifact::{ImageSet, RunFolder, atomic},
+    artifact::{ImageFormat, ImageSet, RunFolder, atomic, parquet_export::export_parquet},
     experiment::run::Failure,
     report::{summary::Summary, table::TableFormat},
 };
@@ -62,9 +62,15 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
             format!("{} has no distilled images yet", args.run.display()),
         ));
     }
-    let ExportFormat::Imagefolder = args.format;
     let set = ImageSet::load(&folder.images())?;
-    atomic::replace_folder(&args.to, |fresh| copy(&folder.images(), fresh))?;
+    atomic::replace_folder(&args.to, |fresh| match args.format {
+        ExportFormat::Imagefolder => copy(&folder.images(), fresh),
+        ExportFormat::Parquet => export_parquet(
+            &set,
+            &fresh.join("train-00000-of-00001.parquet"),
+            ImageFormat::Png,
+        ),
+    })?;
     println!(
         "{} images of {} classes: {}",
         set.len(),

@@ -50,7 +50,8 @@ pub(super) fn standing_folders() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Opens every plugin file of a folder. Other libraries are passed over.
+/// Opens every plugin file of a folder. Other libraries are passed over, and so is a plugin of which an earlier folder has one
+/// of the same name: a folder on the command line can stand in for what lies beside the program.
 pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError> {
     let fault = |reason| SearchError {
         folder: folder.to_owned(),
@@ -64,6 +65,7 @@ pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError
         }
     }
     files.sort();
+    let earlier = found.opened.len();
     for file in files {
         // The same file again, through a link or a folder that is named twice.
         let Ok(path) = file.canonicalize() else {
@@ -76,11 +78,16 @@ pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError
             Ok(None) | Err(LoadError::NotAPlugin { .. }) => {}
             // A copy of a plugin that is there already.
             Ok(Some(opened)) if found.opened.iter().any(|o| o.sha256 == opened.sha256) => {}
+            Ok(Some(opened)) if shadows(&found.opened[..earlier], &opened) => {}
             Ok(Some(opened)) => found.opened.push(opened),
             Err(error) => found.broken.push(BrokenPlugin { path, error }),
         }
     }
     Ok(())
+}
+
+fn shadows(earlier: &[Opened], opened: &Opened) -> bool {
+    earlier.iter().any(|o| o.root.name() == opened.root.name())
 }
 
 /// Nothing for a file that does not even mention the preamble: opening it would run the initialisers of a stranger.

@@ -12,7 +12,7 @@ use plugin_api::rng::{Rng, StreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    artifact::{Checkpoint, ImageSet, atomic, tensors},
+    artifact::{Checkpoint, ImageSet, Scaling, atomic, tensors},
     data::Normalization,
     engine::{Value, optim::Optimizer},
     report::progress::Progress,
@@ -293,7 +293,12 @@ fn store(
         labels.len()
     );
     let set = to_set(session, config, &images, labels)?;
-    set.save(&session.folder.images(), config.format)?;
+    let Normalization { mean, std } = session.normalization;
+    set.save(
+        &session.folder.images(),
+        config.format,
+        Scaling { mean, std },
+    )?;
     if config.keep_float {
         let class_names = serde_json::json!(set.class_names).to_string();
         let texts = BTreeMap::from([("class_names".to_owned(), class_names)]);
