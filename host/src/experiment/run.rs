@@ -86,8 +86,8 @@ pub fn run(
         };
         return Err(config_fault("--out", message));
     }
-    let normalization = Normalization::resolve(&experiment_data(checked), &checked.train)
-        .map_err(anyhow::Error::from)?;
+    let normalization =
+        Normalization::resolve(&experiment.data, &checked.train).map_err(anyhow::Error::from)?;
     let plan = plan(
         experiment,
         registry,
@@ -179,10 +179,6 @@ pub fn run(
     let summary = outcome::summary(experiment, &folder, checked)?;
     publish::publish(experiment, &folder, &session, &summary)?;
     Ok(summary)
-}
-
-fn experiment_data(checked: &Checked) -> crate::data::Config {
-    checked.experiment.data.clone()
 }
 
 fn fresh_manifest(experiment: &Experiment) -> Manifest {

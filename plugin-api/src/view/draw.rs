@@ -274,16 +274,16 @@ fn cut_box(lambda: f64, resolution: u32, rng: &mut Rng) -> [i32; 4] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const SOURCE: ViewSource = ViewSource {
+    pub(in crate::view) const SOURCE: ViewSource = ViewSource {
         images: 50,
         resolution: 32,
         seed: 7,
     };
 
-    fn rule(mix: MixRule) -> ViewRule {
+    pub(in crate::view) fn rule(mix: MixRule) -> ViewRule {
         let crop = CropRule::RandomResized {
             scale: [0.08, 1.],
             ratio: [3. / 4., 4. / 3.],

@@ -208,26 +208,10 @@ fn read_crop(row: &[i64]) -> Crop {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    const SOURCE: ViewSource = ViewSource {
-        images: 50,
-        resolution: 32,
-        seed: 7,
+    use super::{
+        draw::tests::{SOURCE, rule},
+        *,
     };
-
-    fn rule(mix: MixRule) -> ViewRule {
-        let crop = CropRule::RandomResized {
-            scale: [0.08, 1.],
-            ratio: [3. / 4., 4. / 3.],
-        };
-        ViewRule {
-            crop,
-            flip: 0.5,
-            mix,
-            batch_size: 16,
-        }
-    }
 
     #[test]
     fn views_survive_rows() {
