@@ -34,7 +34,9 @@ impl RunFolder {
 
     /// Removes what interrupted writes left. Only for who holds the lock: another process may be writing.
     pub fn sweep(&self) {
-        for folder in ["", "squeeze", "recover", "relabel", "validate", "report"] {
+        for folder in [
+            "", "squeeze", "recover", "relabel", "validate", "profile", "report",
+        ] {
             atomic::sweep(&self.root.join(folder));
         }
     }
@@ -93,6 +95,11 @@ impl RunFolder {
             .join("events")
             .join(name)
             .join("events.out.tfevents.0.alambic")
+    }
+
+    /// What `--profile` measured of a stage. It stands outside of the stage's folder: what a stage made is the same without it.
+    pub fn profile(&self, stage: &str) -> PathBuf {
+        self.root.join("profile").join(format!("{stage}.json"))
     }
 
     /// The report.
@@ -160,7 +167,13 @@ impl RunFolder {
                 _ => {}
             }
         }
-        Ok(())
+        let profile = self.profile(stage);
+        match fs::remove_file(&profile) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("cannot remove {}", profile.display()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Cli {
 pub enum Command {
     /// Carry out an experiment, or go on with it
     Run(RunArgs),
-    /// Everything but the computing: plugins, options, data, sizes
+    /// Everything but the computing: plugins, options, data, sizes; and what time and memory it will take
     Check(CheckArgs),
     /// List, show, check and begin plugins
     Plugin {
@@ -72,6 +72,9 @@ pub struct RunArgs {
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
+    /// Measure memory and the time of each operation; printed after each stage and shown in the report
+    #[arg(long)]
+    pub profile: bool,
 }
 
 /// `alambic check`.
@@ -80,6 +83,9 @@ pub struct CheckArgs {
     /// The experiment
     #[command(flatten)]
     pub file: FileArgs,
+    /// Leave out the estimate of time and memory, which tries a few steps
+    #[arg(long)]
+    pub no_estimate: bool,
     /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,

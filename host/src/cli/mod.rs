@@ -10,7 +10,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{data::Fault, experiment::run::Failure};
+use crate::{
+    data::Fault,
+    engine::{allocation, kernel::isa::requested_isa},
+    experiment::run::{Failure, start_profile},
+};
 
 pub use args::Cli;
 use args::Command;
@@ -22,12 +26,23 @@ const USAGE: u8 = 2;
 
 /// Parses the command line, does it, prints what went wrong; gives the exit code.
 pub fn main() -> ExitCode {
-    crate::engine::allocation::keep_freed_memory();
+    allocation::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // clap says help and version on stdout with code 0, and faults on stderr with code 2.
         Err(error) => error.exit(),
     };
+    let isa = std::env::var("ALAMBIC_ISA").ok();
+    if let Err(message) = requested_isa(isa.as_deref()) {
+        eprintln!("error: {message}");
+        return ExitCode::from(USAGE);
+    }
+    // Before anything else is allocated: the counts are then those of the whole program.
+    match &cli.command {
+        Command::Run(run) if run.profile => start_profile(),
+        Command::Check(check) if !check.no_estimate => allocation::set_counting(true),
+        _ => {}
+    }
     // Inside the pool, parallel work starts without waking another thread first.
     rayon::scope(|_| carry_out(&cli))
 }

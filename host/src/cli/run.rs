@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     experiment::{
         checks::{self, Checked},
-        file,
+        estimate, file,
         run::{self, Failure, Selection},
     },
     plugins::registry::Registry,
@@ -86,8 +86,16 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     .filter(|(_, has)| *has)
     .map(|(name, _)| name)
     .collect();
+    let estimate = match args.no_estimate {
+        true => None,
+        false => Some(estimate::estimate(&checked, &registry)?),
+    };
+    for warning in estimate.iter().flat_map(|e| &e.warnings) {
+        eprintln!("warning: {warning}");
+    }
     if args.json {
         let answer = json!({
+            "estimate": estimate,
             "name": experiment.name,
             "stages": stages,
             "train_images": train.len(),
@@ -115,6 +123,12 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     );
     if let Some(images) = images {
         println!("  distils  {images} images");
+    }
+    for stage in estimate.iter().flat_map(|e| &e.stages) {
+        println!("  {}", stage.line());
+    }
+    if let Some(available) = estimate.and_then(|e| e.available_bytes) {
+        println!("  machine  {} of memory free", human_bytes(available));
     }
     Ok(())
 }

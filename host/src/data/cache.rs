@@ -22,6 +22,17 @@ impl Cache {
         }
     }
 
+    /// Bytes of the images that are kept now.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of what will be kept once each image of `image_bytes` was asked for.
+    pub fn full_bytes(&self, image_bytes: u64) -> u64 {
+        let fitting = self.bound_bytes / image_bytes.max(1);
+        fitting.min(self.slots.len() as u64) * image_bytes
+    }
+
     /// The image `i`, from memory or from `decode`.
     ///
     /// # Errors
@@ -70,7 +81,8 @@ mod tests {
             assert_eq!(get(2).unwrap()[..], [2; 5]);
         }
         assert_eq!(decoded.get(), 5);
-        assert_eq!(cache.used_bytes.into_inner(), 10);
+        assert_eq!((cache.used_bytes(), cache.full_bytes(5)), (10, 10));
+        assert_eq!((cache.full_bytes(6), cache.full_bytes(1)), (6, 3));
     }
 
     #[test]

@@ -139,6 +139,12 @@ impl Dataset {
         })
     }
 
+    /// Bytes of decoded images in memory: now, and once every image was asked for.
+    pub fn cache_bytes(&self) -> (u64, u64) {
+        let image_bytes = 3 * self.resolution() as u64 * self.resolution() as u64;
+        (self.cache.used_bytes(), self.cache.full_bytes(image_bytes))
+    }
+
     /// The pixels of several images, decoded in parallel.
     ///
     /// # Shapes

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{Error, Result};
+use super::profile;
 use super::tensor::{Tensor, Value};
 
 /// The node that made a tensor and which of the node's outputs it is; none for a constant.
@@ -97,7 +98,7 @@ impl Operation {
         context: &Context<'_>,
         grads: &[Option<Tensor>],
     ) -> Result<Vec<Option<Tensor>>> {
-        (self.vjp)(context, grads)
+        profile::backward(self.name, || (self.vjp)(context, grads))
     }
 }
 
@@ -187,6 +188,7 @@ pub fn record(
     save: Save<'_>,
     vjp: impl Fn(&Context<'_>, &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 ) -> Vec<Tensor> {
+    profile::done(name);
     if inputs.iter().all(|input| !input.is_tracked()) {
         return outputs.into_iter().map(Tensor::constant).collect();
     }

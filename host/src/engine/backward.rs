@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::autograd::{Context, Node};
 use super::error::{Error, Result, ensure};
+use super::profile;
 use super::tensor::Tensor;
 
 /// Gradients of a scalar with respect to `inputs`; none for an input that the scalar does not depend on.
@@ -166,7 +167,7 @@ impl Walk {
                 .entry(below.id())
                 .or_insert_with(|| vec![None; below.output_dims().len()]);
             let sum = match slots[*index].take() {
-                Some(before) => before.add(gradient)?,
+                Some(before) => profile::backward("sum of gradients", || before.add(gradient))?,
                 None => gradient.clone(),
             };
             slots[*index] = Some(sum);

@@ -9,6 +9,7 @@ pub mod error;
 pub mod kernel;
 pub mod ops;
 pub mod optim;
+pub mod profile;
 pub mod tensor;
 
 #[cfg(test)]

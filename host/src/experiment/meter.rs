@@ -1,10 +1,17 @@
-//! What a stage costs: seconds, and the peak of the process's resident memory.
+//! What a stage costs: seconds, the peak of the process's resident memory, and with `--profile` its heap and its operations.
 
 use std::{fs, time::Instant};
+
+use crate::{
+    engine::{allocation, profile},
+    report::cost::StageProfile,
+};
 
 /// Measures from its making on.
 pub struct Meter {
     started: Instant,
+    cpu_secs: f64,
+    heap_bytes: i64,
 }
 
 impl Meter {
@@ -12,8 +19,13 @@ impl Meter {
     pub fn start() -> Self {
         // Linux: 5 resets the peak. Elsewhere there is no peak to read either.
         let _ = fs::write("/proc/self/clear_refs", "5");
+        allocation::reset_peak();
+        profile::take();
+        profile::mark();
         Self {
             started: Instant::now(),
+            cpu_secs: cpu_secs(),
+            heap_bytes: allocation::live_bytes(),
         }
     }
 
@@ -29,6 +41,34 @@ impl Meter {
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
         Some(kib * 1024)
     }
+
+    /// What was counted and timed, where that was switched on before the program did anything else.
+    pub fn profile(&self) -> Option<StageProfile> {
+        (profile::is_profiling() && allocation::is_counting()).then(|| StageProfile {
+            wall_secs: self.seconds(),
+            cpu_secs: cpu_secs() - self.cpu_secs,
+            peak_heap_bytes: allocation::peak_bytes().max(0) as u64,
+            heap_bytes_before: self.heap_bytes.max(0) as u64,
+            operations: profile::take(),
+        })
+    }
+}
+
+/// Seconds that all threads of the process have computed, in it and in the system for it; 0 where the system does not say.
+fn cpu_secs() -> f64 {
+    #[cfg(unix)]
+    {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: getrusage fills the struct it is handed; all zeros is a valid one should it fail.
+        let usage = unsafe {
+            libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+            usage.assume_init()
+        };
+        let secs = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+        secs(usage.ru_utime) + secs(usage.ru_stime)
+    }
+    #[cfg(not(unix))]
+    0.
 }
 
 #[cfg(all(test, target_os = "linux"))]

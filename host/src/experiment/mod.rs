@@ -1,6 +1,7 @@
 //! An experiment: a TOML file as types, checked whole before anything is computed, and carried out stage by stage.
 
 pub mod checks;
+pub mod estimate;
 pub mod file;
 pub mod labels;
 pub mod meter;

@@ -24,10 +24,10 @@ const BN_STATS: &str = "bn-stats";
 pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -> Result<Summary> {
     let manifest = folder.manifest()?;
     let records = manifest.as_ref().map(|m| &m.stages);
-    let costs = STAGES.iter().filter(|s| has(experiment, s)).map(|&stage| {
-        let record = records.and_then(|r| r.get(stage));
-        StageCost {
-            stage: stage.to_owned(),
+    let cost = |stage: &&str| {
+        let record = records.and_then(|r| r.get(*stage));
+        Ok(StageCost {
+            stage: (*stage).to_owned(),
             seconds: record.map_or(0., |r| r.seconds),
             peak_bytes: record.and_then(|r| r.peak_bytes),
             status: match record.map(|r| r.status) {
@@ -35,8 +35,11 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
                 Some(Status::Started) => StageStatus::Partial,
                 Some(Status::Finished) => StageStatus::Done,
             },
-        }
-    });
+            profile: read_if_there(&folder.profile(stage))?,
+        })
+    };
+    let stages = STAGES.iter().filter(|s| has(experiment, s));
+    let stages: Vec<StageCost> = stages.map(cost).collect::<Result<_>>()?;
     let seconds_of = |stage: &str| records.and_then(|r| r.get(stage)).map_or(0., |r| r.seconds);
     let results: Vec<ResultRow> =
         read_if_there(&folder.stage("validate").join("results.json"))?.unwrap_or_default();
@@ -87,7 +90,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
             class_names: checked.train.class_names().to_vec(),
             resolution: checked.train.resolution() as u64,
         },
-        stages: costs.collect(),
+        stages,
         teacher: squeezed.map(|s| Teacher {
             architecture: experiment.squeeze.architecture.plugin.clone(),
             top1: s.scores.top1_last,

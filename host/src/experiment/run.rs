@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
     data::{DecodeError, Fault, Normalization},
+    engine::{allocation, profile},
     plugins::registry::Registry,
     report::summary::Summary,
     stages::{Session, recover, relabel, squeeze, validate},
@@ -32,6 +33,12 @@ pub struct Selection {
     pub from: Option<String>,
     /// Do this stage alone.
     pub only: Option<String>,
+}
+
+/// Counts memory and times operations from now on. Called before anything is allocated, so that peaks are those of the program.
+pub fn start_profile() {
+    allocation::set_counting(true);
+    profile::set_profiling(true);
 }
 
 /// Why a run did not end well.
@@ -328,7 +335,12 @@ fn do_stage(
         .stages
         .insert(stage.name.to_owned(), record(status, &meter));
     session.folder.write_manifest(manifest)?;
-    done
+    done?;
+    if let Some(profile) = meter.profile() {
+        eprint!("{}", profile.table(stage.name));
+        atomic::write_json(&session.folder.profile(stage.name), &profile)?;
+    }
+    Ok(())
 }
 
 fn work(session: &Session<'_>, experiment: &Experiment, stage: &str, base: &Path) -> Result<()> {

@@ -239,6 +239,7 @@ fn costs(summary: &Summary, total_secs: f64) -> Vec<Value> {
                 memory => stage
                     .peak_bytes
                     .map_or_else(|| "not measured".into(), human_bytes),
+                profile => stage.profile.as_ref().map(|p| p.table(&stage.stage)),
             }
         })
         .collect()
@@ -276,6 +277,7 @@ fn figure(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cost::StageProfile;
     use super::super::curves::{ChartOptions, Curve, line_chart};
     use super::super::summary::tests::{row, summary};
     use super::*;
@@ -293,8 +295,11 @@ mod tests {
 
     #[test]
     fn shows_the_result_beside_its_controls() {
-        let html = page(&summary(), "3", &[]);
+        let mut summary = summary();
+        summary.stages[1].profile = Some(StageProfile::default());
+        let html = page(&summary, "3", &[]);
         for text in [
+            "profile of recover: peak heap 0 B",
             "<h1>sre2l_digits_convnet_ipc10</h1>",
             "1,438 training images of 10 classes at 8 × 8 pixels, distilled into 100 images, 10 per class.",
             "3.8 points above as many real images",

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use super::cost::{StageCost, StageStatus};
+
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -63,34 +65,6 @@ pub struct Data {
     pub class_names: Vec<String>,
     /// Height and width of an image in pixels.
     pub resolution: u64,
-}
-
-/// How far a stage has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StageStatus {
-    /// Finished.
-    Done,
-    /// Begun, and stopped at a checkpoint.
-    Partial,
-    /// Not begun.
-    Pending,
-    /// Finished for a configuration or inputs that have changed since.
-    Stale,
-}
-
-/// What a stage cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StageCost {
-    /// Name of the stage: squeeze, recover, match, relabel or validate.
-    pub stage: String,
-    /// Seconds of work, summed over interruptions.
-    pub seconds: f64,
-    /// Peak memory in bytes, of the device where the run used one and of the process otherwise; absent when not measured.
-    #[serde(default)]
-    pub peak_bytes: Option<u64>,
-    /// How far the stage has come.
-    pub status: StageStatus,
 }
 
 /// The squeezed network, which guides recover and labels the images.
@@ -290,6 +264,7 @@ pub(super) mod tests {
             seconds,
             peak_bytes: Some(peak_mib << 20),
             status: StageStatus::Done,
+            profile: None,
         };
         Summary {
             format_version: FORMAT_VERSION,

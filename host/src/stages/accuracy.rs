@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Images in one batch of an evaluation; it changes nothing but speed.
-const EVALUATION_BATCH: usize = 256;
+pub const EVALUATION_BATCH: usize = 256;
 
 /// Share of images that the network classifies correctly, percent.
 ///

@@ -26,7 +26,7 @@ use super::{
 };
 
 /// Passes that one shard holds at most: what a kill can cost.
-const SHARD_PASSES: u32 = 25;
+pub const SHARD_PASSES: u32 = 25;
 
 /// How the teacher's BatchNorm normalises while it labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -141,19 +141,13 @@ pub fn run(
     name: &str,
     images: &ImageSet,
 ) -> Result<LabelIndex> {
-    let relabeler = session
-        .registry
-        .create_relabeler(&config.relabeler.plugin, &config.relabeler.params())?;
-    let set = config.set_info(session, images);
+    let labeller = Labeller::new(session, config, teacher, images)?;
+    let layout = labeller.layout;
     let what = || format!("relabeler \"{}\"", config.relabeler.plugin);
-    let layout = relabeler
-        .layout(&set)
-        .map_err(plugin_error)
-        .with_context(what)?;
     let fresh = LabelIndex {
         relabeler: serde_json::to_value(&config.relabeler)?,
         layout,
-        set,
+        set: labeller.set,
         class_names: images.class_names.clone(),
         shards: Vec::new(),
         complete: false,
@@ -167,21 +161,12 @@ pub fn run(
         u64::from(layout.passes),
         "passes",
     );
-    let work = Work {
-        session,
-        config,
-        teacher,
-        images,
-        relabeler: &relabeler,
-        set,
-        layout,
-    };
     while writer.next_pass() < layout.passes {
         let first = writer.next_pass();
         let end = layout.passes.min(first + SHARD_PASSES);
         let (mut views, mut records) = (Vec::new(), BTreeMap::<String, Vec<Value>>::new());
         for pass in first..end {
-            views.extend(work.pass(pass, &mut records).with_context(what)?);
+            views.extend(labeller.pass(pass, &mut records).with_context(what)?);
             progress.set(u64::from(pass) + 1, "");
         }
         let joined = records
@@ -194,19 +179,52 @@ pub fn run(
     writer.finish()
 }
 
-struct Work<'a> {
+/// A teacher that labels a set.
+pub struct Labeller<'a> {
     session: &'a Session<'a>,
     config: &'a Config,
     teacher: &'a Network,
     images: &'a ImageSet,
-    relabeler: &'a ForeignRelabeler,
+    relabeler: ForeignRelabeler,
     set: SetInfo,
     layout: LabelLayout,
 }
 
-impl Work<'_> {
-    /// Labels the views of a pass and appends their records.
-    fn pass(&self, pass: u32, records: &mut BTreeMap<String, Vec<Value>>) -> Result<Vec<View>> {
+impl<'a> Labeller<'a> {
+    /// Makes the relabeler and asks it what it stores for the set.
+    ///
+    /// # Errors
+    /// When the relabeler refuses its options or the set.
+    pub fn new(
+        session: &'a Session<'a>,
+        config: &'a Config,
+        teacher: &'a Network,
+        images: &'a ImageSet,
+    ) -> Result<Self> {
+        let relabeler = session
+            .registry
+            .create_relabeler(&config.relabeler.plugin, &config.relabeler.params())?;
+        let set = config.set_info(session, images);
+        let layout = relabeler
+            .layout(&set)
+            .map_err(plugin_error)
+            .with_context(|| format!("relabeler \"{}\"", config.relabeler.plugin))?;
+        Ok(Self {
+            session,
+            config,
+            teacher,
+            images,
+            relabeler,
+            set,
+            layout,
+        })
+    }
+
+    /// Labels the views of a pass, batch by batch, and appends their records.
+    ///
+    /// # Errors
+    /// When an operation fails, or the relabeler's plan or records do not fit the set.
+    pub fn pass(&self, pass: u32, records: &mut BTreeMap<String, Vec<Value>>) -> Result<Vec<View>> {
         let views = self.relabeler.plan(&self.set, pass).map_err(plugin_error)?;
         let count = self.images.count();
         ensure!(

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::{
     artifact::ImageSet,
     data::{Dataset, Normalization},
-    engine::Value,
+    engine::{Value, profile},
 };
 
 /// Images of one size with classes, wherever they are.
@@ -99,13 +99,16 @@ pub fn render(
     normalization: &Normalization,
     device: &Device,
 ) -> Result<Value> {
+    profile::mark();
     let side = images.resolution();
     let size = 3 * side * side;
     let mut out = vec![0f32; views.len() * size];
     out.par_chunks_mut(size.max(1))
         .zip(views)
         .try_for_each(|(out, view)| render_view(images, view, normalization, out))?;
-    Ok(Value::from_vec(out, (views.len(), 3, side, side), device)?)
+    let images = Value::from_vec(out, (views.len(), 3, side, side), device)?;
+    profile::done("render views");
+    Ok(images)
 }
 
 fn render_view(

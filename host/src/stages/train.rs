@@ -249,7 +249,15 @@ impl Training<'_> {
         )
     }
 
-    fn step(
+    /// One step: forward pass in train mode, loss, gradients, running statistics, optimizer. Gives the loss; where that is not
+    /// finite, nothing has changed.
+    ///
+    /// # Shapes
+    /// `images` [N, 3, R, R], normalised.
+    ///
+    /// # Errors
+    /// When an operation fails.
+    pub fn step(
         &self,
         network: &mut Network,
         optimizer: &mut Optimizer,

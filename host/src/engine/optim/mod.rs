@@ -7,6 +7,7 @@ pub mod schedule;
 use candle_core::{DType, Device};
 
 use super::error::{Error, Result, ensure};
+use super::profile;
 use super::tensor::Value;
 pub use config::OptimizerConfig;
 pub use schedule::ScheduleConfig;
@@ -99,6 +100,7 @@ impl Optimizer {
             params[i] = kernel::step(&self.config, slot, &params[i], grad, lr, decay)?;
         }
         self.steps += 1;
+        profile::done("optimizer step");
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub use config::{Config, Init, Keep};
-pub use stepper::Terms;
+pub use stepper::{Stepper, Terms};
 
 use super::{
     Session,
@@ -29,7 +29,6 @@ use super::{
     plugin_state::StateTexts,
     render::Images,
 };
-use stepper::Stepper;
 
 /// What recover made, beside the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,17 +134,19 @@ pub fn to_set(
     images: &Value,
     labels: Vec<u32>,
 ) -> Result<ImageSet> {
-    let side = session.train.resolution();
-    let values = images.flatten_all()?.to_vec1::<f32>()?;
-    let pixels_nchw = session
-        .normalization
-        .to_bytes(&values, side * side, config.quantization);
     Ok(ImageSet {
-        resolution: side,
-        pixels_nchw,
+        resolution: session.train.resolution(),
+        pixels_nchw: to_bytes(session, config, images)?,
         labels,
         class_names: session.train.class_names().to_vec(),
     })
+}
+
+fn to_bytes(session: &Session<'_>, config: &Config, images: &Value) -> Result<Vec<u8>> {
+    let side = session.train.resolution();
+    let values = images.flatten_all()?.to_vec1::<f32>()?;
+    let normalization = &session.normalization;
+    Ok(normalization.to_bytes(&values, side * side, config.quantization))
 }
 
 /// Distils the images and stores them in `recover/images`.
@@ -280,19 +281,30 @@ fn store(
     at: &Progressed,
     labels: Vec<u32>,
 ) -> Result<Output> {
-    let mut parts = Vec::new();
+    // Batch by batch into bytes: the floats of a large set need four times as much memory, and only `keep_float` asks for them.
+    let side = session.train.resolution();
+    let size = 3 * side * side;
+    let (mut pixels_nchw, mut floats) = (Vec::with_capacity(labels.len() * size), Vec::new());
     for batch in 0..batches {
         let (mut values, _) = tensors::load(&batch_path(folder, batch), &candle_core::Device::Cpu)?;
-        parts.push(values.remove("images").context("a batch without images")?);
+        let images = values.remove("images").context("a batch without images")?;
+        pixels_nchw.extend(to_bytes(session, config, &images)?);
+        if config.keep_float {
+            floats.push(images);
+        }
     }
-    let images = Value::cat(&parts, 0)?;
+    let count = pixels_nchw.len() / size;
     ensure!(
-        images.dim(0)? == labels.len(),
-        "recover made {} images, expected {}",
-        images.dim(0)?,
+        count == labels.len(),
+        "recover made {count} images, expected {}",
         labels.len()
     );
-    let set = to_set(session, config, &images, labels)?;
+    let set = ImageSet {
+        resolution: side,
+        pixels_nchw,
+        labels,
+        class_names: session.train.class_names().to_vec(),
+    };
     let Normalization { mean, std } = session.normalization;
     set.save(
         &session.folder.images(),
@@ -302,12 +314,14 @@ fn store(
     if config.keep_float {
         let class_names = serde_json::json!(set.class_names).to_string();
         let texts = BTreeMap::from([("class_names".to_owned(), class_names)]);
+        let images = Value::cat(&floats, 0)?;
         tensors::save(
             &session.folder.float_images(),
             &[("images".to_owned(), images)],
             &texts,
         )?;
     }
+    drop((set, floats));
     let stored = ImageSet::load(&session.folder.images())?;
     let output = Output {
         teacher_accuracy: accuracy(session, teacher, &stored)?,

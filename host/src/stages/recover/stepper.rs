@@ -12,7 +12,7 @@ use plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{Tensor, Value, backward_free, optim::Optimizer},
+    engine::{Tensor, Value, backward_free, optim::Optimizer, profile},
     plugins::ops::{export, import},
 };
 
@@ -120,6 +120,7 @@ impl<'a> Stepper<'a> {
         batch: usize,
         iteration: u64,
     ) -> Result<Terms> {
+        profile::mark();
         let ctx = self
             .ctx
             .clone()

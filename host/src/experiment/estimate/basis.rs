@@ -1,0 +1,206 @@
+//! What the estimates of all stages need: trials of trainings and evaluations, and the sizes of what stays in memory.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Instant,
+};
+
+use anyhow::Result;
+
+use crate::{
+    engine::allocation,
+    stages::{
+        ComponentConfig, Session, accuracy::EVALUATION_BATCH, network::Network, recover,
+        train::TrainConfig,
+    },
+};
+
+use super::{
+    Fitting, StageEstimate,
+    law::Law,
+    probe::{self, Recipe},
+};
+
+/// Images that are decoded to see how long that takes.
+const DECODED: usize = 64;
+
+/// What all stages of a run have in common.
+pub(super) struct Basis<'a> {
+    /// The data and the plugins, in a temporary folder.
+    pub session: &'a Session<'a>,
+    /// What no trial may exceed.
+    pub most_bytes: u64,
+    /// What the machine can give.
+    free_bytes: u64,
+    /// What is allocated before the first stage, decoded images left out.
+    pub base_bytes: u64,
+    /// Seconds in which an image is decoded.
+    decode_secs: f64,
+    /// Evaluations that were tried.
+    evaluations: RefCell<Vec<(ComponentConfig, Law)>>,
+}
+
+/// A training, tried: its steps, its evaluations, and what it holds.
+pub(super) struct Training {
+    /// A step.
+    pub steps: Law,
+    /// An evaluation of some test images.
+    pub evaluation: Law,
+    /// Peak where a checkpoint is written.
+    pub checkpoint_bytes: u64,
+    /// What the optimizer remembers.
+    pub moment_bytes: u64,
+}
+
+impl Training {
+    /// Seconds of all epochs and evaluations.
+    pub fn secs(&self, images: usize, tests: usize, config: &TrainConfig) -> f64 {
+        let evaluations = config.epochs.div_ceil(config.evaluate_every.max(1));
+        f64::from(config.epochs) * batches(&self.steps, images, config.batch_size as usize)
+            + f64::from(evaluations) * batches(&self.evaluation, tests, EVALUATION_BATCH)
+    }
+}
+
+/// Seconds of `count` items in batches of `batch` and a rest.
+pub(super) fn batches(law: &Law, count: usize, batch: usize) -> f64 {
+    let (full, rest) = (count / batch.max(1), count % batch.max(1));
+    let of_rest = if rest > 0 { law.secs_at(rest) } else { 0. };
+    full as f64 * law.secs_at(batch) + of_rest
+}
+
+/// The largest of several moments of a stage.
+pub(super) fn largest(bytes: impl IntoIterator<Item = u64>) -> u64 {
+    bytes.into_iter().max().unwrap_or(0)
+}
+
+impl<'a> Basis<'a> {
+    /// Looks at the heap as it is, and at the time that an image takes to be decoded.
+    ///
+    /// # Errors
+    /// When an image cannot be decoded.
+    pub fn new(session: &'a Session<'a>, most_bytes: u64, free_bytes: u64) -> Result<Self> {
+        let base_bytes = allocation::live_bytes().max(0) as u64;
+        let some: Vec<usize> = (0..session.train.len().min(DECODED)).collect();
+        let began = Instant::now();
+        session.train.batch(&some)?;
+        Ok(Self {
+            session,
+            most_bytes,
+            free_bytes,
+            base_bytes,
+            decode_secs: began.elapsed().as_secs_f64() / some.len().max(1) as f64,
+            evaluations: RefCell::default(),
+        })
+    }
+
+    /// Tries a training on `images` images.
+    ///
+    /// # Errors
+    /// When an operation or a plugin fails.
+    pub fn train(&self, recipe: Recipe<'_>, images: usize) -> Result<Training> {
+        let (checkpoint_bytes, moment_bytes) = (Cell::new(0), Cell::new(0));
+        let batch = images.min(recipe.train.batch_size as usize);
+        let steps = Law::find(batch, self.most_bytes, |batch| {
+            let found = probe::train(self.session, recipe, batch)?;
+            checkpoint_bytes.set(found.checkpoint_bytes);
+            moment_bytes.set(found.moment_bytes);
+            Ok(found.trial)
+        })?;
+        Ok(Training {
+            steps,
+            evaluation: self.evaluation(recipe.architecture)?,
+            checkpoint_bytes: checkpoint_bytes.get(),
+            moment_bytes: moment_bytes.get(),
+        })
+    }
+
+    /// Tries an evaluation, once for each network.
+    ///
+    /// # Errors
+    /// When an operation or a plugin fails.
+    pub fn evaluation(&self, architecture: &ComponentConfig) -> Result<Law> {
+        let mut known = self.evaluations.borrow_mut();
+        if let Some((_, law)) = known.iter().find(|(of, _)| of == architecture) {
+            return Ok(*law);
+        }
+        let count = self.session.test.len().min(EVALUATION_BATCH);
+        let law = Law::find(count, self.most_bytes, |count| {
+            probe::evaluate(self.session, architecture, count)
+        })?;
+        known.push((architecture.clone(), law));
+        Ok(law)
+    }
+
+    /// Bytes of parameters and buffers.
+    ///
+    /// # Errors
+    /// When the network cannot be built.
+    pub fn network_bytes(&self, architecture: &ComponentConfig) -> Result<u64> {
+        let session = self.session;
+        let network = Network::build(
+            session.registry,
+            architecture,
+            session.input(),
+            &session.device,
+        )?;
+        let sizes = network.spec().params.iter();
+        Ok(4 * sizes
+            .map(|p| p.shape.iter().product::<usize>() as u64)
+            .sum::<u64>())
+    }
+
+    /// Decoded images that stay in memory: of the training split, of the test split.
+    pub fn caches(&self) -> (u64, u64) {
+        (
+            self.session.train.cache_bytes().1,
+            self.session.test.cache_bytes().1,
+        )
+    }
+
+    /// Seconds in which images are decoded: once for what is kept, each epoch for the rest.
+    pub fn decoding(&self, epochs: u32) -> f64 {
+        let set = self.session.train;
+        let image_bytes = 3. * (set.resolution() * set.resolution()) as f64;
+        let kept = set.cache_bytes().1 as f64 / image_bytes;
+        let each_epoch = (set.len() as f64 - kept) * f64::from(epochs);
+        self.decode_secs * (kept + each_epoch + self.session.test.len() as f64)
+    }
+
+    /// Bytes of the pixels of `images` images.
+    pub fn pixels(&self, images: usize) -> u64 {
+        let side = self.session.train.resolution();
+        (images * 3 * side * side) as u64
+    }
+
+    /// A stage whose steps hold `besides_bytes` more, and that needs `others_bytes` at other moments.
+    pub fn stage(
+        &self,
+        stage: &'static str,
+        law: &Law,
+        batch: usize,
+        besides_bytes: u64,
+        others_bytes: u64,
+    ) -> StageEstimate {
+        let of_steps = law.bytes_at(batch) + besides_bytes;
+        let room = self.free_bytes.saturating_sub(besides_bytes);
+        StageEstimate {
+            stage,
+            peak_bytes: of_steps.max(others_bytes),
+            seconds: 0.,
+            steps: 0,
+            step_secs: law.secs_at(batch),
+            batch_size: batch as u64,
+            tried_batch_size: law.tried() as u64,
+            fitting: if others_bytes > of_steps {
+                Fitting::Nothing
+            } else {
+                Fitting::Batch(law.batch_within(room))
+            },
+        }
+    }
+}
+
+/// How many images are distilled.
+pub(super) fn distilled(session: &Session<'_>, config: &recover::Config) -> usize {
+    config.images_per_class as usize * session.train.num_classes()
+}

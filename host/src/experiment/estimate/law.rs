@@ -1,0 +1,165 @@
+//! How bytes and seconds of a step follow from the size of its batch: tried at growing sizes, straight through the last two.
+
+use anyhow::Result;
+
+/// Seconds that the largest trial may take by what the one before says.
+const TRIAL_SECS: f64 = 3.;
+/// The smallest trial: a batch of one has no variance, which norms and plugins may refuse.
+const FIRST: usize = 2;
+/// How much larger the next trial is where the whole batch would be too dear.
+const GROWTH: usize = 3;
+
+/// What a trial found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trial {
+    /// Items in the batch.
+    pub batch: usize,
+    /// Most bytes on the heap, decoded images left out.
+    pub peak_bytes: u64,
+    /// Seconds of a step.
+    pub step_secs: f64,
+    /// Seconds of the whole trial.
+    pub trial_secs: f64,
+}
+
+/// Bytes and seconds of a step by the size of its batch: `fixed + slope * batch`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Law {
+    last: Trial,
+    bytes_per_item: f64,
+    secs_per_item: f64,
+}
+
+impl Law {
+    /// Tries batches of growing size up to `batch`, the whole one as soon as it is cheap enough: then nothing is extrapolated.
+    /// No trial is begun that may need more than `most_bytes`.
+    ///
+    /// # Errors
+    /// Those of `trial`.
+    pub fn find(
+        batch: usize,
+        most_bytes: u64,
+        mut trial: impl FnMut(usize) -> Result<Trial>,
+    ) -> Result<Self> {
+        let batch = batch.max(1);
+        let mut last = trial(batch.min(FIRST))?;
+        let mut before: Option<Trial> = None;
+        while last.batch < batch {
+            let affordable = |size: usize| {
+                let times = size as f64 / last.batch as f64;
+                last.trial_secs * times <= TRIAL_SECS
+                    && last.peak_bytes as f64 * times <= most_bytes as f64
+            };
+            // The bytes of a small trial are mostly fixed ones; a step on the way tells them apart before a whole batch is tried.
+            let next = match () {
+                () if affordable(batch) => batch,
+                () if affordable(last.batch * GROWTH) => (last.batch * GROWTH).min(batch),
+                () => break,
+            };
+            before = Some(last);
+            last = trial(next)?;
+        }
+        // Where the first trial was the only one that could be paid, a batch of one gives the second point of the line.
+        let before = match before {
+            Some(before) => before,
+            None if last.batch == batch => last,
+            None => trial(1)?,
+        };
+        Ok(Self::through(before, last))
+    }
+
+    /// The straight line through two trials; neither bytes nor seconds fall with the size.
+    fn through(first: Trial, last: Trial) -> Self {
+        let span = last.batch.saturating_sub(first.batch).max(1) as f64;
+        let slope = |first: f64, last: f64| ((last - first) / span).max(0.);
+        Self {
+            last,
+            bytes_per_item: slope(first.peak_bytes as f64, last.peak_bytes as f64),
+            secs_per_item: slope(first.step_secs, last.step_secs),
+        }
+    }
+
+    /// The size of the largest trial.
+    pub fn tried(&self) -> usize {
+        self.last.batch
+    }
+
+    /// Peak bytes of a step on `batch` items.
+    pub fn bytes_at(&self, batch: usize) -> u64 {
+        let more = batch as f64 - self.last.batch as f64;
+        (self.last.peak_bytes as f64 + more * self.bytes_per_item).max(0.) as u64
+    }
+
+    /// Seconds of a step on `batch` items.
+    pub fn secs_at(&self, batch: usize) -> f64 {
+        let more = batch as f64 - self.last.batch as f64;
+        // A small rest of a batch costs something however steep the line.
+        let least = self.last.step_secs * batch as f64 / self.last.batch.max(1) as f64;
+        (self.last.step_secs + more * self.secs_per_item).max(least.min(self.last.step_secs))
+    }
+
+    /// The largest batch whose step stays below `bytes`.
+    pub fn batch_within(&self, bytes: u64) -> usize {
+        let room = bytes as f64 - self.last.peak_bytes as f64;
+        (self.last.batch as f64 + room / self.bytes_per_item.max(1.)).max(0.) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 100 bytes and 1 ms for nothing, 10 bytes and `item_secs` for each item.
+    fn of(batch: usize, item_secs: f64) -> Trial {
+        let step_secs = 1e-3 + item_secs * batch as f64;
+        Trial {
+            batch,
+            peak_bytes: 100 + 10 * batch as u64,
+            step_secs,
+            trial_secs: 3. * step_secs,
+        }
+    }
+
+    fn find(batch: usize, most_bytes: u64, item_secs: f64) -> (Law, Vec<usize>) {
+        let mut sizes = Vec::new();
+        let law = Law::find(batch, most_bytes, |size| {
+            sizes.push(size);
+            Ok(of(size, item_secs))
+        });
+        (law.unwrap(), sizes)
+    }
+
+    #[test]
+    fn a_cheap_batch_is_tried_whole() {
+        let (law, sizes) = find(64, u64::MAX, 1e-4);
+        assert_eq!(sizes, [2, 64]);
+        assert_eq!((law.tried(), law.bytes_at(64)), (64, 740));
+        assert!((law.secs_at(64) - 7.4e-3).abs() < 1e-12);
+        assert_eq!(law.batch_within(1100), 100);
+        assert_eq!(find(1, u64::MAX, 1e-4).1, [1]);
+    }
+
+    #[test]
+    fn what_is_too_slow_or_too_large_is_extrapolated() {
+        for (law, sizes) in [find(1000, u64::MAX, 0.1), find(1000, 400, 1e-4)] {
+            assert!(
+                sizes.len() > 1 && *sizes.last().unwrap() < 1000,
+                "{sizes:?}"
+            );
+            assert_eq!(law.bytes_at(1000), 10_100);
+        }
+        // Not even the smallest one fits a second time: a batch of one gives the line.
+        let (law, sizes) = find(1000, 1, 0.1);
+        assert_eq!(sizes, [2, 1]);
+        assert_eq!(law.bytes_at(1000), 10_100);
+        assert!((law.secs_at(1000) - 100.001).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_rest_of_a_batch_is_never_free() {
+        let law = Law::through(of(2, 1.), of(4, 1.));
+        assert!(law.secs_at(1) > 0.9);
+        let falling = Law::through(of(2, 1.), of(4, 0.1));
+        assert!(falling.secs_at(1) > 0. && falling.secs_at(8) >= falling.secs_at(4));
+    }
+}

@@ -1,0 +1,276 @@
+//! Trials of a stage's own steps on a few images: its network, loss, regularizers and optimizer, through the code of the stage.
+//!
+//! Networks have their initial weights and learn at rate 0, so that a trial does what a step does and nothing runs away.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use anyhow::{Context, Result, ensure};
+use plugin_api::view::ViewRule;
+
+use crate::{
+    artifact::{ImageSet, tensors},
+    engine::{Value, allocation, optim::Optimizer},
+    stages::{
+        ComponentConfig, Session,
+        accuracy::accuracy,
+        network::Network,
+        recover::{self, Keep, Stepper},
+        relabel::{self, Labeller},
+        render::{Images, Pixels, render},
+        squeeze::DatasetFeed,
+        train::{Feed, TrainConfig, Training},
+    },
+};
+
+use super::law::Trial;
+
+/// Steps of a trial: the first makes the optimizer's moments and fills buffers, the fastest of the others counts.
+const STEPS: usize = 3;
+
+/// The first images of a set.
+pub struct First<'a> {
+    /// The set.
+    pub images: &'a dyn Images,
+    /// How many of it.
+    pub count: usize,
+}
+
+impl Images for First<'_> {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn resolution(&self) -> usize {
+        self.images.resolution()
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.images.labels()[..self.count]
+    }
+
+    fn pixels(&self, index: usize) -> Result<Pixels<'_>> {
+        self.images.pixels(index)
+    }
+}
+
+/// What is measured of a trial.
+struct Watch {
+    began: Instant,
+    fastest_secs: f64,
+}
+
+impl Watch {
+    fn start() -> Self {
+        allocation::reset_peak();
+        Self {
+            began: Instant::now(),
+            fastest_secs: f64::INFINITY,
+        }
+    }
+
+    /// Times step number `i`.
+    fn step<T>(&mut self, i: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let began = Instant::now();
+        let result = work()?;
+        if i > 0 {
+            self.fastest_secs = self.fastest_secs.min(began.elapsed().as_secs_f64());
+        }
+        Ok(result)
+    }
+
+    fn trial(&self, session: &Session<'_>, batch: usize) -> Trial {
+        Trial {
+            batch,
+            peak_bytes: peak_but_caches(session),
+            step_secs: self.fastest_secs,
+            trial_secs: self.began.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// The peak of the heap without decoded images: a trial asks for a few, a stage for all.
+fn peak_but_caches(session: &Session<'_>) -> u64 {
+    let cached = session.train.cache_bytes().0 + session.test.cache_bytes().0;
+    (allocation::peak_bytes().max(0) as u64).saturating_sub(cached)
+}
+
+/// A training that is tried.
+#[derive(Clone, Copy)]
+pub struct Recipe<'a> {
+    /// The network.
+    pub architecture: &'a ComponentConfig,
+    /// The loss, on class labels.
+    pub loss: &'a ComponentConfig,
+    /// Optimizer and decay.
+    pub train: &'a TrainConfig,
+    /// How views are drawn.
+    pub views: ViewRule,
+}
+
+/// What some steps of a training showed.
+#[derive(Clone, Copy, Debug)]
+pub struct Trained {
+    /// The steps.
+    pub trial: Trial,
+    /// Peak of the heap where a checkpoint is written after a step, decoded images left out.
+    pub checkpoint_bytes: u64,
+    /// What the optimizer remembers.
+    pub moment_bytes: u64,
+}
+
+/// Some steps of a training, and the writing of a checkpoint.
+///
+/// # Errors
+/// When an operation or a plugin fails, or the loss is not finite.
+pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<Trained> {
+    let mut watch = Watch::start();
+    let (registry, device) = (session.registry, &session.device);
+    let mut network = Network::build(registry, recipe.architecture, session.input(), device)?;
+    network.init(session.seed, 0, device)?;
+    let loss = registry.create_loss(&recipe.loss.plugin, &recipe.loss.params())?;
+    let folder = session.folder.stage("probe");
+    let training = Training {
+        session,
+        stage: "squeeze",
+        name: "probe".to_owned(),
+        folder: &folder,
+        config: recipe.train,
+        loss: &loss,
+    };
+    let first = First {
+        images: session.train,
+        count: session.train.len().min(batch),
+    };
+    let rule = ViewRule {
+        batch_size: batch as u32,
+        ..recipe.views
+    };
+    let mut feed = DatasetFeed {
+        images: &first,
+        rule,
+        seed: session.seed,
+        stage: "squeeze",
+        device: device.clone(),
+    };
+    let views = feed.views(0)?;
+    let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
+    let mut optimizer = Optimizer::new(recipe.train.optimizer.clone(), &shapes);
+    let mut step = |network: &mut Network, optimizer: &mut Optimizer| {
+        let ctx = session.ctx("squeeze")?.at(0, 1).for_batch(0);
+        let images = render(&first, &views, &session.normalization, device)?;
+        let targets = feed.targets(0, &views, 0..views.len(), &ctx)?;
+        let loss = training.step(network, optimizer, &images, &targets, 0., &ctx)?;
+        ensure!(loss.is_finite(), "the loss of the first step is {loss}");
+        Ok(())
+    };
+    for i in 0..STEPS {
+        watch.step(i, || step(&mut network, &mut optimizer))?;
+    }
+    let trial = watch.trial(session, views.len());
+    allocation::reset_peak();
+    let mut state = optimizer.state()?;
+    let moment_bytes = bytes_of(state.iter().map(|(_, value)| value));
+    state.extend(network.state());
+    step(&mut network, &mut optimizer)?;
+    tensors::save(&folder.join("probe.safetensors"), &state, &BTreeMap::new())?;
+    Ok(Trained {
+        trial,
+        checkpoint_bytes: peak_but_caches(session),
+        moment_bytes,
+    })
+}
+
+/// An evaluation of `count` test images.
+///
+/// # Errors
+/// When an operation fails or an image cannot be decoded.
+pub fn evaluate(
+    session: &Session<'_>,
+    architecture: &ComponentConfig,
+    count: usize,
+) -> Result<Trial> {
+    let mut watch = Watch::start();
+    let network = initial(session, architecture)?;
+    let images = First {
+        images: session.test,
+        count,
+    };
+    for i in 0..2 {
+        watch.step(i, || accuracy(session, &network, &images))?;
+    }
+    Ok(watch.trial(session, count))
+}
+
+/// Some iterations of recover.
+///
+/// # Errors
+/// When an operation or a plugin fails, or the loss is not finite.
+pub fn recover(
+    session: &Session<'_>,
+    config: &recover::Config,
+    architecture: &ComponentConfig,
+    batch: usize,
+) -> Result<Trial> {
+    let mut watch = Watch::start();
+    let teacher = initial(session, architecture)?;
+    let stepper = Stepper::new(session, config, &teacher)?;
+    let labels = recover::labels(config.images_per_class, session.train.num_classes());
+    let mut canvas = recover::initial_images(session, config, 0..batch)?;
+    let best = (config.keep == Keep::Best).then(|| canvas.clone());
+    let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
+    for i in 0..STEPS {
+        watch.step(i, || {
+            stepper.step(&mut canvas, &mut optimizer, &labels[..batch], 0, i as u64)
+        })?;
+    }
+    drop(best);
+    Ok(watch.trial(session, batch))
+}
+
+/// A pass of the relabeler over a set of `batch` black images; also the bytes that it stores for a view.
+///
+/// # Errors
+/// When an operation or a plugin fails.
+pub fn relabel(
+    session: &Session<'_>,
+    config: &relabel::Config,
+    architecture: &ComponentConfig,
+    batch: usize,
+) -> Result<(Trial, u64)> {
+    let mut watch = Watch::start();
+    let teacher = initial(session, architecture)?;
+    let (side, classes) = (session.train.resolution(), session.train.num_classes());
+    let set = ImageSet {
+        resolution: side,
+        pixels_nchw: vec![0; batch * 3 * side * side],
+        labels: (0..batch).map(|i| (i % classes) as u32).collect(),
+        class_names: session.train.class_names().to_vec(),
+    };
+    let labeller = Labeller::new(session, config, &teacher, &set)?;
+    let mut stored = 0;
+    for i in 0..STEPS {
+        let mut records = BTreeMap::new();
+        let views = watch.step(i, || labeller.pass(0, &mut records))?;
+        stored = bytes_of(records.values().flatten()) / views.len().max(1) as u64;
+    }
+    Ok((watch.trial(session, batch), stored))
+}
+
+fn bytes_of<'a>(values: impl Iterator<Item = &'a Value>) -> u64 {
+    let bytes: usize = values
+        .map(|v| v.elem_count() * v.dtype().size_in_bytes())
+        .sum();
+    bytes as u64
+}
+
+fn initial(session: &Session<'_>, architecture: &ComponentConfig) -> Result<Network> {
+    let mut network = Network::build(
+        session.registry,
+        architecture,
+        session.input(),
+        &session.device,
+    )
+    .context("a network for the estimate")?;
+    network.init(session.seed, 0, &session.device)?;
+    Ok(network)
+}

@@ -1,0 +1,182 @@
+//! Relabel and validate: rougher than the stages before, since students are tried on class labels.
+
+use std::cell::Cell;
+
+use anyhow::Result;
+use plugin_api::{
+    relabeler::{Relabeler, SetInfo},
+    view::{VIEW_COLUMNS, View},
+};
+
+use crate::{
+    experiment::Experiment,
+    stages::{
+        accuracy::EVALUATION_BATCH, network::plugin_error, relabel, train::TrainConfig,
+        validate::Control,
+    },
+};
+
+use super::{
+    StageEstimate,
+    basis::{Basis, batches, distilled, largest},
+    law::Law,
+    probe::{self, Recipe},
+};
+
+/// What is stored of a set.
+struct Labels {
+    passes: u64,
+    shard_rows: u64,
+    view_bytes: u64,
+    record_bytes: u64,
+}
+
+impl Basis<'_> {
+    /// Relabel, where the experiment has it.
+    ///
+    /// # Errors
+    /// When a trial fails.
+    pub fn relabel(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
+        let (Some(recover), Some(config)) = (&experiment.recover, &experiment.relabel) else {
+            return Ok(None);
+        };
+        let images = distilled(self.session, recover);
+        let labels = self.labels(config, images)?;
+        let batch = images.min(config.batch_size as usize);
+        let stored = Cell::new(0);
+        let law = Law::find(batch, self.most_bytes, |batch| {
+            let architecture = &experiment.squeeze.architecture;
+            let (trial, bytes) = probe::relabel(self.session, config, architecture, batch)?;
+            stored.set(bytes);
+            Ok(trial)
+        })?;
+        let (sets, init_only) = match &experiment.validate {
+            Some(v) => (v.set_names().len(), v.controls.contains(&Control::InitOnly)),
+            None => (1, false),
+        };
+        let caches = self.caches().0 + self.caches().1;
+        let set = self.pixels(images);
+        let records = labels.shard_rows * (stored.get() + labels.view_bytes);
+        let views = labels.shard_rows * size_of::<View>() as u64;
+        // Noise is drawn in floats and made bytes through floats; stored images are files and one block.
+        let reading = self.base_bytes + if init_only { 9 } else { 2 } * set;
+        let writing = self.base_bytes + set + views + 3 * records;
+        let besides = caches + set + views + records;
+        let stage = self.stage(
+            "relabel",
+            &law,
+            batch,
+            besides,
+            reading.max(writing) + caches,
+        );
+        let passes = sets as u64 * labels.passes;
+        Ok(Some(StageEstimate {
+            seconds: passes as f64 * batches(&law, images, batch),
+            steps: passes * images.div_ceil(batch.max(1)) as u64,
+            ..stage
+        }))
+    }
+
+    /// Validate, where the experiment has it; students are tried on class labels.
+    ///
+    /// # Errors
+    /// When a trial fails.
+    pub fn validate(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
+        let parts = (
+            &experiment.recover,
+            &experiment.relabel,
+            &experiment.validate,
+        );
+        let (Some(recover), Some(relabel), Some(config)) = parts else {
+            return Ok(None);
+        };
+        let (session, tests) = (self.session, self.session.test.len());
+        let images = distilled(session, recover).min(session.train.len());
+        let labels = self.labels(relabel, images)?;
+        let train = config.train(relabel.epochs);
+        let of_hard = 1 + usize::from(config.controls.contains(&Control::HardLabel));
+        let trainings = config.set_names().len() * of_hard * config.seeds.len();
+        let (mut worst, mut seconds, mut steps): (Option<StageEstimate>, _, _) = (None, 0., 0);
+        for student in &config.architectures {
+            let architecture = student.component();
+            let recipe = Recipe {
+                architecture: &architecture,
+                loss: &config.hard_loss,
+                train: &train,
+                views: relabel.views(),
+            };
+            let training = self.train(recipe, images)?;
+            let batch = images.min(train.batch_size as usize);
+            seconds += trainings as f64 * training.secs(images, tests, &train);
+            let per_training = images.div_ceil(batch.max(1)) as u64 * u64::from(train.epochs);
+            steps += trainings as u64 * per_training;
+            if config.controls.contains(&Control::FullData) {
+                let full = TrainConfig {
+                    epochs: config.full_data.epochs.unwrap_or(experiment.squeeze.epochs),
+                    evaluate_every: train.evaluate_every,
+                    ..experiment.squeeze.train()
+                };
+                let seeds = config.full_data.seeds.as_ref().map_or(1, Vec::len);
+                seconds += seeds as f64 * training.secs(session.train.len(), tests, &full);
+                let per_epoch = session.train.len().div_ceil(full.batch_size as usize) as u64;
+                steps += seeds as u64 * u64::from(full.epochs) * per_epoch;
+            }
+            let caches = self.caches().0 + self.caches().1;
+            // The shard in use was a file and is tensors; all views of an epoch are at hand.
+            let shard = 2 * labels.shard_rows * (labels.record_bytes + labels.view_bytes);
+            let besides = caches + self.pixels(images) + shard;
+            let evaluating = training.evaluation.bytes_at(tests.min(EVALUATION_BATCH));
+            let others = [
+                evaluating + training.moment_bytes,
+                training.checkpoint_bytes,
+            ];
+            let stage = self.stage(
+                "validate",
+                &training.steps,
+                batch,
+                besides,
+                largest(others) + besides,
+            );
+            if worst
+                .as_ref()
+                .is_none_or(|w| w.peak_bytes < stage.peak_bytes)
+            {
+                worst = Some(stage);
+            }
+        }
+        Ok(worst.map(|stage| StageEstimate {
+            seconds,
+            steps,
+            ..stage
+        }))
+    }
+
+    fn labels(&self, config: &relabel::Config, images: usize) -> Result<Labels> {
+        let session = self.session;
+        let relabeler = session
+            .registry
+            .create_relabeler(&config.relabeler.plugin, &config.relabeler.params())?;
+        let classes = session.train.num_classes();
+        let set = SetInfo {
+            images: images as u32,
+            classes: classes as u32,
+            resolution: session.train.resolution() as u32,
+            seed: session.seed,
+            epochs: config.epochs,
+            views: config.views(),
+        };
+        let layout = relabeler.layout(&set).map_err(plugin_error)?;
+        let view_bytes = if layout.stores_views {
+            4 * VIEW_COLUMNS
+        } else {
+            0
+        };
+        Ok(Labels {
+            passes: u64::from(layout.passes),
+            shard_rows: u64::from(layout.passes.min(relabel::SHARD_PASSES)) * images as u64,
+            view_bytes: view_bytes as u64,
+            // Logits in f16, which is what most relabelers keep.
+            record_bytes: 2 * classes as u64,
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Squeeze and recover: how many steps there are, and what a stage holds besides a step.
+
+use anyhow::Result;
+use plugin_api::view::View;
+
+use crate::{experiment::Experiment, stages::accuracy::EVALUATION_BATCH};
+
+use super::{
+    StageEstimate,
+    basis::{Basis, batches, distilled, largest},
+    law::Law,
+    probe::{self, Recipe},
+};
+
+impl Basis<'_> {
+    /// Squeeze.
+    ///
+    /// # Errors
+    /// When a trial fails.
+    pub fn squeeze(&self, experiment: &Experiment) -> Result<StageEstimate> {
+        let (config, session) = (&experiment.squeeze, self.session);
+        let (train_cache, test_cache) = self.caches();
+        let (images, tests) = (session.train.len(), session.test.len());
+        let network = self.network_bytes(&config.architecture)?;
+        if config.weights.is_some() {
+            let law = self.evaluation(&config.architecture)?;
+            let caches = train_cache + test_cache;
+            // The file, its tensors, and the network that they replace.
+            let reading = self.base_bytes + 3 * network;
+            let batch = tests.min(EVALUATION_BATCH);
+            let stage = self.stage("squeeze", &law, batch, caches, reading + caches);
+            let seconds = batches(&law, tests, EVALUATION_BATCH) + self.decoding(0);
+            return Ok(StageEstimate { seconds, ..stage });
+        }
+        let train = config.train();
+        let recipe = Recipe {
+            architecture: &config.architecture,
+            loss: &config.loss,
+            train: &train,
+            views: config.views(),
+        };
+        let training = self.train(recipe, images)?;
+        let seconds = training.secs(images, tests, &train) + self.decoding(config.epochs);
+        let views = (images * size_of::<View>()) as u64;
+        let is_evaluated_before = config.epochs > config.evaluate_every;
+        let besides = views + train_cache + if is_evaluated_before { test_cache } else { 0 };
+        let all = views + train_cache + test_cache;
+        let batch = images.min(config.batch_size as usize);
+        let writes = seconds > session.checkpoint_secs;
+        let others = [
+            training.evaluation.bytes_at(tests.min(EVALUATION_BATCH)) + training.moment_bytes + all,
+            if writes {
+                training.checkpoint_bytes + all
+            } else {
+                0
+            },
+            // The file of the teacher, twice on its way to the disk.
+            self.base_bytes + 3 * network + all,
+        ];
+        let stage = self.stage("squeeze", &training.steps, batch, besides, largest(others));
+        let per_epoch = images.div_ceil(config.batch_size as usize) as u64;
+        Ok(StageEstimate {
+            seconds,
+            steps: per_epoch * u64::from(config.epochs),
+            ..stage
+        })
+    }
+
+    /// Recover, where the experiment has it.
+    ///
+    /// # Errors
+    /// When a trial fails.
+    pub fn recover(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
+        let Some(config) = &experiment.recover else {
+            return Ok(None);
+        };
+        let architecture = &experiment.squeeze.architecture;
+        let images = distilled(self.session, config);
+        let batch = images.min(config.batch_size as usize);
+        let law = Law::find(batch, self.most_bytes, |batch| {
+            probe::recover(self.session, config, architecture, batch)
+        })?;
+        let evaluation = self.evaluation(architecture)?;
+        let network = self.network_bytes(architecture)?;
+        let caches = self.caches().0 + self.caches().1;
+        let floats = 4 * self.pixels(images);
+        let others = [
+            // The file of the teacher, its tensors, and the network that they replace.
+            self.base_bytes + 3 * network,
+            // The images as files, then as one block.
+            evaluation.bytes_at(images.min(EVALUATION_BATCH)) + 2 * self.pixels(images),
+            // Batches, all of them as one tensor, and the file twice on its way to the disk.
+            if config.keep_float {
+                self.base_bytes + network + 4 * floats
+            } else {
+                0
+            },
+        ];
+        let stage = self.stage("recover", &law, batch, caches, largest(others) + caches);
+        let steps = config.iterations * images.div_ceil(batch.max(1)) as u64;
+        let seconds = config.iterations as f64 * batches(&law, images, batch)
+            + batches(&evaluation, images, EVALUATION_BATCH);
+        Ok(Some(StageEstimate {
+            seconds,
+            steps,
+            ..stage
+        }))
+    }
+}

@@ -1,0 +1,154 @@
+//! What a stage cost: a row of the summary; and what `--profile` measured of it, as `profile/<stage>.json` in the run folder,
+//! in the summary and as a table.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::profile::OperationTime;
+
+use super::table::{human_bytes, human_count, human_duration};
+
+/// Operations that the table shows.
+const SHOWN_OPERATIONS: usize = 12;
+
+/// How far a stage has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StageStatus {
+    /// Finished.
+    Done,
+    /// Begun, and stopped at a checkpoint.
+    Partial,
+    /// Not begun.
+    Pending,
+    /// Finished for a configuration or inputs that have changed since.
+    Stale,
+}
+
+/// What a stage cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageCost {
+    /// Name of the stage: squeeze, recover, match, relabel or validate.
+    pub stage: String,
+    /// Seconds of work, summed over interruptions.
+    pub seconds: f64,
+    /// Peak memory in bytes, of the device where the run used one and of the process otherwise; absent when not measured.
+    #[serde(default)]
+    pub peak_bytes: Option<u64>,
+    /// How far the stage has come.
+    pub status: StageStatus,
+    /// What `--profile` measured; absent for a stage that ran without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<StageProfile>,
+}
+
+/// What a stage took in one session: seconds, memory, and the time of each operation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageProfile {
+    /// Seconds on the clock. A stage that was stopped and gone on with counts from where it went on.
+    pub wall_secs: f64,
+    /// Seconds of all processors together, those of the system on behalf of the process included.
+    pub cpu_secs: f64,
+    /// The most bytes that the program held allocated at once, from its start on: data, caches, networks, activations. Not
+    /// counted are code, stacks, plugins' own memory and what the C library keeps in reserve.
+    pub peak_heap_bytes: u64,
+    /// Bytes that were allocated when the stage began: opened data, caches.
+    pub heap_bytes_before: u64,
+    /// Operations of the engine, the longest first.
+    pub operations: Vec<OperationTime>,
+}
+
+impl StageProfile {
+    /// Seconds that belong to no operation: files, decoding, plugins, evaluation between steps.
+    pub fn other_secs(&self) -> f64 {
+        let of_operations: f64 = self.operations.iter().map(OperationTime::secs).sum();
+        (self.wall_secs - of_operations).max(0.)
+    }
+
+    /// The profile as a table under one line of totals; `stage` is the stage's name.
+    pub fn table(&self, stage: &str) -> String {
+        let mut text = format!(
+            "profile of {stage}: peak heap {}, {} on the clock, {} of processors\n",
+            human_bytes(self.peak_heap_bytes),
+            human_duration(self.wall_secs),
+            human_duration(self.cpu_secs),
+        );
+        let mut line = |name: &str, cells: [String; 5]| {
+            let [share, forward, backward, calls, kept] = cells;
+            let row = format!(
+                "  {name:<20} {share:>7} {forward:>11} {backward:>11} {calls:>10} {kept:>10}"
+            );
+            text += row.trim_end();
+            text.push('\n');
+        };
+        let words = ["share", "forward s", "backward s", "calls", "kept/call"];
+        line("operation", words.map(str::to_owned));
+        let share = |secs: f64| format!("{:.1} %", 100. * secs / self.wall_secs.max(1e-9));
+        for operation in self.operations.iter().take(SHOWN_OPERATIONS) {
+            let cells = [
+                share(operation.secs()),
+                format!("{:.2}", operation.forward_secs),
+                format!("{:.2}", operation.backward_secs),
+                human_count(operation.forward_calls.max(operation.backward_calls)),
+                human_bytes(operation.kept_bytes),
+            ];
+            line(&operation.name, cells);
+        }
+        let rest = self.operations.iter().skip(SHOWN_OPERATIONS);
+        let rest: f64 = rest.map(OperationTime::secs).sum();
+        let empty = || [(); 4].map(|()| String::new());
+        for (name, secs) in [
+            ("other operations", rest),
+            ("no operation", self.other_secs()),
+        ] {
+            let [a, b, c, d] = empty();
+            line(name, [share(secs), a, b, c, d]);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(name: &str, secs: f64) -> OperationTime {
+        OperationTime {
+            name: name.into(),
+            forward_calls: 1200,
+            forward_secs: secs / 4.,
+            backward_calls: 1200,
+            backward_secs: secs * 3. / 4.,
+            kept_bytes: 2 << 20,
+        }
+    }
+
+    #[test]
+    fn the_table_has_shares_and_what_is_left() {
+        let profile = StageProfile {
+            wall_secs: 10.,
+            cpu_secs: 18.,
+            peak_heap_bytes: 340 << 20,
+            heap_bytes_before: 0,
+            operations: (0..14)
+                .map(|i| operation(&format!("op{i}"), if i == 0 { 5. } else { 0.25 }))
+                .collect(),
+        };
+        assert!((profile.other_secs() - 1.75).abs() < 1e-9);
+        let table = profile.table("recover");
+        let line = |begin: &str| table.lines().find(|l| l.trim_start().starts_with(begin));
+        assert!(table.starts_with("profile of recover: peak heap 340 MiB, 10.0 s on the clock"));
+        assert!(line("op0 ").unwrap().contains("50.0 %"), "{table}");
+        assert!(
+            line("op0 ")
+                .unwrap()
+                .contains("1.25        3.75      1,200   2.00 MiB")
+        );
+        assert!(line("op12 ").is_none());
+        assert!(
+            line("other operations").unwrap().ends_with("5.0 %"),
+            "{table}"
+        );
+        assert!(line("no operation").unwrap().ends_with("17.5 %"), "{table}");
+    }
+}
