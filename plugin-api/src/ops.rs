@@ -24,9 +24,9 @@ ops! {
     MUL = 3,
     /// `a / b`, broadcast.
     DIV = 4,
-    /// Elementwise maximum, broadcast; a tie gives its gradient to `a`.
+    /// Elementwise maximum, broadcast; a tie gives half its gradient to each.
     MAXIMUM = 5,
-    /// Elementwise minimum, broadcast; a tie gives its gradient to `a`.
+    /// Elementwise minimum, broadcast; a tie gives half its gradient to each.
     MINIMUM = 6,
     /// `a == b` as u8, broadcast. Not differentiable, like the five that follow.
     EQ = 10,

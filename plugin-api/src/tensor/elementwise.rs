@@ -83,9 +83,9 @@ binary! {
     broadcast_mul = MUL,
     /// `self / rhs`, broadcast.
     broadcast_div = DIV,
-    /// Elementwise maximum, broadcast.
+    /// Elementwise maximum, broadcast; a tie gives half its gradient to each, as in PyTorch.
     maximum = MAXIMUM,
-    /// Elementwise minimum, broadcast.
+    /// Elementwise minimum, broadcast; a tie gives half its gradient to each.
     minimum = MINIMUM,
     /// `self == rhs` as u8, broadcast.
     eq = EQ,

@@ -2,7 +2,7 @@
 
 use std::{f64::consts::PI, sync::Arc};
 
-use super::{Array, places::broadcast_dims};
+use super::{Array, element::is_float, places::broadcast_dims};
 use crate::Result;
 
 /// erf(x) = 2/sqrt(pi) exp(-x^2) sum 2^n x^(2n+1) / (2n+1)!!, whose terms all have one sign (Abramowitz and Stegun,
@@ -134,13 +134,21 @@ impl Array {
         self.map(|v| if v.is_nan() { v } else { v.max(min).min(max) }, slope)
     }
 
-    /// `first(a, b) ? a : b`; NaN wins.
-    pub(super) fn pick(&self, rhs: &Array, first: impl Fn(f64, f64) -> bool) -> Array {
-        let pairs = self.values().iter().zip(rhs.values());
-        let mask: Arc<[bool]> = pairs
-            .map(|(&a, &b)| a.is_nan() || !b.is_nan() && first(a, b))
-            .collect();
-        Array::select(mask, self, rhs)
+    /// The one of two that wins; equal ones share the gradient, and NaN wins.
+    pub(super) fn pick(&self, rhs: &Array, wins: impl Fn(f64, f64) -> bool) -> Array {
+        let choose = |tie: bool| {
+            let pairs = self.values().iter().zip(rhs.values());
+            let mask: Arc<[bool]> = pairs
+                .map(|(&a, &b)| a.is_nan() || !b.is_nan() && (wins(a, b) || tie && a == b))
+                .collect();
+            Array::select(mask, self, rhs)
+        };
+        let first = choose(true);
+        if !is_float(self.dtype()) {
+            return first;
+        }
+        // The same values, and at a tie half the slope of each.
+        first.affine(0.5, 0.).add(&choose(false).affine(0.5, 0.))
     }
 
     /// Both, repeated to the shape that they share.
