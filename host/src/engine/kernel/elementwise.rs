@@ -1,9 +1,12 @@
 //! Broadcast elementwise functions on the CPU: strided operands, no copies, one pass.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use candle_core::{DType, Storage, StorageRef, WithDType};
 
+use super::output::written;
 use super::{Scalar, dispatch, to_value, vectorised};
 use crate::engine::error::{Error, Result};
 use crate::engine::tensor::Value;
@@ -18,18 +21,20 @@ pub(crate) enum Binary {
     Sub,
     Mul,
     Div,
+    /// The first where the second is above 0, and 0 elsewhere.
+    Gate,
 }
 
 /// An operand with the strides that broadcasting to the result's shape gives it.
-struct Operand<'a, T> {
+pub(super) struct Operand<'a, T> {
     storage: StorageRef<'a>,
     start: usize,
-    strides: Vec<usize>,
+    pub(super) strides: Vec<usize>,
     entries: std::marker::PhantomData<T>,
 }
 
 impl<'a, T: WithDType> Operand<'a, T> {
-    fn open(op: &'static str, value: &'a Value, dims: &[usize]) -> Result<Self> {
+    pub(super) fn open(op: &'static str, value: &'a Value, dims: &[usize]) -> Result<Self> {
         let (storage, layout) = value.storage_and_layout();
         let layout = layout.broadcast_as(dims)?;
         match &*storage {
@@ -49,7 +54,7 @@ impl<'a, T: WithDType> Operand<'a, T> {
         })
     }
 
-    fn data(&self) -> &[T] {
+    pub(super) fn data(&self) -> &[T] {
         let Storage::Cpu(cpu) = &*self.storage else {
             unreachable!("checked when opened")
         };
@@ -58,7 +63,7 @@ impl<'a, T: WithDType> Operand<'a, T> {
 }
 
 /// Merges neighbouring dimensions that all operands step through evenly; the last dimension of the result is the inner loop.
-fn collapse<const N: usize>(
+pub(super) fn collapse<const N: usize>(
     dims: &[usize],
     strides: [&[usize]; N],
 ) -> (Vec<usize>, [Vec<usize>; N]) {
@@ -89,34 +94,55 @@ fn collapse<const N: usize>(
     (sizes, steps)
 }
 
-/// Calls `run(out, offsets)` for each piece of an inner line of the result; a piece lies in one task.
-fn lines<O: Send, const N: usize>(
-    out: &mut [O],
+/// A result of the given sizes, of which `run(out, offsets)` writes each piece of an inner line; a piece lies in one task.
+///
+/// # Safety
+/// `run` must write every entry that it is handed.
+pub(super) unsafe fn lines<O: Copy + Send, const N: usize>(
     sizes: &[usize],
     steps: &[Vec<usize>; N],
-    run: impl Fn(&mut [O], [usize; N]) + Sync,
-) {
+    run: impl Fn(&mut [MaybeUninit<O>], [usize; N]) + Sync,
+) -> Vec<O> {
     let (&inner, outer) = sizes.split_last().expect("collapse leaves one dimension");
-    let work = |first: usize, out: &mut [O]| {
-        let (mut position, mut rest) = (first, out);
-        while !rest.is_empty() {
-            let (mut line, column) = (position / inner, position % inner);
-            let mut offsets: [usize; N] = std::array::from_fn(|k| column * steps[k][outer.len()]);
-            for (d, size) in outer.iter().enumerate().rev() {
-                for k in 0..N {
-                    offsets[k] += line % size * steps[k][d];
-                }
-                line /= size;
+    let step = steps.each_ref().map(|steps| steps[outer.len()]);
+    let work = |first: usize, out: &mut [MaybeUninit<O>]| {
+        // Where the first line lies; from there on the places are counted up.
+        let (mut line, mut column) = (first / inner, first % inner);
+        let mut place = vec![0; outer.len()];
+        let mut starts = [0; N];
+        for (d, size) in outer.iter().enumerate().rev() {
+            place[d] = line % size;
+            line /= size;
+            for k in 0..N {
+                starts[k] += place[d] * steps[k][d];
             }
-            let len = (inner - column).min(rest.len());
-            let (piece, after) = rest.split_at_mut(len);
-            run(piece, offsets);
-            position += len;
-            rest = after;
+        }
+        let mut rest = out;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at_mut((inner - column).min(rest.len()));
+            run(piece, std::array::from_fn(|k| starts[k] + column * step[k]));
+            (column, rest) = (0, after);
+            for (d, size) in outer.iter().enumerate().rev() {
+                place[d] += 1;
+                for k in 0..N {
+                    starts[k] += steps[k][d];
+                }
+                if place[d] < *size {
+                    break;
+                }
+                place[d] = 0;
+                for k in 0..N {
+                    starts[k] -= size * steps[k][d];
+                }
+            }
         }
     };
-    let chunks = out.par_chunks_mut(CHUNK).enumerate();
-    chunks.for_each(|(i, chunk)| vectorised(|| work(i * CHUNK, chunk)));
+    let fill = |out: &mut [MaybeUninit<O>]| {
+        let chunks = out.par_chunks_mut(CHUNK).enumerate();
+        chunks.for_each(|(i, chunk)| vectorised(|| work(i * CHUNK, chunk)));
+    };
+    // SAFETY: the chunks are cut into pieces without a rest, and the caller's `run` writes those.
+    unsafe { written(sizes.iter().product(), fill) }
 }
 
 /// `f(a, b)` of two operands that broadcast to `dims`.
@@ -131,38 +157,29 @@ fn zip<T: Scalar>(
         Operand::<T>::open(op, a, dims)?,
         Operand::<T>::open(op, b, dims)?,
     );
-    let mut out = vec![T::ZERO; dims.iter().product()];
-    if out.is_empty() {
-        return Ok(out);
+    if dims.contains(&0) {
+        return Ok(Vec::new());
     }
     let (sizes, steps) = collapse(dims, [&left.strides, &right.strides]);
     let inner = sizes.len() - 1;
     let (step_a, step_b) = (steps[0][inner], steps[1][inner]);
     let (a, b) = (left.data(), right.data());
-    lines(&mut out, &sizes, &steps, |out, [i, j]| {
+    let run = |out: &mut [MaybeUninit<T>], [i, j]: [usize; 2]| {
         let (a, b) = (&a[i..], &b[j..]);
+        let out = out.iter_mut();
         match (step_a, step_b) {
-            (1, 1) => {
-                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *out = f(*a, *b);
-                }
-            }
-            (1, 0) => out
-                .iter_mut()
-                .zip(a)
-                .for_each(|(out, a)| *out = f(*a, b[0])),
-            (0, 1) => out
-                .iter_mut()
-                .zip(b)
-                .for_each(|(out, b)| *out = f(a[0], *b)),
-            _ => {
-                for (k, out) in out.iter_mut().enumerate() {
-                    *out = f(a[k * step_a], b[k * step_b]);
-                }
-            }
+            (1, 1) => out.zip(a.iter().zip(b)).for_each(|(out, (a, b))| {
+                out.write(f(*a, *b));
+            }),
+            (1, 0) => out.zip(a).for_each(|(out, a)| _ = out.write(f(*a, b[0]))),
+            (0, 1) => out.zip(b).for_each(|(out, b)| _ = out.write(f(a[0], *b))),
+            _ => out.enumerate().for_each(|(k, out)| {
+                out.write(f(a[k * step_a], b[k * step_b]));
+            }),
         }
-    });
-    Ok(out)
+    };
+    // SAFETY: `run` writes every entry: the operands reach as far as the result.
+    Ok(unsafe { lines(&sizes, &steps, run) })
 }
 
 /// The value with its entries in row-major order; candle's own copy of a permuted or broadcast value is serial.
@@ -179,20 +196,26 @@ pub(crate) fn contiguous(x: &Value) -> Result<Value> {
 
 fn copy<T: Scalar>(x: &Value) -> Result<Value> {
     let source = Operand::<T>::open("copy", x, x.dims())?;
-    let mut out = vec![T::ZERO; x.elem_count()];
-    if !out.is_empty() {
-        let (sizes, steps) = collapse(x.dims(), [&source.strides]);
-        let step = steps[0][sizes.len() - 1];
-        let data = source.data();
-        lines(&mut out, &sizes, &steps, |out, [i]| match step {
-            0 => out.fill(data[i]),
-            1 => out.copy_from_slice(&data[i..i + out.len()]),
-            _ => {
-                let taken = data[i..].iter().step_by(step);
-                out.iter_mut().zip(taken).for_each(|(out, v)| *out = *v);
-            }
-        });
+    if x.elem_count() == 0 {
+        return to_value(Vec::<T>::new(), x.dims(), x);
     }
+    let (sizes, steps) = collapse(x.dims(), [&source.strides]);
+    let step = steps[0][sizes.len() - 1];
+    let data = source.data();
+    let run = |out: &mut [MaybeUninit<T>], [i]: [usize; 1]| {
+        let (len, out) = (out.len(), out.iter_mut());
+        match step {
+            0 => out.for_each(|out| _ = out.write(data[i])),
+            1 => out
+                .zip(&data[i..i + len])
+                .for_each(|(out, v)| _ = out.write(*v)),
+            _ => out
+                .enumerate()
+                .for_each(|(k, out)| _ = out.write(data[i + k * step])),
+        }
+    };
+    // SAFETY: `run` writes every entry: the source reaches as far as the result.
+    let out = unsafe { lines(&sizes, &steps, run) };
     to_value(out, x.dims(), x)
 }
 
@@ -210,6 +233,7 @@ pub(crate) fn binary(
             Binary::Sub => zip::<T>(op, a, b, dims, |a, b| a - b),
             Binary::Mul => zip::<T>(op, a, b, dims, |a, b| a * b),
             Binary::Div => zip::<T>(op, a, b, dims, |a, b| a / b),
+            Binary::Gate => zip::<T>(op, a, b, dims, |a, b| if b > T::ZERO { a } else { T::ZERO }),
         };
         to_value(out?, dims, a)
     })
@@ -226,20 +250,22 @@ pub(crate) fn select(
     dispatch!(op, a.dtype(), T => {
         let mask = Operand::<u8>::open(op, mask, dims)?;
         let (left, right) = (Operand::<T>::open(op, a, dims)?, Operand::<T>::open(op, b, dims)?);
-        let mut out = vec![T::ZERO; dims.iter().product()];
-        if !out.is_empty() {
-            let strides = [mask.strides.as_slice(), &left.strides, &right.strides];
-            let (sizes, steps) = collapse(dims, strides);
-            let step = steps.each_ref().map(|steps| steps[sizes.len() - 1]);
-            let (mask, left, right) = (mask.data(), left.data(), right.data());
-            lines(&mut out, &sizes, &steps, |out, [i, j, k]| {
-                for (n, out) in out.iter_mut().enumerate() {
-                    let chosen = mask[i + n * step[0]] != 0;
-                    let (yes, no) = (left[j + n * step[1]], right[k + n * step[2]]);
-                    *out = if chosen { yes } else { no };
-                }
-            });
+        if dims.contains(&0) {
+            return to_value(Vec::<T>::new(), dims, a);
         }
+        let strides = [mask.strides.as_slice(), &left.strides, &right.strides];
+        let (sizes, steps) = collapse(dims, strides);
+        let step = steps.each_ref().map(|steps| steps[sizes.len() - 1]);
+        let (mask, left, right) = (mask.data(), left.data(), right.data());
+        let run = |out: &mut [MaybeUninit<T>], [i, j, k]: [usize; 3]| {
+            for (n, out) in out.iter_mut().enumerate() {
+                let chosen = mask[i + n * step[0]] != 0;
+                let (yes, no) = (left[j + n * step[1]], right[k + n * step[2]]);
+                out.write(if chosen { yes } else { no });
+            }
+        };
+        // SAFETY: `run` writes every entry.
+        let out = unsafe { lines(&sizes, &steps, run) };
         to_value(out, dims, a)
     })
 }

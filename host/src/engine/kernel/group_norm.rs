@@ -1,14 +1,17 @@
 //! Group, instance and layer normalisation on the CPU: statistics of each image's channel groups, in f64 by two passes.
 //!
-//! Layer normalisation is one group with planes of a single entry.
+//! Layer normalisation is one group with planes of a single entry; such planes have loops of their own (`row_norm`).
+
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::batch_norm::{gate, line, scale_shift};
-use super::{Disjoint, Scalar, lane_sum};
+use super::output::written;
+use super::sums::lane_sums;
+use super::{Scalar, row_norm, vectorised};
 
-/// Images that one backward task covers is the batch over this many: the partial sums of weight and bias stay few.
-const BACKWARD_TASKS: usize = 32;
+/// Entries that one task covers at least.
+const TASK: usize = 1 << 14;
 
 /// Sizes of a batch of images: N, G groups of C / G channels, H W.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +23,22 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    fn row(&self) -> usize {
+    /// Entries of one group of one image: a row.
+    pub(super) fn row(&self) -> usize {
         self.per_group * self.plane
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.batch * self.groups
     }
 
     pub(crate) fn channels(&self) -> usize {
         self.groups * self.per_group
+    }
+
+    /// Rows of one task.
+    pub(super) fn task(&self) -> usize {
+        (TASK / self.row()).max(1)
     }
 }
 
@@ -39,138 +52,267 @@ pub(crate) struct Shared<'a, T> {
     pub(crate) relu: bool,
 }
 
+/// What one channel of a row is normalised with. The forward pass and the recomputed mask of its ReLU share it, to the bit.
+#[derive(Clone, Copy)]
+pub(super) struct Affine<T> {
+    pub(super) mean: T,
+    pub(super) scale: T,
+    pub(super) bias: T,
+}
+
+impl<T: Scalar> Affine<T> {
+    #[inline(always)]
+    pub(super) fn of(args: &Shared<'_, T>, channel: usize, mean: T, rstd: f64) -> Self {
+        Self {
+            mean,
+            scale: T::from_f64(args.weight[channel].to_f64() * rstd),
+            bias: args.bias[channel],
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn apply(self, x: T) -> T {
+        (x - self.mean) * self.scale + self.bias
+    }
+
+    /// `g` where the ReLU let `x` through.
+    #[inline(always)]
+    pub(super) fn gate<const RELU: bool>(self, g: T, x: T) -> T {
+        if !RELU || self.apply(x) > T::ZERO {
+            g
+        } else {
+            T::ZERO
+        }
+    }
+}
+
+/// `max(value, 0)`, and NaN for NaN.
+#[inline(always)]
+pub(super) fn rectified<T: Scalar>(value: T) -> T {
+    if value < T::ZERO { T::ZERO } else { value }
+}
+
+/// Mean and population variance of a row.
+#[inline(always)]
+pub(super) fn moments<T: Scalar>(x: &[T]) -> (T, T) {
+    let count = x.len() as f64;
+    let [sum] = lane_sums([x], |[x]| [x.to_f64()]);
+    let mean = sum / count;
+    let [squares] = lane_sums([x], |[x]| {
+        let centred = x.to_f64() - mean;
+        [centred * centred]
+    });
+    (T::from_f64(mean), T::from_f64(squares / count))
+}
+
+pub(super) fn rstd<T: Scalar>(var: T, eps: f64) -> f64 {
+    1.0 / (var.to_f64() + eps).sqrt()
+}
+
 /// `y = relu?((x - mean) / sqrt(var + eps) weight + bias)` with mean and population variance of each (image, group).
 pub(crate) fn forward<T: Scalar>(args: &Shared<'_, T>) -> (Vec<T>, Vec<T>, Vec<T>) {
     let sizes = args.sizes;
-    let mut y = vec![T::ZERO; args.x.len()];
-    let rows = y
-        .par_chunks_mut(sizes.row())
-        .zip(args.x.par_chunks(sizes.row()));
-    let statistics: Vec<(T, T)> = rows
-        .enumerate()
-        .map(|(row, (y, x))| {
-            let count = x.len() as f64;
-            let mean = lane_sum(x.len(), |i| x[i].to_f64()) / count;
-            let squares = lane_sum(x.len(), |i| {
-                let centred = x[i].to_f64() - mean;
-                centred * centred
+    let (row, task) = (sizes.row(), sizes.task());
+    let (mut mean, mut var) = (vec![T::ZERO; sizes.rows()], vec![T::ZERO; sizes.rows()]);
+    let fill = |y: &mut [MaybeUninit<T>]| {
+        let images = y
+            .par_chunks_mut(task * row)
+            .zip(args.x.par_chunks(task * row));
+        let statistics = mean.par_chunks_mut(task).zip(var.par_chunks_mut(task));
+        let tasks = images.zip(statistics).enumerate();
+        tasks.for_each(|(i, ((y, x), (mean, var)))| {
+            vectorised(Forward {
+                args,
+                first: i * task,
+                y,
+                x,
+                mean,
+                var,
             });
-            let (mean, var) = (T::from_f64(mean), T::from_f64(squares / count));
-            let first = row % sizes.groups * sizes.per_group;
-            let planes = y.chunks_mut(sizes.plane).zip(x.chunks(sizes.plane));
-            for (c, (y, x)) in (first..).zip(planes) {
-                let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
-                for (y, x) in y.iter_mut().zip(x) {
-                    let value = *x * scale + shift;
-                    *y = if args.relu {
-                        value.larger(T::ZERO)
-                    } else {
-                        value
-                    };
-                }
-            }
-            (mean, var)
-        })
-        .collect();
-    let (mean, var) = statistics.into_iter().unzip();
+        });
+    };
+    // SAFETY: each task writes its rows, and the rows are all there is.
+    let y = unsafe { written(args.x.len(), fill) };
     (y, mean, var)
 }
 
-/// Statistics of the forward pass and the gradients of its three outputs.
-pub(crate) struct Cotangents<'a, T> {
-    pub(crate) mean: &'a [T],
-    pub(crate) var: &'a [T],
-    pub(crate) g_y: Option<&'a [T]>,
-    pub(crate) g_mean: Option<&'a [T]>,
-    pub(crate) g_var: Option<&'a [T]>,
+/// The rows from `first` on that one task of [`forward`] normalises.
+struct Forward<'a, T> {
+    args: &'a Shared<'a, T>,
+    first: usize,
+    y: &'a mut [MaybeUninit<T>],
+    x: &'a [T],
+    mean: &'a mut [T],
+    var: &'a mut [T],
 }
 
-/// Gradients of input, weight and bias.
-pub(crate) fn backward<T: Scalar>(
-    args: &Shared<'_, T>,
-    given: &Cotangents<'_, T>,
-) -> (Vec<T>, Vec<T>, Vec<T>) {
-    let (sizes, channels) = (args.sizes, args.sizes.channels());
-    let images = sizes.batch.div_ceil(BACKWARD_TASKS).max(1);
-    let image_len = channels * sizes.plane;
-    let mut dx = vec![T::ZERO; args.x.len()];
-    let parts = Disjoint::new(&mut dx);
-    let partial: Vec<Vec<(f64, f64)>> = (0..sizes.batch.div_ceil(images))
-        .into_par_iter()
-        .map(|task| {
-            let mut affine = vec![(0.0, 0.0); channels];
-            for n in task * images..sizes.batch.min((task + 1) * images) {
-                // SAFETY: a task has its own images and takes one at a time.
-                let out = unsafe { parts.part(n * image_len, image_len) };
-                image_backward(args, given, n, out, &mut affine);
+impl<T: Scalar> pulp::NullaryFnOnce for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (args, sizes) = (self.args, self.args.sizes);
+        let rows = self.y.chunks_exact_mut(sizes.row());
+        let rows = rows.zip(self.x.chunks_exact(sizes.row()));
+        let statistics = self.mean.iter_mut().zip(self.var.iter_mut());
+        for (r, ((y, x), (mean, var))) in rows.zip(statistics).enumerate() {
+            (*mean, *var) = moments(x);
+            let rstd = rstd(*var, args.eps);
+            let first = (self.first + r) % sizes.groups * sizes.per_group;
+            if sizes.plane == 1 {
+                row_norm::normalise(args, first, *mean, rstd, x, y);
+                continue;
             }
-            affine
-        })
-        .collect();
-    let total = |c: usize| {
-        let add = |sum: (f64, f64), part: &Vec<(f64, f64)>| (sum.0 + part[c].0, sum.1 + part[c].1);
-        partial.iter().fold((0.0, 0.0), add)
-    };
-    let affine = (0..channels).map(total);
-    let (weight, bias) = affine
-        .map(|(w, b)| (T::from_f64(w), T::from_f64(b)))
-        .unzip();
-    (dx, weight, bias)
-}
-
-/// The input gradient of image `n`; adds its part of the weight's and bias's gradients to `affine`.
-fn image_backward<T: Scalar>(
-    args: &Shared<'_, T>,
-    given: &Cotangents<'_, T>,
-    n: usize,
-    out: &mut [T],
-    affine: &mut [(f64, f64)],
-) {
-    let (sizes, plane) = (args.sizes, args.sizes.plane);
-    let start = n * out.len();
-    let x = &args.x[start..start + out.len()];
-    let count = sizes.row() as f64;
-    for group in 0..sizes.groups {
-        let row = n * sizes.groups + group;
-        let (mean, var) = (given.mean[row], given.var[row]);
-        let centre = mean.to_f64();
-        let rstd = 1.0 / (var.to_f64() + args.eps).sqrt();
-        let channels = group * sizes.per_group..(group + 1) * sizes.per_group;
-        // Sums of g weight and of g weight (x - mean) over the group.
-        let (mut sum_g, mut sum_gx) = (0.0, 0.0);
-        if let Some(g_y) = given.g_y {
-            for c in channels.clone() {
-                let range = c * plane..(c + 1) * plane;
-                let (g, x, out) = (
-                    &g_y[start..][range.clone()],
-                    &x[range.clone()],
-                    &mut out[range],
-                );
-                let pair = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
-                gate(out, g, None, args.relu.then_some(x), pair);
-                let bias = lane_sum(plane, |i| out[i].to_f64());
-                let slope = lane_sum(plane, |i| out[i].to_f64() * (x[i].to_f64() - centre));
-                affine[c].0 += slope * rstd;
-                affine[c].1 += bias;
-                sum_g += bias * args.weight[c].to_f64();
-                sum_gx += slope * args.weight[c].to_f64();
+            let planes = y.chunks_exact_mut(sizes.plane);
+            for (c, (y, x)) in planes.zip(x.chunks_exact(sizes.plane)).enumerate() {
+                let affine = Affine::of(args, first + c, *mean, rstd);
+                if args.relu {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        y.write(rectified(affine.apply(*x)));
+                    }
+                } else {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        y.write(affine.apply(*x));
+                    }
+                }
             }
         }
-        let at = |g: Option<&[T]>| g.map_or(0.0, |g| g[row].to_f64());
-        let slope = 2.0 * at(given.g_var) / count - rstd * rstd * rstd * sum_gx / count;
-        let level = at(given.g_mean) / count - rstd * sum_g / count;
-        let (slope, level) = (T::from_f64(slope), T::from_f64(level));
-        for c in channels {
-            let range = c * plane..(c + 1) * plane;
-            let scale = T::from_f64(args.weight[c].to_f64() * rstd);
-            line(
-                &mut out[range.clone()],
-                Some(&x[range]),
-                scale,
-                slope,
-                level,
-                mean,
-            );
+    }
+}
+
+/// What a backward starts from: the statistics of the forward pass and the gradient of its result.
+#[derive(Clone, Copy)]
+pub(crate) struct Cotangent<'a, T> {
+    pub(crate) mean: &'a [T],
+    pub(crate) var: &'a [T],
+    pub(crate) g: &'a [T],
+}
+
+/// Gradients of weight, bias and, if wanted, the input.
+pub(crate) struct Gradients<T> {
+    pub(crate) weight: Vec<T>,
+    pub(crate) bias: Vec<T>,
+    pub(crate) x: Option<Vec<T>>,
+}
+
+/// The first-order gradients of [`forward`].
+pub(crate) fn backward<T: Scalar>(
+    args: &Shared<'_, T>,
+    given: &Cotangent<'_, T>,
+    needs_x: bool,
+) -> Gradients<T> {
+    match (args.sizes.plane, args.relu) {
+        (1, true) => row_norm::backward::<T, true>(args, given, needs_x),
+        (1, false) => row_norm::backward::<T, false>(args, given, needs_x),
+        (_, true) => backward_planes::<T, true>(args, given, needs_x),
+        (_, false) => backward_planes::<T, false>(args, given, needs_x),
+    }
+}
+
+fn backward_planes<T: Scalar, const RELU: bool>(
+    args: &Shared<'_, T>,
+    given: &Cotangent<'_, T>,
+    needs_x: bool,
+) -> Gradients<T> {
+    let sizes = args.sizes;
+    let (row, task) = (sizes.row(), sizes.task());
+    f64::scratch().with(2 * sizes.batch * sizes.channels(), |sums| {
+        let fill = |dx: &mut [MaybeUninit<T>]| {
+            // Without dx every task has an empty part of it.
+            let width = if needs_x { row } else { 0 };
+            let parts = super::Disjoint::new(dx);
+            let tasks = sums.par_chunks_mut(2 * task * sizes.per_group).enumerate();
+            tasks.for_each(|(i, sums)| {
+                let rows = task.min(sizes.rows() - i * task);
+                // SAFETY: a task has its own rows.
+                let dx = unsafe { parts.part(i * task * width, rows * width) };
+                vectorised(Backward::<T, RELU> {
+                    args,
+                    given,
+                    first: i * task,
+                    sums,
+                    dx,
+                });
+            });
+        };
+        let len = if needs_x { args.x.len() } else { 0 };
+        // SAFETY: each task writes its rows of the input's gradient, and the rows are all there is.
+        let x = unsafe { written(len, fill) };
+        let total = |which: usize| per_channel(&sizes, sums, 2, which);
+        Gradients {
+            weight: total(0),
+            bias: total(1),
+            x: needs_x.then_some(x),
+        }
+    })
+}
+
+/// The sums over the batch of value `which` of `stride` that each (image, channel) has.
+pub(super) fn per_channel<T: Scalar>(
+    sizes: &Groups,
+    sums: &[f64],
+    stride: usize,
+    which: usize,
+) -> Vec<T> {
+    let channels = sizes.channels();
+    let total = |c: usize| {
+        let images = (0..sizes.batch).map(|n| sums[(n * channels + c) * stride + which]);
+        T::from_f64(images.sum())
+    };
+    (0..channels).map(total).collect()
+}
+
+/// The rows from `first` on that one task of [`backward`] covers.
+struct Backward<'a, T, const RELU: bool> {
+    args: &'a Shared<'a, T>,
+    given: &'a Cotangent<'a, T>,
+    first: usize,
+    /// Gradients of weight and bias of each (image, channel).
+    sums: &'a mut [f64],
+    dx: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Backward<'_, T, RELU> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (args, given, sizes) = (self.args, self.given, self.args.sizes);
+        let (row, plane, count) = (sizes.row(), sizes.plane, sizes.row() as f64);
+        for (r, sums) in self.sums.chunks_exact_mut(2 * sizes.per_group).enumerate() {
+            let at = self.first + r;
+            let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
+            let centre = mean.to_f64();
+            let first = at % sizes.groups * sizes.per_group;
+            let (x, g) = (&args.x[at * row..][..row], &given.g[at * row..][..row]);
+            // Sums over the group of g weight and of g weight (x - mean).
+            let (mut level, mut slope) = (0.0, 0.0);
+            let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
+            for (c, ((x, g), sums)) in planes.zip(sums.as_chunks_mut::<2>().0).enumerate() {
+                let affine = Affine::of(args, first + c, mean, rstd);
+                let [sum_gx, sum_g] = lane_sums([x, g], |[x, g]| {
+                    let g = affine.gate::<RELU>(g, x).to_f64();
+                    [g * (x.to_f64() - centre), g]
+                });
+                *sums = [sum_gx * rstd, sum_g];
+                let weight = args.weight[first + c].to_f64();
+                level += weight * sum_g;
+                slope += weight * sum_gx;
+            }
+            if self.dx.is_empty() {
+                continue;
+            }
+            let slope = T::from_f64(-slope * rstd * rstd * rstd / count);
+            let level = T::from_f64(-level * rstd / count);
+            let out = self.dx[r * row..][..row].chunks_exact_mut(plane);
+            let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
+            for (c, (out, (x, g))) in out.zip(planes).enumerate() {
+                let affine = Affine::of(args, first + c, mean, rstd);
+                for ((out, x), g) in out.iter_mut().zip(x).zip(g) {
+                    let passed = affine.gate::<RELU>(*g, *x);
+                    out.write(affine.scale * passed + (slope * (*x - mean) + level));
+                }
+            }
         }
     }
 }

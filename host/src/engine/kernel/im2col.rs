@@ -4,7 +4,7 @@ use super::{Scalar, vectorised};
 
 /// Sizes of a two-dimensional convolution; pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ConvShape {
+pub struct ConvShape {
     pub(crate) batch: usize,
     pub(crate) in_channels: usize,
     pub(crate) out_channels: usize,
@@ -43,17 +43,108 @@ impl ConvShape {
         self.stride == [1, 1] && self.input[1] == self.output[1]
     }
 
-    /// Outputs `lo..hi` along an axis whose tap `k` falls inside the input, and the input position of `lo`.
-    fn valid(&self, axis: usize, k: usize) -> (usize, usize, usize) {
+    /// Where along an axis tap `k` falls inside the input.
+    fn valid(&self, axis: usize, k: usize) -> Span {
         let (stride, padding) = (self.stride[axis], self.padding[axis]);
         let shift = k * self.dilation[axis];
         let lo = padding.saturating_sub(shift).div_ceil(stride);
         let end = (self.input[axis] + padding).saturating_sub(shift);
         let hi = end.div_ceil(stride).min(self.output[axis]);
         if lo >= hi {
-            return (0, 0, 0);
+            return Span::default();
         }
-        (lo, hi, lo * stride + shift - padding)
+        Span {
+            lo,
+            hi,
+            input: lo * stride + shift - padding,
+        }
+    }
+}
+
+/// Outputs `lo..hi` of an axis, and the input position of `lo`.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    lo: usize,
+    hi: usize,
+    input: usize,
+}
+
+impl Span {
+    fn len(&self) -> usize {
+        self.hi - self.lo
+    }
+}
+
+/// One tap of one channel: which entries of a row of columns stand for which of the channel's plane.
+struct Tap {
+    channel: usize,
+    /// Number of its row.
+    row: usize,
+    y: Span,
+    x: Span,
+}
+
+/// The taps of `channels` channels.
+#[inline(always)]
+fn taps(shape: &ConvShape, channels: usize) -> impl Iterator<Item = Tap> {
+    let at = |row: usize| {
+        let t = row % shape.taps();
+        Tap {
+            channel: row / shape.taps(),
+            row,
+            y: shape.valid(0, t / shape.kernel[1]),
+            x: shape.valid(1, t % shape.kernel[1]),
+        }
+    };
+    (0..channels * shape.taps()).map(at)
+}
+
+impl Tap {
+    fn is_empty(&self) -> bool {
+        self.y.len() * self.x.len() == 0
+    }
+
+    /// Start in the row, start in the plane and length of all lines at once, where a tap is a shift of the plane. What lies
+    /// between the lines' ends wraps around, and belongs to neither.
+    fn shift(&self, shape: &ConvShape) -> Option<(usize, usize, usize)> {
+        let width = shape.input[1];
+        let len = (self.y.len() * width).checked_sub(width - self.x.len())?;
+        (shape.keeps_lines() && !self.is_empty()).then_some((
+            self.y.lo * width + self.x.lo,
+            self.y.input * width + self.x.input,
+            len,
+        ))
+    }
+
+    /// Start in the row and in the plane of each line.
+    #[inline(always)]
+    fn lines(&self, shape: &ConvShape) -> impl Iterator<Item = (usize, usize)> {
+        let ([_, width], [_, out_width]) = (shape.input, shape.output);
+        let lines = if self.is_empty() { 0 } else { self.y.len() };
+        let (row, plane) = (
+            self.y.lo * out_width + self.x.lo,
+            self.y.input * width + self.x.input,
+        );
+        let step = shape.stride[0] * width;
+        (0..lines).map(move |i| (row + i * out_width, plane + i * step))
+    }
+
+    /// Clears the entries of a row that have no place in the plane.
+    #[inline(always)]
+    fn clear_outside<T: Scalar>(&self, shape: &ConvShape, row: &mut [T]) {
+        let width = shape.output[1];
+        if self.is_empty() {
+            return row.fill(T::ZERO);
+        }
+        row[..self.y.lo * width].fill(T::ZERO);
+        row[self.y.hi * width..].fill(T::ZERO);
+        if self.x.len() == width {
+            return;
+        }
+        for line in row[self.y.lo * width..self.y.hi * width].chunks_exact_mut(width) {
+            line[..self.x.lo].fill(T::ZERO);
+            line[self.x.hi..].fill(T::ZERO);
+        }
     }
 }
 
@@ -90,65 +181,30 @@ impl<T: Scalar> pulp::NullaryFnOnce for Unfold<'_, T> {
 
     #[inline(always)]
     fn call(self) {
-        let Unfold {
-            shape,
-            image,
-            columns,
-            row_stride,
-            offset,
-        } = self;
-        let ([_, width], [_, out_width]) = (shape.input, shape.output);
-        for (c, plane) in image.chunks_exact(shape.input_plane()).enumerate() {
-            for t in 0..shape.taps() {
-                let (ky, kx) = (t / shape.kernel[1], t % shape.kernel[1]);
-                let row = &mut columns[(c * shape.taps() + t) * row_stride + offset..];
-                let row = &mut row[..shape.output_plane()];
-                let (y_lo, y_hi, y_in) = shape.valid(0, ky);
-                let (x_lo, x_hi, x_in) = shape.valid(1, kx);
-                row[..y_lo * out_width].fill(T::ZERO);
-                row[y_hi * out_width..].fill(T::ZERO);
-                if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
-                    // One copy of all lines, shifted; what wrapped around their ends is then cleared.
-                    let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
-                    row[y_lo * width + x_lo..][..len]
-                        .copy_from_slice(&plane[y_in * width + x_in..][..len]);
-                    clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
-                    continue;
-                }
-                let lines = row[y_lo * out_width..y_hi * out_width].chunks_exact_mut(out_width);
-                for (i, line) in lines.enumerate() {
-                    let source = &plane[(y_in + i * shape.stride[0]) * width..][..width];
-                    line[..x_lo].fill(T::ZERO);
-                    line[x_hi..].fill(T::ZERO);
-                    let inside = &mut line[x_lo..x_hi];
+        let (shape, plane) = (self.shape, self.shape.input_plane());
+        for tap in taps(shape, self.image.len() / plane) {
+            let plane = &self.image[tap.channel * plane..][..plane];
+            let row = &mut self.columns[tap.row * self.row_stride + self.offset..];
+            let row = &mut row[..shape.output_plane()];
+            if let Some((to, from, len)) = tap.shift(shape) {
+                row[to..to + len].copy_from_slice(&plane[from..from + len]);
+            } else {
+                for (to, from) in tap.lines(shape) {
+                    let to = &mut row[to..to + tap.x.len()];
                     if shape.stride[1] == 1 {
-                        inside.copy_from_slice(&source[x_in..x_in + inside.len()]);
+                        to.copy_from_slice(&plane[from..from + to.len()]);
                     } else {
-                        let taken = source[x_in..].iter().step_by(shape.stride[1]);
-                        inside
-                            .iter_mut()
-                            .zip(taken)
-                            .for_each(|(to, from)| *to = *from);
+                        let taken = plane[from..].iter().step_by(shape.stride[1]);
+                        to.iter_mut().zip(taken).for_each(|(to, from)| *to = *from);
                     }
                 }
             }
+            tap.clear_outside(shape, row);
         }
     }
 }
 
-/// Clears the columns before `x_lo` and from `x_hi` on of each line.
-#[inline(always)]
-fn clear_ends<T: Scalar>(lines: &mut [T], width: usize, x_lo: usize, x_hi: usize) {
-    if x_lo == 0 && x_hi == width {
-        return;
-    }
-    for line in lines.chunks_exact_mut(width) {
-        line[..x_lo].fill(T::ZERO);
-        line[x_hi..].fill(T::ZERO);
-    }
-}
-
-/// Adds the rows of `columns` back to the image positions they came from: the transpose of [`im2col`]. It clears those
+/// Adds the rows of `columns` back to the image positions they came from: the transpose of [`im2col`]. It may clear
 /// entries of `columns` that have no place in the image.
 pub(crate) fn col2im<T: Scalar>(
     shape: &ConvShape,
@@ -180,49 +236,33 @@ impl<T: Scalar> pulp::NullaryFnOnce for Fold<'_, T> {
 
     #[inline(always)]
     fn call(self) {
-        let Fold {
-            shape,
-            image,
-            columns,
-            row_stride,
-            offset,
-        } = self;
-        let ([_, width], [_, out_width]) = (shape.input, shape.output);
-        for (c, plane) in image.chunks_exact_mut(shape.input_plane()).enumerate() {
-            for t in 0..shape.taps() {
-                let (ky, kx) = (t / shape.kernel[1], t % shape.kernel[1]);
-                let row = &mut columns[(c * shape.taps() + t) * row_stride + offset..];
-                let (y_lo, y_hi, y_in) = shape.valid(0, ky);
-                let (x_lo, x_hi, x_in) = shape.valid(1, kx);
-                if shape.keeps_lines() && x_lo < x_hi && y_lo < y_hi {
-                    // What has no place in the image is cleared; then one shifted sum takes all lines.
-                    clear_ends(&mut row[y_lo * width..y_hi * width], width, x_lo, x_hi);
-                    let len = (y_hi - y_lo) * width - (width - (x_hi - x_lo));
-                    let target = &mut plane[y_in * width + x_in..][..len];
-                    let from = &row[y_lo * width + x_lo..][..len];
-                    target
-                        .iter_mut()
-                        .zip(from)
-                        .for_each(|(to, from)| *to += *from);
-                    continue;
-                }
-                for y in y_lo..y_hi {
-                    let line = &row[y * out_width + x_lo..y * out_width + x_hi];
-                    let start = (y_in + (y - y_lo) * shape.stride[0]) * width + x_in;
-                    let target = &mut plane[start..];
-                    if shape.stride[1] == 1 {
-                        target
-                            .iter_mut()
-                            .zip(line)
-                            .for_each(|(to, from)| *to += *from);
-                    } else {
-                        let places = target.iter_mut().step_by(shape.stride[1]);
-                        places.zip(line).for_each(|(to, from)| *to += *from);
-                    }
+        let (shape, plane) = (self.shape, self.shape.input_plane());
+        for tap in taps(shape, self.image.len() / plane) {
+            let plane = &mut self.image[tap.channel * plane..][..plane];
+            let row = &mut self.columns[tap.row * self.row_stride + self.offset..];
+            let row = &mut row[..shape.output_plane()];
+            if let Some((from, to, len)) = tap.shift(shape) {
+                // What wraps around must not be added.
+                tap.clear_outside(shape, row);
+                add(&mut plane[to..to + len], &row[from..from + len]);
+                continue;
+            }
+            for (from, to) in tap.lines(shape) {
+                let from = &row[from..from + tap.x.len()];
+                if shape.stride[1] == 1 {
+                    add(&mut plane[to..to + from.len()], from);
+                } else {
+                    let places = plane[to..].iter_mut().step_by(shape.stride[1]);
+                    places.zip(from).for_each(|(to, from)| *to += *from);
                 }
             }
         }
     }
+}
+
+#[inline(always)]
+fn add<T: Scalar>(to: &mut [T], from: &[T]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
 }
 
 #[cfg(test)]

@@ -8,10 +8,17 @@ pub(crate) mod conv;
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod group_norm;
+pub(crate) mod group_norm_twice;
 pub(crate) mod im2col;
+pub(crate) mod output;
 pub(crate) mod pool;
 pub(crate) mod reduce;
 pub(crate) mod resample;
+mod row_norm;
+pub(crate) mod separable;
+pub(crate) mod softmax;
+pub(crate) mod sums;
+pub(crate) mod unary;
 
 use std::marker::PhantomData;
 use std::ops::{Add, Deref, Div, Mul, Neg, Range, Sub};

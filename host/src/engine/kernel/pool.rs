@@ -1,17 +1,22 @@
-//! Pooling of planes on the CPU: averages over windows, their transpose, and the place of each window's maximum.
+//! Pooling of planes on the CPU: windows, averages as maps of lines, and maxima with their places.
+
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::output::written;
+use super::separable::Axis;
 use super::{Scalar, vectorised};
 
-/// Planes that one task takes at least: a plane of a small image is too little work to hand over.
-const MIN_PLANES: usize = 64;
+/// Entries of the input that one task reads at least.
+const TASK: usize = 1 << 14;
 
-/// The windows of one axis: where each starts and ends inside the input, and the weight of its entries.
+/// The windows of one axis: where each starts and ends inside the input, and the weight of its entries in an average.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Windows {
-    pub(crate) ranges: Vec<(usize, usize)>,
-    pub(crate) weights: Vec<f64>,
+    size: usize,
+    ranges: Vec<(usize, usize)>,
+    weights: Vec<f64>,
 }
 
 impl Windows {
@@ -39,7 +44,11 @@ impl Windows {
             1.0 / entries as f64
         };
         let weights = ranges.iter().map(weight).collect();
-        Self { ranges, weights }
+        Self {
+            size,
+            ranges,
+            weights,
+        }
     }
 
     /// `count` windows that share `size` entries as evenly as they can, as PyTorch's adaptive pooling.
@@ -50,13 +59,24 @@ impl Windows {
             .iter()
             .map(|(start, end)| 1.0 / (end - start) as f64)
             .collect();
-        Self { ranges, weights }
+        Self {
+            size,
+            ranges,
+            weights,
+        }
+    }
+
+    /// The averages over the windows.
+    pub(crate) fn average(&self) -> Axis {
+        let windows = self.ranges.iter().zip(&self.weights);
+        let taps = |(&(start, end), &weight)| (start..end).map(|i| (i, weight)).collect();
+        Axis::new(self.size, windows.map(taps))
     }
 
     /// Whether the windows are pairs, one after another from the start: what nearly every network has.
     fn are_pairs(&self) -> bool {
         let is_pair = |(i, range): (usize, &(usize, usize))| *range == (2 * i, 2 * i + 2);
-        self.ranges.iter().enumerate().all(is_pair) && self.weights.windows(2).all(|w| w[0] == w[1])
+        self.ranges.iter().enumerate().all(is_pair)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,163 +84,131 @@ impl Windows {
     }
 }
 
-/// Weighted sums of the windows of each plane.
+/// Index within its plane of the first largest entry of each window.
+pub(crate) fn largest<T: Scalar>(x: &[T], rows: &Windows, cols: &Windows) -> Vec<u32> {
+    let (plane, out_plane) = (rows.size * cols.size, rows.len() * cols.len());
+    if plane == 0 || out_plane == 0 {
+        return Vec::new();
+    }
+    let task = (TASK / plane).max(1);
+    let pairs = rows.are_pairs() && cols.are_pairs();
+    let fill = |indices: &mut [MaybeUninit<u32>]| {
+        let tasks = indices.par_chunks_mut(task * out_plane);
+        tasks.zip(x.par_chunks(task * plane)).for_each(|(out, x)| {
+            let planes = out.chunks_exact_mut(out_plane).zip(x.chunks_exact(plane));
+            vectorised(|| {
+                for (out, x) in planes {
+                    if pairs {
+                        largest_of_pairs(x, cols.size, out);
+                    } else {
+                        largest_of(x, rows, cols, out);
+                    }
+                }
+            });
+        });
+    };
+    // SAFETY: each task writes an index for each window of its planes.
+    unsafe { written(x.len() / plane * out_plane, fill) }
+}
+
+#[inline(always)]
+fn largest_of<T: Scalar>(x: &[T], rows: &Windows, cols: &Windows, out: &mut [MaybeUninit<u32>]) {
+    let width = cols.size;
+    let lines = out.chunks_exact_mut(cols.len()).zip(&rows.ranges);
+    for (line, &(top, bottom)) in lines {
+        for (out, &(left, right)) in line.iter_mut().zip(&cols.ranges) {
+            let mut best = top * width + left;
+            for row in top..bottom {
+                for i in row * width + left..row * width + right {
+                    if x[i] > x[best] {
+                        best = i;
+                    }
+                }
+            }
+            out.write(best as u32);
+        }
+    }
+}
+
+/// [`largest_of`] with windows of 2x2.
+#[inline(always)]
+fn largest_of_pairs<T: Scalar>(x: &[T], width: usize, out: &mut [MaybeUninit<u32>]) {
+    let lines = out
+        .chunks_exact_mut(width / 2)
+        .zip(x.chunks_exact(2 * width));
+    for (r, (line, pair)) in lines.enumerate() {
+        let (upper, lower) = pair.split_at(width);
+        let upper = upper.as_chunks::<2>().0.iter();
+        let windows = upper.zip(lower.as_chunks::<2>().0).enumerate();
+        for (out, (c, (a, b))) in line.iter_mut().zip(windows) {
+            let (mut best, mut offset) = (a[0], 0);
+            for (v, at) in [(a[1], 1), (b[0], width), (b[1], width + 1)] {
+                offset = if v > best { at } else { offset };
+                best = if v > best { v } else { best };
+            }
+            out.write((2 * r * width + 2 * c + offset) as u32);
+        }
+    }
+}
+
+/// The entries of each plane at the given places.
 ///
 /// # Shapes
-/// Planes of (H, W) give planes of (rows, cols), the numbers of windows.
-pub(crate) fn average<T: Scalar>(
-    x: &[T],
-    [height, width]: [usize; 2],
-    rows: &Windows,
-    cols: &Windows,
-) -> Vec<T> {
-    let plane = height * width;
-    let out_plane = rows.len() * cols.len();
-    let mut y = vec![T::ZERO; x.len() / plane.max(1) * out_plane];
-    if y.is_empty() {
-        return y;
+/// Planes of `plane` entries and as many lists of `count` indices give planes of `count` entries.
+pub(crate) fn pick<T: Scalar>(x: &[T], plane: usize, at: &[u32], count: usize) -> Vec<T> {
+    if count == 0 || plane == 0 {
+        return Vec::new();
     }
-    if rows.are_pairs() && cols.are_pairs() {
-        let weight = T::from_f64(rows.weights[0] * cols.weights[0]);
-        y.par_chunks_mut(MIN_PLANES * out_plane)
-            .zip(x.par_chunks(MIN_PLANES * plane))
-            .for_each(|(y, x)| {
-                let planes = y.chunks_exact_mut(out_plane).zip(x.chunks_exact(plane));
-                vectorised(|| planes.for_each(|(y, x)| average_pairs(y, x, width, weight)));
+    let task = (TASK / plane.max(count)).max(1);
+    let fill = |y: &mut [MaybeUninit<T>]| {
+        let tasks = y
+            .par_chunks_mut(task * count)
+            .zip(at.par_chunks(task * count));
+        tasks
+            .zip(x.par_chunks(task * plane))
+            .for_each(|((y, at), x)| {
+                let planes = y.chunks_exact_mut(count).zip(at.chunks_exact(count));
+                for ((y, at), x) in planes.zip(x.chunks_exact(plane)) {
+                    y.iter_mut()
+                        .zip(at)
+                        .for_each(|(y, at)| _ = y.write(x[*at as usize]));
+                }
             });
-        return y;
+    };
+    // SAFETY: each task writes its planes, and the planes are all there is.
+    unsafe { written(at.len(), fill) }
+}
+
+/// Zeros with each entry added at its place: the transpose of [`pick`].
+pub(crate) fn put<T: Scalar>(g: &[T], plane: usize, at: &[u32], count: usize) -> Vec<T> {
+    if count == 0 || plane == 0 {
+        return Vec::new();
     }
-    y.par_chunks_mut(out_plane)
-        .zip(x.par_chunks(plane))
-        .for_each(|(y, x)| {
-            let lines = y.chunks_exact_mut(cols.len());
-            for ((line, &(top, bottom)), row_weight) in lines.zip(&rows.ranges).zip(&rows.weights) {
-                let windows = cols.ranges.iter().zip(&cols.weights);
-                for (out, (&(left, right), col_weight)) in line.iter_mut().zip(windows) {
-                    let mut sum = T::ZERO;
-                    for row in top..bottom {
-                        for v in &x[row * width + left..row * width + right] {
-                            sum += *v;
-                        }
+    let task = (TASK / plane.max(count)).max(1);
+    let fill = |x: &mut [MaybeUninit<T>]| {
+        let tasks = x
+            .par_chunks_mut(task * plane)
+            .zip(at.par_chunks(task * count));
+        tasks
+            .zip(g.par_chunks(task * count))
+            .for_each(|((x, at), g)| {
+                let planes = x.chunks_exact_mut(plane).zip(at.chunks_exact(count));
+                for ((x, at), g) in planes.zip(g.chunks_exact(count)) {
+                    x.iter_mut().for_each(|x| _ = x.write(T::ZERO));
+                    for (at, g) in at.iter().zip(g) {
+                        // SAFETY: the plane was just filled.
+                        *unsafe { x[*at as usize].assume_init_mut() } += *g;
                     }
-                    *out = sum * T::from_f64(row_weight * col_weight);
                 }
-            }
-        });
-    y
-}
-
-/// One plane of [`average`] with windows of 2x2.
-#[inline(always)]
-fn average_pairs<T: Scalar>(y: &mut [T], x: &[T], width: usize, weight: T) {
-    let lines = y.chunks_exact_mut(width / 2);
-    for (line, pair) in lines.zip(x.chunks_exact(2 * width)) {
-        let (upper, lower) = pair.split_at(width);
-        let windows = upper
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .zip(lower.as_chunks::<2>().0);
-        for (out, (a, b)) in line.iter_mut().zip(windows) {
-            *out = (a[0] + a[1] + b[0] + b[1]) * weight;
-        }
-    }
-}
-
-/// One plane of [`spread`] with windows of 2x2.
-#[inline(always)]
-fn spread_pairs<T: Scalar>(x: &mut [T], g: &[T], width: usize, weight: T) {
-    let lines = g.chunks_exact(width / 2);
-    for (pair, line) in x.chunks_exact_mut(2 * width).zip(lines) {
-        let (upper, lower) = pair.split_at_mut(width);
-        let (upper, lower) = (upper.as_chunks_mut::<2>().0, lower.as_chunks_mut::<2>().0);
-        for ((a, b), v) in upper.iter_mut().zip(lower).zip(line) {
-            *a = [*v * weight; 2];
-            *b = [*v * weight; 2];
-        }
-    }
-}
-
-/// Spreads each entry over its window: the transpose of [`average`].
-pub(crate) fn spread<T: Scalar>(
-    g: &[T],
-    [height, width]: [usize; 2],
-    rows: &Windows,
-    cols: &Windows,
-) -> Vec<T> {
-    let plane = height * width;
-    let out_plane = rows.len() * cols.len();
-    let mut x = vec![T::ZERO; g.len() / out_plane.max(1) * plane];
-    if x.is_empty() {
-        return x;
-    }
-    if rows.are_pairs() && cols.are_pairs() {
-        let weight = T::from_f64(rows.weights[0] * cols.weights[0]);
-        x.par_chunks_mut(MIN_PLANES * plane)
-            .zip(g.par_chunks(MIN_PLANES * out_plane))
-            .for_each(|(x, g)| {
-                let planes = x.chunks_exact_mut(plane).zip(g.chunks_exact(out_plane));
-                vectorised(|| planes.for_each(|(x, g)| spread_pairs(x, g, width, weight)));
             });
-        return x;
-    }
-    x.par_chunks_mut(plane)
-        .zip(g.par_chunks(out_plane))
-        .for_each(|(x, g)| {
-            let lines = g.chunks_exact(cols.len());
-            for ((line, &(top, bottom)), row_weight) in lines.zip(&rows.ranges).zip(&rows.weights) {
-                let windows = cols.ranges.iter().zip(&cols.weights);
-                for (v, (&(left, right), col_weight)) in line.iter().zip(windows) {
-                    let share = *v * T::from_f64(row_weight * col_weight);
-                    for row in top..bottom {
-                        for to in &mut x[row * width + left..row * width + right] {
-                            *to += share;
-                        }
-                    }
-                }
-            }
-        });
-    x
-}
-
-/// Index within its plane of the first largest entry of each window.
-pub(crate) fn largest<T: Scalar>(
-    x: &[T],
-    [height, width]: [usize; 2],
-    rows: &Windows,
-    cols: &Windows,
-) -> Vec<u32> {
-    let plane = height * width;
-    let out_plane = rows.len() * cols.len();
-    let mut indices = vec![0u32; x.len() / plane.max(1) * out_plane];
-    if indices.is_empty() {
-        return indices;
-    }
-    indices
-        .par_chunks_mut(out_plane)
-        .zip(x.par_chunks(plane))
-        .for_each(|(out, x)| {
-            let windows = rows
-                .ranges
-                .iter()
-                .flat_map(|row| cols.ranges.iter().map(move |col| (row, col)));
-            for (out, (&(top, bottom), &(left, right))) in out.iter_mut().zip(windows) {
-                let mut best = top * width + left;
-                for row in top..bottom {
-                    for i in row * width + left..row * width + right {
-                        if x[i] > x[best] {
-                            best = i;
-                        }
-                    }
-                }
-                *out = best as u32;
-            }
-        });
-    indices
+    };
+    // SAFETY: each task fills its planes, and the planes are all there is.
+    unsafe { written(at.len() / count * plane, fill) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::separable::{Map, apply};
     use super::*;
 
     #[test]
@@ -234,12 +222,17 @@ mod tests {
 
     #[test]
     fn pairs_give_what_any_windows_give() {
-        let x: Vec<f64> = (0..2 * 30).map(|i| f64::from(i).sin()).collect();
+        // Few numbers, so that windows have equal entries.
+        let x: Vec<f64> = (0..2 * 30).map(|i| f64::from(i * 7 % 5)).collect();
         // An odd side leaves its last line or column out.
         for size in [[6, 5], [5, 6]] {
             let [rows, cols] = size.map(|s| Windows::strided(s, 2, 2, 0, true));
             assert!(rows.are_pairs() && cols.are_pairs());
-            let y = average(&x, size, &rows, &cols);
+            let map = Map {
+                rows: rows.average(),
+                cols: cols.average(),
+            };
+            let y = apply(&x, &[map], 1);
             let windows = rows.len() * cols.len();
             for (i, v) in y.iter().enumerate() {
                 let (top, left) = (i % windows / cols.len() * 2, i % cols.len() * 2);
@@ -247,11 +240,33 @@ mod tests {
                 let expected = (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) * 0.25;
                 assert_eq!(*v, expected);
             }
-            let g: Vec<f64> = (0..y.len() as u32).map(|i| f64::from(i).cos()).collect();
-            let back = spread(&g, size, &rows, &cols);
-            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-            assert!((dot(&y, &g) - dot(&x, &back)).abs() < 1e-12);
+            let places = largest(&x, &rows, &cols);
+            let mut expected = vec![MaybeUninit::new(0); windows];
+            for (x, places) in x.chunks(30).zip(places.chunks(windows)) {
+                largest_of(x, &rows, &cols, &mut expected);
+                // SAFETY: every entry was initialised above.
+                assert!(
+                    places
+                        .iter()
+                        .zip(&expected)
+                        .all(|(a, b)| *a == unsafe { b.assume_init() })
+                );
+            }
         }
+    }
+
+    #[test]
+    fn putting_is_the_transpose_of_picking() {
+        let x: Vec<f64> = (0..12).map(|i| f64::from(i).sin()).collect();
+        let at = [5, 0, 5, 2, 2, 1];
+        let y = pick(&x, 6, &at, 3);
+        assert_eq!(y, [x[5], x[0], x[5], x[8], x[8], x[7]]);
+        let g = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+        let back = put(&g, 6, &at, 3);
+        assert_eq!(
+            back,
+            [2.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0, 32.0, 24.0, 0.0, 0.0, 0.0]
+        );
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use rayon::prelude::*;
 
 use super::elementwise::contiguous;
-use super::{Host, Scalar, dispatch, lane_sum, to_value};
+use super::sums::lane_sums;
+use super::{Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::error::{Error, Result};
 use crate::engine::tensor::Value;
 
 /// Entries that one task sums; a longer row is cut into blocks of this many.
 const BLOCK: usize = 1 << 15;
+
+/// Sums that one task keeps side by side at most: they stay in the first cache.
+const COLUMNS: usize = 1 << 10;
 
 /// Sum over `dims`, which are kept with size 1.
 pub(crate) fn sum_keepdim(x: &Value, dims: &[usize]) -> Result<Value> {
@@ -68,29 +72,43 @@ fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T>
 }
 
 fn sum_row<T: Scalar>(row: &[T]) -> f64 {
-    lane_sum(row.len(), |i| row[i].to_f64())
+    let [sum] = vectorised(|| lane_sums([row], |[v]| [v.to_f64()]));
+    sum
 }
 
+/// Sums where neighbouring entries belong to different ones: rows are added to a row of sums.
 fn sum_columns<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T> {
-    const COLUMNS: usize = 64;
-    let mut out = vec![T::ZERO; outer * inner];
     if inner == 0 {
-        return out;
+        return Vec::new();
     }
-    let blocks = out.par_chunks_mut(inner).enumerate().flat_map(|(o, row)| {
-        let columns = row.par_chunks_mut(COLUMNS).enumerate();
-        columns.map(move |(block, columns)| (o, block * COLUMNS, columns))
-    });
-    blocks.for_each(|(o, first, columns)| {
-        let mut sums = [0.0f64; COLUMNS];
-        for r in 0..reduced {
-            let row = &x[(o * reduced + r) * inner + first..][..columns.len()];
-            for (sum, v) in sums.iter_mut().zip(row) {
-                *sum += v.to_f64();
+    // Long rows are cut into pieces; of short ones, blocks are summed apart and then together.
+    let columns = inner.min(COLUMNS);
+    let (pieces, rows) = (inner.div_ceil(columns), (BLOCK / columns).max(1));
+    let blocks = reduced.div_ceil(rows).max(1);
+    let mut out = vec![T::ZERO; outer * inner];
+    f64::scratch().with(outer * pieces * blocks * columns, |partial| {
+        let tasks = partial.par_chunks_mut(columns).enumerate();
+        tasks.for_each(|(task, sums)| {
+            let (o, block) = (task / (pieces * blocks), task % blocks);
+            let first = task / blocks % pieces * columns;
+            let width = columns.min(inner - first);
+            sums.fill(0.0);
+            vectorised(|| {
+                for r in block * rows..reduced.min((block + 1) * rows) {
+                    let row = &x[(o * reduced + r) * inner + first..][..width];
+                    for (sum, v) in sums.iter_mut().zip(row) {
+                        *sum += v.to_f64();
+                    }
+                }
+            });
+        });
+        let pieces = out
+            .chunks_mut(inner)
+            .flat_map(|row| row.chunks_mut(columns));
+        for (out, blocks) in pieces.zip(partial.chunks_exact(blocks * columns)) {
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = T::from_f64(blocks.iter().skip(i).step_by(columns).sum());
             }
-        }
-        for (column, sum) in columns.iter_mut().zip(sums) {
-            *column = T::from_f64(sum);
         }
     });
     out
@@ -113,6 +131,20 @@ mod tests {
             assert_eq!(got.dims(), expected.dims(), "{dims:?}");
             let flat = |v: &Value| v.flatten_all().unwrap().to_vec1::<f64>().unwrap();
             assert_eq!(flat(&got), flat(&expected), "{dims:?}");
+        }
+    }
+
+    #[test]
+    fn many_and_long_rows_are_summed_whole() {
+        for (rows, columns) in [(3, 2500), (7000, 5), (70, 1024)] {
+            let numbers: Vec<f64> = (0..2 * rows * columns).map(|i| (i % 13) as f64).collect();
+            let x = Value::from_vec(numbers, (2, rows, columns), &Device::Cpu).unwrap();
+            let got = sum_keepdim(&x, &[1]).unwrap().flatten_all().unwrap();
+            let expected = x.sum_keepdim(1).unwrap().flatten_all().unwrap();
+            assert_eq!(
+                got.to_vec1::<f64>().unwrap(),
+                expected.to_vec1::<f64>().unwrap()
+            );
         }
     }
 

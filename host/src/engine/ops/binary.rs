@@ -275,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn sums_back_to_a_shape_agree_with_finite_differences() {
+        let shapes: [&[usize]; 4] = [&[4], &[3, 1], &[1, 1, 4], &[]];
+        for dims in shapes {
+            check("sum_to", &[ramp(&[2, 3, 4], 0.37)], |x| {
+                x[0].sqr()?.sum_to(dims)
+            });
+        }
+    }
+
+    #[test]
     fn a_tie_shares_the_gradient() {
         let a = Tensor::leaf(Value::new(&[1.0f64, 2.0], &Device::Cpu).unwrap());
         let b = Tensor::leaf(Value::new(&[1.0f64, 3.0], &Device::Cpu).unwrap());

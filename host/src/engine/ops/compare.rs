@@ -5,7 +5,7 @@ use candle_core::DType;
 use super::binary::broadcast_shape;
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
-use crate::engine::kernel::elementwise::select;
+use crate::engine::kernel::elementwise::{Binary, binary, select};
 use crate::engine::tensor::{Tensor, Value};
 
 type Comparison = fn(&Value, &Value) -> candle_core::Result<Value>;
@@ -117,6 +117,22 @@ impl Tensor {
             },
         ))
     }
+
+    /// The entries where `by`, a value of the same shape, is above 0, and 0 elsewhere: what a ReLU lets through.
+    pub(crate) fn gate(&self, by: &Value) -> Result<Tensor> {
+        let op = "gate";
+        let on_cpu = self.device().is_cpu() && matches!(self.dtype(), DType::F32 | DType::F64);
+        let value = if on_cpu && self.dtype() == by.dtype() && self.dims() == by.dims() {
+            binary(op, Binary::Gate, self.value(), by, self.dims())?
+        } else {
+            let open = by.zeros_like().and_then(|zero| by.gt(&zero));
+            let open = open.and_then(|open| open.to_dtype(self.dtype()));
+            open.and_then(|open| self.value() * open)
+                .named(op, &[self])?
+        };
+        let by = by.clone();
+        self.moved(op, Ok(value), move |_, g| g.gate(&by))
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +140,15 @@ mod tests {
     use super::*;
     use crate::engine::gradcheck::{check, ramp};
     use candle_core::Device;
+
+    #[test]
+    fn a_gate_lets_through_what_a_relu_does() {
+        let by = ramp(&[3, 4], 0.7).into_value();
+        check("gate", &[ramp(&[3, 4], 0.3)], |x| x[0].sqr()?.gate(&by));
+        let x = Tensor::leaf(Value::new(&[5.0f32, 6.0, 7.0], &Device::Cpu).unwrap());
+        let by = Value::new(&[-1.0f32, 0.0, 1.0], &Device::Cpu).unwrap();
+        assert_eq!(x.gate(&by).unwrap().to_f64_vec().unwrap(), [0.0, 0.0, 7.0]);
+    }
 
     #[test]
     fn comparisons_broadcast_and_give_masks() {

@@ -6,6 +6,7 @@ pub mod binary;
 pub mod compare;
 pub mod conv;
 pub mod index;
+mod mapped;
 pub mod matmul;
 pub mod norm;
 pub mod order;

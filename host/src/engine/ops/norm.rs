@@ -1,7 +1,8 @@
 //! Normalisation layers: batch, group, instance and layer normalisation, each with its ReLU and its statistics.
 //!
-//! One node gives the result and the statistics of its input. Its first-order backward is a fused kernel; while a graph
-//! of the backward is recorded it is composed of differentiable operations instead.
+//! A batch normalisation is one node that gives the result and the statistics of its input. Its first-order backward is a
+//! fused kernel; while a graph of the backward is recorded it is composed of differentiable operations instead. Group
+//! normalisation has a fused backward that can be differentiated again.
 
 #[path = "norm_batch.rs"]
 mod batch;
@@ -9,10 +10,15 @@ mod batch;
 mod composed;
 #[path = "norm_group.rs"]
 mod group;
+#[path = "norm_twice.rs"]
+mod twice;
 
 pub use batch::{BatchNormConfig, BatchNormMode, BatchNormOutput, batch_norm};
 pub use group::{group_norm, layer_norm};
 
+#[cfg(test)]
+#[path = "norm_group_test.rs"]
+mod group_tests;
 #[cfg(test)]
 #[path = "norm_test.rs"]
 mod tests;

@@ -1,10 +1,16 @@
 //! Group normalisation (Wu and He, 2018), instance normalisation (a group for each channel) and layer normalisation.
+//!
+//! The backward is an operation of its own: fused, and differentiable again by a fused kernel. From the third order on it is
+//! composed of plain operations.
 
-use super::composed::{self, View};
-use crate::engine::autograd::{Context, Save, record};
+use std::sync::Arc;
+
+use super::twice;
+use crate::engine::autograd::{Context, Save, record, record_one};
 use crate::engine::error::{Result, ensure};
 use crate::engine::kernel::elementwise::contiguous;
-use crate::engine::kernel::group_norm::{self as kernel, Groups};
+use crate::engine::kernel::group_norm::{self as kernel, Cotangent, Groups, Shared};
+use crate::engine::kernel::group_norm_twice::{Second, backward_twice};
 use crate::engine::kernel::{Host, Scalar, dispatch, to_value};
 use crate::engine::tensor::{Tensor, Value};
 
@@ -39,7 +45,7 @@ pub fn group_norm(
         per_group: channels / groups,
         plane: height * width,
     };
-    normalise(op, x, sizes, weight, bias, eps, relu)
+    normalise(op, x, sizes, [weight, bias], eps, relu)
 }
 
 /// `(x - mean) / sqrt(var + eps) weight + bias` with the statistics of each vector of the last dimension.
@@ -63,15 +69,14 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
         per_group: width,
         plane: 1,
     };
-    normalise(op, x, sizes, weight, bias, eps, false)
+    normalise(op, x, sizes, [weight, bias], eps, false)
 }
 
 fn normalise(
     op: &'static str,
     x: &Tensor,
     sizes: Groups,
-    weight: &Tensor,
-    bias: &Tensor,
+    [weight, bias]: [&Tensor; 2],
     eps: f64,
     relu: bool,
 ) -> Result<Tensor> {
@@ -88,163 +93,225 @@ fn normalise(
         );
     }
     ensure!(x.elem_count() > 0, op, "the input {:?} is empty", x.dims());
-    let node = GroupNorm {
+    let norm = Norm {
         op,
         sizes,
-        dims: x.dims().to_vec(),
         eps,
         relu,
+        bias: bias.value().contiguous()?,
     };
-    let outputs = dispatch!(op, x.dtype(), T => node.forward::<T>(x, weight, bias))?;
+    let [y, mean, var] =
+        dispatch!(op, x.dtype(), T => norm.forward::<T>(x.value(), weight.value()))?;
+    let backward = Arc::new(Backward { norm, mean, var });
     let save = Save {
-        inputs: &[0, 1, 2],
-        outputs: &[1, 2],
+        inputs: &[0, 1],
+        outputs: &[],
     };
-    let mut recorded = record(
-        op,
-        &[x, weight, bias],
-        outputs,
-        save,
-        move |context, grads| {
-            if context.create_graph() {
-                node.composed_vjp(context, grads)
-            } else {
-                dispatch!(node.op, context.input(0).dtype(), T => node.fused_vjp::<T>(context, grads))
-            }
-        },
-    );
-    Ok(recorded.swap_remove(0))
+    Ok(record_one(op, &[x, weight, bias], y, save, move |c, g| {
+        let [dx, dweight, dbias] = backward.call(g, &c.input(0), &c.input(1), c.needs(0))?;
+        Ok(vec![
+            dx,
+            dweight.filter(|_| c.needs(1)),
+            dbias.filter(|_| c.needs(2)),
+        ])
+    }))
 }
 
-/// What the backward knows besides the saved tensors; the statistics are outputs of the node for its own use.
-struct GroupNorm {
+/// A normalisation; of the bias only the value is read, for the mask of the ReLU.
+struct Norm {
     op: &'static str,
     sizes: Groups,
-    dims: Vec<usize>,
     eps: f64,
     relu: bool,
+    bias: Value,
 }
 
-impl GroupNorm {
-    fn forward<T: Scalar>(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Vec<Value>> {
-        let (x, weight, bias) = in_order([x, weight, bias])?;
-        let (y, mean, var) = kernel::forward(&kernel::Shared {
+impl Norm {
+    /// Calls `work` with the kernel's arguments.
+    fn opened<T: Scalar, R>(
+        &self,
+        x: &Value,
+        weight: &Value,
+        work: impl FnOnce(&Shared<'_, T>) -> Result<R>,
+    ) -> Result<R> {
+        let (x, weight) = (contiguous(x)?, weight.contiguous()?);
+        work(&Shared {
             sizes: self.sizes,
             x: &Host::<T>::open(self.op, &x)?,
             weight: &Host::<T>::open(self.op, &weight)?,
-            bias: &Host::<T>::open(self.op, &bias)?,
+            bias: &Host::<T>::open(self.op, &self.bias)?,
             eps: self.eps,
             relu: self.relu,
-        });
-        let statistics = [self.sizes.batch, self.sizes.groups];
-        Ok(vec![
-            to_value(y, &self.dims, &x)?,
-            to_value(mean, &statistics, &x)?,
-            to_value(var, &statistics, &x)?,
-        ])
+        })
     }
 
-    fn fused_vjp<T: Scalar>(
-        &self,
-        context: &Context<'_>,
-        grads: &[Option<Tensor>],
-    ) -> Result<Vec<Option<Tensor>>> {
-        let op = self.op;
-        let values: Vec<Option<Value>> = grads
-            .iter()
-            .map(|g| g.as_ref().map(|g| contiguous(g.value())).transpose())
-            .collect::<Result<_>>()?;
-        let opened: Vec<Option<Host<'_, T>>> = values
-            .iter()
-            .map(|g| g.as_ref().map(|g| Host::open(op, g)).transpose())
-            .collect::<Result<_>>()?;
-        let (x, weight, bias) =
-            in_order([&context.input(0), &context.input(1), &context.input(2)])?;
-        let (mean, var) = (context.output(1), context.output(2));
-        let shared = kernel::Shared {
-            sizes: self.sizes,
-            x: &Host::<T>::open(op, &x)?,
-            weight: &Host::<T>::open(op, &weight)?,
-            bias: &Host::<T>::open(op, &bias)?,
-            eps: self.eps,
-            relu: self.relu,
-        };
-        let given = kernel::Cotangents {
-            mean: &Host::<T>::open(op, mean.value())?,
-            var: &Host::<T>::open(op, var.value())?,
-            g_y: opened[0].as_deref(),
-            g_mean: opened[1].as_deref(),
-            g_var: opened[2].as_deref(),
-        };
-        let (dx, dweight, dbias) = kernel::backward(&shared, &given);
-        let channels = [self.sizes.channels()];
-        let wanted = |i: usize, data: Vec<T>, dims: &[usize]| -> Result<Option<Tensor>> {
-            let tensor = || Ok(Tensor::constant(to_value(data, dims, &x)?));
-            context.needs(i).then(tensor).transpose()
-        };
-        Ok(vec![
-            wanted(0, dx, &self.dims)?,
-            wanted(1, dweight, &channels)?,
-            wanted(2, dbias, &channels)?,
-        ])
-    }
-
-    fn composed_vjp(
-        &self,
-        context: &Context<'_>,
-        grads: &[Option<Tensor>],
-    ) -> Result<Vec<Option<Tensor>>> {
-        let sizes = self.sizes;
-        let view = View {
-            input: [sizes.batch, sizes.groups, sizes.per_group, sizes.plane],
-            statistics: [sizes.batch, sizes.groups, 1, 1],
-            affine: [1, sizes.groups, sizes.per_group, 1],
-        };
-        let g_y = match grads[0].clone() {
-            Some(g) if self.relu => {
-                let inputs = [context.input(0), context.input(1), context.input(2)];
-                let [x, weight, bias] = &inputs;
-                let mut outputs =
-                    dispatch!(self.op, x.dtype(), T => self.forward::<T>(x, weight, bias))?;
-                let y = Tensor::constant(outputs.swap_remove(0));
-                Some(g.zero_unless(&y.gt(&y.scalar_like(0.0)?)?)?)
-            }
-            g => g,
-        };
-        let given = composed::Cotangents {
-            g_y,
-            g_mean: grads[1].clone(),
-            g_var: grads[2].clone(),
-        };
-        let normaliser = composed::Normaliser {
-            mean: context.output(1),
-            var: context.output(2),
-            frozen: false,
-            eps: self.eps,
-        };
-        let result = composed::backward(
-            &view,
-            &|| context.input(0).reshape(&view.input),
-            &context.input(1),
-            &normaliser,
-            Some(&normaliser.mean),
-            &given,
-            [context.needs(0), context.needs(1), context.needs(2)],
-        )?;
-        let shaped = |g: Option<Tensor>, dims: &[usize]| g.map(|g| g.reshape(dims)).transpose();
-        let channels = [sizes.channels()];
-        Ok(vec![
-            shaped(result.x, &self.dims)?,
-            shaped(result.weight, &channels)?,
-            shaped(result.bias, &channels)?,
-        ])
+    /// The result, and mean and variance of each (image, group).
+    fn forward<T: Scalar>(&self, x: &Value, weight: &Value) -> Result<[Value; 3]> {
+        self.opened::<T, _>(x, weight, |shared| {
+            let (y, mean, var) = kernel::forward(shared);
+            let statistics = [self.sizes.batch, self.sizes.groups];
+            Ok([
+                to_value(y, x.dims(), x)?,
+                to_value(mean, &statistics, x)?,
+                to_value(var, &statistics, x)?,
+            ])
+        })
     }
 }
 
-fn in_order([x, weight, bias]: [&Tensor; 3]) -> Result<(Value, Value, Value)> {
-    Ok((
-        contiguous(x.value())?,
-        weight.value().contiguous()?,
-        bias.value().contiguous()?,
-    ))
+/// The backward of a normalisation, with the statistics of its forward pass.
+struct Backward {
+    norm: Norm,
+    mean: Value,
+    var: Value,
+}
+
+impl Backward {
+    /// The gradients of x (if needed), weight and bias, differentiable by `g`, x and weight.
+    fn call(
+        self: &Arc<Self>,
+        g: &Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+        needs_x: bool,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let op = self.norm.op;
+        let outputs = dispatch!(op, x.dtype(), T => {
+            self.first::<T>(g.value(), x.value(), weight.value(), needs_x)
+        })?;
+        let save = Save {
+            inputs: &[0, 1, 2],
+            outputs: &[],
+        };
+        let backward = self.clone();
+        let inputs = [g, x, weight];
+        let recorded = record(
+            "group_norm_grad",
+            &inputs,
+            outputs,
+            save,
+            move |c, grads| backward.second(c, grads),
+        );
+        let mut recorded = recorded.into_iter();
+        let (weight, bias) = (recorded.next(), recorded.next());
+        Ok([recorded.next(), weight, bias])
+    }
+
+    /// Gradients of weight, bias and, if needed, x.
+    fn first<T: Scalar>(
+        &self,
+        g: &Value,
+        x: &Value,
+        weight: &Value,
+        needs_x: bool,
+    ) -> Result<Vec<Value>> {
+        self.norm.opened::<T, _>(x, weight, |shared| {
+            let g = contiguous(g)?;
+            let given = &self.given::<T>(&g)?;
+            let grads = kernel::backward(shared, &given.cotangent(), needs_x);
+            let channels = [self.norm.sizes.channels()];
+            let mut outputs = vec![
+                to_value(grads.weight, &channels, x)?,
+                to_value(grads.bias, &channels, x)?,
+            ];
+            if let Some(dx) = grads.x {
+                outputs.push(to_value(dx, x.dims(), x)?);
+            }
+            Ok(outputs)
+        })
+    }
+
+    fn given<'a, T: Scalar>(&'a self, g: &'a Value) -> Result<Given<'a, T>> {
+        let op = self.norm.op;
+        Ok(Given {
+            mean: Host::open(op, &self.mean)?,
+            var: Host::open(op, &self.var)?,
+            g: Host::open(op, g)?,
+        })
+    }
+
+    /// Gradients by g, x and weight of the backward, given those of its results.
+    fn second(
+        &self,
+        context: &Context<'_>,
+        grads: &[Option<Tensor>],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let [g, x, weight] = [context.input(0), context.input(1), context.input(2)];
+        let by_weight = grads[0].as_ref();
+        let (by_bias, by_x) = (grads[1].as_ref(), grads.get(2).and_then(Option::as_ref));
+        let needs = [context.needs(0), context.needs(1), context.needs(2)];
+        let sizes = self.norm.sizes;
+        if !context.create_graph() && sizes.plane > 1 {
+            let given = [by_x, by_weight, by_bias];
+            let values = dispatch!(self.norm.op, x.dtype(), T => {
+                self.fused::<T>([g.value(), x.value(), weight.value()], given)
+            })?;
+            let wanted = values.into_iter().zip(needs);
+            return Ok(wanted
+                .map(|(value, wanted)| wanted.then(|| Tensor::constant(value)))
+                .collect());
+        }
+        let mask = if self.norm.relu {
+            let [y, ..] = dispatch!(self.norm.op, x.dtype(), T => {
+                self.norm.forward::<T>(x.value(), weight.value())
+            })?;
+            Some(y)
+        } else {
+            None
+        };
+        let form = twice::Form {
+            input: [sizes.batch, sizes.groups, sizes.per_group, sizes.plane],
+            eps: self.norm.eps,
+            mask: mask.as_ref(),
+        };
+        form.gradients([&g, &x, &weight], [by_x, by_weight, by_bias], needs)
+    }
+
+    fn fused<T: Scalar>(
+        &self,
+        [g, x, weight]: [&Value; 3],
+        grads: [Option<&Tensor>; 3],
+    ) -> Result<[Value; 3]> {
+        self.norm.opened::<T, _>(x, weight, |shared| {
+            let g = contiguous(g)?;
+            let given = &self.given::<T>(&g)?;
+            let zeros = |like: &Value| Value::zeros(like.dims(), like.dtype(), like.device());
+            let [by_x, by_weight, by_bias] = grads;
+            let value = |grad: Option<&Tensor>, like: &Value| match grad {
+                Some(grad) => contiguous(grad.value()),
+                None => Ok(zeros(like)?),
+            };
+            let (by_x, by_weight) = (value(by_x, x)?, value(by_weight, weight)?);
+            let by_bias = value(by_bias, weight)?;
+            let op = self.norm.op;
+            let second = Second {
+                x: &Host::<T>::open(op, &by_x)?,
+                weight: &Host::<T>::open(op, &by_weight)?,
+                bias: &Host::<T>::open(op, &by_bias)?,
+            };
+            let result = backward_twice(shared, &given.cotangent(), &second);
+            Ok([
+                to_value(result.g, x.dims(), x)?,
+                to_value(result.x, x.dims(), x)?,
+                to_value(result.weight, weight.dims(), x)?,
+            ])
+        })
+    }
+}
+
+/// Open values behind a [`Cotangent`].
+struct Given<'a, T> {
+    mean: Host<'a, T>,
+    var: Host<'a, T>,
+    g: Host<'a, T>,
+}
+
+impl<T: Scalar> Given<'_, T> {
+    fn cotangent(&self) -> Cotangent<'_, T> {
+        Cotangent {
+            mean: &self.mean,
+            var: &self.var,
+            g: &self.g,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Tests of the normalisations: definitions, finite differences, fused against composed, precision, threads.
+//! Tests of batch normalisation: definitions, finite differences, fused against composed, precision, threads.
 
 use candle_core::{DType, Device};
 
@@ -203,52 +203,6 @@ fn each_subset_of_inputs_can_be_asked_for() {
 }
 
 #[test]
-fn group_instance_and_layer_norm_agree_with_finite_differences() {
-    let affine = [ramp(&[4], 0.9).affine(0.3, 1.0).unwrap(), ramp(&[4], 0.2)];
-    let with = |x: Tensor| vec![x, affine[0].clone(), affine[1].clone()];
-    for groups in [1, 2, 4] {
-        for relu in [false, true] {
-            let name = format!("{groups} groups, relu {relu}");
-            let t = with(ramp(&[2, 4, 3, 1], 0.37));
-            check(&name, &t, |t| {
-                group_norm(&t[0], groups, &t[1], &t[2], EPS, relu)
-            });
-            check("weight alone", &t[1..2], |w| {
-                group_norm(&t[0], groups, &w[0], &t[2], EPS, relu)
-            });
-        }
-    }
-    let t = with(ramp(&[3, 2, 4], 0.37));
-    check("layer_norm", &t, |t| layer_norm(&t[0], &t[1], &t[2], EPS));
-}
-
-#[test]
-fn group_norm_follows_its_definition() {
-    let x = ramp(&[40, 4, 3, 5], 0.37).affine(2.0, 5.0).unwrap();
-    let (weight, bias) = (ramp(&[4], 0.9), ramp(&[4], 0.2));
-    let y = group_norm(&x, 2, &weight, &bias, EPS, true).unwrap();
-    let grouped = x.reshape(&[40, 2, 2 * 15]).unwrap();
-    let centred = grouped.sub(&grouped.mean(&[2], true).unwrap()).unwrap();
-    let spread = grouped
-        .var(&[2], true, false)
-        .unwrap()
-        .affine(1.0, EPS)
-        .unwrap()
-        .sqrt()
-        .unwrap();
-    let normalised = centred.div(&spread).unwrap().reshape(x.dims()).unwrap();
-    let scaled = normalised
-        .mul(&weight.reshape(&[4, 1, 1]).unwrap())
-        .unwrap();
-    let expected = scaled
-        .add(&bias.reshape(&[4, 1, 1]).unwrap())
-        .unwrap()
-        .relu()
-        .unwrap();
-    assert_close("group norm", &y, &expected);
-}
-
-#[test]
 fn single_precision_is_close_and_does_not_depend_on_threads() {
     let x = ramp(&[37, 2, 5, 7], 0.37).affine(1.0, 30.0).unwrap();
     let t = [
@@ -266,11 +220,7 @@ fn single_precision_is_close_and_does_not_depend_on_threads() {
             let t: Vec<Tensor> = t.iter().map(|t| t.to_dtype(dtype).unwrap()).collect();
             let t = leaves(&t);
             let out = run(&t, BatchNormMode::Train, true, true).unwrap();
-            let grouped = group_norm(&out.y, 2, &t[1], &t[2], EPS, true).unwrap();
-            let total = loss(&out, 7)
-                .unwrap()
-                .add(&grouped.sum_all().unwrap())
-                .unwrap();
+            let total = loss(&out, 7).unwrap();
             let grads = grad(&total, &t.iter().collect::<Vec<_>>(), false).unwrap();
             let mut all = vec![
                 out.y.to_f64_vec().unwrap(),
@@ -315,11 +265,4 @@ fn shapes_that_do_not_fit_are_told() {
         "{text}"
     );
     assert!(batch_norm(&t[0], &t[1], &t[2], &t[2], &t[2], &config, Some(&t[1])).is_err());
-    assert!(
-        group_norm(&t[0], 3, &t[1], &t[2], EPS, false)
-            .unwrap_err()
-            .to_string()
-            .contains("divide")
-    );
-    assert!(layer_norm(&t[0], &t[1], &t[2], EPS).is_err());
 }

@@ -2,33 +2,61 @@
 
 use std::sync::Arc;
 
+use super::mapped::{Maps, mapped};
 use crate::engine::error::{Result, ensure};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::pool::{self as kernel, Windows};
+use crate::engine::kernel::separable::Map;
 use crate::engine::kernel::{Host, dispatch, to_value};
-use crate::engine::tensor::{Tensor, Value};
+use crate::engine::tensor::Tensor;
 
-/// Windows of both axes and the size of the images they slide over.
+/// Windows of rows and columns.
 struct Plan {
-    input: [usize; 2],
     rows: Windows,
     cols: Windows,
 }
 
-/// Applies a plan to images, or its transpose to gradients; each is the other's backward.
-fn linear(op: &'static str, x: &Tensor, plan: &Arc<Plan>, transposed: bool) -> Result<Tensor> {
+impl Plan {
+    fn average(&self, op: &'static str, x: &Tensor) -> Result<Tensor> {
+        let map = Map {
+            rows: self.rows.average(),
+            cols: self.cols.average(),
+        };
+        mapped(op, x, &Maps::new(vec![map]), false)
+    }
+}
+
+/// The entries of each plane of `x` at the places of the windows' maxima, or the transpose; each is the other's backward.
+fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tensor> {
+    let op = "max_pool2d";
     let [batch, channels, ..] = x.dims_n::<4>(op)?;
-    let output = [plan.rows.len(), plan.cols.len()];
-    let [height, width] = if transposed { plan.input } else { output };
-    let dims = [batch, channels, height, width];
+    let [height, width] = if transposed {
+        places.input
+    } else {
+        places.output
+    };
+    let (plane, count) = (
+        places.input.iter().product(),
+        places.output.iter().product(),
+    );
     let images = contiguous(x.value())?;
     let value = dispatch!(op, x.dtype(), T => {
         let data = Host::<T>::open(op, &images)?;
-        let run = if transposed { kernel::spread::<T> } else { kernel::average::<T> };
-        to_value(run(&data, plan.input, &plan.rows, &plan.cols), &dims, &images)
+        let run = if transposed { kernel::put::<T> } else { kernel::pick::<T> };
+        let entries = run(&data, plane, &places.indices, count);
+        to_value(entries, &[batch, channels, height, width], &images)
     })?;
-    let plan = plan.clone();
-    x.moved(op, Ok(value), move |_, g| linear(op, g, &plan, !transposed))
+    let places = places.clone();
+    x.moved(op, Ok(value), move |_, g| {
+        at_places(g, &places, !transposed)
+    })
+}
+
+/// Where in its plane each window's maximum stands.
+struct Places {
+    input: [usize; 2],
+    output: [usize; 2],
+    indices: Vec<u32>,
 }
 
 /// Checks the window sizes and lays the windows out.
@@ -66,7 +94,6 @@ fn strided(
         )
     };
     Ok(Plan {
-        input,
         rows: windows(0),
         cols: windows(1),
     })
@@ -89,7 +116,7 @@ impl Tensor {
     ) -> Result<Tensor> {
         let op = "avg_pool2d";
         let plan = strided(op, self, kernel, stride, padding, count_include_pad)?;
-        linear(op, self, &Arc::new(plan), false)
+        plan.average(op, self)
     }
 
     /// Mean over windows that share the image as evenly as they can.
@@ -109,11 +136,10 @@ impl Tensor {
             self.dims()
         );
         let plan = Plan {
-            input: [height, width],
             rows: Windows::adaptive(height, out_h),
             cols: Windows::adaptive(width, out_w),
         };
-        linear(op, self, &Arc::new(plan), false)
+        plan.average(op, self)
     }
 
     /// Maximum over windows; the gradient goes to the first of equal entries.
@@ -131,18 +157,18 @@ impl Tensor {
     ) -> Result<Tensor> {
         let op = "max_pool2d";
         let plan = strided(op, self, kernel, stride, padding, false)?;
-        let [batch, channels, height, width] = self.dims_n(op)?;
-        let [out_h, out_w] = [plan.rows.len(), plan.cols.len()];
+        let [_, _, height, width] = self.dims_n(op)?;
         let images = contiguous(self.value())?;
         let indices = dispatch!(op, self.dtype(), T => {
             let data = Host::<T>::open(op, &images)?;
-            Ok(kernel::largest::<T>(&data, plan.input, &plan.rows, &plan.cols))
+            Ok(kernel::largest::<T>(&data, &plan.rows, &plan.cols))
         })?;
-        let planes = batch * channels;
-        let indices = Value::from_vec(indices, (planes, out_h * out_w), self.device())?;
-        self.reshape(&[planes, height * width])?
-            .gather(1, &Tensor::constant(indices))?
-            .reshape(&[batch, channels, out_h, out_w])
+        let places = Places {
+            input: [height, width],
+            output: [plan.rows.len(), plan.cols.len()],
+            indices,
+        };
+        at_places(self, &Arc::new(places), false)
     }
 }
 

@@ -3,11 +3,16 @@
 use super::shape::check_dim;
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
+use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::reduce::sum_keepdim;
+use crate::engine::kernel::softmax as kernel;
+use crate::engine::kernel::{Host, dispatch, to_value};
 use crate::engine::tensor::{Tensor, Value};
 
-/// The largest magnitude that a maximum is limited to before it is subtracted: an infinite one would give inf - inf.
-const FINITE: f64 = 3.0e38;
+const OUTPUT: Save<'static> = Save {
+    inputs: &[],
+    outputs: &[0],
+};
 
 /// The shape with `dims` at size 1, or without them.
 fn reduced_shape(x: &Tensor, dims: &[usize], keepdim: bool) -> Vec<usize> {
@@ -104,8 +109,23 @@ impl Tensor {
     /// # Errors
     /// If the dimension is out of range.
     pub fn logsumexp(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let max = self.detach().max(dim, true)?.clamp(-FINITE, FINITE)?;
-        let sum = self.sub(&max)?.exp()?.sum(&[dim], true)?.log()?.add(&max)?;
+        let op = "logsumexp";
+        let x = self.with_last(op, dim)?;
+        let last = x.rank() - 1;
+        let (size, rows) = (x.dims()[last], contiguous(x.value())?);
+        let dims = [&x.dims()[..last], &[1]].concat();
+        let value = dispatch!(op, x.dtype(), T => {
+            let sums = kernel::logsumexp(&Host::<T>::open(op, &rows)?, size);
+            to_value(sums, &dims, &rows)
+        })?;
+        let save = Save {
+            inputs: &[0],
+            outputs: &[],
+        };
+        let sum = record_one(op, &[&x], value, save, move |c, g| {
+            Ok(vec![Some(c.input(0).softmax(last)?.mul(g)?)])
+        });
+        let sum = sum.transpose(dim, last)?;
         if keepdim { Ok(sum) } else { sum.squeeze(dim) }
     }
 
@@ -114,19 +134,29 @@ impl Tensor {
     /// # Errors
     /// If the dimension is out of range.
     pub fn softmax(&self, dim: usize) -> Result<Tensor> {
-        let x = self.detach();
-        let exp = x.sub(&x.max(dim, true)?.clamp(-FINITE, FINITE)?)?.exp()?;
-        let value = exp.div(&exp.sum(&[dim], true)?)?.into_value();
-        let save = Save {
-            inputs: &[],
-            outputs: &[0],
-        };
-        Ok(record_one("softmax", &[self], value, save, move |c, g| {
+        let op = "softmax";
+        let x = self.with_last(op, dim)?;
+        let last = x.rank() - 1;
+        let (size, rows) = (x.dims()[last], contiguous(x.value())?);
+        let value = dispatch!(op, x.dtype(), T => {
+            let rows_softmax = kernel::softmax(&Host::<T>::open(op, &rows)?, size);
+            to_value(rows_softmax, x.dims(), &rows)
+        })?;
+        let y = record_one(op, &[&x], value, OUTPUT, move |c, g| {
             let y = c.output(0);
-            let weighted = g.mul(&y)?;
-            let mean = weighted.sum(&[dim], true)?;
-            Ok(vec![Some(weighted.sub(&y.mul(&mean)?)?)])
-        }))
+            if c.create_graph() {
+                let weighted = g.mul(&y)?;
+                let mean = weighted.sum(&[last], true)?;
+                return Ok(vec![Some(weighted.sub(&y.mul(&mean)?)?)]);
+            }
+            let g = contiguous(g.value())?;
+            let value = dispatch!(op, g.dtype(), T => {
+                let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
+                to_value(kernel::softmax_grad(&y, &g_rows, size), g.dims(), &g)
+            })?;
+            Ok(vec![Some(Tensor::constant(value))])
+        });
+        y.transpose(dim, last)
     }
 
     /// `x - logsumexp(x)` over one dimension.
@@ -134,25 +164,34 @@ impl Tensor {
     /// # Errors
     /// If the dimension is out of range.
     pub fn log_softmax(&self, dim: usize) -> Result<Tensor> {
-        let x = self.detach();
-        let shifted = x.sub(&x.max(dim, true)?.clamp(-FINITE, FINITE)?)?;
-        let log_sum = shifted.exp()?.sum(&[dim], true)?.log()?;
-        let value = shifted.sub(&log_sum)?.into_value();
-        let save = Save {
-            inputs: &[],
-            outputs: &[0],
-        };
-        Ok(record_one(
-            "log_softmax",
-            &[self],
-            value,
-            save,
-            move |c, g| {
-                let probabilities = c.output(0).exp()?;
-                let total = g.sum(&[dim], true)?;
-                Ok(vec![Some(g.sub(&probabilities.mul(&total)?)?)])
-            },
-        ))
+        let op = "log_softmax";
+        let x = self.with_last(op, dim)?;
+        let last = x.rank() - 1;
+        let (size, rows) = (x.dims()[last], contiguous(x.value())?);
+        let value = dispatch!(op, x.dtype(), T => {
+            let logs = kernel::log_softmax(&Host::<T>::open(op, &rows)?, size);
+            to_value(logs, x.dims(), &rows)
+        })?;
+        let y = record_one(op, &[&x], value, OUTPUT, move |c, g| {
+            let y = c.output(0);
+            if c.create_graph() {
+                let total = g.sum(&[last], true)?;
+                return Ok(vec![Some(g.sub(&y.exp()?.mul(&total)?)?)]);
+            }
+            let g = contiguous(g.value())?;
+            let value = dispatch!(op, g.dtype(), T => {
+                let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
+                to_value(kernel::log_softmax_grad(&y, &g_rows, size), g.dims(), &g)
+            })?;
+            Ok(vec![Some(Tensor::constant(value))])
+        });
+        y.transpose(dim, last)
+    }
+
+    /// This tensor with dimension `dim` and the last one exchanged: the kernels of the softmax family work on rows.
+    fn with_last(&self, op: &'static str, dim: usize) -> Result<Tensor> {
+        check_dim(op, self, dim)?;
+        self.transpose(dim, self.rank() - 1)
     }
 
     /// Running sum along one dimension.
@@ -189,6 +228,9 @@ mod tests {
         check("var", &x, |x| x[0].var(&[0, 2], false, false));
         check("unbiased var", &x, |x| x[0].var(&[1], true, true));
         check("norm", &x, |x| x[0].norm(&[1, 2], false));
+        check("sum_all", &x, |x| x[0].sqr()?.sum_all());
+        check("mean_all", &x, |x| x[0].sqr()?.mean_all());
+        check("norm_all", &x, |x| x[0].norm_all());
         check("logsumexp", &x, |x| x[0].logsumexp(1, false));
         check("softmax", &x, |x| x[0].softmax(1));
         check("log_softmax", &x, |x| x[0].log_softmax(2));

@@ -1,10 +1,10 @@
 //! Bilinear crop-and-resize and horizontal flips of images.
 
-use std::sync::Arc;
-
+use super::mapped::{Maps, mapped};
 use crate::engine::error::{Result, ensure};
 use crate::engine::kernel::elementwise::contiguous;
-use crate::engine::kernel::resample::{self as kernel, Crop, taps};
+use crate::engine::kernel::resample::{bilinear, mirror};
+use crate::engine::kernel::separable::Map;
 use crate::engine::kernel::{Host, dispatch, to_value};
 use crate::engine::tensor::Tensor;
 
@@ -19,28 +19,6 @@ pub struct CropBox {
     pub height: f64,
     /// Width.
     pub width: f64,
-}
-
-/// The taps of all boxes and the size of the images they read.
-struct Plan {
-    input: [usize; 2],
-    output: [usize; 2],
-    crops: Vec<Crop>,
-}
-
-fn linear(x: &Tensor, plan: &Arc<Plan>, transposed: bool) -> Result<Tensor> {
-    let op = "crop_resize";
-    let [batch, channels, ..] = x.dims_n::<4>(op)?;
-    let [height, width] = if transposed { plan.input } else { plan.output };
-    let dims = [batch, channels, height, width];
-    let images = contiguous(x.value())?;
-    let value = dispatch!(op, x.dtype(), T => {
-        let data = Host::<T>::open(op, &images)?;
-        let run = if transposed { kernel::scatter::<T> } else { kernel::sample::<T> };
-        to_value(run(&data, channels, plan.input, &plan.crops), &dims, &images)
-    })?;
-    let plan = plan.clone();
-    x.moved(op, Ok(value), move |_, g| linear(g, &plan, !transposed))
 }
 
 /// Crops each image and resizes the crop bilinearly, as `torch.nn.functional.interpolate(mode="bilinear",
@@ -78,16 +56,12 @@ pub fn crop_resize(x: &Tensor, boxes: &[CropBox], out_h: usize, out_w: usize) ->
             "box {i} is empty or leaves the image of {height} x {width} pixels: {b:?}"
         );
     }
-    let crop = |b: &CropBox| Crop {
-        rows: taps(height, b.top, b.height, out_h),
-        cols: taps(width, b.left, b.width, out_w),
+    let crop = |b: &CropBox| Map {
+        rows: bilinear(height, b.top, b.height, out_h),
+        cols: bilinear(width, b.left, b.width, out_w),
     };
-    let plan = Plan {
-        input: [height, width],
-        output: [out_h, out_w],
-        crops: boxes.iter().map(crop).collect(),
-    };
-    linear(x, &Arc::new(plan), false)
+    let maps = Maps::new(boxes.iter().map(crop).collect());
+    mapped(op, x, &maps, false)
 }
 
 /// Mirrors the images whose flag is set, left to right.
@@ -112,7 +86,7 @@ pub fn flip_images(x: &Tensor, flags: &[bool]) -> Result<Tensor> {
     let images = contiguous(x.value())?;
     let value = dispatch!(op, x.dtype(), T => {
         let data = Host::<T>::open(op, &images)?;
-        let mirrored = kernel::mirror(&data, channels * height * width, width, flags);
+        let mirrored = mirror(&data, channels * height * width, width, flags);
         to_value(mirrored, x.dims(), &images)
     })?;
     let flags = flags.to_vec();
@@ -142,7 +116,9 @@ mod tests {
             check("one box", &x, |x| crop_resize(&x[0].sqr()?, &one, h, w));
             check("a box each", &x, |x| crop_resize(&x[0].sqr()?, &each, h, w));
         }
-        check("flip", &x, |x| flip_images(&x[0].sqr()?, &[false, true]));
+        check("flip_images", &x, |x| {
+            flip_images(&x[0].sqr()?, &[false, true])
+        });
     }
 
     /// PyTorch's formula for one axis, written as its documentation states it.

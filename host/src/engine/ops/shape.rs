@@ -97,6 +97,9 @@ impl Tensor {
     /// If one is out of range.
     pub fn transpose(&self, a: usize, b: usize) -> Result<Tensor> {
         check_dim("transpose", self, a.max(b))?;
+        if a == b {
+            return Ok(self.clone());
+        }
         let mut order: Vec<usize> = (0..self.rank()).collect();
         order.swap(a, b);
         self.permute(&order)
@@ -328,16 +331,20 @@ mod tests {
     fn moves_agree_with_finite_differences() {
         let x = [ramp(&[3, 5, 2], 0.37)];
         check("reshape", &x, |x| x[0].sqr()?.reshape(&[6, 5]));
-        check("flatten", &x, |x| x[0].sqr()?.flatten_from(1));
+        check("flatten_from", &x, |x| x[0].sqr()?.flatten_from(1));
         check("permute", &x, |x| x[0].sqr()?.permute(&[2, 0, 1]));
         check("transpose", &x, |x| x[0].sqr()?.transpose(0, 1));
+        check("t", &x, |x| x[0].sqr()?.t());
         check("slice", &x, |x| x[0].sqr()?.slice(1, 1, 3, 2));
         check("narrow", &x, |x| x[0].sqr()?.narrow(1, 2, 3));
         check("embed", &x, |x| x[0].sqr()?.embed(1, 1, 2, 11));
         check("pad", &x, |x| x[0].sqr()?.pad(2, 1, 2, -0.7));
         check("roll", &x, |x| x[0].sqr()?.roll(-3, 1));
         check("flip", &x, |x| x[0].sqr()?.flip(1));
-        check("unsqueeze", &x, |x| x[0].sqr()?.unsqueeze(3)?.squeeze(3));
+        check("unsqueeze", &x, |x| x[0].sqr()?.unsqueeze(1));
+        check("squeeze", &[ramp(&[3, 1, 2], 0.3)], |x| {
+            x[0].sqr()?.squeeze(1)
+        });
         check("broadcast", &[ramp(&[3, 1], 0.3)], |x| {
             x[0].sqr()?.broadcast_as(&[2, 3, 4])
         });

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Slot;
 use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
 use crate::engine::error::Result;
-use crate::engine::kernel::{Host, Scalar, dispatch, to_value, vectorised};
+use crate::engine::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::tensor::Value;
 
 /// Entries that one task updates.
@@ -46,34 +46,26 @@ fn sgd<T: Scalar>(
     let op = "sgd";
     let (lr, decay) = (T::from_f64(lr), T::from_f64(config.weight_decay * decay));
     let momentum = T::from_f64(config.momentum);
-    let mut new = Host::<T>::open(op, param)?.to_vec();
-    let g = Host::<T>::open(op, grad)?;
-    let len = new.len();
-    let chunks = new.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
+    let (p, g) = (Host::<T>::open(op, param)?, Host::<T>::open(op, grad)?);
     if config.momentum == 0.0 {
-        chunks.for_each(|(p, g)| {
-            for (p, g) in p.iter_mut().zip(g) {
-                *p -= lr * (*g + decay * *p);
-            }
-        });
+        let [new] = pass([&p, &g], |[p, g]| [p - lr * (g + decay * p)]);
         return to_value(new, param.dims(), param);
     }
-    let started = slot.first.is_some();
-    let mut moment = moment_of::<T>(op, slot.first.as_ref(), len)?;
-    chunks
-        .zip(moment.par_chunks_mut(CHUNK))
-        .for_each(|((p, g), m)| {
-            for ((p, g), m) in p.iter_mut().zip(g).zip(m) {
-                let g = *g + decay * *p;
-                *m = if started { momentum * *m + g } else { g };
-                *p -= lr
-                    * if config.nesterov {
-                        g + momentum * *m
-                    } else {
-                        *m
-                    };
-            }
-        });
+    let old = slot.first.as_ref();
+    let old = old.map(|m| Host::<T>::open(op, m)).transpose()?;
+    let direction = |g: T, m: T| if config.nesterov { g + momentum * m } else { m };
+    let [new, moment] = match &old {
+        Some(m) => pass([&p, &g, m], |[p, g, m]| {
+            let g = g + decay * p;
+            let m = momentum * m + g;
+            [p - lr * direction(g, m), m]
+        }),
+        None => pass([&p, &g], |[p, g]| {
+            let g = g + decay * p;
+            [p - lr * direction(g, g), g]
+        }),
+    };
+    drop(old);
     slot.first = Some(to_value(moment, param.dims(), param)?);
     to_value(new, param.dims(), param)
 }
@@ -97,33 +89,58 @@ fn adam<T: Scalar>(
     let (keep1, take1) = (T::from_f64(beta1), T::from_f64(1.0 - beta1));
     let (keep2, take2) = (T::from_f64(beta2), T::from_f64(1.0 - beta2));
     let eps = T::from_f64(eps);
-    let mut new = Host::<T>::open(op, param)?.to_vec();
-    let mut first = moment_of::<T>(op, slot.first.as_ref(), new.len())?;
-    let mut second = moment_of::<T>(op, slot.second.as_ref(), new.len())?;
-    let g = Host::<T>::open(op, grad)?;
-    let chunks = new.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
-    let moments = first
-        .par_chunks_mut(CHUNK)
-        .zip(second.par_chunks_mut(CHUNK));
-    chunks.zip(moments).for_each(|((p, g), (m, v))| {
-        vectorised(|| {
-            for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-                let g = *g + coupled * *p;
-                *m = keep1 * *m + take1 * g;
-                *v = keep2 * *v + take2 * (g * g);
-                *p = *p * shrink - step_size * (*m / (v.square_root() / root + eps));
-            }
-        })
-    });
+    let update = |p: T, g: T, m: T, v: T| {
+        let g = g + coupled * p;
+        let m = keep1 * m + take1 * g;
+        let v = keep2 * v + take2 * (g * g);
+        let step = step_size * (m / (v.square_root() / root + eps));
+        [p * shrink - step, m, v]
+    };
+    let (p, g) = (Host::<T>::open(op, param)?, Host::<T>::open(op, grad)?);
+    let [new, first, second] = match (&slot.first, &slot.second) {
+        (Some(first), Some(second)) => {
+            let (m, v) = (Host::<T>::open(op, first)?, Host::<T>::open(op, second)?);
+            pass([&p, &g, &m, &v], |[p, g, m, v]| update(p, g, m, v))
+        }
+        // Moments are zeros before the first step.
+        _ => pass([&p, &g], |[p, g]| update(p, g, T::ZERO, T::ZERO)),
+    };
     slot.first = Some(to_value(first, param.dims(), param)?);
     slot.second = Some(to_value(second, param.dims(), param)?);
     to_value(new, param.dims(), param)
 }
 
-/// A copy of a moment to update, zeros before the first step.
-fn moment_of<T: Scalar>(op: &'static str, moment: Option<&Value>, len: usize) -> Result<Vec<T>> {
-    Ok(match moment {
-        Some(moment) => Host::<T>::open(op, moment)?.to_vec(),
-        None => vec![T::ZERO; len],
-    })
+/// `OUT` new vectors, entry by entry from those of `IN` slices of one length: each is read or written once.
+fn pass<T: Scalar, const IN: usize, const OUT: usize>(
+    inputs: [&[T]; IN],
+    update: impl Fn([T; IN]) -> [T; OUT] + Sync,
+) -> [Vec<T>; OUT] {
+    let len = inputs.first().map_or(0, |input| input.len());
+    let inputs = inputs.map(|input| &input[..len]);
+    let mut outputs: [Vec<T>; OUT] = std::array::from_fn(|_| Vec::with_capacity(len));
+    let parts = outputs
+        .each_mut()
+        .map(|out| Disjoint::new(&mut out.spare_capacity_mut()[..len]));
+    let task = |start: usize, len: usize| {
+        let inputs = inputs.map(|input| &input[start..start + len]);
+        // SAFETY: a task has its own part of each output.
+        let outputs = parts
+            .each_ref()
+            .map(|part| unsafe { part.part(start, len) });
+        for i in 0..len {
+            let entries = update(std::array::from_fn(|k| inputs[k][i]));
+            for k in 0..OUT {
+                outputs[k][i].write(entries[k]);
+            }
+        }
+    };
+    (0..len.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
+        let start = chunk * CHUNK;
+        vectorised(|| task(start, CHUNK.min(len - start)));
+    });
+    // SAFETY: the tasks wrote every entry.
+    outputs
+        .iter_mut()
+        .for_each(|out| unsafe { out.set_len(len) });
+    outputs
 }

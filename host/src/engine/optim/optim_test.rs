@@ -1,4 +1,4 @@
-//! Tests of the optimizers against PyTorch's update rules written as plain loops.
+//! Tests of the optimizers: PyTorch's values, thread counts, states that are restored, what does not fit.
 
 use super::config::{AdamConfig, AdamWConfig, SgdConfig};
 use super::*;
@@ -38,60 +38,45 @@ fn assert_close(got: &[f64], expected: &[f64]) {
     }
 }
 
-/// torch.optim.SGD, `_single_tensor_sgd`, one number at a time.
-fn sgd_by_hand(momentum: f64, nesterov: bool, decay: f64) -> Vec<f64> {
-    let one = |i: usize| {
-        let (mut p, mut buffer) = (start(i), None);
-        for step in 0..STEPS {
-            let mut d = gradient(step, i) + decay * p;
-            if momentum != 0.0 {
-                let b = buffer.map_or(d, |b: f64| momentum * b + d);
-                buffer = Some(b);
-                d = if nesterov { d + momentum * b } else { b };
-            }
-            p -= 0.1 * d;
-        }
-        p
-    };
-    (0..LEN).map(one).collect()
-}
+// torch 2.15, float64:
+//
+//   p = torch.tensor([0.5, 0.1, -0.3], dtype=torch.float64)
+//   opt = torch.optim.SGD([p], lr=0.1, momentum=0.9, weight_decay=0.2, nesterov=True)     # and so on
+//   for step in range(5):
+//       p.grad = torch.tensor([math.sin(step * 7 + i * 3) for i in range(3)], dtype=torch.float64)
+//       opt.step()
 
-/// torch.optim.Adam and AdamW from the papers' formulas, with bias-corrected moments.
-fn adam_by_hand([b1, b2]: [f64; 2], eps: f64, coupled: f64, decoupled: f64) -> Vec<f64> {
-    let one = |i: usize| {
-        let (mut p, mut m, mut v) = (start(i), 0.0, 0.0);
-        for step in 0..STEPS {
-            p -= 0.1 * decoupled * p;
-            let g = gradient(step, i) + coupled * p;
-            m = b1 * m + (1.0 - b1) * g;
-            v = b2 * v + (1.0 - b2) * g * g;
-            let t = step as i32 + 1;
-            let (m_hat, v_hat) = (m / (1.0 - b1.powi(t)), v / (1.0 - b2.powi(t)));
-            p -= 0.1 * m_hat / (v_hat.sqrt() + eps);
-        }
-        p
+#[test]
+fn sgd_gives_pytorchs_values() {
+    let sgd = |momentum, nesterov, weight_decay| {
+        OptimizerConfig::Sgd(SgdConfig {
+            momentum,
+            nesterov,
+            weight_decay,
+            ..Default::default()
+        })
     };
-    (0..LEN).map(one).collect()
+    let plain = [0.22448446187424154, 0.3673914602038748, -0.5539155403879868];
+    assert_close(&run(sgd(0.0, false, 0.0), true), &plain);
+    assert_close(&run(sgd(0.0, false, 0.2), false), &plain);
+    let decayed = [
+        0.18590458346961072,
+        0.35006151033175054,
+        -0.5192619999930963,
+    ];
+    assert_close(&run(sgd(0.0, false, 0.2), true), &decayed);
+    let momentum = [
+        -0.28491097494158124,
+        0.6631936718527812,
+        -0.7299757032625293,
+    ];
+    assert_close(&run(sgd(0.9, false, 0.2), true), &momentum);
+    let nesterov = [-0.4907370220385076, 0.8400158478696904, -0.8979001926179856];
+    assert_close(&run(sgd(0.9, true, 0.2), true), &nesterov);
 }
 
 #[test]
-fn sgd_follows_pytorch() {
-    for (momentum, nesterov) in [(0.0, false), (0.9, false), (0.9, true)] {
-        let config = || {
-            OptimizerConfig::Sgd(SgdConfig {
-                momentum,
-                nesterov,
-                weight_decay: 0.2,
-                ..Default::default()
-            })
-        };
-        assert_close(&run(config(), true), &sgd_by_hand(momentum, nesterov, 0.2));
-        assert_close(&run(config(), false), &sgd_by_hand(momentum, nesterov, 0.0));
-    }
-}
-
-#[test]
-fn adam_and_adamw_follow_pytorch() {
+fn adam_and_adamw_give_pytorchs_values() {
     let (betas, eps, weight_decay) = ([0.5, 0.9], 1e-3, 0.3);
     let adam = || {
         OptimizerConfig::Adam(AdamConfig {
@@ -109,9 +94,62 @@ fn adam_and_adamw_follow_pytorch() {
             ..Default::default()
         })
     };
-    assert_close(&run(adam(), true), &adam_by_hand(betas, eps, 0.3, 0.0));
-    assert_close(&run(adamw(), true), &adam_by_hand(betas, eps, 0.0, 0.3));
-    assert_close(&run(adamw(), false), &adam_by_hand(betas, eps, 0.0, 0.0));
+    let plain = [0.11719633240655611, 0.3762410285775739, -0.5503238515323852];
+    assert_close(&run(adam(), false), &plain);
+    assert_close(&run(adamw(), false), &plain);
+    let coupled = [0.009367984014303013, 0.3651544758343476, -0.514580229601677];
+    assert_close(&run(adam(), true), &coupled);
+    let decoupled = [0.0640175208277311, 0.357455735727658, -0.5059484900856663];
+    assert_close(&run(adamw(), true), &decoupled);
+    let defaults = OptimizerConfig::Adam(AdamConfig::default());
+    let default = [
+        0.16503212159102615,
+        0.3015814442925767,
+        -0.45013001485190696,
+    ];
+    assert_close(&run(defaults, false), &default);
+}
+
+#[test]
+fn a_step_does_not_depend_on_threads() {
+    // More than one task, and a rest.
+    const LONG: usize = (1 << 15) + 77;
+    let configs = [
+        OptimizerConfig::Sgd(SgdConfig::default()),
+        OptimizerConfig::Sgd(SgdConfig {
+            momentum: 0.9,
+            nesterov: true,
+            ..Default::default()
+        }),
+        OptimizerConfig::AdamW(AdamWConfig::default()),
+    ];
+    for config in configs {
+        let run_in = |threads: usize| -> Vec<f32> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let numbers = |phase: f32| (0..LONG).map(move |i| (i as f32 + phase).sin());
+                let value = |phase: f32| Value::from_iter(numbers(phase), &Device::Cpu).unwrap();
+                let mut optimizer = Optimizer::new(config.clone(), &[vec![LONG]]);
+                let mut params = [value(0.0)];
+                for step in 1..4 {
+                    let grad = Some(value(step as f32));
+                    optimizer.step(&mut params, &[grad], 0.1, &[true]).unwrap();
+                }
+                params[0].to_vec1().unwrap()
+            })
+        };
+        let one = run_in(1);
+        assert_eq!(one, run_in(2));
+        // Entries do not mix: the last one alone gives the same.
+        let mut alone = Optimizer::new(config.clone(), &[vec![1]]);
+        let last = |phase: f32| Value::new(&[((LONG - 1) as f32 + phase).sin()], &Device::Cpu);
+        let mut params = [last(0.0).unwrap()];
+        for step in 1..4 {
+            let grad = Some(last(step as f32).unwrap());
+            alone.step(&mut params, &[grad], 0.1, &[true]).unwrap();
+        }
+        assert_eq!(params[0].to_vec1::<f32>().unwrap(), one[LONG - 1..]);
+    }
 }
 
 #[test]

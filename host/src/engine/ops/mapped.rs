@@ -1,0 +1,51 @@
+//! Linear maps of image planes along rows and columns: what average pooling and bilinear crops are.
+
+use std::sync::Arc;
+
+use crate::engine::error::Result;
+use crate::engine::kernel::elementwise::contiguous;
+use crate::engine::kernel::separable::{Map, apply};
+use crate::engine::kernel::{Host, dispatch, to_value};
+use crate::engine::tensor::Tensor;
+
+/// The maps of all images, or one for the batch, and their transposes.
+pub(super) struct Maps {
+    forward: Vec<Map>,
+    transposed: Vec<Map>,
+}
+
+impl Maps {
+    pub(super) fn new(forward: Vec<Map>) -> Arc<Self> {
+        let transposed = forward.iter().map(Map::transposed).collect();
+        Arc::new(Self {
+            forward,
+            transposed,
+        })
+    }
+}
+
+/// Applies the maps to images, or their transposes to gradients; each is the other's backward.
+///
+/// # Shapes
+/// x (N, C, H, W) and 1 or N maps give (N, C, OH, OW).
+pub(super) fn mapped(
+    op: &'static str,
+    x: &Tensor,
+    maps: &Arc<Maps>,
+    transposed: bool,
+) -> Result<Tensor> {
+    let [batch, channels, ..] = x.dims_n::<4>(op)?;
+    let used = if transposed {
+        &maps.transposed
+    } else {
+        &maps.forward
+    };
+    let [height, width] = used.first().map_or([0, 0], Map::output);
+    let images = contiguous(x.value())?;
+    let value = dispatch!(op, x.dtype(), T => {
+        let mapped = apply(&Host::<T>::open(op, &images)?, used, channels.max(1));
+        to_value(mapped, &[batch, channels, height, width], &images)
+    })?;
+    let maps = maps.clone();
+    x.moved(op, Ok(value), move |_, g| mapped(op, g, &maps, !transposed))
+}
