@@ -4,6 +4,8 @@
 //! error that names the operation, shapes and types, and the process lives on.
 
 mod call;
+#[cfg(test)]
+mod derivatives;
 mod elementwise;
 mod index;
 mod network;
