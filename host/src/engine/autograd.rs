@@ -17,6 +17,9 @@ pub(crate) type Edge = Option<(Arc<Node>, usize)>;
 /// A vector-Jacobian product: from the gradients of the outputs (none where nothing flows) to those of the inputs.
 pub type Vjp = dyn Fn(&Context<'_>, &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> + Send + Sync;
 
+/// Makes output 0 of an operation again, to the bit, from what the operation keeps.
+pub(crate) type Again = dyn Fn(&Context<'_>) -> Result<Value> + Send + Sync;
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// One recorded operation, or a leaf.
@@ -40,6 +43,7 @@ pub(crate) struct Operation {
     saved_inputs: Vec<Option<Value>>,
     saved_outputs: Vec<Option<Value>>,
     vjp: Box<Vjp>,
+    again: Option<Box<Again>>,
 }
 
 impl Node {
@@ -73,6 +77,10 @@ impl Node {
                 "the graph was already given back by backward_free (use grad to keep it)",
             )),
         }
+    }
+
+    pub(crate) fn is_leaf(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Leaf)
     }
 
     /// Drops the saved values and the edges of an operation; leaves stay.
@@ -158,6 +166,27 @@ impl Context<'_> {
         Tensor::with_edge(value, edge)
     }
 
+    /// Saved input `i` of an operation recorded by [`record_lean`]: kept, or made again by the operation that made it.
+    ///
+    /// # Errors
+    /// If the operation that made it was given back, or fails.
+    pub(crate) fn input_again(&self, i: usize) -> Result<Tensor> {
+        if self.operation.saved_inputs[i].is_some() {
+            return Ok(self.input(i));
+        }
+        let edge = self.operation.edges[i].clone();
+        let (node, _) = edge.as_ref().expect("what is not kept has a maker");
+        let maker = node.operation()?.expect("a leaf is kept");
+        let again = maker.again.as_ref().expect("what is not kept can be made");
+        let value = again(&Context {
+            node,
+            operation: &maker,
+            needs: &[],
+            create_graph: false,
+        })?;
+        Ok(Tensor::with_edge(value, edge.filter(|_| self.create_graph)))
+    }
+
     /// Whether the gradient of input `i` is wanted; what is not wanted must not be computed.
     pub fn needs(&self, i: usize) -> bool {
         self.needs[i]
@@ -188,26 +217,48 @@ pub fn record(
     save: Save<'_>,
     vjp: impl Fn(&Context<'_>, &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 ) -> Vec<Tensor> {
+    record_lean(name, inputs, outputs, save, Lean::default(), Box::new(vjp))
+}
+
+/// How an operation spares memory.
+#[derive(Default)]
+pub(crate) struct Lean<'a> {
+    /// Saved inputs that are not kept where their maker can make them again; read by [`Context::input_again`].
+    pub(crate) inputs: &'a [usize],
+    /// How output 0 is made again, if it can be.
+    pub(crate) again: Option<Box<Again>>,
+}
+
+/// As [`record`], with what spares memory.
+pub(crate) fn record_lean(
+    name: &'static str,
+    inputs: &[&Tensor],
+    outputs: Vec<Value>,
+    save: Save<'_>,
+    lean: Lean<'_>,
+    vjp: Box<Vjp>,
+) -> Vec<Tensor> {
     profile::done(name);
     if inputs.iter().all(|input| !input.is_tracked()) {
         return outputs.into_iter().map(Tensor::constant).collect();
     }
     let kept =
         |i: &usize, wanted: &[usize], value: &Value| wanted.contains(i).then(|| value.clone());
+    let saved_input = |(i, input): (usize, &&Tensor)| {
+        let spared = lean.inputs.contains(&i) && can_be_made_again(input.edge());
+        kept(&i, save.inputs, input.value()).filter(|_| !spared)
+    };
     let operation = Operation {
         name,
         edges: inputs.iter().map(|input| input.edge().clone()).collect(),
-        saved_inputs: inputs
-            .iter()
-            .enumerate()
-            .map(|(i, input)| kept(&i, save.inputs, input.value()))
-            .collect(),
+        saved_inputs: inputs.iter().enumerate().map(saved_input).collect(),
         saved_outputs: outputs
             .iter()
             .enumerate()
             .map(|(i, output)| kept(&i, save.outputs, output))
             .collect(),
-        vjp: Box::new(vjp),
+        vjp,
+        again: lean.again,
     };
     let dims = outputs
         .iter()
@@ -219,6 +270,11 @@ pub fn record(
         .enumerate()
         .map(|(i, output)| Tensor::with_edge(output, Some((node.clone(), i))))
         .collect()
+}
+
+fn can_be_made_again(edge: &Edge) -> bool {
+    let Some((node, 0)) = edge else { return false };
+    matches!(node.operation(), Ok(Some(maker)) if maker.again.is_some())
 }
 
 /// Adds an operation of one output to the graph.

@@ -35,6 +35,23 @@ pub fn backward_free(output: Tensor, inputs: &[&Tensor]) -> Result<Vec<Option<Te
     walk.run(true)
 }
 
+/// First-order gradients as by [`backward_free`], each handed to `take` with the index of its input as soon as it is complete; an input
+/// that `output` does not depend on is not. So they need not all be in memory together.
+///
+/// The inputs are given up: by the time `take` is called for one, this function holds nothing of it.
+///
+/// # Errors
+/// As [`grad`], and what `take` says.
+pub fn backward_each(
+    output: Tensor,
+    inputs: Vec<Tensor>,
+    mut take: impl FnMut(usize, Tensor) -> Result<()>,
+) -> Result<()> {
+    let walk = Walk::new(&output, &inputs.iter().collect::<Vec<_>>(), false)?;
+    drop((output, inputs));
+    walk.walk(true, &mut take)
+}
+
 /// One pass from the output to the inputs.
 struct Walk {
     /// Nodes that lead to an input, by id: the walk takes them from the largest id down.
@@ -43,6 +60,8 @@ struct Walk {
     pending: BTreeMap<u64, Vec<Option<Tensor>>>,
     /// The (node, output) each input stands for.
     targets: Vec<(u64, usize)>,
+    /// Nodes still to be passed that point to a leaf, for each leaf among the inputs.
+    users: BTreeMap<u64, usize>,
     create_graph: bool,
 }
 
@@ -69,6 +88,7 @@ impl Walk {
             leading: BTreeMap::new(),
             pending: BTreeMap::new(),
             targets,
+            users: BTreeMap::new(),
             create_graph,
         };
         if let Some((node, index)) = output.edge() {
@@ -105,32 +125,78 @@ impl Walk {
                     below.any(|(node, _)| self.leading.contains_key(&node.id()))
                 });
             if leads {
+                for leaf in self.leaves(&node)? {
+                    *self.users.entry(leaf).or_default() += 1;
+                }
                 self.leading.insert(id, node);
             }
         }
         Ok(())
     }
 
-    fn run(mut self, free: bool) -> Result<Vec<Option<Tensor>>> {
+    /// Leaves among the inputs that a node points to, each once.
+    fn leaves(&self, node: &Node) -> Result<BTreeSet<u64>> {
+        let Some(operation) = node.operation()? else {
+            return Ok(BTreeSet::new());
+        };
+        let below = operation.edges().iter().flatten();
+        let asked = |id: &u64| self.targets.iter().any(|(target, _)| target == id);
+        let leaves = below.filter(|(node, _)| node.is_leaf()).map(|(node, _)| node.id());
+        Ok(leaves.filter(asked).collect())
+    }
+
+    fn run(self, free: bool) -> Result<Vec<Option<Tensor>>> {
         let mut found: Vec<Option<Tensor>> = vec![None; self.targets.len()];
+        self.walk(free, &mut |i, gradient| {
+            found[i] = Some(gradient);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Passes all nodes, from the output down; `take` gets the gradients of the inputs.
+    fn walk(
+        mut self,
+        free: bool,
+        take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
+    ) -> Result<()> {
         while let Some((id, node)) = self.leading.pop_last() {
-            let Some(grads) = self.pending.remove(&id) else {
-                if free {
-                    node.free();
-                }
-                continue;
-            };
-            for (slot, (target, index)) in found.iter_mut().zip(&self.targets) {
-                if *target == id {
-                    slot.clone_from(&grads[*index]);
-                }
+            let leaves = self.leaves(&node)?;
+            if let Some(grads) = self.pending.remove(&id) {
+                self.hand_out(id, &grads, take)?;
+                self.pass(&node, &grads)?;
             }
-            self.pass(&node, &grads)?;
             if free {
                 node.free();
             }
+            drop(node);
+            for leaf in leaves {
+                let users = self.users.get_mut(&leaf).expect("counted when found");
+                *users -= 1;
+                if *users == 0 {
+                    self.leading.remove(&leaf);
+                    if let Some(grads) = self.pending.remove(&leaf) {
+                        self.hand_out(leaf, &grads, take)?;
+                    }
+                }
+            }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// Gives the gradients of a node to the inputs that are its outputs.
+    fn hand_out(
+        &self,
+        id: u64,
+        grads: &[Option<Tensor>],
+        take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
+    ) -> Result<()> {
+        for (i, (target, output)) in self.targets.iter().enumerate() {
+            if let (true, Some(gradient)) = (*target == id, &grads[*output]) {
+                take(i, gradient.clone())?;
+            }
+        }
+        Ok(())
     }
 
     /// Calls the vjp of one node and hands its results to the nodes below.

@@ -14,9 +14,7 @@ pub mod tensor;
 
 #[cfg(test)]
 pub(crate) mod gradcheck;
-#[cfg(test)]
-mod reference_test;
 
-pub use backward::{backward_free, grad};
+pub use backward::{backward_each, backward_free, grad};
 pub use error::{Error, Result};
 pub use tensor::{Tensor, Value};

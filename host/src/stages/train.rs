@@ -16,7 +16,7 @@ use crate::{
     artifact::Checkpoint,
     data::Fault,
     engine::{
-        Tensor, Value, backward_free,
+        Tensor, Value, backward_each,
         optim::{Optimizer, OptimizerConfig, ScheduleConfig},
     },
     plugins::ops::import,
@@ -296,26 +296,21 @@ impl Training<'_> {
         }
         network.update_running(&forward.statistics)?;
         drop(forward);
-        let leaves: Vec<&Tensor> = inputs.iter().filter(|t| t.is_tracked()).collect();
-        let mut found = backward_free(loss, &leaves)?.into_iter();
-        let grads: Vec<Option<Value>> = trainable
-            .iter()
-            .map(|&learned| {
-                if learned {
-                    found.next().flatten().map(Tensor::into_value)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        let decayed = |shape: &[usize]| self.config.decay == Decay::All || shape.len() > 1;
+        // Each parameter moves as soon as its gradient is there, so that gradients and activations do not pile up together.
+        let learned: Vec<usize> = (0..trainable.len()).filter(|&i| trainable[i]).collect();
+        let leaves = inputs.into_iter().filter(Tensor::is_tracked).collect();
         let decay: Vec<bool> = network
             .spec()
             .params
             .iter()
-            .map(|p| decayed(&p.shape))
+            .map(|p| self.config.decay == Decay::All || p.shape.len() > 1)
             .collect();
-        optimizer.step(network.values_mut(), &grads, lr, &decay)?;
+        let params = network.values_mut();
+        backward_each(loss, leaves, |leaf, grad| {
+            let i = learned[leaf];
+            optimizer.update(i, &mut params[i], grad.value(), lr, decay[i])
+        })?;
+        optimizer.finish_step();
         Ok(value)
     }
 

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::output::written;
-use super::sums::lane_sums;
+use super::sums::{lane_sum, passed_sums};
 use super::{Scalar, row_norm, vectorised};
 
 /// Entries that one task covers at least.
@@ -96,11 +96,11 @@ pub(super) fn rectified<T: Scalar>(value: T) -> T {
 #[inline(always)]
 pub(super) fn moments<T: Scalar>(x: &[T]) -> (T, T) {
     let count = x.len() as f64;
-    let [sum] = lane_sums([x], |[x]| [x.to_f64()]);
+    let sum = lane_sum([x], |[x]| x.to_f64());
     let mean = sum / count;
-    let [squares] = lane_sums([x], |[x]| {
+    let squares = lane_sum([x], |[x]| {
         let centred = x.to_f64() - mean;
-        [centred * centred]
+        centred * centred
     });
     (T::from_f64(mean), T::from_f64(squares / count))
 }
@@ -290,9 +290,12 @@ impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Backward<'_, T, RELU> 
             let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
             for (c, ((x, g), sums)) in planes.zip(sums.as_chunks_mut::<2>().0).enumerate() {
                 let affine = Affine::of(args, first + c, mean, rstd);
-                let [sum_gx, sum_g] = lane_sums([x, g], |[x, g]| {
-                    let g = affine.gate::<RELU>(g, x).to_f64();
-                    [g * (x.to_f64() - centre), g]
+                let pass = |g, x| affine.gate::<RELU>(g, x);
+                let [sum_gx, sum_g] = passed_sums(g, x, pass, |g, at| {
+                    [
+                        lane_sum([g, &x[at]], |[g, x]| g.to_f64() * (x.to_f64() - centre)),
+                        lane_sum([g], |[g]| g.to_f64()),
+                    ]
                 });
                 *sums = [sum_gx * rstd, sum_g];
                 let weight = args.weight[first + c].to_f64();

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::group_norm::{Affine, Cotangent, Shared, per_channel, rstd};
 use super::output::written;
-use super::sums::lane_sums;
+use super::sums::{lane_sum, passed_sums};
 use super::{Disjoint, Scalar, vectorised};
 
 /// Values of an (image, channel) that one pass sums up: g, g c, G, G c, G g.
@@ -130,10 +130,17 @@ impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Rows<'_, T, RELU> {
             let mut group = Group::default();
             for (c, ((x, g), big_g)) in planes() {
                 let affine = Affine::of(args, first + c, mean, rstd);
-                sums[c] = lane_sums([x, g, big_g], |[x, g, big_g]| {
-                    let g = affine.gate::<RELU>(g, x).to_f64();
-                    let (c, big_g) = (x.to_f64() - centre, big_g.to_f64());
-                    [g, g * c, big_g, big_g * c, big_g * g]
+                let pass = |g, x| affine.gate::<RELU>(g, x);
+                sums[c] = passed_sums(g, x, pass, |g, at| {
+                    let (x, big_g) = (&x[at.clone()], &big_g[at]);
+                    let centred = |x: T| x.to_f64() - centre;
+                    [
+                        lane_sum([g], |[g]| g.to_f64()),
+                        lane_sum([g, x], |[g, x]| g.to_f64() * centred(x)),
+                        lane_sum([big_g], |[big_g]| big_g.to_f64()),
+                        lane_sum([big_g, x], |[big_g, x]| big_g.to_f64() * centred(x)),
+                        lane_sum([big_g, g], |[big_g, g]| big_g.to_f64() * g.to_f64()),
+                    ]
                 });
                 let weight = args.weight[first + c].to_f64();
                 group.add(sums[c], weight, second.weight[first + c].to_f64());

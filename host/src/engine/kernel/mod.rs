@@ -5,16 +5,20 @@
 
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
+pub(crate) mod elementary;
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod group_norm;
 pub(crate) mod group_norm_twice;
 pub(crate) mod im2col;
+pub mod isa;
+pub(crate) mod lockstep;
 pub(crate) mod output;
 pub(crate) mod pool;
 pub(crate) mod reduce;
 pub(crate) mod resample;
 mod row_norm;
+pub(crate) mod scratch;
 pub(crate) mod separable;
 pub(crate) mod softmax;
 pub(crate) mod sums;
@@ -28,6 +32,9 @@ use candle_core::{Storage, StorageRef, WithDType};
 
 use super::error::{Error, Result};
 use super::tensor::Value;
+use conv::Direction;
+use im2col::ConvShape;
+use isa::{Isa, isa};
 
 /// The floating-point types that the kernels compute in.
 pub trait Scalar:
@@ -49,10 +56,14 @@ pub trait Scalar:
     fn larger(self, other: Self) -> Self;
     /// The pool that lends scratch buffers of this type.
     fn scratch() -> &'static ScratchPool<Self>;
+    /// A convolution in blocks of channels, if this type has one for the shape.
+    fn blocked_conv(_: Direction, _: &ConvShape, _: &[Self], _: &[Self]) -> Option<Vec<Self>> {
+        None
+    }
 }
 
 macro_rules! scalar {
-    ($type:ty) => {
+    ($type:ty $(, $blocked:path)?) => {
         impl Scalar for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -66,10 +77,20 @@ macro_rules! scalar {
                 static POOL: ScratchPool<$type> = ScratchPool(Mutex::new(Vec::new()));
                 &POOL
             }
+            $(
+                fn blocked_conv(
+                    direction: Direction,
+                    shape: &ConvShape,
+                    a: &[Self],
+                    b: &[Self],
+                ) -> Option<Vec<Self>> {
+                    $blocked(direction, shape, a, b)
+                }
+            )?
         }
     };
 }
-scalar!(f32);
+scalar!(f32, conv::blocked);
 scalar!(f64);
 
 /// Runs an expression with the type parameter bound to the floating-point type of a tensor.
@@ -194,24 +215,6 @@ impl<'a, T> Disjoint<'a, T> {
     }
 }
 
-/// Sum of `term(i)` for `i` in `0..len` in f64, over eight interleaved lanes that the compiler can vectorise.
-#[inline(always)]
-pub(crate) fn lane_sum(len: usize, term: impl Fn(usize) -> f64) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let whole = len / 8 * 8;
-    let mut i = 0;
-    while i < whole {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(i + lane);
-        }
-        i += 8;
-    }
-    for j in whole..len {
-        lanes[j - whole] += term(j);
-    }
-    lanes.iter().sum()
-}
-
 /// Runs `f` compiled for the widest vectors of this processor. Only the width differs: no operation is fused or reordered, so
 /// the bytes are the same on all of them.
 ///
@@ -219,20 +222,24 @@ pub(crate) fn lane_sum(len: usize, term: impl Fn(usize) -> f64) -> f64 {
 /// `call` is `#[inline(always)]`.
 #[inline(always)]
 pub(crate) fn vectorised<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
-    pulp::Arch::new().dispatch(f)
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => match pulp::x86::V4::try_new() {
+            Some(simd) => simd.vectorize(f),
+            None => f.call(),
+        },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => match pulp::x86::V3::try_new() {
+            Some(simd) => simd.vectorize(f),
+            None => f.call(),
+        },
+        _ => f.call(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lane_sums_add_every_term_once() {
-        for len in [0, 1, 7, 8, 9, 31] {
-            let expected = (0..len).map(|i| i as f64).sum::<f64>();
-            assert_eq!(lane_sum(len, |i| i as f64), expected);
-        }
-    }
 
     #[test]
     fn scratch_comes_back_and_grows() {

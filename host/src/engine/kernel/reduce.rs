@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::elementwise::contiguous;
-use super::sums::lane_sums;
+use super::sums::lane_sum;
 use super::{Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::error::{Error, Result};
 use crate::engine::tensor::Value;
@@ -58,21 +58,28 @@ fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T>
             .map(|task| {
                 let row = &x[task / blocks * reduced..][..reduced];
                 let start = task % blocks * BLOCK;
-                sum_row(&row[start..reduced.min(start + BLOCK)])
+                vectorised(|| sum_row(&row[start..reduced.min(start + BLOCK)]))
             })
             .collect();
         let rows = partial.chunks(blocks);
         return rows.map(|row| T::from_f64(row.iter().sum())).collect();
     }
-    (0..outer)
-        .into_par_iter()
-        .with_min_len(BLOCK / reduced.max(1) + 1)
-        .map(|row| T::from_f64(sum_row(&x[row * reduced..][..reduced])))
-        .collect()
+    let rows = (BLOCK / reduced.max(1)).max(1);
+    let mut out = vec![T::ZERO; outer];
+    out.par_chunks_mut(rows).enumerate().for_each(|(t, out)| {
+        vectorised(|| {
+            for (i, out) in out.iter_mut().enumerate() {
+                let row = &x[(t * rows + i) * reduced..][..reduced];
+                *out = T::from_f64(sum_row(row));
+            }
+        });
+    });
+    out
 }
 
+#[inline(always)]
 fn sum_row<T: Scalar>(row: &[T]) -> f64 {
-    let [sum] = vectorised(|| lane_sums([row], |[v]| [v.to_f64()]));
+    let sum = lane_sum([row], |[v]| v.to_f64());
     sum
 }
 

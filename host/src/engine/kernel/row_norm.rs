@@ -5,8 +5,9 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::group_norm::{Affine, Cotangent, Gradients, Shared, rectified, rstd};
+use super::lockstep::map_rows;
 use super::output::written;
-use super::sums::lane_sums;
+use super::sums::lane_sum;
 use super::{Disjoint, Scalar, vectorised};
 
 /// The most tasks of a backward: each has its own partial sums for weight and bias.
@@ -24,9 +25,13 @@ pub(super) fn normalise<T: Scalar>(
 ) {
     let weight = &args.weight[first..][..x.len()];
     let bias = &args.bias[first..][..x.len()];
-    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-        let value = affine(mean, rstd, *weight, *bias).apply(*x);
-        y.write(if args.relu { rectified(value) } else { value });
+    let value = |[x, weight, bias]: [T; 3]| affine(mean, rstd, weight, bias).apply(x);
+    if args.relu {
+        map_rows([x, weight, bias], [y], |entries| {
+            [rectified(value(entries))]
+        });
+    } else {
+        map_rows([x, weight, bias], [y], |entries| [value(entries)]);
     }
 }
 
@@ -113,31 +118,60 @@ impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Rows<'_, T, RELU> {
             let passed = |x: T, g: T, weight: T, bias: T| {
                 affine(mean, rstd, weight, bias).gate::<RELU>(g, x)
             };
-            let sums = sum_weight[first..][..row]
-                .iter_mut()
-                .zip(&mut sum_bias[first..][..row]);
-            let entries = x.iter().zip(g).zip(weight.iter().zip(bias));
-            for (((x, g), (weight, bias)), (dweight, dbias)) in entries.zip(sums) {
-                let g = passed(*x, *g, *weight, *bias).to_f64();
-                *dweight += g * (x.to_f64() - mean.to_f64()) * rstd;
-                *dbias += g;
-            }
+            let sums = (
+                &mut sum_weight[first..][..row],
+                &mut sum_bias[first..][..row],
+            );
+            add_row([x, g, weight, bias], sums, |[x, g, weight, bias]| {
+                let g = passed(x, g, weight, bias).to_f64();
+                [g * (x.to_f64() - mean.to_f64()) * rstd, g]
+            });
             if self.dx.is_empty() {
                 continue;
             }
-            let [level, slope] = lane_sums([x, g, weight, bias], |[x, g, weight, bias]| {
-                let g = passed(x, g, weight, bias).to_f64() * weight.to_f64();
-                [g, g * (x.to_f64() - mean.to_f64())]
+            let weighted =
+                |x, g, weight: T, bias| passed(x, g, weight, bias).to_f64() * weight.to_f64();
+            let rows = [x, g, weight, bias];
+            let level = lane_sum(rows, |[x, g, weight, bias]| weighted(x, g, weight, bias));
+            let slope = lane_sum(rows, |[x, g, weight, bias]| {
+                weighted(x, g, weight, bias) * (x.to_f64() - mean.to_f64())
             });
             let slope = T::from_f64(-slope * rstd * rstd * rstd / count);
             let level = T::from_f64(-level * rstd / count);
-            let out = self.dx[r * row..][..row].iter_mut();
-            let entries = x.iter().zip(g).zip(weight.iter().zip(bias));
-            for (out, ((x, g), (weight, bias))) in out.zip(entries) {
-                let scale = affine(mean, rstd, *weight, *bias).scale;
-                let g = passed(*x, *g, *weight, *bias);
-                out.write(scale * g + (slope * (*x - mean) + level));
-            }
+            let out = &mut self.dx[r * row..][..row];
+            map_rows([x, g, weight, bias], [out], |[x, g, weight, bias]| {
+                let scale = affine(mean, rstd, weight, bias).scale;
+                let g = passed(x, g, weight, bias);
+                [scale * g + (slope * (x - mean) + level)]
+            });
         }
+    }
+}
+
+/// Adds two terms of each place of a row to its two sums, in blocks that the compiler turns into vectors.
+#[inline(always)]
+fn add_row<T: Scalar>(
+    row: [&[T]; 4],
+    (first, second): (&mut [f64], &mut [f64]),
+    term: impl Fn([T; 4]) -> [f64; 2],
+) {
+    const LANES: usize = 16;
+    let rows = row.map(|row| row.as_chunks::<LANES>());
+    let (first, first_rest) = first.as_chunks_mut::<LANES>();
+    let (second, second_rest) = second.as_chunks_mut::<LANES>();
+    for (b, (first, second)) in first.iter_mut().zip(second).enumerate() {
+        let block: [[T; LANES]; 4] = rows.map(|(blocks, _)| blocks[b]);
+        let (mut sums, mut others) = (*first, *second);
+        for lane in 0..LANES {
+            let [a, b] = term(block.map(|entries| entries[lane]));
+            sums[lane] += a;
+            others[lane] += b;
+        }
+        (*first, *second) = (sums, others);
+    }
+    for (i, (first, second)) in first_rest.iter_mut().zip(second_rest).enumerate() {
+        let [a, b] = term(rows.map(|(_, rest)| rest[i]));
+        *first += a;
+        *second += b;
     }
 }

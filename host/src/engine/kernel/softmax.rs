@@ -4,9 +4,10 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::elementary::Elementary;
+use super::lockstep::map_rows;
 use super::output::written;
-use super::sums::lane_sums;
-use super::unary::Elementary;
+use super::sums::lane_sum;
 use super::{Scalar, vectorised};
 
 /// Entries that one task computes at least.
@@ -62,16 +63,12 @@ pub(crate) fn softmax<T: Elementary>(x: &[T], size: usize) -> Vec<T> {
     by_row(x.len(), size, |row, y| {
         let x = &x[row * size..][..size];
         let peak = peak(x);
-        let mut sum = 0.0;
-        for (y, x) in y.iter_mut().zip(x) {
-            sum += y.write((*x - peak).exp()).to_f64();
-        }
+        map_rows([x], [&mut *y], |[x]| [(x - peak).exp()]);
+        // SAFETY: written just now.
+        let y = unsafe { &mut *(std::ptr::from_mut(y) as *mut [T]) };
+        let sum = lane_sum([&*y], |[y]| y.to_f64());
         let total = T::from_f64(sum);
-        for y in y {
-            // SAFETY: written above.
-            let value = unsafe { y.assume_init() };
-            y.write(value / total);
-        }
+        y.iter_mut().for_each(|y| *y = *y / total);
     })
 }
 
@@ -79,7 +76,7 @@ pub(crate) fn softmax<T: Elementary>(x: &[T], size: usize) -> Vec<T> {
 #[inline(always)]
 fn log_sum<T: Elementary>(x: &[T]) -> (T, T) {
     let peak = peak(x);
-    let sum: f64 = x.iter().map(|x| (*x - peak).exp().to_f64()).sum();
+    let sum = lane_sum([x], |[x]| (x - peak).exp().to_f64());
     (peak, T::from_f64(sum.ln()))
 }
 
@@ -110,7 +107,7 @@ pub(crate) fn logsumexp<T: Elementary>(x: &[T], size: usize) -> Vec<T> {
 pub(crate) fn softmax_grad<T: Scalar>(y: &[T], g: &[T], size: usize) -> Vec<T> {
     by_row(y.len(), size, |row, out| {
         let (y, g) = (&y[row * size..][..size], &g[row * size..][..size]);
-        let [mean] = lane_sums([y, g], |[y, g]| [y.to_f64() * g.to_f64()]);
+        let mean = lane_sum([y, g], |[y, g]| y.to_f64() * g.to_f64());
         let mean = T::from_f64(mean);
         for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
             out.write(*y * (*g - mean));
@@ -122,7 +119,7 @@ pub(crate) fn softmax_grad<T: Scalar>(y: &[T], g: &[T], size: usize) -> Vec<T> {
 pub(crate) fn log_softmax_grad<T: Elementary>(y: &[T], g: &[T], size: usize) -> Vec<T> {
     by_row(y.len(), size, |row, out| {
         let (y, g) = (&y[row * size..][..size], &g[row * size..][..size]);
-        let [total] = lane_sums([g], |[g]| [g.to_f64()]);
+        let total = lane_sum([g], |[g]| g.to_f64());
         let total = T::from_f64(total);
         for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
             out.write(*g - y.exp() * total);

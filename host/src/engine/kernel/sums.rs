@@ -1,38 +1,76 @@
 //! Sums in f64 that the compiler can vectorise: interleaved lanes, whose number is the same on every processor.
 
+use std::ops::Range;
+
 use super::Scalar;
 
 /// Lanes of a sum: two of AVX-512's vectors of f64, four of AVX2's.
 const LANES: usize = 16;
 
-/// `K` sums over the entries of `M` rows of one length, each in f64.
+/// The sum of a term over the entries of `M` rows of one length, in f64.
 ///
-/// The order of the additions depends on the length alone.
+/// The order of the additions depends on the length alone. One sum at a time: of a loop with several sums the compiler does not make
+/// vectors.
 #[inline(always)]
-pub(crate) fn lane_sums<T: Scalar, const M: usize, const K: usize>(
+pub(crate) fn lane_sum<T: Scalar, const M: usize>(
     rows: [&[T]; M],
-    term: impl Fn([T; M]) -> [f64; K],
-) -> [f64; K] {
+    term: impl Fn([T; M]) -> f64,
+) -> f64 {
     let len = rows.first().map_or(0, |row| row.len());
-    let mut lanes = [[0.0f64; LANES]; K];
+    let mut lanes = [0.0f64; LANES];
     let blocks = rows.map(|row| row[..len].as_chunks::<LANES>());
     for b in 0..len / LANES {
         let block: [&[T; LANES]; M] = std::array::from_fn(|m| &blocks[m].0[b]);
         for lane in 0..LANES {
-            let terms = term(std::array::from_fn(|m| block[m][lane]));
-            for k in 0..K {
-                lanes[k][lane] += terms[k];
-            }
+            lanes[lane] += term(std::array::from_fn(|m| block[m][lane]));
         }
     }
     let rest = blocks.map(|(_, rest)| rest);
-    (0..len % LANES).for_each(|lane| {
-        let terms = term(rest.map(|rest| rest[lane]));
-        for (lanes, term) in lanes.iter_mut().zip(terms) {
-            lanes[lane] += term;
+    for (lane, sum) in lanes.iter_mut().enumerate().take(len % LANES) {
+        *sum += term(rest.map(|rest| rest[lane]));
+    }
+    total(lanes)
+}
+
+/// Entries that [`passed_sums`] looks at together.
+const BLOCK: usize = 128;
+
+/// Sums over what passed a ReLU: `pass(g, x)` says what did, `sums` adds up a block of it, given where in the row it is.
+///
+/// It is written to a small buffer first: in one loop with a sum the choice would keep the compiler from making vectors.
+#[inline(always)]
+pub(crate) fn passed_sums<T: Scalar, const K: usize>(
+    g: &[T],
+    x: &[T],
+    pass: impl Fn(T, T) -> T,
+    sums: impl Fn(&[T], Range<usize>) -> [f64; K],
+) -> [f64; K] {
+    let mut total = [0.0; K];
+    let mut passed = [T::ZERO; BLOCK];
+    for (b, (g, x)) in g.chunks(BLOCK).zip(x.chunks(BLOCK)).enumerate() {
+        let passed = &mut passed[..g.len()];
+        for ((to, g), x) in passed.iter_mut().zip(g).zip(x) {
+            *to = pass(*g, *x);
         }
-    });
-    lanes.map(|lanes| lanes.iter().sum())
+        let part = sums(passed, b * BLOCK..b * BLOCK + g.len());
+        for (total, part) in total.iter_mut().zip(part) {
+            *total += part;
+        }
+    }
+    total
+}
+
+/// The sum of all lanes, by halves: additions that wait for each other are few.
+#[inline(always)]
+fn total(mut lanes: [f64; LANES]) -> f64 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]
@@ -44,10 +82,28 @@ mod tests {
         for len in [0, 1, 15, 16, 17, 50] {
             let a: Vec<f32> = (0..len).map(|i| i as f32).collect();
             let b: Vec<f32> = (0..len).map(|i| (i * i) as f32).collect();
-            let product = |[a, b]: [f32; 2]| [f64::from(a), f64::from(a) * f64::from(b)];
-            let got = lane_sums([&a, &b], product);
+            let product = |[a, b]: [f32; 2]| f64::from(a) * f64::from(b);
             let cubes = (0..len).map(|i| (i * i * i) as f64).sum::<f64>();
-            assert_eq!(got, [(0..len).sum::<usize>() as f64, cubes]);
+            assert_eq!(lane_sum([&a, &b], product), cubes);
         }
+    }
+
+    #[test]
+    fn what_does_not_pass_is_not_summed() {
+        let x: Vec<f64> = (0..300).map(|i| f64::from(i) - 150.0).collect();
+        let g: Vec<f64> = (0..300).map(f64::from).collect();
+        let pass = |g, x| if x > 0.0 { g } else { 0.0 };
+        let got = passed_sums(&g, &x, pass, |g, at| {
+            [
+                lane_sum([g], |[g]| g),
+                lane_sum([g, &x[at]], |[g, x]| g * x),
+            ]
+        });
+        let open = || g.iter().zip(&x).filter(|(_, x)| **x > 0.0);
+        let expected: [f64; 2] = [
+            open().map(|(g, _)| g).sum(),
+            open().map(|(g, x)| g * x).sum(),
+        ];
+        assert_eq!(got, expected);
     }
 }

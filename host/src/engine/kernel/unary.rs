@@ -3,8 +3,8 @@
 use std::mem::MaybeUninit;
 
 use candle_core::DType;
-use candle_core::cpu::erf::{erf_f32, erf_f64};
 
+use super::elementary::Elementary;
 use super::elementwise::{Operand, collapse, lines};
 use super::{Scalar, dispatch, to_value};
 use crate::engine::error::Result;
@@ -44,48 +44,6 @@ pub(crate) enum Unary {
         max: f64,
     },
 }
-
-/// The elementary functions of the floating-point types.
-pub(crate) trait Elementary: Scalar {
-    /// `e^x`.
-    fn exp(self) -> Self;
-    fn ln(self) -> Self;
-    fn tanh(self) -> Self;
-    fn sin(self) -> Self;
-    fn cos(self) -> Self;
-    fn powf(self, exponent: Self) -> Self;
-    fn erf(self) -> Self;
-}
-
-macro_rules! elementary {
-    ($type:ty, $erf:path) => {
-        impl Elementary for $type {
-            fn exp(self) -> Self {
-                <$type>::exp(self)
-            }
-            fn ln(self) -> Self {
-                <$type>::ln(self)
-            }
-            fn tanh(self) -> Self {
-                <$type>::tanh(self)
-            }
-            fn sin(self) -> Self {
-                <$type>::sin(self)
-            }
-            fn cos(self) -> Self {
-                <$type>::cos(self)
-            }
-            fn powf(self, exponent: Self) -> Self {
-                <$type>::powf(self, exponent)
-            }
-            fn erf(self) -> Self {
-                $erf(self)
-            }
-        }
-    };
-}
-elementary!(f32, erf_f32);
-elementary!(f64, erf_f64);
 
 /// Whether [`unary`] has a kernel for this value: floating-point entries of f32 or f64 on the CPU.
 pub(crate) fn has_kernel(x: &Value) -> bool {

@@ -3,9 +3,9 @@
 //! With `y = conv(x, w)`, `input_grad` and `weight_grad` are its transposes in x and in w. All three are linear in
 //! each argument, so the derivative of any of them is one of the other two, to any order.
 
-use crate::engine::autograd::{Save, record_one};
+use crate::engine::autograd::{Context, Lean, Save, record_lean};
 use crate::engine::error::{Result, ensure};
-use crate::engine::kernel::conv as kernel;
+use crate::engine::kernel::conv::{self as kernel, Direction};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::im2col::ConvShape;
 use crate::engine::kernel::{Host, dispatch, to_value};
@@ -90,14 +90,6 @@ fn conv_shape(
     })
 }
 
-/// Which of the three operations to run on two values.
-#[derive(Clone, Copy)]
-enum Direction {
-    Forward,
-    InputGrad,
-    WeightGrad,
-}
-
 fn run(
     op: &'static str,
     direction: Direction,
@@ -125,11 +117,7 @@ fn run(
     let (a, b) = (contiguous(a.value())?, contiguous(b.value())?);
     dispatch!(op, a.dtype(), T => {
         let (left, right) = (Host::<T>::open(op, &a)?, Host::<T>::open(op, &b)?);
-        let result = match direction {
-            Direction::Forward => kernel::forward(shape, &left, &right),
-            Direction::InputGrad => kernel::input_grad(shape, &left, &right),
-            Direction::WeightGrad => kernel::weight_grad(shape, &left, &right),
-        };
+        let result = kernel::run(direction, shape, &left, &right);
         to_value(result, &dims, &a)
     })
 }
@@ -150,6 +138,26 @@ fn output_dims(shape: &ConvShape) -> [usize; 4] {
         shape.output[0],
         shape.output[1],
     ]
+}
+
+/// Records one of the three operations; the images among its inputs are not kept where they can be made again.
+fn record(
+    op: &'static str,
+    [a, b]: [&Tensor; 2],
+    value: Value,
+    images: &[usize],
+    vjp: impl Fn(&Context<'_>, &Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
+) -> Tensor {
+    let lean = Lean {
+        inputs: images,
+        again: None,
+    };
+    let vjp = move |c: &Context<'_>, grads: &[Option<Tensor>]| match &grads[0] {
+        Some(g) => Ok(vjp(c, g)?.into()),
+        None => Ok(vec![None; 2]),
+    };
+    let mut outputs = record_lean(op, &[a, b], vec![value], crossed(a, b), lean, Box::new(vjp));
+    outputs.pop().expect("one output was recorded")
 }
 
 /// Each factor is kept only for the gradient of the other.
@@ -177,20 +185,14 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, params: &Conv2dParams) -> Result<Tens
     let shape = conv_shape(op, x.dims_n(op)?, weight.dims_n(op)?, params)?;
     let value = run(op, Direction::Forward, &shape, x, weight)?;
     let params = *params;
-    Ok(record_one(
-        op,
-        &[x, weight],
-        value,
-        crossed(x, weight),
-        move |c, g| {
-            let dx = || conv2d_input_grad(g, &c.input(1), shape.input, &params);
-            let dw = || conv2d_weight_grad(&c.input(0), g, shape.kernel, &params);
-            Ok(vec![
-                c.needs(0).then(dx).transpose()?,
-                c.needs(1).then(dw).transpose()?,
-            ])
-        },
-    ))
+    Ok(record(op, [x, weight], value, &[0], move |c, g| {
+        let dx = || conv2d_input_grad(g, &c.input(1), shape.input, &params);
+        let dw = || conv2d_weight_grad(&c.input_again(0)?, g, shape.kernel, &params);
+        Ok([
+            c.needs(0).then(dx).transpose()?,
+            c.needs(1).then(dw).transpose()?,
+        ])
+    }))
 }
 
 /// The gradient of [`conv2d`] in its input of size `input_hw`, given the gradient `g` of its output.
@@ -214,20 +216,14 @@ pub fn conv2d_input_grad(
     check_cotangent(op, g, &shape)?;
     let value = run(op, Direction::InputGrad, &shape, g, weight)?;
     let params = *params;
-    Ok(record_one(
-        op,
-        &[g, weight],
-        value,
-        crossed(g, weight),
-        move |c, h| {
-            let dg = || conv2d(h, &c.input(1), &params);
-            let dw = || conv2d_weight_grad(h, &c.input(0), shape.kernel, &params);
-            Ok(vec![
-                c.needs(0).then(dg).transpose()?,
-                c.needs(1).then(dw).transpose()?,
-            ])
-        },
-    ))
+    Ok(record(op, [g, weight], value, &[], move |c, h| {
+        let dg = || conv2d(h, &c.input(1), &params);
+        let dw = || conv2d_weight_grad(h, &c.input(0), shape.kernel, &params);
+        Ok([
+            c.needs(0).then(dg).transpose()?,
+            c.needs(1).then(dw).transpose()?,
+        ])
+    }))
 }
 
 /// The gradient of [`conv2d`] in its weight of size `kernel_hw`, given the gradient `g` of its output.
@@ -252,20 +248,14 @@ pub fn conv2d_weight_grad(
     check_cotangent(op, g, &shape)?;
     let value = run(op, Direction::WeightGrad, &shape, x, g)?;
     let params = *params;
-    Ok(record_one(
-        op,
-        &[x, g],
-        value,
-        crossed(x, g),
-        move |c, h| {
-            let dx = || conv2d_input_grad(&c.input(1), h, shape.input, &params);
-            let dg = || conv2d(&c.input(0), h, &params);
-            Ok(vec![
-                c.needs(0).then(dx).transpose()?,
-                c.needs(1).then(dg).transpose()?,
-            ])
-        },
-    ))
+    Ok(record(op, [x, g], value, &[0], move |c, h| {
+        let dx = || conv2d_input_grad(&c.input(1), h, shape.input, &params);
+        let dg = || conv2d(&c.input_again(0)?, h, &params);
+        Ok([
+            c.needs(0).then(dx).transpose()?,
+            c.needs(1).then(dg).transpose()?,
+        ])
+    }))
 }
 
 fn check_cotangent(op: &'static str, g: &Tensor, shape: &ConvShape) -> Result<()> {

@@ -10,6 +10,8 @@ mod batch;
 mod composed;
 #[path = "norm_group.rs"]
 mod group;
+#[path = "norm_batch_node.rs"]
+mod node;
 #[path = "norm_twice.rs"]
 mod twice;
 

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Slot;
 use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
 use crate::engine::error::Result;
+use crate::engine::kernel::lockstep::map_rows;
 use crate::engine::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::tensor::Value;
 
@@ -127,12 +128,7 @@ fn pass<T: Scalar, const IN: usize, const OUT: usize>(
         let outputs = parts
             .each_ref()
             .map(|part| unsafe { part.part(start, len) });
-        for i in 0..len {
-            let entries = update(std::array::from_fn(|k| inputs[k][i]));
-            for k in 0..OUT {
-                outputs[k][i].write(entries[k]);
-            }
-        }
+        map_rows(inputs, outputs, &update);
     };
     (0..len.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
         let start = chunk * CHUNK;

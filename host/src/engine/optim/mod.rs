@@ -81,26 +81,57 @@ impl Optimizer {
             decay_mask.len()
         );
         for (i, (param, grad)) in params.iter().zip(grads).enumerate() {
-            let shape = self.shapes[i].as_slice();
-            let fits = |v: &Value| v.dims() == shape && v.dtype() == param.dtype();
-            ensure!(
-                fits(param) && grad.as_ref().is_none_or(fits),
-                op,
-                "parameter {i}: expected shape {shape:?} and one type, got {:?} {:?} and gradient {:?}",
-                param.dims(),
-                param.dtype(),
-                grad.as_ref().map(|g| (g.dims(), g.dtype()))
-            );
+            self.check(i, param, grad.as_ref())?;
         }
         for (i, grad) in grads.iter().enumerate() {
-            let Some(grad) = grad else { continue };
-            let slot = &mut self.slots[i];
-            slot.steps += 1;
-            let decay = if decay_mask[i] { 1.0 } else { 0.0 };
-            params[i] = kernel::step(&self.config, slot, &params[i], grad, lr, decay)?;
+            if let Some(grad) = grad {
+                self.update(i, &mut params[i], grad, lr, decay_mask[i])?;
+            }
         }
+        self.finish_step();
+        Ok(())
+    }
+
+    /// Moves parameter `i` alone, as [`Optimizer::step`] does; [`Optimizer::finish_step`] belongs after the last one of a step.
+    ///
+    /// # Errors
+    /// If there is no such parameter, or a shape or type does not fit.
+    pub fn update(
+        &mut self,
+        i: usize,
+        param: &mut Value,
+        grad: &Value,
+        lr: f64,
+        decay: bool,
+    ) -> Result<()> {
+        self.check(i, param, Some(grad))?;
+        let slot = &mut self.slots[i];
+        slot.steps += 1;
+        let decay = if decay { 1.0 } else { 0.0 };
+        *param = kernel::step(&self.config, slot, param, grad, lr, decay)?;
+        Ok(())
+    }
+
+    /// Counts a step whose parameters have been updated one by one.
+    pub fn finish_step(&mut self) {
         self.steps += 1;
         profile::done("optimizer step");
+    }
+
+    fn check(&self, i: usize, param: &Value, grad: Option<&Value>) -> Result<()> {
+        let op = "optimizer step";
+        let count = self.shapes.len();
+        ensure!(i < count, op, "there is no parameter {i}, only {count}");
+        let shape = self.shapes[i].as_slice();
+        let fits = |v: &Value| v.dims() == shape && v.dtype() == param.dtype();
+        ensure!(
+            fits(param) && grad.is_none_or(fits),
+            op,
+            "parameter {i}: expected shape {shape:?} and one type, got {:?} {:?} and gradient {:?}",
+            param.dims(),
+            param.dtype(),
+            grad.map(|g| (g.dims(), g.dtype()))
+        );
         Ok(())
     }
 

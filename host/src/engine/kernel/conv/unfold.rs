@@ -1,13 +1,13 @@
-//! Two-dimensional convolution and its two gradients on the CPU: unfolding in blocks of channels and `gemm`.
+//! The portable way, for all types and shapes: unfolding in blocks of channels and `gemm`.
 //!
 //! A task is a chunk of whole images and a block of channels, both fixed by the shape. Small images are joined side by
 //! side until a product has some 1,024 columns; a pointwise convolution of large images needs no unfolding at all.
 
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, gemm};
-use super::im2col::{ConvShape, col2im, im2col};
-use super::{Disjoint, Scalar};
+use crate::engine::kernel::gemm::{Matrix, gemm};
+use crate::engine::kernel::im2col::{ConvShape, col2im, im2col};
+use crate::engine::kernel::{Disjoint, Scalar};
 
 /// Output positions that one product spans: enough to amortise packing, small enough for the unfolding to stay in cache.
 const COLUMNS: usize = 1024;

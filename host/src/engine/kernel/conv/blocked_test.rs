@@ -1,0 +1,150 @@
+//! The blocked convolutions against the unfolded one in f64, at odd sizes, on every instruction set of this processor.
+
+use super::*;
+
+/// A convolution of one group; sizes are batch, input and output channels, height, width.
+fn shape(
+    [batch, in_channels, out_channels, h, w]: [usize; 5],
+    [k, stride, padding, dilation]: [usize; 4],
+) -> ConvShape {
+    let output = [h, w].map(|n| (n + 2 * padding - dilation * (k - 1) - 1) / stride + 1);
+    ConvShape {
+        batch,
+        in_channels,
+        out_channels,
+        groups: 1,
+        input: [h, w],
+        output,
+        kernel: [k, k],
+        stride: [stride, stride],
+        padding: [padding, padding],
+        dilation: [dilation, dilation],
+    }
+}
+
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Norm of the difference relative to that of the expected numbers.
+fn error(got: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let difference: f64 = got
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (f64::from(*a) - b).powi(2))
+        .sum();
+    let norm: f64 = expected.iter().map(|b| b * b).sum();
+    (difference / norm.max(f64::MIN_POSITIVE)).sqrt()
+}
+
+const SHAPES: [([usize; 5], [usize; 4]); 24] = [
+    // Winograd: whole tiles, edge tiles, other paddings, several bands, many channels, each way of splitting.
+    ([2, 16, 32, 8, 8], [3, 1, 1, 1]),
+    ([3, 20, 40, 9, 7], [3, 1, 1, 1]),
+    ([1, 8, 8, 33, 30], [3, 1, 0, 1]),
+    ([2, 48, 33, 5, 6], [3, 1, 2, 1]),
+    ([5, 200, 180, 4, 4], [3, 1, 1, 1]),
+    ([2, 16, 16, 70, 66], [3, 1, 1, 1]),
+    ([1, 8, 9, 12, 270], [3, 1, 1, 1]),
+    ([30, 300, 17, 4, 4], [3, 1, 1, 1]),
+    ([9, 192, 192, 16, 16], [3, 1, 1, 1]),
+    // Direct: strides, kernels, dilation, rows and images as tasks, positions that no tap reaches.
+    ([2, 16, 32, 8, 8], [3, 2, 1, 1]),
+    ([3, 20, 40, 9, 7], [3, 2, 1, 1]),
+    ([1, 9, 10, 23, 20], [5, 3, 2, 2]),
+    ([2, 30, 50, 12, 12], [1, 1, 0, 1]),
+    ([3, 64, 130, 16, 15], [1, 2, 0, 1]),
+    ([2, 8, 8, 40, 41], [7, 2, 3, 1]),
+    ([2, 8, 16, 6, 6], [2, 3, 0, 1]),
+    ([1, 17, 16, 3, 3], [3, 1, 1, 1]),
+    ([2, 17, 16, 10, 10], [3, 1, 2, 2]),
+    ([4, 12, 12, 2, 2], [3, 1, 1, 1]),
+    ([2, 12, 12, 1, 1], [3, 1, 1, 1]),
+    ([2, 8, 8, 200, 5], [3, 2, 1, 1]),
+    ([1, 8, 8, 5, 200], [3, 2, 1, 1]),
+    ([2, 9, 70, 4, 4], [4, 4, 0, 1]),
+    ([1, 100, 9, 7, 9], [1, 1, 1, 1]),
+];
+
+#[test]
+fn blocked_convolutions_agree_with_the_unfolded_one() {
+    for isa in [Isa::Avx2, Isa::Avx512]
+        .into_iter()
+        .filter(|isa| isa.is_available())
+    {
+        for (sizes, window) in SHAPES {
+            let shape = shape(sizes, window);
+            let [batch, c, o, h, w] = sizes;
+            let x = numbers(batch * c * h * w, 1);
+            let weight = numbers(o * c * window[0] * window[0], 2);
+            let g = numbers(batch * o * shape.output[0] * shape.output[1], 3);
+            for (direction, a, b) in [
+                (Direction::Forward, &x, &weight),
+                (Direction::InputGrad, &g, &weight),
+                (Direction::WeightGrad, &x, &g),
+            ] {
+                let got = blocked_with(isa, direction, &shape, a, b).expect("the shape is taken");
+                let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+                let expected = run(direction, &shape, &wide(a), &wide(b));
+                let error = error(&got, &expected);
+                assert!(
+                    error < 1e-5,
+                    "{isa:?} {direction:?} {sizes:?} {window:?}: {error:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_the_number_of_threads() {
+    let pool = |threads| {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        builder.build().expect("a pool of threads")
+    };
+    let (one, three) = (pool(1), pool(3));
+    for (sizes, window) in [
+        ([9, 24, 40, 16, 16], [3, 1, 1, 1]),
+        ([40, 192, 192, 8, 8], [3, 1, 1, 1]),
+        ([5, 40, 24, 13, 13], [3, 2, 1, 1]),
+    ] {
+        let shape = shape(sizes, window);
+        let [batch, c, o, h, w] = sizes;
+        let x = numbers(batch * c * h * w, 4);
+        let weight = numbers(o * c * window[0] * window[0], 5);
+        let g = numbers(batch * o * shape.output[0] * shape.output[1], 6);
+        for (direction, a, b) in [
+            (Direction::Forward, &x, &weight),
+            (Direction::InputGrad, &g, &weight),
+            (Direction::WeightGrad, &x, &g),
+        ] {
+            let alone = one.install(|| run(direction, &shape, a, b));
+            let together = three.install(|| run(direction, &shape, a, b));
+            assert_eq!(alone, together, "{direction:?} {sizes:?}");
+        }
+    }
+}
+
+#[test]
+fn what_the_blocks_do_not_fit_is_left_to_the_unfolded_way() {
+    let none = |shape: &ConvShape| blocked_with(Isa::widest(), Direction::Forward, shape, &[], &[]);
+    assert!(
+        none(&shape([1, 3, 8, 4, 4], [3, 1, 1, 1])).is_none(),
+        "few channels"
+    );
+    assert!(
+        none(&shape([0, 8, 8, 4, 4], [3, 1, 1, 1])).is_none(),
+        "no images"
+    );
+    let grouped = ConvShape {
+        groups: 2,
+        ..shape([1, 16, 16, 4, 4], [3, 1, 1, 1])
+    };
+    assert!(none(&grouped).is_none(), "groups");
+}

@@ -1,0 +1,227 @@
+//! Blocked layout [C / lanes][position][lanes] and the product of matrices stored in it.
+//!
+//! Between images stay NCHW; a convolution copies what it works on into blocks of as many channels as a register has lanes. Transforms
+//! of neighbouring positions are then plain arithmetic on whole registers, and the left factor of a product, which is
+//! broadcast number by number, needs no packing.
+
+use super::lanes::Lanes;
+
+/// Channels rounded up to whole blocks.
+pub(crate) fn padded(channels: usize, block: usize) -> usize {
+    channels.next_multiple_of(block)
+}
+
+/// Copies `count` positions of `channels` planes into a block: position p goes to `to(p)`, missing channels become zeros.
+///
+/// # Safety
+/// `from` has `channels <= LANES` planes of at least `count` entries, `plane` apart; each `to` takes `LANES` numbers.
+#[inline(always)]
+pub(crate) unsafe fn to_blocked<S: Lanes>(
+    s: S,
+    from: *const f32,
+    plane: usize,
+    channels: usize,
+    count: usize,
+    mut to: impl FnMut() -> *mut f32,
+) {
+    let mut p = 0;
+    while p < count {
+        let live = S::LANES.min(count - p);
+        let mut square = s.square();
+        let rows = &mut square.as_mut()[..channels];
+        // SAFETY: `live` entries from position p of each plane exist; every row of the result has its place.
+        unsafe {
+            if live == S::LANES {
+                for (c, row) in rows.iter_mut().enumerate() {
+                    *row = s.load(from.add(c * plane + p));
+                }
+            } else {
+                for (c, row) in rows.iter_mut().enumerate() {
+                    *row = s.load_first(from.add(c * plane + p), live);
+                }
+            }
+            s.transpose(&mut square);
+            for row in &square.as_ref()[..live] {
+                s.store(to(), *row);
+            }
+        }
+        p += S::LANES;
+    }
+}
+
+/// Copies `count` positions of a block back to `channels` planes; `from()` gives the place of each position in turn.
+///
+/// # Safety
+/// `to` has `channels <= LANES` planes of at least `count` entries, `plane` apart; each `from` has `LANES` numbers.
+#[inline(always)]
+pub(crate) unsafe fn from_blocked<S: Lanes>(
+    s: S,
+    mut from: impl FnMut() -> *const f32,
+    plane: usize,
+    channels: usize,
+    count: usize,
+    to: *mut f32,
+) {
+    let mut p = 0;
+    while p < count {
+        let live = S::LANES.min(count - p);
+        let mut square = s.square();
+        // SAFETY: as in `to_blocked`, the other way.
+        unsafe {
+            for row in &mut square.as_mut()[..live] {
+                *row = s.load(from());
+            }
+            s.transpose(&mut square);
+            let rows = &square.as_ref()[..channels];
+            if live == S::LANES {
+                for (c, row) in rows.iter().enumerate() {
+                    s.store(to.add(c * plane + p), *row);
+                }
+            } else {
+                for (c, row) in rows.iter().enumerate() {
+                    s.store_first(to.add(c * plane + p), live, *row);
+                }
+            }
+        }
+        p += S::LANES;
+    }
+}
+
+/// The pointers `start`, `start + step`, ..
+#[inline(always)]
+pub(crate) fn every(start: *const f32, step: usize) -> impl FnMut() -> *const f32 {
+    let mut next = start;
+    move || {
+        let here = next;
+        next = next.wrapping_add(step);
+        here
+    }
+}
+
+/// A product `C (+)= A B` of two columns of registers: B and C have `2 LANES` columns.
+///
+/// A's entry (row i, depth k) is at `a[k / d * a_block + k % d * LANES^t + i * LANES^(1 - t)]` with d the `depth` of a block and t whether A is
+/// turned; B's row k starts at `b[k * b_step]`, its second half `b_second` after it; C's row i at `c[i * c_row]`, likewise.
+#[derive(Clone, Copy)]
+pub(crate) struct Product {
+    pub(crate) blocks: usize,
+    pub(crate) depth: usize,
+    pub(crate) a_block: usize,
+    pub(crate) b_step: usize,
+    pub(crate) b_second: usize,
+    pub(crate) c_row: usize,
+    pub(crate) c_second: usize,
+    pub(crate) accumulate: bool,
+}
+
+/// `ROWS` rows of a product, kept in registers over the whole depth.
+#[inline(always)]
+unsafe fn micro<S: Lanes, const ROWS: usize, const TURNED: bool>(
+    s: S,
+    p: &Product,
+    mut a: *const f32,
+    mut b: *const f32,
+    c: *mut f32,
+) {
+    let (row_step, depth_step) = if TURNED { (1, S::LANES) } else { (S::LANES, 1) };
+    let mut sums = [[s.splat(0.0); 2]; ROWS];
+    // SAFETY: the callers' promise about A, B and C, see `product`.
+    unsafe {
+        if p.accumulate {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = [
+                    s.load(c.add(i * p.c_row)),
+                    s.load(c.add(i * p.c_row + p.c_second)),
+                ];
+            }
+        }
+        for _ in 0..p.blocks {
+            let mut column = a;
+            for _ in 0..p.depth {
+                let (b0, b1) = (s.load(b), s.load(b.add(p.b_second)));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let factor = s.splat(*column.add(i * row_step));
+                    sum[0] = s.fma(factor, b0, sum[0]);
+                    sum[1] = s.fma(factor, b1, sum[1]);
+                }
+                column = column.wrapping_add(depth_step);
+                b = b.wrapping_add(p.b_step);
+            }
+            a = a.wrapping_add(p.a_block);
+        }
+        for (i, sum) in sums.iter().enumerate() {
+            s.store(c.add(i * p.c_row), sum[0]);
+            s.store(c.add(i * p.c_row + p.c_second), sum[1]);
+        }
+    }
+}
+
+/// The product of `rows` positions of a blocked matrix A and one panel of B.
+///
+/// # Safety
+/// All entries that [`Product`] names can be read, and those of C written.
+pub(crate) unsafe fn product<S: Lanes>(
+    s: S,
+    p: &Product,
+    rows: usize,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+) {
+    s.run(
+        #[inline(always)]
+        || {
+            let parts = rows.div_ceil(S::ROWS);
+            let mut first = 0;
+            for i in 0..parts {
+                let count = (rows - first).div_ceil(parts - i);
+                let (a, c) = (a.wrapping_add(first * S::LANES), c.wrapping_add(first * p.c_row));
+                macro_rules! rows {
+                    ($($n:literal)*) => {
+                        match count {
+                            // SAFETY: the caller's promise, for a part of the rows.
+                            $($n if $n <= S::ROWS => unsafe { micro::<S, $n, false>(s, p, a, b, c) },)*
+                            _ => unreachable!("a part has at most ROWS rows"),
+                        }
+                    };
+                }
+                rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                first += count;
+            }
+        },
+    );
+}
+
+/// The product of `LANES` channels of a blocked matrix A, turned: the depth runs over positions.
+///
+/// # Safety
+/// All entries that [`Product`] names can be read, and those of C written.
+pub(crate) unsafe fn product_turned<S: Lanes>(
+    s: S,
+    p: &Product,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+) {
+    s.run(
+        #[inline(always)]
+        || {
+            let half = S::LANES / 2;
+            let (second_a, second_c) = (a.wrapping_add(half), c.wrapping_add(half * p.c_row));
+            // SAFETY: the caller's promise, for half of the rows each.
+            unsafe {
+                match S::LANES {
+                    16 => {
+                        micro::<S, 8, true>(s, p, a, b, c);
+                        micro::<S, 8, true>(s, p, second_a, b, second_c);
+                    }
+                    8 => {
+                        micro::<S, 4, true>(s, p, a, b, c);
+                        micro::<S, 4, true>(s, p, second_a, b, second_c);
+                    }
+                    other => unreachable!("no kernel for {other} lanes"),
+                }
+            }
+        },
+    );
+}

@@ -1,0 +1,97 @@
+//! Two-dimensional convolution and its two gradients on the CPU.
+//!
+//! In f32 on x86-64 with AVX2 or AVX-512 a convolution of one group goes through Winograd's algorithm where that applies, and
+//! else through the same micro-kernel directly. All else (f64, groups, few channels, other processors) is unfolded and
+//! multiplied. The shape alone decides, so results do not depend on the number of threads.
+
+#[cfg(target_arch = "x86_64")]
+mod direct;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod layout;
+mod unfold;
+#[cfg(target_arch = "x86_64")]
+mod winograd;
+
+use super::Scalar;
+use super::im2col::ConvShape;
+use super::isa::{Isa, isa};
+
+/// Which of the three operations to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// x (N, C, H, W), w (O, C / groups, KH, KW) give y (N, O, OH, OW).
+    Forward,
+    /// The gradient g of y and w give the gradient of x.
+    InputGrad,
+    /// x and g give the gradient of w.
+    WeightGrad,
+}
+
+/// One of the three operations on two contiguous tensors.
+pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b: &[T]) -> Vec<T> {
+    let fast = T::blocked_conv(direction, shape, a, b);
+    fast.unwrap_or_else(|| match direction {
+        Direction::Forward => unfold::forward(shape, a, b),
+        Direction::InputGrad => unfold::input_grad(shape, a, b),
+        Direction::WeightGrad => unfold::weight_grad(shape, a, b),
+    })
+}
+
+/// The operation in blocks of channels, where the shape and the processor allow it.
+pub(crate) fn blocked(
+    direction: Direction,
+    shape: &ConvShape,
+    a: &[f32],
+    b: &[f32],
+) -> Option<Vec<f32>> {
+    blocked_with(isa(), direction, shape, a, b)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn blocked_with(
+    isa: Isa,
+    direction: Direction,
+    shape: &ConvShape,
+    a: &[f32],
+    b: &[f32],
+) -> Option<Vec<f32>> {
+    let nothing = shape.batch * shape.output[0] * shape.output[1] == 0;
+    if nothing || !direct::applies(shape) {
+        return None;
+    }
+    match isa {
+        Isa::Avx512 => Some(with(pulp::x86::V4::try_new()?, direction, shape, a, b)),
+        Isa::Avx2 => Some(with(pulp::x86::V3::try_new()?, direction, shape, a, b)),
+        Isa::Portable => None,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn blocked_with(_: Isa, _: Direction, _: &ConvShape, _: &[f32], _: &[f32]) -> Option<Vec<f32>> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn with<S: lanes::Lanes>(
+    s: S,
+    direction: Direction,
+    shape: &ConvShape,
+    a: &[f32],
+    b: &[f32],
+) -> Vec<f32> {
+    use winograd::Geometry;
+    match (Geometry::applies(shape), direction) {
+        (true, Direction::Forward) => winograd::forward(s, &Geometry::new(shape), a, b, false),
+        (true, Direction::InputGrad) => winograd::forward(s, &Geometry::adjoint(shape), a, b, true),
+        (true, Direction::WeightGrad) => winograd::weight_grad(s, &Geometry::new(shape), a, b),
+        (false, Direction::Forward) => direct::run(s, &direct::Plan::forward(shape), a, b),
+        (false, Direction::InputGrad) => direct::run(s, &direct::Plan::input_grad(shape), a, b),
+        (false, Direction::WeightGrad) => direct::weight_grad(s, shape, a, b),
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+#[path = "blocked_test.rs"]
+mod tests;

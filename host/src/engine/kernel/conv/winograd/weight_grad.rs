@@ -1,0 +1,326 @@
+//! The weight gradient: the transpose of the algorithm, summed over tiles.
+
+use rayon::prelude::*;
+
+use super::transform::PRODUCTS;
+use super::{GAP, Geometry, TASK_TILES, Task, filter, tile};
+use crate::engine::kernel::conv::lanes::Lanes;
+use crate::engine::kernel::conv::layout::{Product, padded, product_turned};
+use crate::engine::kernel::scratch::{Lease, Shared, Unfilled};
+
+/// Up to so many filters (inputs times outputs) the transformed gradient of all fits the cache: work is split by images.
+const FEW_FILTERS: usize = 160 * 160;
+/// Partial sums that the images are split into there.
+const PARTS: usize = 4;
+/// Tiles transformed at a time where work is split by filters.
+const MANY_TILES: usize = 512;
+/// Tiles that one product runs over.
+const DEPTH: usize = 128;
+/// Inputs and panels of outputs of one task where work is split by filters.
+const TASK_INPUTS: usize = 64;
+const TASK_PANELS: usize = 2;
+
+/// `dw`, given the input and the gradient of the output.
+///
+/// # Shapes
+/// x (N, C, H, W), grad (N, O, OH, OW) give (O, C, 3, 3).
+pub(crate) fn weight_grad<S: Lanes>(s: S, g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
+    let [plane_in, plane_out] = [g.input, g.output].map(|[h, w]| h * w);
+    assert!(
+        x.len() == g.batch * g.inputs * plane_in && grad.len() == g.batch * g.outputs * plane_out,
+        "the slices have the sizes of the geometry"
+    );
+    let mut dw = Unfilled::new(g.outputs * g.inputs * 9);
+    let gradient = Gradient {
+        s,
+        g,
+        inputs: padded(g.inputs, S::LANES),
+        outputs: padded(g.outputs, 2 * S::LANES),
+        x,
+        grad,
+        dw: dw.shared(),
+    };
+    if gradient.inputs * gradient.outputs <= FEW_FILTERS {
+        gradient.split_by_images();
+    } else {
+        gradient.split_by_filters();
+    }
+    // SAFETY: both ways write every filter.
+    unsafe { dw.filled() }
+}
+
+struct Gradient<'a, S> {
+    s: S,
+    g: &'a Geometry,
+    /// Channels, padded to whole blocks and panels.
+    inputs: usize,
+    outputs: usize,
+    x: &'a [f32],
+    grad: &'a [f32],
+    dw: Shared<f32>,
+}
+
+/// Transformed inputs and output gradients of a task.
+struct Transformed {
+    input: Lease,
+    grad: Lease,
+    tiles: usize,
+}
+
+/// Filters from an input on and from a panel of outputs on.
+#[derive(Clone, Copy)]
+struct Part {
+    input: usize,
+    inputs: usize,
+    panel: usize,
+    panels: usize,
+}
+
+impl<S: Lanes> Gradient<'_, S> {
+    fn lease(&self, tiles: usize) -> Transformed {
+        Transformed {
+            input: Lease::new(PRODUCTS * (tiles * self.inputs + GAP)),
+            grad: Lease::new(PRODUCTS * (tiles * self.outputs + GAP)),
+            tiles,
+        }
+    }
+
+    /// Blocks of channels that [`Self::transform`] can be asked for.
+    fn blocks(&self) -> usize {
+        (self.inputs + self.outputs) / S::LANES
+    }
+
+    /// Transforms one block of channels of a task's tiles: inputs first, then output gradients.
+    fn transform(&self, task: &Task, block: usize, input: Shared<f32>, grad: Shared<f32>) {
+        let (g, lanes, tiles) = (self.g, S::LANES, task.tiles);
+        let scratch = Lease::new(tile::scratch_len(g, lanes));
+        let of_input = block < self.inputs / lanes;
+        let channel = if of_input {
+            block * lanes
+        } else {
+            block * lanes - self.inputs
+        };
+        for band in &task.bands {
+            let to = (channel / lanes * tiles + band.first) * lanes;
+            // SAFETY: channels past the last are not read; each block has its own part of the leases.
+            unsafe {
+                if of_input {
+                    let channels = (g.inputs - channel).min(lanes);
+                    let plane = band.image * g.inputs + channel;
+                    let x = self.x[plane * g.input[0] * g.input[1]..].as_ptr();
+                    let apart = tiles * self.inputs + GAP;
+                    tile::input(
+                        self.s,
+                        g,
+                        band,
+                        x,
+                        channels,
+                        input.at(to),
+                        apart,
+                        scratch.start(),
+                    );
+                } else {
+                    let channels = g.outputs.saturating_sub(channel).min(lanes);
+                    let plane = band.image * g.outputs + channel.min(g.outputs);
+                    let from = self.grad[plane * g.output[0] * g.output[1]..].as_ptr();
+                    let apart = tiles * self.outputs + GAP;
+                    tile::output_grad(
+                        self.s,
+                        g,
+                        band,
+                        from,
+                        channels,
+                        grad.at(to),
+                        apart,
+                        scratch.start(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Adds a task's products to `sum[product][input of the part][output of the part]`, `apart` numbers between two products.
+    fn multiply(
+        &self,
+        of: &Transformed,
+        part: Part,
+        sum: *mut f32,
+        apart: usize,
+        mut accumulate: bool,
+    ) {
+        let (lanes, tiles) = (S::LANES, of.tiles);
+        let columns = part.panels * 2 * lanes;
+        for k in (0..tiles).step_by(DEPTH) {
+            let size = Product {
+                blocks: 1,
+                depth: DEPTH.min(tiles - k),
+                a_block: 0,
+                b_step: lanes,
+                b_second: tiles * lanes,
+                c_row: columns,
+                c_second: lanes,
+                accumulate,
+            };
+            for i in 0..PRODUCTS {
+                let v = of
+                    .input
+                    .start()
+                    .wrapping_add(i * (tiles * self.inputs + GAP) + k * lanes);
+                let w = of
+                    .grad
+                    .start()
+                    .wrapping_add(i * (tiles * self.outputs + GAP) + k * lanes);
+                for n in 0..part.panels {
+                    let b = w.wrapping_add((part.panel + n) * 2 * lanes * tiles);
+                    for c in (0..part.inputs).step_by(lanes) {
+                        let a = v.wrapping_add((part.input + c) * tiles);
+                        let to = sum.wrapping_add(i * apart + c * columns + n * 2 * lanes);
+                        // SAFETY: both leases hold all channels of all tiles; the sum holds the whole part.
+                        unsafe { product_turned(self.s, &size, a, b, to) }
+                    }
+                }
+            }
+            accumulate = true;
+        }
+    }
+
+    /// Transforms the summed products of a part, in rows of `columns` numbers, to gradients of filters.
+    fn finish(&self, part: Part, sum: *const f32, columns: usize, apart: usize) {
+        let (g, lanes) = (self.g, S::LANES);
+        let scratch = Lease::new(filter::scratch_len(lanes, lanes));
+        for block in 0..part.panels * 2 {
+            let output = part.panel * 2 * lanes + block * lanes;
+            if output >= g.outputs {
+                break;
+            }
+            for c in (0..part.inputs).step_by(lanes) {
+                let input = part.input + c;
+                let size = (
+                    (g.outputs - output).min(lanes),
+                    (g.inputs - input).min(lanes),
+                );
+                let from = sum.wrapping_add(c * columns + block * lanes);
+                let to = self.dw.at((output * g.inputs + input) * 9);
+                // SAFETY: the sum holds the part; its filters are written by this call alone.
+                unsafe {
+                    filter::gradient(
+                        self.s,
+                        from,
+                        apart,
+                        columns,
+                        size,
+                        to,
+                        g.inputs * 9,
+                        scratch.start(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Each part of the images has a sum of its own; they are added in order.
+    fn split_by_images(&self) {
+        let tasks = self.g.tasks(TASK_TILES);
+        let parts = tasks.len().min(PARTS);
+        let whole = Part {
+            input: 0,
+            inputs: self.inputs,
+            panel: 0,
+            panels: self.outputs / (2 * S::LANES),
+        };
+        let apart = self.inputs * self.outputs;
+        let len = PRODUCTS * apart;
+        let sums = Lease::new(parts * len);
+        let start = Shared(sums.start());
+        (0..parts).into_par_iter().for_each(|part| {
+            let own = tasks.len() * part / parts..tasks.len() * (part + 1) / parts;
+            let mut accumulate = false;
+            for task in &tasks[own] {
+                let leased = self.lease(task.tiles);
+                let (input, grad) = (Shared(leased.input.start()), Shared(leased.grad.start()));
+                for block in 0..self.blocks() {
+                    self.transform(task, block, input, grad);
+                }
+                self.multiply(&leased, whole, start.at(part * len), apart, accumulate);
+                accumulate = true;
+            }
+        });
+        // SAFETY: every part has at least one task, so all entries were written, and all tasks are done.
+        let sums = unsafe { std::slice::from_raw_parts_mut(start.at(0), parts * len) };
+        let (total, rest) = sums.split_at_mut(len);
+        const CHUNK: usize = 1 << 14;
+        total
+            .par_chunks_mut(CHUNK)
+            .enumerate()
+            .for_each(|(i, total)| {
+                for part in rest.chunks_exact(len) {
+                    let part = &part[i * CHUNK..][..total.len()];
+                    total.iter_mut().zip(part).for_each(|(a, b)| *a += *b);
+                }
+            });
+        (0..whole.panels).into_par_iter().for_each(|panel| {
+            let part = Part {
+                panel,
+                panels: 1,
+                ..whole
+            };
+            self.finish(part, start.at(panel * 2 * S::LANES), self.outputs, apart);
+        });
+    }
+
+    /// Each task has filters of its own and runs over all tiles.
+    fn split_by_filters(&self) {
+        let tasks = self.g.tasks(MANY_TILES);
+        let panels = self.outputs / (2 * S::LANES);
+        let parts: Vec<Part> = (0..self.inputs)
+            .step_by(TASK_INPUTS)
+            .flat_map(|input| {
+                (0..panels)
+                    .step_by(TASK_PANELS)
+                    .map(move |panel| (input, panel))
+            })
+            .map(|(input, panel)| Part {
+                input,
+                inputs: TASK_INPUTS.min(self.inputs - input),
+                panel,
+                panels: TASK_PANELS.min(panels - panel),
+            })
+            .collect();
+        let apart = TASK_INPUTS * TASK_PANELS * 2 * S::LANES;
+        let len = PRODUCTS * apart;
+        // With several tasks the sums stay between them.
+        let kept = (tasks.len() > 1).then(|| Lease::new(parts.len() * len));
+        let kept = kept.as_ref().map(|lease| Shared(lease.start()));
+        for (i, task) in tasks.iter().enumerate() {
+            let leased = self.lease(task.tiles);
+            let (input, grad) = (Shared(leased.input.start()), Shared(leased.grad.start()));
+            let blocks = (0..self.blocks()).into_par_iter();
+            blocks.for_each(|block| self.transform(task, block, input, grad));
+            let shared = SharedTransformed(&leased);
+            parts.par_iter().enumerate().for_each(|(j, part)| {
+                let own = kept.is_none().then(|| Lease::new(len));
+                let sum = match (&own, kept) {
+                    (Some(own), _) => own.start(),
+                    (None, Some(kept)) => kept.at(j * len),
+                    (None, None) => unreachable!("one of them was leased"),
+                };
+                self.multiply(shared.get(), *part, sum, apart, i > 0);
+                if i + 1 == tasks.len() {
+                    self.finish(*part, sum, part.panels * 2 * S::LANES, apart);
+                }
+            });
+        }
+    }
+}
+
+/// Transformed tiles that tasks read together.
+struct SharedTransformed<'a>(&'a Transformed);
+
+// SAFETY: after the transform nobody writes to the leases.
+unsafe impl Sync for SharedTransformed<'_> {}
+
+impl SharedTransformed<'_> {
+    fn get(&self) -> &Transformed {
+        self.0
+    }
+}
