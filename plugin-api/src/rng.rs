@@ -59,14 +59,14 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-fn fnv1a64(text: &[&str]) -> u64 {
+pub(crate) fn fnv1a64(text: &[&str]) -> u64 {
     let bytes = text.iter().flat_map(|t| t.bytes());
     bytes.fold(0xCBF2_9CE4_8422_2325, |h, b| {
         (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3)
     })
 }
 
-fn splitmix64(seed: u64) -> u64 {
+pub(crate) fn splitmix64(seed: u64) -> u64 {
     let s = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let s = (s ^ (s >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let s = (s ^ (s >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

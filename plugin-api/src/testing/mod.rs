@@ -22,6 +22,8 @@
 //! The backend is plain Rust in f64, so networks should be small in tests; `opt-level = 2` for this crate helps:
 //! `[profile.dev.package.alambic-plugin-api]`.
 //!
+//! [`params_by_name`] fills a network from the names of its parameters, for values that PyTorch gave with the same weights.
+//!
 //! A host checks loaded components on its own tensors with [`verify_loss`], [`verify_regularizer`],
 //! [`verify_architecture`] and [`verify_relabeler`], best in f64 with a tolerance of 1e-5; differences in f32 are
 //! coarse, and need some 3e-2.
@@ -29,12 +31,14 @@
 mod backend;
 mod check;
 mod gradient;
+mod named;
 
 pub use check::{
     check_architecture, check_architecture_at, check_loss, check_regularizer, check_relabeler,
     init_params, verify_architecture, verify_loss, verify_regularizer, verify_relabeler,
 };
 pub use gradient::{gradient_check, second_order_check};
+pub use named::{params_by_name, uniform_by_name, values_by_name};
 
 use crate::{
     Ctx, Tensor,

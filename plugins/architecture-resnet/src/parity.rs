@@ -20,40 +20,6 @@ fn resnet18(stem: Stem) -> ResNet {
     }
 }
 
-/// `n` numbers in [-1, 1) that depend on the name alone: splitmix64 over the FNV-1a hash of the name.
-fn uniform(name: &str, n: usize) -> Vec<f64> {
-    let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3)
-    });
-    let draw = |i: usize| {
-        let s = hash
-            .wrapping_add(i as u64)
-            .wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (s ^ (s >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 24) * 2. - 1.
-    };
-    (0..n).map(draw).collect()
-}
-
-fn parameter(ctx: &Ctx, spec: &ParamSpec) -> Result<Tensor> {
-    let shape = &spec.shape;
-    let (mul, add) = match spec.name.rsplit('.').next() {
-        Some("running_var") => (0.5, 1.),
-        Some("weight") if shape.len() == 1 => (0.1, 1.),
-        Some("weight") => (
-            (3. / shape[1..].iter().product::<usize>() as f64).sqrt(),
-            0.,
-        ),
-        _ => (0.1, 0.),
-    };
-    let values: Vec<f64> = uniform(&spec.name, shape.iter().product())
-        .iter()
-        .map(|u| mul * u + add)
-        .collect();
-    ctx.tensor(&values, shape)
-}
-
 // u = lambda name, shape: the same numbers as a torch.float64 tensor; model = torchvision.models.resnet18(num_classes=10)
 // model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False); model.maxpool = nn.Identity()
 // model.load_state_dict({k: ... for k, v in model.state_dict().items()}); model.double().eval()
@@ -76,18 +42,10 @@ fn logits_are_torchvisions() {
     let ctx = testing::ctx("validate");
     let builder = ParamBuilder::new();
     let module = resnet18(Stem::Small).build(&INPUT, &builder).unwrap();
-    let tensors = builder
-        .spec()
-        .params
-        .iter()
-        .map(|spec| parameter(&ctx, spec))
-        .collect::<Result<Vec<_>>>()
-        .unwrap();
-    let pixels: Vec<f64> = uniform("input", 3 * 32 * 32)
-        .iter()
-        .map(|u| 1.5 * u)
-        .collect();
-    let images = ctx.tensor(&pixels, &[1, 3, 32, 32]).unwrap();
+    let tensors = testing::params_by_name(&testing::device(), &builder.spec(), 1.).unwrap();
+    let dims = [1, 3, 32, 32];
+    let pixels = testing::values_by_name("input", &dims, 1.).unwrap();
+    let images = ctx.tensor(&pixels, &dims).unwrap();
 
     let params = Params::new(tensors, BatchNormMode::EVAL);
     let logits = module
