@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod calls;
+pub mod network;
 
 use std::{
     collections::BTreeMap,
