@@ -1,1 +1,24 @@
-//! Benchmarks of Alambic, one subject a file in `benches/`; run them with `cargo bench`.
+//! What the benchmarks share: the surroundings of a step, the steps themselves, and what they cost beside seconds.
+//!
+//! The subjects are in `benches/`, one a file (`cargo bench`); `alambic-step` does steps for `pytorch/compare.py`.
+
+#![deny(missing_docs)]
+
+pub mod lab;
+pub mod peak;
+pub mod process;
+pub mod work;
+
+pub use lab::Lab;
+pub use work::{NetworkName, Size, Work};
+
+/// Counts while [`peak`] asks for it, as in the `alambic` program.
+#[global_allocator]
+static ALLOCATOR: alambic::engine::allocation::Counting = alambic::engine::allocation::Counting;
+
+/// Does `work` as the `alambic` program does: memory stays with the process, and parallel work starts inside the pool, without
+/// waking another thread first.
+pub fn as_the_program_does<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    alambic::engine::allocation::keep_freed_memory();
+    rayon::scope(|_| work())
+}

@@ -1,0 +1,104 @@
+//! Convolutions at ResNet-18's layer shapes (small stem, 32x32 pixels, batch 32): forward, gradient by the input, gradient by the
+//! weights. Elements are multiplications with an addition.
+
+use alambic::engine::{
+    Tensor,
+    ops::{Conv2dParams, conv2d, conv2d_input_grad, conv2d_weight_grad},
+};
+use alambic_benches::{as_the_program_does, lab::noise, peak::print_peak};
+use anyhow::Result;
+use criterion::{Criterion, Throughput};
+
+const BATCH: usize = 32;
+
+/// A layer: channels in and out, pixels a side of its input, kernel, stride.
+struct Layer {
+    inputs: usize,
+    outputs: usize,
+    side: usize,
+    kernel: usize,
+    stride: usize,
+}
+
+/// The shapes that occur, each once, from the stem to the last stage.
+const LAYERS: [Layer; 11] = [
+    layer(3, 64, 32, 3, 1),
+    layer(64, 64, 32, 3, 1),
+    layer(64, 128, 32, 3, 2),
+    layer(64, 128, 32, 1, 2),
+    layer(128, 128, 16, 3, 1),
+    layer(128, 256, 16, 3, 2),
+    layer(128, 256, 16, 1, 2),
+    layer(256, 256, 8, 3, 1),
+    layer(256, 512, 8, 3, 2),
+    layer(256, 512, 8, 1, 2),
+    layer(512, 512, 4, 3, 1),
+];
+
+const fn layer(inputs: usize, outputs: usize, side: usize, kernel: usize, stride: usize) -> Layer {
+    Layer {
+        inputs,
+        outputs,
+        side,
+        kernel,
+        stride,
+    }
+}
+
+impl Layer {
+    fn name(&self) -> String {
+        let Self {
+            inputs,
+            outputs,
+            side,
+            kernel,
+            stride,
+        } = self;
+        format!("{inputs} to {outputs}, {side}x{side}, {kernel}x{kernel}, stride {stride}")
+    }
+
+    fn multiplications(&self) -> u64 {
+        let out = self.side / self.stride;
+        let taps = self.inputs * self.kernel * self.kernel;
+        (BATCH * self.outputs * out * out * taps) as u64
+    }
+}
+
+fn measure(c: &mut Criterion, layer: &Layer) -> Result<()> {
+    let (side, kernel) = (layer.side, layer.kernel);
+    let params = Conv2dParams {
+        stride: [layer.stride; 2],
+        padding: [kernel / 2; 2],
+        ..Conv2dParams::default()
+    };
+    let x = noise("x", &[BATCH, layer.inputs, side, side])?;
+    let weight = noise("weight", &[layer.outputs, layer.inputs, kernel, kernel])?;
+    let out = side / layer.stride;
+    let g = noise("g", &[BATCH, layer.outputs, out, out])?;
+    let forward = || -> Result<Tensor> { Ok(conv2d(&x, &weight, &params)?) };
+    let by_input = || -> Result<Tensor> { Ok(conv2d_input_grad(&g, &weight, [side; 2], &params)?) };
+    let by_weight = || -> Result<Tensor> { Ok(conv2d_weight_grad(&x, &g, [kernel; 2], &params)?) };
+    let directions: [(&str, &dyn Fn() -> Result<Tensor>); 3] = [
+        ("forward", &forward),
+        ("gradient by the input", &by_input),
+        ("gradient by the weights", &by_weight),
+    ];
+    let mut group = c.benchmark_group(layer.name());
+    group.throughput(Throughput::Elements(layer.multiplications()));
+    group.sample_size(20);
+    for (name, run) in directions {
+        print_peak(&format!("{}/{name}", layer.name()), &mut || run())?;
+        group.bench_function(name, |b| b.iter(|| run().expect("a convolution")));
+    }
+    group.finish();
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    as_the_program_does(|| {
+        let mut c = Criterion::default().configure_from_args();
+        LAYERS.iter().try_for_each(|layer| measure(&mut c, layer))?;
+        c.final_summary();
+        Ok(())
+    })
+}

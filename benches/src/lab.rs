@@ -1,0 +1,188 @@
+//! The surroundings of a step: the shipped plugins, a small set of synthetic images, and a session as a run has it.
+
+use std::path::PathBuf;
+
+use alambic::{
+    artifact::{ImageFormat, ImageSet, RunFolder, Scaling},
+    data::{Dataset, Normalization, Split},
+    engine::{Tensor, Value},
+    plugins::Registry,
+    stages::{Session, network::Network, render::render},
+};
+use anyhow::{Context, Result, anyhow, ensure};
+use candle_core::Device;
+use plugin_api::{
+    rng::{Rng, StreamId},
+    view::View,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::work::NetworkName;
+
+/// Classes of the synthetic images.
+pub const CLASSES: usize = 10;
+/// Their pixels a side: those of CIFAR.
+pub const RESOLUTION: usize = 32;
+/// Seed of images, weights and views.
+pub const SEED: u64 = 0;
+/// Mean and deviation of CIFAR-10, as SRe2L's CIFAR scripts have them.
+const SCALING: Scaling = Scaling {
+    mean: [0.4914, 0.4822, 0.4465],
+    std: [0.2023, 0.1994, 0.2010],
+};
+
+/// The folder where `cargo build --release` puts plugins; benchmarks lie in `deps` below it.
+///
+/// # Errors
+/// When the system does not say where this program lies.
+pub fn plugin_folder() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("where this program lies")?;
+    let own = program.parent().context("the folder of this program")?;
+    Ok(if own.ends_with("deps") {
+        own.parent().unwrap_or(own).to_owned()
+    } else {
+        own.to_owned()
+    })
+}
+
+/// The plugins beside this program.
+///
+/// # Errors
+/// When there are none.
+pub fn plugins() -> Result<Registry> {
+    let folder = plugin_folder()?;
+    let registry = Registry::of_folders(std::slice::from_ref(&folder))?;
+    ensure!(
+        !registry.plugins().is_empty(),
+        "no plugins in {}; make them with `cargo build --release`",
+        folder.display()
+    );
+    Ok(registry)
+}
+
+/// What a session borrows.
+pub struct Lab {
+    registry: Registry,
+    folder: RunFolder,
+    images: Dataset,
+    set: ImageSet,
+    /// Holds the images' files for as long as they may be read.
+    _files: TempDir,
+}
+
+impl Lab {
+    /// Makes `count` synthetic images of uniform noise, the classes in turn.
+    ///
+    /// # Errors
+    /// When they cannot be stored or read.
+    pub fn new(registry: Registry, count: usize) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let mut rng = Rng::new(SEED, "bench", "pixels", StreamId::default());
+        // Every class has an image, as a data set must.
+        let count = count.max(CLASSES);
+        let set = ImageSet {
+            resolution: RESOLUTION,
+            pixels_nchw: (0..count * 3 * RESOLUTION * RESOLUTION)
+                .map(|_| rng.below(256) as u8)
+                .collect(),
+            labels: (0..count).map(|i| (i % CLASSES) as u32).collect(),
+            class_names: (0..CLASSES).map(|c| format!("class{c}")).collect(),
+        };
+        let folder = files.path().join("set/images");
+        set.save(&folder, ImageFormat::Png, SCALING)?;
+        let config = serde_json::from_value(json!({
+            "format": "imagefolder", "train": folder, "test": folder, "resolution": RESOLUTION,
+        }))?;
+        let images = Dataset::open(&config, Split::Train, files.path()).map_err(|faults| {
+            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            anyhow!("the synthetic images: {}", all.join("; "))
+        })?;
+        Ok(Self {
+            registry,
+            folder: RunFolder::at(files.path().join("run")),
+            images,
+            set,
+            _files: files,
+        })
+    }
+
+    /// The session of a run on the CPU.
+    pub fn session(&self) -> Session<'_> {
+        Session {
+            registry: &self.registry,
+            folder: &self.folder,
+            seed: SEED,
+            device: Device::Cpu,
+            checkpoint_secs: f64::INFINITY,
+            train: &self.images,
+            test: &self.images,
+            normalization: Normalization {
+                mean: SCALING.mean,
+                std: SCALING.std,
+            },
+        }
+    }
+
+    /// The synthetic images, as bytes.
+    pub fn set(&self) -> &ImageSet {
+        &self.set
+    }
+
+    /// A network with fresh weights.
+    ///
+    /// # Errors
+    /// When its plugin is missing.
+    pub fn network(&self, session: &Session<'_>, name: NetworkName) -> Result<Network> {
+        let input = session.input();
+        let mut network = Network::build(&self.registry, &name.config(), input, &session.device)?;
+        network.init(SEED, 0, &session.device)?;
+        Ok(network)
+    }
+
+    /// The first `count` images, whole and normalised.
+    ///
+    /// # Shapes
+    /// [count, 3, 32, 32]
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn batch(&self, session: &Session<'_>, count: usize) -> Result<Value> {
+        ensure!(
+            count <= self.set.len(),
+            "a batch of {count} of {} images",
+            self.set.len()
+        );
+        let views: Vec<View> = (0..count as u32)
+            .map(|i| View::whole(i, RESOLUTION as u32))
+            .collect();
+        render(&self.set, &views, &session.normalization, &session.device)
+    }
+}
+
+/// A constant of normal noise for benchmarks of single operations; `purpose` tells two of one shape apart.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn noise(purpose: &str, dims: &[usize]) -> Result<Tensor> {
+    let mut rng = Rng::new(SEED, "bench", purpose, StreamId::default());
+    let count: usize = dims.iter().product();
+    let data: Vec<f32> = (0..count).map(|_| rng.normal() as f32).collect();
+    Ok(Tensor::from_vec(data, dims, &Device::Cpu)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lab_has_images_of_every_class_and_a_batch_of_them() {
+        let lab = Lab::new(Registry::default(), 4).unwrap();
+        let session = lab.session();
+        assert_eq!(session.train.num_classes(), CLASSES);
+        assert_eq!(session.input().height, RESOLUTION);
+        let batch = lab.batch(&session, 4).unwrap();
+        assert_eq!(batch.dims(), [4, 3, RESOLUTION, RESOLUTION]);
+        assert!(lab.batch(&session, CLASSES + 1).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! Steps of recover, by the stage's own code.
+
+use alambic::{
+    engine::optim::Optimizer,
+    stages::recover::{Config, Stepper, initial_images, labels},
+};
+use anyhow::Result;
+use serde_json::json;
+
+use super::{Size, Step};
+use crate::{Lab, lab::CLASSES};
+
+pub(super) fn run(
+    lab: &Lab,
+    size: &Size,
+    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
+) -> Result<()> {
+    let session = lab.session();
+    // The defaults of SRe2L's `data_synthesis.py` for the image priors, its CIFAR script for the shift; the rest are ours, which
+    // are its ImageNet script's.
+    let config: Config = serde_json::from_value(json!({
+        "images_per_class": size.batch.div_ceil(CLASSES),
+        "batch_size": size.batch,
+        "regularizers": [
+            {"plugin": "bn-stats", "weight": 0.01},
+            {"plugin": "image-prior", "params": {"tv_l2": 1e-4, "l2": 1e-5}, "weight": 1.0},
+        ],
+        "roll": {"min": 0, "end": 5},
+    }))?;
+    let teacher = lab.network(&session, size.network)?;
+    let stepper = Stepper::new(&session, &config, &teacher)?;
+    let mut canvas = initial_images(&session, &config, 0..size.batch)?;
+    let labels = &labels(config.images_per_class, CLASSES)[..size.batch];
+    let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
+    let mut iteration = 0;
+    body(&mut || {
+        let terms = stepper.step(&mut canvas, &mut optimizer, labels, 0, iteration)?;
+        iteration = (iteration + 1) % config.iterations;
+        Ok(terms.total)
+    })
+}

@@ -1,0 +1,41 @@
+//! Labels of a batch, by the stage's own code: one pass of FKD over a set that is one batch.
+
+use std::collections::BTreeMap;
+
+use alambic::{
+    artifact::ImageSet,
+    stages::relabel::{Config, Labeller},
+};
+use anyhow::Result;
+
+use super::{Size, Step};
+use crate::{Lab, lab::RESOLUTION};
+
+pub(super) fn run(
+    lab: &Lab,
+    size: &Size,
+    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
+) -> Result<()> {
+    let session = lab.session();
+    let config = Config {
+        batch_size: size.batch as u32,
+        ..Config::default()
+    };
+    let teacher = lab.network(&session, size.network)?;
+    let whole = lab.set();
+    let set = ImageSet {
+        resolution: RESOLUTION,
+        pixels_nchw: whole.pixels_nchw[..size.batch * 3 * RESOLUTION * RESOLUTION].to_vec(),
+        labels: whole.labels[..size.batch].to_vec(),
+        class_names: whole.class_names.clone(),
+    };
+    let labeller = Labeller::new(&session, &config, &teacher, &set)?;
+    let mut pass = 0;
+    body(&mut || {
+        let mut records = BTreeMap::new();
+        let views = labeller.pass(pass, &mut records)?;
+        pass = (pass + 1) % config.epochs;
+        let numbers: usize = records.values().flatten().map(|v| v.elem_count()).sum();
+        Ok((views.len() + numbers) as f64)
+    })
+}

@@ -1,0 +1,55 @@
+//! Steps of training, by the code that squeeze and validate share.
+
+use alambic::{
+    engine::optim::{Optimizer, OptimizerConfig, ScheduleConfig, config::SgdConfig},
+    stages::{
+        network::plugin_error,
+        train::{Decay, TrainConfig, Training},
+    },
+};
+use anyhow::Result;
+use plugin_api::loss::Targets;
+use serde_json::json;
+
+use super::{Size, Step};
+use crate::Lab;
+
+pub(super) fn run(
+    lab: &Lab,
+    size: &Size,
+    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
+) -> Result<()> {
+    let session = lab.session();
+    let sgd = SgdConfig {
+        lr: 0.01,
+        momentum: 0.9,
+        weight_decay: 1e-4,
+        ..SgdConfig::default()
+    };
+    let config = TrainConfig {
+        epochs: 1,
+        batch_size: size.batch as u32,
+        optimizer: OptimizerConfig::Sgd(sgd),
+        schedule: ScheduleConfig::default(),
+        evaluate_every: 1,
+        decay: Decay::All,
+    };
+    let mut network = lab.network(&session, size.network)?;
+    let loss = session.registry.create_loss("cross-entropy", &json!({}))?;
+    let training = Training {
+        session: &session,
+        stage: "squeeze",
+        name: "squeeze".to_owned(),
+        folder: session.folder.root(),
+        config: &config,
+        loss: &loss,
+    };
+    let ctx = session.ctx("squeeze")?;
+    let images = lab.batch(&session, size.batch)?;
+    let labels = &lab.set().labels[..size.batch];
+    let targets = Targets::labels(ctx.indices(labels, &[size.batch]).map_err(plugin_error)?);
+    let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
+    let mut optimizer = Optimizer::new(config.optimizer.clone(), &shapes);
+    let lr = config.optimizer.lr();
+    body(&mut || training.step(&mut network, &mut optimizer, &images, &targets, lr, &ctx))
+}
