@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use alambic::engine::allocation::{
-    Counting, is_counting, live_bytes, peak_above, peak_bytes, reset_peak, set_counting,
+    Counting, allocated_bytes, is_counting, live_bytes, peak_above, peak_bytes, reset_peak,
+    set_counting,
 };
 
 #[global_allocator]
@@ -65,6 +66,10 @@ fn live_and_peak_follow_the_blocks() {
     });
     about(peak as i64, 6 * MIB);
     about(live_bytes(), -14 * MIB);
+
+    let before = allocated_bytes();
+    drop((block(3), block(2)));
+    about((allocated_bytes() - before) as i64, 5 * MIB);
 
     // Off, nothing is counted; on again, it begins at zero.
     set_counting(false);

@@ -17,12 +17,13 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
 static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
+static ALLOCATED: AtomicU64 = AtomicU64::new(0);
 
 /// The system's allocator, which counts live bytes while it is told to; one relaxed load for each call while it is not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +38,7 @@ pub fn set_counting(on: bool) {
     if on && !IS_COUNTING.load(Relaxed) {
         LIVE.store(0, Relaxed);
         PEAK.store(0, Relaxed);
+        ALLOCATED.store(0, Relaxed);
     }
     IS_COUNTING.store(on, Relaxed);
 }
@@ -56,6 +58,11 @@ pub fn peak_bytes() -> i64 {
     PEAK.load(Relaxed)
 }
 
+/// Bytes that were asked for since the count began, freed ones included.
+pub fn allocated_bytes() -> u64 {
+    ALLOCATED.load(Relaxed)
+}
+
 /// Forgets earlier peaks.
 pub fn reset_peak() {
     PEAK.store(LIVE.load(Relaxed), Relaxed);
@@ -71,8 +78,11 @@ pub fn peak_above<T>(work: impl FnOnce() -> T) -> (T, u64) {
 
 fn count(change: i64) {
     let live = LIVE.fetch_add(change, Relaxed) + change;
-    if live > PEAK.load(Relaxed) {
-        PEAK.fetch_max(live, Relaxed);
+    if change > 0 {
+        ALLOCATED.fetch_add(change as u64, Relaxed);
+        if live > PEAK.load(Relaxed) {
+            PEAK.fetch_max(live, Relaxed);
+        }
     }
 }
 

@@ -36,8 +36,8 @@ pub struct OperationTime {
     pub backward_calls: u64,
     /// Seconds in backward passes.
     pub backward_secs: f64,
-    /// Bytes that a forward call adds to the heap and leaves there, on average; 0 where allocations are not counted.
-    pub kept_bytes: u64,
+    /// Bytes that it asked for in both passes, results and what it only needed on the way; 0 where allocations are not counted.
+    pub allocated_bytes: u64,
 }
 
 impl OperationTime {
@@ -53,13 +53,13 @@ struct Times {
     forward: Duration,
     backward_calls: u64,
     backward: Duration,
-    grown_bytes: i64,
+    allocated_bytes: u64,
 }
 
 struct Records {
     operations: BTreeMap<&'static str, Times>,
-    /// When the last operation ended, and the bytes that were live then.
-    last: Option<(Instant, i64)>,
+    /// When the last operation ended, and the bytes that had been asked for by then.
+    last: Option<(Instant, u64)>,
     backward_depth: usize,
 }
 
@@ -72,11 +72,11 @@ impl Records {
         }
     }
 
-    /// Begins the next operation; gives what the one before took and left.
-    fn lap(&mut self) -> (Duration, i64) {
-        let now = (Instant::now(), allocation::live_bytes());
+    /// Begins the next operation; gives the time of the one before and the bytes that it asked for.
+    fn lap(&mut self) -> (Duration, u64) {
+        let now = (Instant::now(), allocation::allocated_bytes());
         let (began, bytes) = self.last.replace(now).unwrap_or(now);
-        (now.0 - began, now.1 - bytes)
+        (now.0 - began, now.1.saturating_sub(bytes))
     }
 }
 
@@ -107,11 +107,11 @@ pub fn done(name: &'static str) {
         if records.backward_depth > 0 {
             return;
         }
-        let (took, grown_bytes) = records.lap();
+        let (took, bytes) = records.lap();
         let times = records.operations.entry(name).or_default();
         times.forward_calls += 1;
         times.forward += took;
-        times.grown_bytes += grown_bytes;
+        times.allocated_bytes += bytes;
     });
 }
 
@@ -121,7 +121,7 @@ pub(super) fn backward<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
         return work();
     }
     RECORDS.with_borrow_mut(|records| records.backward_depth += 1);
-    let began = Instant::now();
+    let (began, bytes) = (Instant::now(), allocation::allocated_bytes());
     let result = work();
     RECORDS.with_borrow_mut(|records| {
         records.backward_depth = records.backward_depth.saturating_sub(1);
@@ -130,6 +130,7 @@ pub(super) fn backward<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
             let times = records.operations.entry(name).or_default();
             times.backward_calls += 1;
             times.backward += began.elapsed();
+            times.allocated_bytes += allocation::allocated_bytes().saturating_sub(bytes);
             records.lap();
         }
     });
@@ -147,7 +148,7 @@ pub fn take() -> Vec<OperationTime> {
             forward_secs: times.forward.as_secs_f64(),
             backward_calls: times.backward_calls,
             backward_secs: times.backward.as_secs_f64(),
-            kept_bytes: times.grown_bytes.max(0) as u64 / times.forward_calls.max(1),
+            allocated_bytes: times.allocated_bytes,
         })
         .collect();
     times.sort_by(|a, b| b.secs().total_cmp(&a.secs()));

@@ -74,23 +74,24 @@ impl StageProfile {
             human_duration(self.cpu_secs),
         );
         let mut line = |name: &str, cells: [String; 5]| {
-            let [share, forward, backward, calls, kept] = cells;
+            let [share, forward, backward, calls, bytes] = cells;
             let row = format!(
-                "  {name:<20} {share:>7} {forward:>11} {backward:>11} {calls:>10} {kept:>10}"
+                "  {name:<20} {share:>7} {forward:>11} {backward:>11} {calls:>10} {bytes:>10}"
             );
             text += row.trim_end();
             text.push('\n');
         };
-        let words = ["share", "forward s", "backward s", "calls", "kept/call"];
+        let words = ["share", "forward s", "backward s", "calls", "new/call"];
         line("operation", words.map(str::to_owned));
         let share = |secs: f64| format!("{:.1} %", 100. * secs / self.wall_secs.max(1e-9));
         for operation in self.operations.iter().take(SHOWN_OPERATIONS) {
+            let calls = operation.forward_calls + operation.backward_calls;
             let cells = [
                 share(operation.secs()),
                 format!("{:.2}", operation.forward_secs),
                 format!("{:.2}", operation.backward_secs),
                 human_count(operation.forward_calls.max(operation.backward_calls)),
-                human_bytes(operation.kept_bytes),
+                human_bytes(operation.allocated_bytes / calls.max(1)),
             ];
             line(&operation.name, cells);
         }
@@ -119,7 +120,7 @@ mod tests {
             forward_secs: secs / 4.,
             backward_calls: 1200,
             backward_secs: secs * 3. / 4.,
-            kept_bytes: 2 << 20,
+            allocated_bytes: 2400 * (2 << 20),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Fitting, StageEstimate,
-    law::Law,
+    law::{Law, Trial},
     probe::{self, Recipe},
 };
 
@@ -29,13 +29,15 @@ pub(super) struct Basis<'a> {
     /// The data and the plugins, in a temporary folder.
     pub session: &'a Session<'a>,
     /// What no trial may exceed.
-    pub most_bytes: u64,
+    most_bytes: u64,
     /// What the machine can give.
     free_bytes: u64,
     /// What is allocated before the first stage, decoded images left out.
     pub base_bytes: u64,
     /// Seconds in which an image is decoded.
     decode_secs: f64,
+    /// The most that the stages so far leave allocated: the engine's buffers, by the largest batch that they were used for.
+    left_bytes: Cell<u64>,
     /// Evaluations that were tried.
     evaluations: RefCell<Vec<(ComponentConfig, Law)>>,
 }
@@ -89,8 +91,31 @@ impl<'a> Basis<'a> {
             free_bytes,
             base_bytes,
             decode_secs: began.elapsed().as_secs_f64() / some.len().max(1) as f64,
+            left_bytes: Cell::new(0),
             evaluations: RefCell::default(),
         })
+    }
+
+    /// [`Law::find`], within what trials may use.
+    ///
+    /// # Errors
+    /// Those of `trial`.
+    pub fn law(&self, batch: usize, trial: impl Fn(usize) -> Result<Trial>) -> Result<Law> {
+        Law::find(batch, self.most_bytes, |batch| {
+            let found = trial(batch)?;
+            Ok(Trial {
+                kept_bytes: probe::live_but_caches(self.session),
+                ..found
+            })
+        })
+    }
+
+    /// What earlier stages leave allocated beyond what `laws` need for themselves at their batches.
+    pub fn left_by_others(&self, laws: &[(&Law, usize)]) -> u64 {
+        let own = largest(laws.iter().map(|(law, batch)| law.kept_at(*batch)));
+        let left = self.left_bytes.get();
+        self.left_bytes.set(left.max(own));
+        left.saturating_sub(own)
     }
 
     /// Tries a training on `images` images.
@@ -100,7 +125,7 @@ impl<'a> Basis<'a> {
     pub fn train(&self, recipe: Recipe<'_>, images: usize) -> Result<Training> {
         let (checkpoint_bytes, moment_bytes) = (Cell::new(0), Cell::new(0));
         let batch = images.min(recipe.train.batch_size as usize);
-        let steps = Law::find(batch, self.most_bytes, |batch| {
+        let steps = self.law(batch, |batch| {
             let found = probe::train(self.session, recipe, batch)?;
             checkpoint_bytes.set(found.checkpoint_bytes);
             moment_bytes.set(found.moment_bytes);
@@ -124,7 +149,7 @@ impl<'a> Basis<'a> {
             return Ok(*law);
         }
         let count = self.session.test.len().min(EVALUATION_BATCH);
-        let law = Law::find(count, self.most_bytes, |count| {
+        let law = self.law(count, |count| {
             probe::evaluate(self.session, architecture, count)
         })?;
         known.push((architecture.clone(), law));

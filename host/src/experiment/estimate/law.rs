@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-/// Seconds that the largest trial may take by what the one before says.
-const TRIAL_SECS: f64 = 3.;
+/// Seconds that a trial may take by what the ones before say.
+const TRIAL_SECS: f64 = 6.;
 /// The smallest trial: a batch of one has no variance, which norms and plugins may refuse.
 const FIRST: usize = 2;
 /// How much larger the next trial is where the whole batch would be too dear.
@@ -16,6 +16,8 @@ pub struct Trial {
     pub batch: usize,
     /// Most bytes on the heap, decoded images left out.
     pub peak_bytes: u64,
+    /// Bytes that stay allocated after it, decoded images left out: buffers that the engine keeps for the next step.
+    pub kept_bytes: u64,
     /// Seconds of a step.
     pub step_secs: f64,
     /// Seconds of the whole trial.
@@ -27,7 +29,9 @@ pub struct Trial {
 pub struct Law {
     last: Trial,
     bytes_per_item: f64,
+    kept_per_item: f64,
     secs_per_item: f64,
+    trial_secs_per_item: f64,
 }
 
 impl Law {
@@ -42,41 +46,68 @@ impl Law {
         mut trial: impl FnMut(usize) -> Result<Trial>,
     ) -> Result<Self> {
         let batch = batch.max(1);
-        let mut last = trial(batch.min(FIRST))?;
-        let mut before: Option<Trial> = None;
-        while last.batch < batch {
+        let first = trial(batch.min(FIRST))?;
+        if first.batch == batch {
+            return Ok(Self::through(first, first));
+        }
+        let mut law = Self::proportional(first);
+        let mut before = None;
+        while law.last.batch < batch {
             let affordable = |size: usize| {
-                let times = size as f64 / last.batch as f64;
-                last.trial_secs * times <= TRIAL_SECS
-                    && last.peak_bytes as f64 * times <= most_bytes as f64
+                law.trial_secs_at(size) <= TRIAL_SECS && law.bytes_at(size) <= most_bytes
             };
-            // The bytes of a small trial are mostly fixed ones; a step on the way tells them apart before a whole batch is tried.
+            // From a single trial, what is fixed cannot be told from what grows: the next one must be near.
+            let near = (law.last.batch * GROWTH).min(batch);
             let next = match () {
                 () if affordable(batch) => batch,
-                () if affordable(last.batch * GROWTH) => (last.batch * GROWTH).min(batch),
+                () if affordable(near) => near,
                 () => break,
             };
+            let last = law.last;
+            law = Self::through(last, trial(next)?);
             before = Some(last);
-            last = trial(next)?;
         }
-        // Where the first trial was the only one that could be paid, a batch of one gives the second point of the line.
-        let before = match before {
-            Some(before) => before,
-            None if last.batch == batch => last,
-            None => trial(1)?,
-        };
-        Ok(Self::through(before, last))
+        if before.is_none() {
+            // The first trial was the only one that could be paid: a batch of one gives the second point of the line.
+            law = Self::through(trial(1)?, law.last);
+        }
+        Ok(law)
+    }
+
+    /// Everything grows with the batch: what a single trial says at most.
+    fn proportional(only: Trial) -> Self {
+        let per_item = |value: f64| value / only.batch.max(1) as f64;
+        Self {
+            last: only,
+            bytes_per_item: per_item(only.peak_bytes as f64),
+            kept_per_item: per_item(only.kept_bytes as f64),
+            secs_per_item: per_item(only.step_secs),
+            trial_secs_per_item: per_item(only.trial_secs),
+        }
     }
 
     /// The straight line through two trials; neither bytes nor seconds fall with the size.
     fn through(first: Trial, last: Trial) -> Self {
         let span = last.batch.saturating_sub(first.batch).max(1) as f64;
-        let slope = |first: f64, last: f64| ((last - first) / span).max(0.);
+        let slope = |of: fn(&Trial) -> f64| ((of(&last) - of(&first)) / span).max(0.);
         Self {
             last,
-            bytes_per_item: slope(first.peak_bytes as f64, last.peak_bytes as f64),
-            secs_per_item: slope(first.step_secs, last.step_secs),
+            bytes_per_item: slope(|t| t.peak_bytes as f64),
+            kept_per_item: slope(|t| t.kept_bytes as f64),
+            secs_per_item: slope(|t| t.step_secs),
+            trial_secs_per_item: slope(|t| t.trial_secs),
         }
+    }
+
+    fn trial_secs_at(&self, batch: usize) -> f64 {
+        let more = batch as f64 - self.last.batch as f64;
+        self.last.trial_secs + more * self.trial_secs_per_item
+    }
+
+    /// Bytes that stay allocated after a step on `batch` items.
+    pub fn kept_at(&self, batch: usize) -> u64 {
+        let more = batch as f64 - self.last.batch as f64;
+        (self.last.kept_bytes as f64 + more * self.kept_per_item).max(0.) as u64
     }
 
     /// The size of the largest trial.
@@ -115,6 +146,7 @@ mod tests {
         Trial {
             batch,
             peak_bytes: 100 + 10 * batch as u64,
+            kept_bytes: 50 + batch as u64,
             step_secs,
             trial_secs: 3. * step_secs,
         }
@@ -133,6 +165,7 @@ mod tests {
     fn a_cheap_batch_is_tried_whole() {
         let (law, sizes) = find(64, u64::MAX, 1e-4);
         assert_eq!(sizes, [2, 64]);
+        assert_eq!((law.kept_at(64), law.kept_at(100)), (114, 150));
         assert_eq!((law.tried(), law.bytes_at(64)), (64, 740));
         assert!((law.secs_at(64) - 7.4e-3).abs() < 1e-12);
         assert_eq!(law.batch_within(1100), 100);
@@ -141,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_is_too_slow_or_too_large_is_extrapolated() {
-        for (law, sizes) in [find(1000, u64::MAX, 0.1), find(1000, 400, 1e-4)] {
+        for (law, sizes) in [find(1000, u64::MAX, 0.1), find(1000, 800, 1e-4)] {
             assert!(
                 sizes.len() > 1 && *sizes.last().unwrap() < 1000,
                 "{sizes:?}"
@@ -152,6 +185,8 @@ mod tests {
         let (law, sizes) = find(1000, 1, 0.1);
         assert_eq!(sizes, [2, 1]);
         assert_eq!(law.bytes_at(1000), 10_100);
+        // Two trials tell what is fixed: the whole batch may then be within reach after all.
+        assert_eq!(find(60, 800, 1e-4).1, [2, 6, 60]);
         assert!((law.secs_at(1000) - 100.001).abs() < 1e-6);
     }
 

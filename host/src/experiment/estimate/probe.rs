@@ -82,6 +82,7 @@ impl Watch {
         Trial {
             batch,
             peak_bytes: peak_but_caches(session),
+            kept_bytes: 0,
             step_secs: self.fastest_secs,
             trial_secs: self.began.elapsed().as_secs_f64(),
         }
@@ -90,8 +91,17 @@ impl Watch {
 
 /// The peak of the heap without decoded images: a trial asks for a few, a stage for all.
 fn peak_but_caches(session: &Session<'_>) -> u64 {
+    but_caches(allocation::peak_bytes(), session)
+}
+
+/// Bytes that are allocated now, without decoded images.
+pub fn live_but_caches(session: &Session<'_>) -> u64 {
+    but_caches(allocation::live_bytes(), session)
+}
+
+fn but_caches(bytes: i64, session: &Session<'_>) -> u64 {
     let cached = session.train.cache_bytes().0 + session.test.cache_bytes().0;
-    (allocation::peak_bytes().max(0) as u64).saturating_sub(cached)
+    (bytes.max(0) as u64).saturating_sub(cached)
 }
 
 /// A training that is tried.

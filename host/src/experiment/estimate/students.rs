@@ -19,7 +19,6 @@ use crate::{
 use super::{
     StageEstimate,
     basis::{Basis, batches, distilled, largest},
-    law::Law,
     probe::{self, Recipe},
 };
 
@@ -44,7 +43,7 @@ impl Basis<'_> {
         let labels = self.labels(config, images)?;
         let batch = images.min(config.batch_size as usize);
         let stored = Cell::new(0);
-        let law = Law::find(batch, self.most_bytes, |batch| {
+        let law = self.law(batch, |batch| {
             let architecture = &experiment.squeeze.architecture;
             let (trial, bytes) = probe::relabel(self.session, config, architecture, batch)?;
             stored.set(bytes);
@@ -54,12 +53,15 @@ impl Basis<'_> {
             Some(v) => (v.set_names().len(), v.controls.contains(&Control::InitOnly)),
             None => (1, false),
         };
-        let caches = self.caches().0 + self.caches().1;
+        let caches = self.caches().0 + self.caches().1 + self.left_by_others(&[(&law, batch)]);
         let set = self.pixels(images);
         let records = labels.shard_rows * (stored.get() + labels.view_bytes);
         let views = labels.shard_rows * size_of::<View>() as u64;
         // Noise is drawn in floats and made bytes through floats; stored images are files and one block.
         let reading = self.base_bytes + if init_only { 9 } else { 2 } * set;
+        // The file of the teacher, its tensors, and the network that they replace.
+        let network = self.network_bytes(&experiment.squeeze.architecture)?;
+        let loading = self.base_bytes + 3 * network;
         let writing = self.base_bytes + set + views + 3 * records;
         let besides = caches + set + views + records;
         let stage = self.stage(
@@ -67,7 +69,7 @@ impl Basis<'_> {
             &law,
             batch,
             besides,
-            reading.max(writing) + caches,
+            largest([reading, loading, writing]) + caches,
         );
         let passes = sets as u64 * labels.passes;
         Ok(Some(StageEstimate {
@@ -121,7 +123,11 @@ impl Basis<'_> {
                 let per_epoch = session.train.len().div_ceil(full.batch_size as usize) as u64;
                 steps += seeds as u64 * u64::from(full.epochs) * per_epoch;
             }
-            let caches = self.caches().0 + self.caches().1;
+            let laws = [
+                (&training.steps, batch),
+                (&training.evaluation, tests.min(EVALUATION_BATCH)),
+            ];
+            let caches = self.caches().0 + self.caches().1 + self.left_by_others(&laws);
             // The shard in use was a file and is tensors; all views of an epoch are at hand.
             let shard = 2 * labels.shard_rows * (labels.record_bytes + labels.view_bytes);
             let besides = caches + self.pixels(images) + shard;

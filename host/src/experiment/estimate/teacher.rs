@@ -8,7 +8,6 @@ use crate::{experiment::Experiment, stages::accuracy::EVALUATION_BATCH};
 use super::{
     StageEstimate,
     basis::{Basis, batches, distilled, largest},
-    law::Law,
     probe::{self, Recipe},
 };
 
@@ -28,6 +27,7 @@ impl Basis<'_> {
             // The file, its tensors, and the network that they replace.
             let reading = self.base_bytes + 3 * network;
             let batch = tests.min(EVALUATION_BATCH);
+            self.left_by_others(&[(&law, batch)]);
             let stage = self.stage("squeeze", &law, batch, caches, reading + caches);
             let seconds = batches(&law, tests, EVALUATION_BATCH) + self.decoding(0);
             return Ok(StageEstimate { seconds, ..stage });
@@ -57,6 +57,11 @@ impl Basis<'_> {
             // The file of the teacher, twice on its way to the disk.
             self.base_bytes + 3 * network + all,
         ];
+        let laws = [
+            (&training.steps, batch),
+            (&training.evaluation, tests.min(EVALUATION_BATCH)),
+        ];
+        self.left_by_others(&laws);
         let stage = self.stage("squeeze", &training.steps, batch, besides, largest(others));
         let per_epoch = images.div_ceil(config.batch_size as usize) as u64;
         Ok(StageEstimate {
@@ -77,12 +82,13 @@ impl Basis<'_> {
         let architecture = &experiment.squeeze.architecture;
         let images = distilled(self.session, config);
         let batch = images.min(config.batch_size as usize);
-        let law = Law::find(batch, self.most_bytes, |batch| {
+        let law = self.law(batch, |batch| {
             probe::recover(self.session, config, architecture, batch)
         })?;
         let evaluation = self.evaluation(architecture)?;
         let network = self.network_bytes(architecture)?;
-        let caches = self.caches().0 + self.caches().1;
+        let laws = [(&law, batch), (&evaluation, images.min(EVALUATION_BATCH))];
+        let caches = self.caches().0 + self.caches().1 + self.left_by_others(&laws);
         let floats = 4 * self.pixels(images);
         let others = [
             // The file of the teacher, its tensors, and the network that they replace.
