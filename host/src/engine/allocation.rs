@@ -127,6 +127,10 @@ unsafe impl GlobalAlloc for Counting {
 
 /// Keeps freed memory with the process. A step allocates and frees the same large buffers again and again; glibc would give
 /// each of them back to the system and fetch it anew, page fault by page fault. Other C libraries are left alone.
+///
+/// All threads share one arena: those of other threads are made of heaps of 64 MiB, which go back to the system when they are
+/// empty, and hold nothing larger. Training a ResNet-18 on 32 px had 413,000 page faults and a peak of 709 MiB resident with an
+/// arena for each thread, 153,000 and 621 MiB with one.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -135,6 +139,7 @@ pub fn keep_freed_memory() {
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
             libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE_BYTES);
+            libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
 }

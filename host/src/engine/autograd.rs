@@ -80,7 +80,10 @@ impl Node {
     }
 
     pub(crate) fn is_leaf(&self) -> bool {
-        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Leaf)
+        matches!(
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            State::Leaf
+        )
     }
 
     /// Drops the saved values and the edges of an operation; leaves stay.

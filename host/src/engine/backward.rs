@@ -141,7 +141,9 @@ impl Walk {
         };
         let below = operation.edges().iter().flatten();
         let asked = |id: &u64| self.targets.iter().any(|(target, _)| target == id);
-        let leaves = below.filter(|(node, _)| node.is_leaf()).map(|(node, _)| node.id());
+        let leaves = below
+            .filter(|(node, _)| node.is_leaf())
+            .map(|(node, _)| node.id());
         Ok(leaves.filter(asked).collect())
     }
 
@@ -155,11 +157,7 @@ impl Walk {
     }
 
     /// Passes all nodes, from the output down; `take` gets the gradients of the inputs.
-    fn walk(
-        mut self,
-        free: bool,
-        take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
-    ) -> Result<()> {
+    fn walk(mut self, free: bool, take: &mut dyn FnMut(usize, Tensor) -> Result<()>) -> Result<()> {
         while let Some((id, node)) = self.leading.pop_last() {
             let leaves = self.leaves(&node)?;
             if let Some(grads) = self.pending.remove(&id) {

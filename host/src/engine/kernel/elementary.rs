@@ -81,7 +81,7 @@ fn exp_f32(x: f32) -> f32 {
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let rest = x - n * LN2_HIGH - n * LN2_LOW;
-    let value = polynomial(rest, BEND) * (rest * rest) + rest + 1.0;
+    let value = polynomial(rest, &BEND) * (rest * rest) + rest + 1.0;
     // 2^n in two factors, each of which is a normal number.
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = n >> 1;
@@ -113,14 +113,14 @@ fn erf_f32(x: f32) -> f32 {
     let x = if x > LIMIT { LIMIT } else { x };
     let x = if x < -LIMIT { -LIMIT } else { x };
     let square = x * x;
-    x * polynomial(square, ABOVE) / polynomial(square, BELOW)
+    x * polynomial(square, &ABOVE) / polynomial(square, &BELOW)
 }
 
 /// A polynomial from its factors, that of the highest power first.
 #[inline(always)]
-fn polynomial<const N: usize>(x: f32, factors: [f32; N]) -> f32 {
-    let mut sum = 0.0;
-    for factor in factors {
+fn polynomial<const N: usize>(x: f32, factors: &[f32; N]) -> f32 {
+    let mut sum = factors[0];
+    for factor in &factors[1..] {
         sum = sum * x + factor;
     }
     sum

@@ -2,17 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
+use candle_core::DType;
 
-use candle_core::{DType, Storage, StorageRef, WithDType};
-
-use super::output::written;
-use super::{Scalar, dispatch, to_value, vectorised};
-use crate::engine::error::{Error, Result};
+use super::strided::{Operand, Piece, collapse, lines};
+use super::{Scalar, dispatch, to_value};
+use crate::engine::error::Result;
 use crate::engine::tensor::Value;
-
-/// Entries that one task computes.
-const CHUNK: usize = 1 << 14;
 
 /// An arithmetic function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,126 +18,6 @@ pub(crate) enum Binary {
     Div,
     /// The first where the second is above 0, and 0 elsewhere.
     Gate,
-}
-
-/// An operand with the strides that broadcasting to the result's shape gives it.
-pub(super) struct Operand<'a, T> {
-    storage: StorageRef<'a>,
-    start: usize,
-    pub(super) strides: Vec<usize>,
-    entries: std::marker::PhantomData<T>,
-}
-
-impl<'a, T: WithDType> Operand<'a, T> {
-    pub(super) fn open(op: &'static str, value: &'a Value, dims: &[usize]) -> Result<Self> {
-        let (storage, layout) = value.storage_and_layout();
-        let layout = layout.broadcast_as(dims)?;
-        match &*storage {
-            Storage::Cpu(cpu) => cpu.as_slice::<T>()?,
-            _ => {
-                return Err(Error::argument(
-                    op,
-                    "no kernel for this device, only for the cpu",
-                ));
-            }
-        };
-        Ok(Self {
-            storage,
-            start: layout.start_offset(),
-            strides: layout.stride().to_vec(),
-            entries: std::marker::PhantomData,
-        })
-    }
-
-    pub(super) fn data(&self) -> &[T] {
-        let Storage::Cpu(cpu) = &*self.storage else {
-            unreachable!("checked when opened")
-        };
-        &cpu.as_slice::<T>().expect("checked when opened")[self.start..]
-    }
-}
-
-/// Merges neighbouring dimensions that all operands step through evenly; the last dimension of the result is the inner loop.
-pub(super) fn collapse<const N: usize>(
-    dims: &[usize],
-    strides: [&[usize]; N],
-) -> (Vec<usize>, [Vec<usize>; N]) {
-    let (mut sizes, mut steps): (Vec<usize>, [Vec<usize>; N]) =
-        (Vec::new(), std::array::from_fn(|_| Vec::new()));
-    for (d, &size) in dims.iter().enumerate() {
-        if size == 1 {
-            continue;
-        }
-        let even =
-            !sizes.is_empty() && (0..N).all(|k| steps[k].last() == Some(&(strides[k][d] * size)));
-        if even {
-            *sizes.last_mut().expect("not empty") *= size;
-        } else {
-            sizes.push(size);
-        }
-        for k in 0..N {
-            if even {
-                steps[k].pop();
-            }
-            steps[k].push(strides[k][d]);
-        }
-    }
-    if sizes.is_empty() {
-        sizes.push(1);
-        steps.iter_mut().for_each(|s| s.push(0));
-    }
-    (sizes, steps)
-}
-
-/// A result of the given sizes, of which `run(out, offsets)` writes each piece of an inner line; a piece lies in one task.
-///
-/// # Safety
-/// `run` must write every entry that it is handed.
-pub(super) unsafe fn lines<O: Copy + Send, const N: usize>(
-    sizes: &[usize],
-    steps: &[Vec<usize>; N],
-    run: impl Fn(&mut [MaybeUninit<O>], [usize; N]) + Sync,
-) -> Vec<O> {
-    let (&inner, outer) = sizes.split_last().expect("collapse leaves one dimension");
-    let step = steps.each_ref().map(|steps| steps[outer.len()]);
-    let work = |first: usize, out: &mut [MaybeUninit<O>]| {
-        // Where the first line lies; from there on the places are counted up.
-        let (mut line, mut column) = (first / inner, first % inner);
-        let mut place = vec![0; outer.len()];
-        let mut starts = [0; N];
-        for (d, size) in outer.iter().enumerate().rev() {
-            place[d] = line % size;
-            line /= size;
-            for k in 0..N {
-                starts[k] += place[d] * steps[k][d];
-            }
-        }
-        let mut rest = out;
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at_mut((inner - column).min(rest.len()));
-            run(piece, std::array::from_fn(|k| starts[k] + column * step[k]));
-            (column, rest) = (0, after);
-            for (d, size) in outer.iter().enumerate().rev() {
-                place[d] += 1;
-                for k in 0..N {
-                    starts[k] += steps[k][d];
-                }
-                if place[d] < *size {
-                    break;
-                }
-                place[d] = 0;
-                for k in 0..N {
-                    starts[k] -= size * steps[k][d];
-                }
-            }
-        }
-    };
-    let fill = |out: &mut [MaybeUninit<O>]| {
-        let chunks = out.par_chunks_mut(CHUNK).enumerate();
-        chunks.for_each(|(i, chunk)| vectorised(|| work(i * CHUNK, chunk)));
-    };
-    // SAFETY: the chunks are cut into pieces without a rest, and the caller's `run` writes those.
-    unsafe { written(sizes.iter().product(), fill) }
 }
 
 /// `f(a, b)` of two operands that broadcast to `dims`.
@@ -161,25 +36,44 @@ fn zip<T: Scalar>(
         return Ok(Vec::new());
     }
     let (sizes, steps) = collapse(dims, [&left.strides, &right.strides]);
-    let inner = sizes.len() - 1;
-    let (step_a, step_b) = (steps[0][inner], steps[1][inner]);
-    let (a, b) = (left.data(), right.data());
-    let run = |out: &mut [MaybeUninit<T>], [i, j]: [usize; 2]| {
-        let (a, b) = (&a[i..], &b[j..]);
+    let piece = Zip {
+        data: [left.data(), right.data()],
+        step: steps.each_ref().map(|steps| steps[sizes.len() - 1]),
+        f,
+    };
+    // SAFETY: `Zip` writes every entry: the operands reach as far as the result.
+    Ok(unsafe { lines(&sizes, &steps, &piece) })
+}
+
+/// A piece of [`zip`].
+struct Zip<'a, T, F> {
+    data: [&'a [T]; 2],
+    step: [usize; 2],
+    f: F,
+}
+
+impl<T: Scalar, F: Fn(T, T) -> T + Sync> Piece<T, 2> for Zip<'_, T, F> {
+    #[inline(always)]
+    fn write(&self, out: &mut [MaybeUninit<T>], [i, j]: [usize; 2]) {
+        let (f, a, b) = (&self.f, &self.data[0][i..], &self.data[1][j..]);
         let out = out.iter_mut();
-        match (step_a, step_b) {
-            (1, 1) => out.zip(a.iter().zip(b)).for_each(|(out, (a, b))| {
+        match self.step {
+            [1, 1] => out.zip(a.iter().zip(b)).for_each(|(out, (a, b))| {
                 out.write(f(*a, *b));
             }),
-            (1, 0) => out.zip(a).for_each(|(out, a)| _ = out.write(f(*a, b[0]))),
-            (0, 1) => out.zip(b).for_each(|(out, b)| _ = out.write(f(a[0], *b))),
-            _ => out.enumerate().for_each(|(k, out)| {
+            [1, 0] => {
+                let b = b[0];
+                out.zip(a).for_each(|(out, a)| _ = out.write(f(*a, b)));
+            }
+            [0, 1] => {
+                let a = a[0];
+                out.zip(b).for_each(|(out, b)| _ = out.write(f(a, *b)));
+            }
+            [step_a, step_b] => out.enumerate().for_each(|(k, out)| {
                 out.write(f(a[k * step_a], b[k * step_b]));
             }),
         }
-    };
-    // SAFETY: `run` writes every entry: the operands reach as far as the result.
-    Ok(unsafe { lines(&sizes, &steps, run) })
+    }
 }
 
 /// The value with its entries in row-major order; candle's own copy of a permuted or broadcast value is serial.
@@ -200,23 +94,33 @@ fn copy<T: Scalar>(x: &Value) -> Result<Value> {
         return to_value(Vec::<T>::new(), x.dims(), x);
     }
     let (sizes, steps) = collapse(x.dims(), [&source.strides]);
-    let step = steps[0][sizes.len() - 1];
-    let data = source.data();
-    let run = |out: &mut [MaybeUninit<T>], [i]: [usize; 1]| {
-        let (len, out) = (out.len(), out.iter_mut());
-        match step {
-            0 => out.for_each(|out| _ = out.write(data[i])),
-            1 => out
-                .zip(&data[i..i + len])
-                .for_each(|(out, v)| _ = out.write(*v)),
-            _ => out
-                .enumerate()
-                .for_each(|(k, out)| _ = out.write(data[i + k * step])),
-        }
+    let piece = Copied {
+        data: source.data(),
+        step: steps[0][sizes.len() - 1],
     };
-    // SAFETY: `run` writes every entry: the source reaches as far as the result.
-    let out = unsafe { lines(&sizes, &steps, run) };
+    // SAFETY: `Copied` writes every entry: the source reaches as far as the result.
+    let out = unsafe { lines(&sizes, &steps, &piece) };
     to_value(out, x.dims(), x)
+}
+
+/// A piece of [`copy`].
+struct Copied<'a, T> {
+    data: &'a [T],
+    step: usize,
+}
+
+impl<T: Scalar> Piece<T, 1> for Copied<'_, T> {
+    #[inline(always)]
+    fn write(&self, out: &mut [MaybeUninit<T>], [i]: [usize; 1]) {
+        let (data, out) = (&self.data[i..], out.iter_mut());
+        match self.step {
+            0 => out.for_each(|out| _ = out.write(data[0])),
+            1 => out.zip(data).for_each(|(out, v)| _ = out.write(*v)),
+            step => out.zip(data.iter().step_by(step)).for_each(|(out, v)| {
+                out.write(*v);
+            }),
+        }
+    }
 }
 
 /// An arithmetic function of two values that broadcast to `dims`.
@@ -255,19 +159,34 @@ pub(crate) fn select(
         }
         let strides = [mask.strides.as_slice(), &left.strides, &right.strides];
         let (sizes, steps) = collapse(dims, strides);
-        let step = steps.each_ref().map(|steps| steps[sizes.len() - 1]);
-        let (mask, left, right) = (mask.data(), left.data(), right.data());
-        let run = |out: &mut [MaybeUninit<T>], [i, j, k]: [usize; 3]| {
-            for (n, out) in out.iter_mut().enumerate() {
-                let chosen = mask[i + n * step[0]] != 0;
-                let (yes, no) = (left[j + n * step[1]], right[k + n * step[2]]);
-                out.write(if chosen { yes } else { no });
-            }
+        let piece = Selected {
+            mask: mask.data(),
+            data: [left.data(), right.data()],
+            step: steps.each_ref().map(|steps| steps[sizes.len() - 1]),
         };
-        // SAFETY: `run` writes every entry.
-        let out = unsafe { lines(&sizes, &steps, run) };
+        // SAFETY: `Selected` writes every entry.
+        let out = unsafe { lines(&sizes, &steps, &piece) };
         to_value(out, dims, a)
     })
+}
+
+/// A piece of [`select`].
+struct Selected<'a, T> {
+    mask: &'a [u8],
+    data: [&'a [T]; 2],
+    step: [usize; 3],
+}
+
+impl<T: Scalar> Piece<T, 3> for Selected<'_, T> {
+    #[inline(always)]
+    fn write(&self, out: &mut [MaybeUninit<T>], [i, j, k]: [usize; 3]) {
+        let ([left, right], step) = (self.data, self.step);
+        for (n, out) in out.iter_mut().enumerate() {
+            let chosen = self.mask[i + n * step[0]] != 0;
+            let (yes, no) = (left[j + n * step[1]], right[k + n * step[2]]);
+            out.write(if chosen { yes } else { no });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -331,13 +250,5 @@ mod tests {
             assert!(got.is_contiguous());
             assert_eq!((got.dims(), flat(&got)), (view.dims(), flat(&view)));
         }
-    }
-
-    #[test]
-    fn even_dimensions_are_merged() {
-        let (sizes, steps) = collapse(&[2, 3, 4], [&[12, 4, 1], &[0, 0, 0]]);
-        assert_eq!((sizes, steps), (vec![24], [vec![1], vec![0]]));
-        let (sizes, _) = collapse(&[2, 3, 4], [&[12, 4, 1], &[0, 1, 0]]);
-        assert_eq!(sizes, [2, 3, 4]);
     }
 }

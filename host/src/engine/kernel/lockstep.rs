@@ -1,16 +1,12 @@
-//! Several rows walked side by side in blocks of fixed size, in a form that the compiler turns into vectors.
+//! Several rows walked side by side, in a form that the compiler turns into vectors.
 
 use std::mem::MaybeUninit;
 
 use super::Scalar;
 
-/// Entries of a block: a vector of AVX-512's f32, two of AVX2's.
-const LANES: usize = 16;
-
 /// Writes `f` of the entries of all inputs to all outputs, place by place.
 ///
-/// All rows have the length of the first input. Blocks are read before they are written, so that no pair of rows need be known
-/// to be apart.
+/// All rows have the length of the first input. Entries are read one by one, not as arrays of arrays, which would stay in memory.
 #[inline(always)]
 pub(crate) fn map_rows<T: Scalar, const IN: usize, const OUT: usize>(
     inputs: [&[T]; IN],
@@ -18,25 +14,16 @@ pub(crate) fn map_rows<T: Scalar, const IN: usize, const OUT: usize>(
     f: impl Fn([T; IN]) -> [T; OUT],
 ) {
     let len = inputs.first().map_or(0, |input| input.len());
-    let inputs = inputs.map(|input| input[..len].as_chunks::<LANES>());
-    let outputs = outputs.map(|output| output[..len].as_chunks_mut::<LANES>());
-    for b in 0..len / LANES {
-        let block: [[T; LANES]; IN] = std::array::from_fn(|k| inputs[k].0[b]);
-        let mut made = [[T::ZERO; LANES]; OUT];
-        for lane in 0..LANES {
-            let results = f(block.map(|entries| entries[lane]));
-            for k in 0..OUT {
-                made[k][lane] = results[k];
-            }
+    let inputs = inputs.map(|input| &input[..len]);
+    let outputs = outputs.map(|output| &mut output[..len]);
+    for i in 0..len {
+        let mut entries = [T::ZERO; IN];
+        for k in 0..IN {
+            entries[k] = inputs[k][i];
         }
+        let results = f(entries);
         for k in 0..OUT {
-            outputs[k].0[b] = made[k].map(MaybeUninit::new);
-        }
-    }
-    for lane in 0..len % LANES {
-        let results = f(std::array::from_fn(|k| inputs[k].1[lane]));
-        for k in 0..OUT {
-            outputs[k].1[lane].write(results[k]);
+            outputs[k][i].write(results[k]);
         }
     }
 }

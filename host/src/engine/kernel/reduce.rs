@@ -1,5 +1,7 @@
 //! Sums over any dimensions, accumulated in f64 in an order fixed by the shape.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::elementwise::contiguous;
@@ -58,29 +60,52 @@ fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T>
             .map(|task| {
                 let row = &x[task / blocks * reduced..][..reduced];
                 let start = task % blocks * BLOCK;
-                vectorised(|| sum_row(&row[start..reduced.min(start + BLOCK)]))
+                let block = &row[start..reduced.min(start + BLOCK)];
+                let mut sum = [0.0];
+                vectorised(SumRows {
+                    x: block,
+                    size: block.len(),
+                    sums: &mut sum,
+                });
+                sum[0]
             })
             .collect();
         let rows = partial.chunks(blocks);
         return rows.map(|row| T::from_f64(row.iter().sum())).collect();
     }
-    let rows = (BLOCK / reduced.max(1)).max(1);
-    let mut out = vec![T::ZERO; outer];
-    out.par_chunks_mut(rows).enumerate().for_each(|(t, out)| {
-        vectorised(|| {
-            for (i, out) in out.iter_mut().enumerate() {
-                let row = &x[(t * rows + i) * reduced..][..reduced];
-                *out = T::from_f64(sum_row(row));
-            }
+    if reduced == 0 {
+        return vec![T::ZERO; outer];
+    }
+    let rows = BLOCK / reduced;
+    f64::scratch().with(outer, |sums| {
+        let tasks = sums.par_chunks_mut(rows).zip(x.par_chunks(rows * reduced));
+        tasks.for_each(|(sums, x)| {
+            vectorised(SumRows {
+                x,
+                size: reduced,
+                sums,
+            });
         });
-    });
-    out
+        sums.iter().map(|sum| T::from_f64(*sum)).collect()
+    })
 }
 
-#[inline(always)]
-fn sum_row<T: Scalar>(row: &[T]) -> f64 {
-    let sum = lane_sum([row], |[v]| v.to_f64());
-    sum
+/// The sums of rows of `size` entries.
+struct SumRows<'a, T> {
+    x: &'a [T],
+    size: usize,
+    sums: &'a mut [f64],
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for SumRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (sum, row) in self.sums.iter_mut().zip(self.x.chunks_exact(self.size)) {
+            *sum = lane_sum([row], |[v]| v.to_f64());
+        }
+    }
 }
 
 /// Sums where neighbouring entries belong to different ones: rows are added to a row of sums.
@@ -100,13 +125,13 @@ fn sum_columns<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -
             let first = task / blocks % pieces * columns;
             let width = columns.min(inner - first);
             sums.fill(0.0);
-            vectorised(|| {
-                for r in block * rows..reduced.min((block + 1) * rows) {
-                    let row = &x[(o * reduced + r) * inner + first..][..width];
-                    for (sum, v) in sums.iter_mut().zip(row) {
-                        *sum += v.to_f64();
-                    }
-                }
+            let last = reduced.min((block + 1) * rows);
+            vectorised(AddRows {
+                x: &x[o * reduced * inner..(o * reduced + last) * inner],
+                first: block * rows,
+                inner,
+                columns: first..first + width,
+                sums,
             });
         });
         let pieces = out
@@ -119,6 +144,28 @@ fn sum_columns<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -
         }
     });
     out
+}
+
+/// Adds the given columns of rows of `inner` entries, from row `first` on, to sums.
+struct AddRows<'a, T> {
+    x: &'a [T],
+    first: usize,
+    inner: usize,
+    columns: Range<usize>,
+    sums: &'a mut [f64],
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for AddRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for row in self.x.chunks_exact(self.inner).skip(self.first) {
+            for (sum, v) in self.sums.iter_mut().zip(&row[self.columns.clone()]) {
+                *sum += v.to_f64();
+            }
+        }
+    }
 }
 
 #[cfg(test)]

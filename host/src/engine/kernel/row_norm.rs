@@ -118,14 +118,14 @@ impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Rows<'_, T, RELU> {
             let passed = |x: T, g: T, weight: T, bias: T| {
                 affine(mean, rstd, weight, bias).gate::<RELU>(g, x)
             };
-            let sums = (
-                &mut sum_weight[first..][..row],
-                &mut sum_bias[first..][..row],
-            );
-            add_row([x, g, weight, bias], sums, |[x, g, weight, bias]| {
-                let g = passed(x, g, weight, bias).to_f64();
-                [g * (x.to_f64() - mean.to_f64()) * rstd, g]
-            });
+            let sums = sum_weight[first..][..row].iter_mut();
+            let sums = sums.zip(&mut sum_bias[first..][..row]);
+            let entries = x.iter().zip(g).zip(weight.iter().zip(bias));
+            for (((x, g), (weight, bias)), (dweight, dbias)) in entries.zip(sums) {
+                let g = passed(*x, *g, *weight, *bias).to_f64();
+                *dweight += g * (x.to_f64() - mean.to_f64()) * rstd;
+                *dbias += g;
+            }
             if self.dx.is_empty() {
                 continue;
             }
@@ -145,33 +145,5 @@ impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Rows<'_, T, RELU> {
                 [scale * g + (slope * (x - mean) + level)]
             });
         }
-    }
-}
-
-/// Adds two terms of each place of a row to its two sums, in blocks that the compiler turns into vectors.
-#[inline(always)]
-fn add_row<T: Scalar>(
-    row: [&[T]; 4],
-    (first, second): (&mut [f64], &mut [f64]),
-    term: impl Fn([T; 4]) -> [f64; 2],
-) {
-    const LANES: usize = 16;
-    let rows = row.map(|row| row.as_chunks::<LANES>());
-    let (first, first_rest) = first.as_chunks_mut::<LANES>();
-    let (second, second_rest) = second.as_chunks_mut::<LANES>();
-    for (b, (first, second)) in first.iter_mut().zip(second).enumerate() {
-        let block: [[T; LANES]; 4] = rows.map(|(blocks, _)| blocks[b]);
-        let (mut sums, mut others) = (*first, *second);
-        for lane in 0..LANES {
-            let [a, b] = term(block.map(|entries| entries[lane]));
-            sums[lane] += a;
-            others[lane] += b;
-        }
-        (*first, *second) = (sums, others);
-    }
-    for (i, (first, second)) in first_rest.iter_mut().zip(second_rest).enumerate() {
-        let [a, b] = term(rows.map(|(_, rest)| rest[i]));
-        *first += a;
-        *second += b;
     }
 }

@@ -192,19 +192,46 @@ pub(crate) fn apply<T: Scalar>(x: &[T], maps: &[Map], per_map: usize) -> Vec<T> 
             .par_chunks_mut(task * out_plane)
             .zip(x.par_chunks(task * plane));
         tasks.enumerate().for_each(|(t, (y, x))| {
-            let planes = y.chunks_exact_mut(out_plane).zip(x.chunks_exact(plane));
             T::scratch().with(width, |line| {
-                vectorised(|| {
-                    for (i, (y, x)) in planes.enumerate() {
-                        let image = (t * task + i) / per_map;
-                        maps.get(image).unwrap_or(first).plane(x, y, line);
-                    }
+                vectorised(Planes {
+                    maps,
+                    per_map,
+                    first: t * task,
+                    x,
+                    y,
+                    line,
                 });
             });
         });
     };
     // SAFETY: each task writes its planes entry by entry, and the planes are all there is.
     unsafe { written(x.len() / plane * out_plane, fill) }
+}
+
+/// The planes from `first` on that one task of [`apply`] maps; `line` is scratch for one line.
+struct Planes<'a, T> {
+    maps: &'a [Map],
+    per_map: usize,
+    first: usize,
+    x: &'a [T],
+    y: &'a mut [MaybeUninit<T>],
+    line: &'a mut [T],
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for Planes<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let only = &self.maps[0];
+        let [height, width] = only.output();
+        let planes = self.x.chunks_exact(only.rows.size * only.cols.size);
+        let planes = self.y.chunks_exact_mut(height * width).zip(planes);
+        for (i, (y, x)) in planes.enumerate() {
+            let map = self.maps.get((self.first + i) / self.per_map);
+            map.unwrap_or(only).plane(x, y, self.line);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::elementary::Elementary;
-use super::lockstep::map_rows;
 use super::output::written;
 use super::sums::lane_sum;
 use super::{Scalar, vectorised};
@@ -37,39 +36,107 @@ fn peak<T: Scalar>(row: &[T]) -> T {
     }
 }
 
-/// Calls `run` on each row of a result and on its number.
-fn by_row<T: Scalar>(
-    len: usize,
+/// A function of rows of `size` entries.
+trait Rows<T>: Sync {
+    /// Writes the results of row `row`, all of them.
+    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]);
+}
+
+/// The results of `count` rows, `width` of each.
+///
+/// # Safety
+/// `rows` must write all results of the rows that it is asked for.
+unsafe fn by_row<T: Scalar>(
+    count: usize,
+    width: usize,
     size: usize,
-    run: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync,
+    rows: &impl Rows<T>,
 ) -> Vec<T> {
-    if size == 0 {
+    if count * width == 0 {
         return Vec::new();
     }
-    let rows = (TASK / size).max(1);
-    let fill = |y: &mut [MaybeUninit<T>]| {
-        let tasks = y.par_chunks_mut(rows * size).enumerate();
-        tasks.for_each(|(t, y)| {
-            let lines = y.chunks_exact_mut(size).enumerate();
-            vectorised(|| lines.for_each(|(i, y)| run(t * rows + i, y)));
+    let per_task = (TASK / size.max(1)).max(1);
+    let fill = |out: &mut [MaybeUninit<T>]| {
+        let tasks = out.par_chunks_mut(per_task * width).enumerate();
+        tasks.for_each(|(t, out)| {
+            let first = t * per_task;
+            vectorised(Task {
+                rows,
+                first,
+                width,
+                out,
+            });
         });
     };
-    // SAFETY: the tasks are cut into rows without a rest, and every `run` of this file writes the whole of its row.
-    unsafe { written(len, fill) }
+    // SAFETY: the tasks are cut into rows without a rest, and the caller's `rows` writes those.
+    unsafe { written(count * width, fill) }
+}
+
+/// The rows from `first` on that one task of [`by_row`] covers.
+struct Task<'a, T, R> {
+    rows: &'a R,
+    first: usize,
+    width: usize,
+    out: &'a mut [MaybeUninit<T>],
+}
+
+impl<T, R: Rows<T>> pulp::NullaryFnOnce for Task<'_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (i, out) in self.out.chunks_exact_mut(self.width).enumerate() {
+            self.rows.write(self.first + i, out);
+        }
+    }
+}
+
+/// Number of rows in `len` entries.
+fn count(len: usize, size: usize) -> usize {
+    len.checked_div(size).unwrap_or(0)
+}
+
+/// A matrix with rows of `size` entries.
+struct Matrix<'a, T> {
+    data: &'a [T],
+    size: usize,
+}
+
+impl<T> Matrix<'_, T> {
+    #[inline(always)]
+    fn row(&self, row: usize) -> &[T] {
+        &self.data[row * self.size..][..self.size]
+    }
 }
 
 /// `e^x / sum(e^x)` of each row of `size` entries.
-pub(crate) fn softmax<T: Elementary>(x: &[T], size: usize) -> Vec<T> {
-    by_row(x.len(), size, |row, y| {
-        let x = &x[row * size..][..size];
+pub(crate) fn softmax<T: Elementary>(data: &[T], size: usize) -> Vec<T> {
+    // SAFETY: a row is written whole.
+    unsafe {
+        by_row(
+            count(data.len(), size),
+            size,
+            size,
+            &Softmax(Matrix { data, size }),
+        )
+    }
+}
+
+struct Softmax<'a, T>(Matrix<'a, T>);
+
+impl<T: Elementary> Rows<T> for Softmax<'_, T> {
+    #[inline(always)]
+    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
+        let x = self.0.row(row);
         let peak = peak(x);
-        map_rows([x], [&mut *y], |[x]| [(x - peak).exp()]);
+        for (out, x) in out.iter_mut().zip(x) {
+            out.write((*x - peak).exp());
+        }
         // SAFETY: written just now.
-        let y = unsafe { &mut *(std::ptr::from_mut(y) as *mut [T]) };
-        let sum = lane_sum([&*y], |[y]| y.to_f64());
-        let total = T::from_f64(sum);
-        y.iter_mut().for_each(|y| *y = *y / total);
-    })
+        let y = unsafe { &mut *(std::ptr::from_mut(out) as *mut [T]) };
+        let total = T::from_f64(lane_sum([&*y], |[y]| y.to_f64()));
+        y.iter_mut().for_each(|y| *y /= total);
+    }
 }
 
 /// The peak of a row and `log(sum(e^(x - peak)))`.
@@ -81,50 +148,106 @@ fn log_sum<T: Elementary>(x: &[T]) -> (T, T) {
 }
 
 /// `x - log(sum(e^x))` of each row.
-pub(crate) fn log_softmax<T: Elementary>(x: &[T], size: usize) -> Vec<T> {
-    by_row(x.len(), size, |row, y| {
-        let x = &x[row * size..][..size];
+pub(crate) fn log_softmax<T: Elementary>(data: &[T], size: usize) -> Vec<T> {
+    // SAFETY: a row is written whole.
+    unsafe {
+        by_row(
+            count(data.len(), size),
+            size,
+            size,
+            &LogSoftmax(Matrix { data, size }),
+        )
+    }
+}
+
+struct LogSoftmax<'a, T>(Matrix<'a, T>);
+
+impl<T: Elementary> Rows<T> for LogSoftmax<'_, T> {
+    #[inline(always)]
+    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
+        let x = self.0.row(row);
         let (peak, log_sum) = log_sum(x);
-        for (y, x) in y.iter_mut().zip(x) {
-            y.write(*x - peak - log_sum);
+        for (out, x) in out.iter_mut().zip(x) {
+            out.write(*x - peak - log_sum);
         }
-    })
+    }
 }
 
 /// `log(sum(e^x))` of each row.
-pub(crate) fn logsumexp<T: Elementary>(x: &[T], size: usize) -> Vec<T> {
-    let rows = x
-        .par_chunks(size.max(1))
-        .with_min_len(TASK / size.max(1) + 1);
-    let one = |row: &[T]| {
-        let (peak, log_sum) = log_sum(row);
-        peak + log_sum
-    };
-    rows.map(one).collect()
+pub(crate) fn logsumexp<T: Elementary>(data: &[T], size: usize) -> Vec<T> {
+    // SAFETY: the one result of a row is written.
+    unsafe {
+        by_row(
+            count(data.len(), size),
+            1,
+            size,
+            &LogSumExp(Matrix { data, size }),
+        )
+    }
+}
+
+struct LogSumExp<'a, T>(Matrix<'a, T>);
+
+impl<T: Elementary> Rows<T> for LogSumExp<'_, T> {
+    #[inline(always)]
+    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
+        let (peak, log_sum) = log_sum(self.0.row(row));
+        out[0].write(peak + log_sum);
+    }
 }
 
 /// The gradient of [`softmax`], given its result: `y (g - sum(g y))`.
 pub(crate) fn softmax_grad<T: Scalar>(y: &[T], g: &[T], size: usize) -> Vec<T> {
-    by_row(y.len(), size, |row, out| {
-        let (y, g) = (&y[row * size..][..size], &g[row * size..][..size]);
-        let mean = lane_sum([y, g], |[y, g]| y.to_f64() * g.to_f64());
-        let mean = T::from_f64(mean);
+    let [y_rows, g_rows] = [y, g].map(|data| Matrix { data, size });
+    // SAFETY: a row is written whole.
+    unsafe {
+        by_row(
+            count(y.len(), size),
+            size,
+            size,
+            &SoftmaxGrad(y_rows, g_rows),
+        )
+    }
+}
+
+struct SoftmaxGrad<'a, T>(Matrix<'a, T>, Matrix<'a, T>);
+
+impl<T: Scalar> Rows<T> for SoftmaxGrad<'_, T> {
+    #[inline(always)]
+    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
+        let (y, g) = (self.0.row(row), self.1.row(row));
+        let mean = T::from_f64(lane_sum([y, g], |[y, g]| y.to_f64() * g.to_f64()));
         for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
             out.write(*y * (*g - mean));
         }
-    })
+    }
 }
 
 /// The gradient of [`log_softmax`], given its result: `g - e^y sum(g)`.
 pub(crate) fn log_softmax_grad<T: Elementary>(y: &[T], g: &[T], size: usize) -> Vec<T> {
-    by_row(y.len(), size, |row, out| {
-        let (y, g) = (&y[row * size..][..size], &g[row * size..][..size]);
-        let total = lane_sum([g], |[g]| g.to_f64());
-        let total = T::from_f64(total);
+    let [y_rows, g_rows] = [y, g].map(|data| Matrix { data, size });
+    // SAFETY: a row is written whole.
+    unsafe {
+        by_row(
+            count(y.len(), size),
+            size,
+            size,
+            &LogSoftmaxGrad(y_rows, g_rows),
+        )
+    }
+}
+
+struct LogSoftmaxGrad<'a, T>(Matrix<'a, T>, Matrix<'a, T>);
+
+impl<T: Elementary> Rows<T> for LogSoftmaxGrad<'_, T> {
+    #[inline(always)]
+    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
+        let (y, g) = (self.0.row(row), self.1.row(row));
+        let total = T::from_f64(lane_sum([g], |[g]| g.to_f64()));
         for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
             out.write(*g - y.exp() * total);
         }
-    })
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use candle_core::DType;
 
 use super::elementary::Elementary;
-use super::elementwise::{Operand, collapse, lines};
+use super::strided::{Operand, Piece, collapse, lines};
 use super::{Scalar, dispatch, to_value};
 use crate::engine::error::Result;
 use crate::engine::tensor::Value;
@@ -112,23 +112,37 @@ fn apply<T: Elementary>(kind: Unary, x: &Operand<'_, T>, dims: &[usize]) -> Vec<
 
 fn map<T: Scalar>(x: &Operand<'_, T>, dims: &[usize], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     let (sizes, steps) = collapse(dims, [&x.strides]);
-    let step = steps[0][sizes.len() - 1];
-    let data = x.data();
-    let run = |out: &mut [MaybeUninit<T>], [i]: [usize; 1]| {
-        let (data, out) = (&data[i..], out.iter_mut());
-        match step {
+    let piece = Mapped {
+        data: x.data(),
+        step: steps[0][sizes.len() - 1],
+        f,
+    };
+    // SAFETY: `Mapped` writes every entry: the operand reaches as far as the result.
+    unsafe { lines(&sizes, &steps, &piece) }
+}
+
+/// A piece of [`map`].
+struct Mapped<'a, T, F> {
+    data: &'a [T],
+    step: usize,
+    f: F,
+}
+
+impl<T: Scalar, F: Fn(T) -> T + Sync> Piece<T, 1> for Mapped<'_, T, F> {
+    #[inline(always)]
+    fn write(&self, out: &mut [MaybeUninit<T>], [i]: [usize; 1]) {
+        let (f, data, out) = (&self.f, &self.data[i..], out.iter_mut());
+        match self.step {
             1 => out.zip(data).for_each(|(out, x)| _ = out.write(f(*x))),
             0 => {
                 let value = f(data[0]);
                 out.for_each(|out| _ = out.write(value));
             }
-            _ => out
-                .enumerate()
-                .for_each(|(k, out)| _ = out.write(f(data[k * step]))),
+            step => out.zip(data.iter().step_by(step)).for_each(|(out, x)| {
+                out.write(f(*x));
+            }),
         }
-    };
-    // SAFETY: `run` writes every entry: the operand reaches as far as the result.
-    unsafe { lines(&sizes, &steps, run) }
+    }
 }
 
 #[cfg(test)]

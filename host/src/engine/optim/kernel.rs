@@ -1,5 +1,7 @@
 //! The update of one parameter: a single pass over parameter, gradient and moments.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::Slot;
@@ -122,21 +124,40 @@ fn pass<T: Scalar, const IN: usize, const OUT: usize>(
     let parts = outputs
         .each_mut()
         .map(|out| Disjoint::new(&mut out.spare_capacity_mut()[..len]));
-    let task = |start: usize, len: usize| {
-        let inputs = inputs.map(|input| &input[start..start + len]);
-        // SAFETY: a task has its own part of each output.
-        let outputs = parts
-            .each_ref()
-            .map(|part| unsafe { part.part(start, len) });
-        map_rows(inputs, outputs, &update);
-    };
     (0..len.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
         let start = chunk * CHUNK;
-        vectorised(|| task(start, CHUNK.min(len - start)));
+        let len = CHUNK.min(len - start);
+        let outputs = parts.each_ref();
+        vectorised(Task {
+            inputs: inputs.map(|input| &input[start..start + len]),
+            // SAFETY: a task has its own part of each output.
+            outputs: outputs.map(|part| unsafe { part.part(start, len) }),
+            update: &update,
+        });
     });
     // SAFETY: the tasks wrote every entry.
     outputs
         .iter_mut()
         .for_each(|out| unsafe { out.set_len(len) });
     outputs
+}
+
+/// The entries of one task of [`pass`].
+struct Task<'a, T, F, const IN: usize, const OUT: usize> {
+    inputs: [&'a [T]; IN],
+    outputs: [&'a mut [MaybeUninit<T>]; OUT],
+    update: &'a F,
+}
+
+impl<T, F, const IN: usize, const OUT: usize> pulp::NullaryFnOnce for Task<'_, T, F, IN, OUT>
+where
+    T: Scalar,
+    F: Fn([T; IN]) -> [T; OUT],
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        map_rows(self.inputs, self.outputs, self.update);
+    }
 }

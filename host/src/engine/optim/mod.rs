@@ -109,13 +109,13 @@ impl Optimizer {
         slot.steps += 1;
         let decay = if decay { 1.0 } else { 0.0 };
         *param = kernel::step(&self.config, slot, param, grad, lr, decay)?;
+        profile::done("optimizer");
         Ok(())
     }
 
     /// Counts a step whose parameters have been updated one by one.
     pub fn finish_step(&mut self) {
         self.steps += 1;
-        profile::done("optimizer step");
     }
 
     fn check(&self, i: usize, param: &Value, grad: Option<&Value>) -> Result<()> {

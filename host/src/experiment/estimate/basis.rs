@@ -38,6 +38,8 @@ pub(super) struct Basis<'a> {
     decode_secs: f64,
     /// The most that the stages so far leave allocated: the engine's buffers, by the largest batch that they were used for.
     left_bytes: Cell<u64>,
+    /// Peak where the teacher is read, once that was tried.
+    loading_bytes: Cell<Option<u64>>,
     /// Evaluations that were tried.
     evaluations: RefCell<Vec<(ComponentConfig, Law)>>,
 }
@@ -92,6 +94,7 @@ impl<'a> Basis<'a> {
             base_bytes,
             decode_secs: began.elapsed().as_secs_f64() / some.len().max(1) as f64,
             left_bytes: Cell::new(0),
+            loading_bytes: Cell::new(None),
             evaluations: RefCell::default(),
         })
     }
@@ -154,6 +157,19 @@ impl<'a> Basis<'a> {
         })?;
         known.push((architecture.clone(), law));
         Ok(law)
+    }
+
+    /// Peak where the teacher is read from its file, tried once.
+    ///
+    /// # Errors
+    /// When there is no room for the file.
+    pub fn loading(&self, teacher: &ComponentConfig) -> Result<u64> {
+        if let Some(known) = self.loading_bytes.get() {
+            return Ok(known);
+        }
+        let bytes = probe::load(self.session, teacher)?;
+        self.loading_bytes.set(Some(bytes));
+        Ok(bytes)
     }
 
     /// Bytes of parameters and buffers.

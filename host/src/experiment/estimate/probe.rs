@@ -17,7 +17,7 @@ use crate::{
         recover::{self, Keep, Stepper},
         relabel::{self, Labeller},
         render::{Images, Pixels, render},
-        squeeze::DatasetFeed,
+        squeeze::{self, DatasetFeed},
         train::{Feed, TrainConfig, Training},
     },
 };
@@ -209,6 +209,19 @@ pub fn evaluate(
         watch.step(i, || accuracy(session, &network, &images))?;
     }
     Ok(watch.trial(session, count))
+}
+
+/// Peak of the heap where a teacher is read from its file, decoded images left out.
+///
+/// # Errors
+/// When there is no room for the file.
+pub fn load(session: &Session<'_>, architecture: &ComponentConfig) -> Result<u64> {
+    let state = initial(session, architecture)?.state();
+    tensors::save(&session.folder.model(), &state, &BTreeMap::new())?;
+    drop(state);
+    allocation::reset_peak();
+    drop(squeeze::load_teacher(session, architecture)?);
+    Ok(peak_but_caches(session))
 }
 
 /// Some iterations of recover.

@@ -59,9 +59,7 @@ impl Basis<'_> {
         let views = labels.shard_rows * size_of::<View>() as u64;
         // Noise is drawn in floats and made bytes through floats; stored images are files and one block.
         let reading = self.base_bytes + if init_only { 9 } else { 2 } * set;
-        // The file of the teacher, its tensors, and the network that they replace.
-        let network = self.network_bytes(&experiment.squeeze.architecture)?;
-        let loading = self.base_bytes + 3 * network;
+        let loading = self.loading(&experiment.squeeze.architecture)?;
         let writing = self.base_bytes + set + views + 3 * records;
         let besides = caches + set + views + records;
         let stage = self.stage(

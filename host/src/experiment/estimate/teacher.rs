@@ -24,8 +24,7 @@ impl Basis<'_> {
         if config.weights.is_some() {
             let law = self.evaluation(&config.architecture)?;
             let caches = train_cache + test_cache;
-            // The file, its tensors, and the network that they replace.
-            let reading = self.base_bytes + 3 * network;
+            let reading = self.loading(&config.architecture)?;
             let batch = tests.min(EVALUATION_BATCH);
             self.left_by_others(&[(&law, batch)]);
             let stage = self.stage("squeeze", &law, batch, caches, reading + caches);
@@ -91,8 +90,7 @@ impl Basis<'_> {
         let caches = self.caches().0 + self.caches().1 + self.left_by_others(&laws);
         let floats = 4 * self.pixels(images);
         let others = [
-            // The file of the teacher, its tensors, and the network that they replace.
-            self.base_bytes + 3 * network,
+            self.loading(architecture)?,
             // The images as files, then as one block.
             evaluation.bytes_at(images.min(EVALUATION_BATCH)) + 2 * self.pixels(images),
             // Batches, all of them as one tensor, and the file twice on its way to the disk.

@@ -12,6 +12,8 @@ mod lanes;
 mod layout;
 mod unfold;
 #[cfg(target_arch = "x86_64")]
+mod window;
+#[cfg(target_arch = "x86_64")]
 mod winograd;
 
 use super::Scalar;

@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::gather::{Window, grid};
+use super::gather::grid;
 use super::plan::{Class, Plan, Tap};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, from_blocked, padded, product};
+use crate::engine::kernel::conv::window::Window;
 use crate::engine::kernel::scratch::{Lease, Shared, Unfilled};
 
 /// Positions that one task works on.

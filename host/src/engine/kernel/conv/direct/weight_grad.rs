@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::gather::{Window, grid};
+use super::gather::grid;
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{
     Product, from_blocked, padded, product_turned, to_blocked,
 };
+use crate::engine::kernel::conv::window::Window;
 use crate::engine::kernel::im2col::ConvShape;
 use crate::engine::kernel::scratch::{Lease, Shared, Unfilled};
 

@@ -83,8 +83,10 @@ pub(crate) unsafe fn transform<S: Lanes>(
                             }
                             *column = transform::weight(s, w);
                         }
-                        for r in 0..POINTS {
-                            let row = [columns[0][r], columns[1][r], columns[2][r]];
+                        let [left, middle, right] = columns;
+                        let rows = left.into_iter().zip(middle).zip(right).enumerate();
+                        for (r, ((left, middle), right)) in rows {
+                            let row = [left, middle, right];
                             for (k, v) in transform::weight(s, row).into_iter().enumerate() {
                                 s.store(to.wrapping_add((r * POINTS + k) * product), v);
                             }

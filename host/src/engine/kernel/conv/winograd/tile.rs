@@ -3,10 +3,11 @@
 //! A band is a run of tile rows of one image. Transformed values lie as `[product][block of channels][tile][lane]`; the caller says
 //! how far apart two products are.
 
-use super::transform::{self, POINTS, TILE};
+use super::transform::{self, POINTS, Six, TILE};
 use super::{Band, Geometry};
 use crate::engine::kernel::conv::lanes::Lanes;
-use crate::engine::kernel::conv::layout::{every, from_blocked, to_blocked};
+use crate::engine::kernel::conv::layout::{every, from_blocked};
+use crate::engine::kernel::conv::window::Window;
 
 /// Numbers of scratch that [`input`], [`output_grad`] and [`output`] need.
 pub(crate) fn scratch_len(g: &Geometry, lanes: usize) -> usize {
@@ -15,11 +16,81 @@ pub(crate) fn scratch_len(g: &Geometry, lanes: usize) -> usize {
     (rows + POINTS) * width * lanes
 }
 
+/// A transform along one axis of a tile, from `IN` registers to six.
+trait Axis<S: Lanes, const IN: usize> {
+    fn transform(s: S, d: [S::V; IN]) -> Six<S>;
+}
+
+struct Input;
+
+impl<S: Lanes> Axis<S, POINTS> for Input {
+    #[inline(always)]
+    fn transform(s: S, d: [S::V; POINTS]) -> Six<S> {
+        transform::input(s, d)
+    }
+}
+
+struct Grad;
+
+impl<S: Lanes> Axis<S, TILE> for Grad {
+    #[inline(always)]
+    fn transform(s: S, d: [S::V; TILE]) -> Six<S> {
+        transform::output_grad(s, d)
+    }
+}
+
+/// Transforms every tile of a filled window along both axes: rows first, into a line of tiles behind the window, then columns.
+///
+/// # Safety
+/// The scratch holds the window and the line; `v` takes a block of the band's tiles for each product, `product` apart.
+#[inline(always)]
+unsafe fn tiles<S: Lanes, const IN: usize, A: Axis<S, IN>>(
+    s: S,
+    g: &Geometry,
+    band: &Band,
+    window: &Window,
+    scratch: *mut f32,
+    v: *mut f32,
+    product: usize,
+) {
+    let (zero, columns) = (s.splat(0.0), window.columns);
+    let line = scratch.wrapping_add(window.len(S::LANES));
+    for ty in 0..band.tile_rows {
+        let rows = scratch.wrapping_add(ty * TILE * columns * S::LANES);
+        // SAFETY: the caller's promise.
+        unsafe {
+            for column in 0..columns {
+                let mut d = [zero; IN];
+                for (r, d) in d.iter_mut().enumerate() {
+                    *d = s.load(rows.wrapping_add((r * columns + column) * S::LANES));
+                }
+                for (r, d) in A::transform(s, d).into_iter().enumerate() {
+                    s.store(line.wrapping_add((r * columns + column) * S::LANES), d);
+                }
+            }
+            for tx in 0..g.tiles_w {
+                let tile = v.wrapping_add((ty * g.tiles_w + tx) * S::LANES);
+                for r in 0..POINTS {
+                    let mut d = [zero; IN];
+                    for (c, d) in d.iter_mut().enumerate() {
+                        let place = r * columns + tx * TILE + c;
+                        *d = s.load(line.wrapping_add(place * S::LANES));
+                    }
+                    for (c, d) in A::transform(s, d).into_iter().enumerate() {
+                        s.store(tile.wrapping_add((r * POINTS + c) * product), d);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// `B^T d B` of every tile of one band and `channels` channels.
 ///
 /// # Safety
 /// `x` has `channels` planes of the image; `v` takes a block of the band's tiles for each product, `product` apart; `scratch` has
 /// [`scratch_len`] numbers.
+#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn input<S: Lanes>(
     s: S,
     g: &Geometry,
@@ -30,78 +101,21 @@ pub(crate) unsafe fn input<S: Lanes>(
     product: usize,
     scratch: *mut f32,
 ) {
+    let window = Window {
+        height: g.input[0],
+        width: g.input[1],
+        first: (band.tile_row * TILE) as isize - g.padding[0] as isize,
+        rows: band.tile_rows * TILE + 2,
+        left: g.padding[1],
+        columns: g.tiles_w * TILE + 2,
+    };
+    // SAFETY: the caller's promise; the scratch holds the window and a line of tiles.
+    unsafe { window.fill(s, x, channels, scratch) };
     s.run(
         #[inline(always)]
         || {
-            let [height, width] = g.input;
-            let [top, left] = g.padding;
-            let padded_w = g.tiles_w * TILE + 2;
-            let rows = band.tile_rows * TILE + 2;
-            // Row r of the scratch is row first + r of the image.
-            let first = (band.tile_row * TILE) as isize - top as isize;
-            let begin = first.max(0) as usize;
-            let end = ((first + rows as isize).max(0) as usize)
-                .min(height)
-                .max(begin);
-            let at = |row: usize, column: usize| {
-                scratch.wrapping_add((row * padded_w + column) * S::LANES)
-            };
-            let zero = s.splat(0.0);
-            // SAFETY: rows and columns are inside the scratch, places in the planes inside the image.
-            unsafe {
-                let above = ((begin as isize - first) as usize).min(rows);
-                let below = (above + end - begin).min(rows);
-                for row in (0..above).chain(below..rows) {
-                    for column in 0..padded_w {
-                        s.store(at(row, column), zero);
-                    }
-                }
-                for row in above..below {
-                    for column in (0..left).chain(left + width..padded_w) {
-                        s.store(at(row, column), zero);
-                    }
-                }
-                let (mut row, mut column) = (above, 0);
-                let mut next = || {
-                    let here = at(row, left + column);
-                    column += 1;
-                    if column == width {
-                        column = 0;
-                        row += 1;
-                    }
-                    here
-                };
-                let from = x.wrapping_add(begin * width);
-                let count = (end - begin) * width;
-                to_blocked(s, from, height * width, channels, count, &mut next);
-                let lines = scratch.wrapping_add(rows * padded_w * S::LANES);
-                let line = |r: usize, column: usize| {
-                    lines.wrapping_add((r * padded_w + column) * S::LANES)
-                };
-                for ty in 0..band.tile_rows {
-                    for column in 0..padded_w {
-                        let mut d = [zero; POINTS];
-                        for (r, d) in d.iter_mut().enumerate() {
-                            *d = s.load(at(ty * TILE + r, column));
-                        }
-                        for (r, d) in transform::input(s, d).into_iter().enumerate() {
-                            s.store(line(r, column), d);
-                        }
-                    }
-                    for tx in 0..g.tiles_w {
-                        let tile = v.wrapping_add((ty * g.tiles_w + tx) * S::LANES);
-                        for r in 0..POINTS {
-                            let mut d = [zero; POINTS];
-                            for (c, d) in d.iter_mut().enumerate() {
-                                *d = s.load(line(r, tx * TILE + c));
-                            }
-                            for (c, d) in transform::input(s, d).into_iter().enumerate() {
-                                s.store(tile.wrapping_add((r * POINTS + c) * product), d);
-                            }
-                        }
-                    }
-                }
-            }
+            // SAFETY: as above.
+            unsafe { tiles::<S, POINTS, Input>(s, g, band, &window, scratch, v, product) };
         },
     );
 }
@@ -110,6 +124,7 @@ pub(crate) unsafe fn input<S: Lanes>(
 ///
 /// # Safety
 /// As [`input`], for planes of the output.
+#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn output_grad<S: Lanes>(
     s: S,
     g: &Geometry,
@@ -120,64 +135,21 @@ pub(crate) unsafe fn output_grad<S: Lanes>(
     product: usize,
     scratch: *mut f32,
 ) {
+    let window = Window {
+        height: g.output[0],
+        width: g.output[1],
+        first: (band.tile_row * TILE) as isize,
+        rows: band.tile_rows * TILE,
+        left: 0,
+        columns: g.tiles_w * TILE,
+    };
+    // SAFETY: as in `input`.
+    unsafe { window.fill(s, grad, channels, scratch) };
     s.run(
         #[inline(always)]
         || {
-            let [height, width] = g.output;
-            let padded_w = g.tiles_w * TILE;
-            let begin = band.tile_row * TILE;
-            let rows = (height - begin).min(band.tile_rows * TILE);
-            let at = |row: usize, column: usize| {
-                scratch.wrapping_add((row * padded_w + column) * S::LANES)
-            };
-            let zero = s.splat(0.0);
             // SAFETY: as in `input`.
-            unsafe {
-                for row in 0..band.tile_rows * TILE {
-                    let from = if row < rows { width } else { 0 };
-                    for column in from..padded_w {
-                        s.store(at(row, column), zero);
-                    }
-                }
-                let (mut row, mut column) = (0, 0);
-                let from = grad.wrapping_add(begin * width);
-                to_blocked(s, from, height * width, channels, rows * width, || {
-                    let here = at(row, column);
-                    column += 1;
-                    if column == width {
-                        column = 0;
-                        row += 1;
-                    }
-                    here
-                });
-                let lines = scratch.wrapping_add(band.tile_rows * TILE * padded_w * S::LANES);
-                let line = |r: usize, column: usize| {
-                    lines.wrapping_add((r * padded_w + column) * S::LANES)
-                };
-                for ty in 0..band.tile_rows {
-                    for column in 0..padded_w {
-                        let mut d = [zero; TILE];
-                        for (r, d) in d.iter_mut().enumerate() {
-                            *d = s.load(at(ty * TILE + r, column));
-                        }
-                        for (r, d) in transform::output_grad(s, d).into_iter().enumerate() {
-                            s.store(line(r, column), d);
-                        }
-                    }
-                    for tx in 0..g.tiles_w {
-                        let tile = v.wrapping_add((ty * g.tiles_w + tx) * S::LANES);
-                        for r in 0..POINTS {
-                            let mut d = [zero; TILE];
-                            for (c, d) in d.iter_mut().enumerate() {
-                                *d = s.load(line(r, tx * TILE + c));
-                            }
-                            for (c, d) in transform::output_grad(s, d).into_iter().enumerate() {
-                                s.store(tile.wrapping_add((r * POINTS + c) * product), d);
-                            }
-                        }
-                    }
-                }
-            }
+            unsafe { tiles::<S, TILE, Grad>(s, g, band, &window, scratch, v, product) };
         },
     );
 }
@@ -187,6 +159,7 @@ pub(crate) unsafe fn output_grad<S: Lanes>(
 /// # Safety
 /// `m` has a block of the band's tiles for each product, `product` apart; `y` has `channels` planes of the image; `scratch` has
 /// [`scratch_len`] numbers.
+#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn output<S: Lanes>(
     s: S,
     g: &Geometry,

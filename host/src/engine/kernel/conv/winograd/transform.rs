@@ -74,7 +74,10 @@ pub(crate) fn output_grad<S: Lanes>(s: S, g: [S::V; TILE]) -> Six<S> {
 /// `G w`: weights.
 #[inline(always)]
 pub(crate) fn weight<S: Lanes>(s: S, w: [S::V; 3]) -> Six<S> {
-    let (p, q) = (times(s, s.add(w[0], w[2]), -1.0 / 6.0), times(s, w[1], 1.0 / 6.0));
+    let (p, q) = (
+        times(s, s.add(w[0], w[2]), -1.0 / 6.0),
+        times(s, w[1], 1.0 / 6.0),
+    );
     let r = scaled(s, w[2], 1.0 / 6.0, times(s, w[0], 1.0 / 24.0));
     let t = times(s, w[1], 1.0 / 12.0);
     [
