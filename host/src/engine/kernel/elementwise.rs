@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use candle_core::DType;
 
 use super::strided::{Operand, Piece, collapse, lines};
-use super::{Scalar, dispatch, to_value};
+use super::{Host, Scalar, dispatch, to_value};
 use crate::engine::error::Result;
 use crate::engine::tensor::Value;
 
@@ -140,6 +140,27 @@ pub(crate) fn binary(
             Binary::Gate => zip::<T>(op, a, b, dims, |a, b| if b > T::ZERO { a } else { T::ZERO }),
         };
         to_value(out?, dims, a)
+    })
+}
+
+/// [`binary`] of a few entries of one shape and layout, where planning a walk would take longer than walking; none for others.
+pub(crate) fn few(op: &'static str, kind: Binary, a: &Value, b: &Value) -> Result<Option<Value>> {
+    const FEW: usize = 256;
+    let alike = a.dims() == b.dims() && a.is_contiguous() && b.is_contiguous();
+    if !alike || a.elem_count() > FEW {
+        return Ok(None);
+    }
+    dispatch!(op, a.dtype(), T => {
+        let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
+        let pairs = left.iter().zip(right.iter());
+        let out: Vec<T> = match kind {
+            Binary::Add => pairs.map(|(a, b)| *a + *b).collect(),
+            Binary::Sub => pairs.map(|(a, b)| *a - *b).collect(),
+            Binary::Mul => pairs.map(|(a, b)| *a * *b).collect(),
+            Binary::Div => pairs.map(|(a, b)| *a / *b).collect(),
+            Binary::Gate => pairs.map(|(a, b)| if *b > T::ZERO { *a } else { T::ZERO }).collect(),
+        };
+        to_value(out, a.dims(), a).map(Some)
     })
 }
 

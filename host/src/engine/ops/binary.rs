@@ -4,7 +4,8 @@ use candle_core::DType;
 
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
-use crate::engine::kernel::elementwise::{Binary, binary};
+use crate::engine::kernel::elementwise::{Binary, binary, few};
+use crate::engine::profile;
 use crate::engine::tensor::{Tensor, Value};
 
 /// The shape that two shapes broadcast to.
@@ -52,11 +53,23 @@ fn arithmetic(
     b: &Tensor,
     elsewhere: Kernel,
 ) -> Result<Value> {
+    let on_cpu = a.device().is_cpu() && matches!(a.dtype(), DType::F32 | DType::F64);
+    if on_cpu
+        && a.dtype() == b.dtype()
+        && let Some(value) = few(op, kind, a.value(), b.value())?
+    {
+        return Ok(value);
+    }
     let dims = check(op, a, b)?;
-    if a.device().is_cpu() && matches!(a.dtype(), DType::F32 | DType::F64) {
+    if on_cpu {
         return binary(op, kind, a.value(), b.value(), &dims);
     }
     elsewhere(a.value(), b.value()).named(op, &[a, b])
+}
+
+/// Whether nothing need be recorded; told early, because a call on single numbers is as short as what a record prepares.
+fn constant(a: &Tensor, b: &Tensor) -> bool {
+    !a.is_tracked() && !b.is_tracked()
 }
 
 fn when(wanted: bool, compute: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
@@ -70,6 +83,10 @@ impl Tensor {
     /// If the types differ or the shapes do not broadcast; so for all of this file.
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("add", Binary::Add, self, other, Value::broadcast_add)?;
+        if constant(self, other) {
+            profile::done("add");
+            return Ok(Tensor::constant(value));
+        }
         let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
         Ok(record_one(
             "add",
@@ -91,6 +108,10 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("sub", Binary::Sub, self, other, Value::broadcast_sub)?;
+        if constant(self, other) {
+            profile::done("sub");
+            return Ok(Tensor::constant(value));
+        }
         let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
         Ok(record_one(
             "sub",
@@ -112,6 +133,10 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("mul", Binary::Mul, self, other, Value::broadcast_mul)?;
+        if constant(self, other) {
+            profile::done("mul");
+            return Ok(Tensor::constant(value));
+        }
         let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
         let save = Save {
             inputs: crossed(self, other),
@@ -137,6 +162,10 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn div(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("div", Binary::Div, self, other, Value::broadcast_div)?;
+        if constant(self, other) {
+            profile::done("div");
+            return Ok(Tensor::constant(value));
+        }
         let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
         let save = Save {
             inputs: &[1],
