@@ -81,17 +81,10 @@ impl Peaks {
 }
 
 /// A run on the committed digits, 8 x 8 pixels, alone and counted from zero.
-///
-/// On one thread: with more of them, how many kernels hold scratch at once depends on when the threads meet.
-fn with_session(work: impl FnOnce(&Session<'_>) + Send) {
+fn with_session(work: impl FnOnce(&Session<'_>)) {
     let _alone = alone();
     set_counting(false);
     set_counting(true);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    pool.expect("a thread").install(|| on_digits(work));
-}
-
-fn on_digits(work: impl FnOnce(&Session<'_>)) {
     let registry = shipped_plugins();
     let data = json!({
         "format": "parquet", "train": "train-*.parquet", "test": "test-*.parquet", "resolution": 8,

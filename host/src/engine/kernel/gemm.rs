@@ -1,5 +1,7 @@
 //! Matrix products on CPU slices: one serial `gemm` call a task, tasks split by the shape.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use super::{Disjoint, Scalar};
@@ -67,6 +69,7 @@ pub(crate) fn gemm<T: Scalar>(
         a.holds(m, k) && b.holds(k, n),
         "the factors hold all entries"
     );
+    settle();
     // SAFETY: the assertions bound every entry that is read or written; `out` is borrowed uniquely.
     unsafe {
         gemm::gemm(
@@ -91,6 +94,47 @@ pub(crate) fn gemm<T: Scalar>(
             gemm::Parallelism::None,
         );
     }
+}
+
+/// Has every thread allocate what `gemm` keeps for it, some megabytes at its first large product: what a stage takes then does not
+/// depend on which threads took part in it.
+fn settle() {
+    static SETTLED: AtomicBool = AtomicBool::new(false);
+    if SETTLED.load(Ordering::Relaxed) || SETTLED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    const SIDE: usize = 64;
+    let side = SIDE as isize;
+    let zeros = vec![0.0f32; SIDE * SIDE];
+    rayon::broadcast(|_| {
+        let mut out = zeros.clone();
+        let (a, b) = (zeros.as_ptr(), zeros.as_ptr());
+        let none = gemm::Parallelism::None;
+        // SAFETY: all three are square matrices of this side, and `out` is this thread's own.
+        unsafe {
+            gemm::gemm(
+                SIDE,
+                SIDE,
+                SIDE,
+                out.as_mut_ptr(),
+                1,
+                side,
+                false,
+                a,
+                1,
+                side,
+                b,
+                1,
+                side,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                none,
+            );
+        }
+    });
 }
 
 /// Rows of the output that one task computes: some 2^22 multiplications, and enough rows to pay for packing `b` again.

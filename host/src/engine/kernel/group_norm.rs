@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::output::written;
+use super::scratch::KERNELS;
 use super::sums::{lane_sum, passed_sums};
 use super::{Scalar, row_norm, vectorised};
 
@@ -216,35 +217,38 @@ fn backward_planes<T: Scalar, const RELU: bool>(
 ) -> Gradients<T> {
     let sizes = args.sizes;
     let (row, task) = (sizes.row(), sizes.task());
-    f64::scratch().with(2 * sizes.batch * sizes.channels(), |sums| {
-        let fill = |dx: &mut [MaybeUninit<T>]| {
-            // Without dx every task has an empty part of it.
-            let width = if needs_x { row } else { 0 };
-            let parts = super::Disjoint::new(dx);
-            let tasks = sums.par_chunks_mut(2 * task * sizes.per_group).enumerate();
-            tasks.for_each(|(i, sums)| {
-                let rows = task.min(sizes.rows() - i * task);
-                // SAFETY: a task has its own rows.
-                let dx = unsafe { parts.part(i * task * width, rows * width) };
-                vectorised(Backward::<T, RELU> {
-                    args,
-                    given,
-                    first: i * task,
-                    sums,
-                    dx,
+    KERNELS.with(
+        [2 * sizes.batch * sizes.channels()],
+        |[sums]: [&mut [f64]; 1]| {
+            let fill = |dx: &mut [MaybeUninit<T>]| {
+                // Without dx every task has an empty part of it.
+                let width = if needs_x { row } else { 0 };
+                let parts = super::Disjoint::new(dx);
+                let tasks = sums.par_chunks_mut(2 * task * sizes.per_group).enumerate();
+                tasks.for_each(|(i, sums)| {
+                    let rows = task.min(sizes.rows() - i * task);
+                    // SAFETY: a task has its own rows.
+                    let dx = unsafe { parts.part(i * task * width, rows * width) };
+                    vectorised(Backward::<T, RELU> {
+                        args,
+                        given,
+                        first: i * task,
+                        sums,
+                        dx,
+                    });
                 });
-            });
-        };
-        let len = if needs_x { args.x.len() } else { 0 };
-        // SAFETY: each task writes its rows of the input's gradient, and the rows are all there is.
-        let x = unsafe { written(len, fill) };
-        let total = |which: usize| per_channel(&sizes, sums, 2, which);
-        Gradients {
-            weight: total(0),
-            bias: total(1),
-            x: needs_x.then_some(x),
-        }
-    })
+            };
+            let len = if needs_x { args.x.len() } else { 0 };
+            // SAFETY: each task writes its rows of the input's gradient, and the rows are all there is.
+            let x = unsafe { written(len, fill) };
+            let total = |which: usize| per_channel(&sizes, sums, 2, which);
+            Gradients {
+                weight: total(0),
+                bias: total(1),
+                x: needs_x.then_some(x),
+            }
+        },
+    )
 }
 
 /// The sums over the batch of value `which` of `stride` that each (image, channel) has.

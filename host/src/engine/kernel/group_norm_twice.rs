@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use super::group_norm::{Affine, Cotangent, Shared, per_channel, rstd};
 use super::output::written;
+use super::scratch::KERNELS;
 use super::sums::{lane_sum, passed_sums};
 use super::{Disjoint, Scalar, vectorised};
 
@@ -56,37 +57,40 @@ fn masked<T: Scalar, const RELU: bool>(
 ) -> Gradients<T> {
     let sizes = args.sizes;
     let (row, task) = (sizes.row(), sizes.task());
-    f64::scratch().with(SUMS * sizes.batch * sizes.channels(), |sums| {
-        let mut dg = Vec::new();
-        let fill_x = |dx: &mut [MaybeUninit<T>]| {
-            let fill_g = |dg: &mut [MaybeUninit<T>]| {
-                let (dg, dx) = (Disjoint::new(dg), Disjoint::new(dx));
-                let tasks = sums.par_chunks_mut(SUMS * task * sizes.per_group);
-                tasks.enumerate().for_each(|(i, sums)| {
-                    let len = task.min(sizes.rows() - i * task) * row;
-                    // SAFETY: a task has its own rows, in both.
-                    let (dg, dx) =
-                        unsafe { (dg.part(i * task * row, len), dx.part(i * task * row, len)) };
-                    vectorised(Rows::<T, RELU> {
-                        args,
-                        given,
-                        second,
-                        first: i * task,
-                        sums,
-                        dg,
-                        dx,
+    KERNELS.with(
+        [SUMS * sizes.batch * sizes.channels()],
+        |[sums]: [&mut [f64]; 1]| {
+            let mut dg = Vec::new();
+            let fill_x = |dx: &mut [MaybeUninit<T>]| {
+                let fill_g = |dg: &mut [MaybeUninit<T>]| {
+                    let (dg, dx) = (Disjoint::new(dg), Disjoint::new(dx));
+                    let tasks = sums.par_chunks_mut(SUMS * task * sizes.per_group);
+                    tasks.enumerate().for_each(|(i, sums)| {
+                        let len = task.min(sizes.rows() - i * task) * row;
+                        // SAFETY: a task has its own rows, in both.
+                        let (dg, dx) =
+                            unsafe { (dg.part(i * task * row, len), dx.part(i * task * row, len)) };
+                        vectorised(Rows::<T, RELU> {
+                            args,
+                            given,
+                            second,
+                            first: i * task,
+                            sums,
+                            dg,
+                            dx,
+                        });
                     });
-                });
+                };
+                // SAFETY: each task writes its rows, and the rows are all there is.
+                dg = unsafe { written(args.x.len(), fill_g) };
             };
-            // SAFETY: each task writes its rows, and the rows are all there is.
-            dg = unsafe { written(args.x.len(), fill_g) };
-        };
-        // SAFETY: as above.
-        let x = unsafe { written(args.x.len(), fill_x) };
-        // A task leaves the weight's share of each channel in the place of its first sum.
-        let weight = per_channel(&sizes, sums, SUMS, 0);
-        Gradients { g: dg, x, weight }
-    })
+            // SAFETY: as above.
+            let x = unsafe { written(args.x.len(), fill_x) };
+            // A task leaves the weight's share of each channel in the place of its first sum.
+            let weight = per_channel(&sizes, sums, SUMS, 0);
+            Gradients { g: dg, x, weight }
+        },
+    )
 }
 
 /// The rows from `first` on that one task covers.

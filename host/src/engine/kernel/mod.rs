@@ -27,7 +27,6 @@ pub(crate) mod unary;
 
 use std::marker::PhantomData;
 use std::ops::{Add, Deref, Div, Mul, Neg, Range, Sub};
-use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Storage, StorageRef, WithDType};
 
@@ -55,8 +54,6 @@ pub trait Scalar:
     fn square_root(self) -> Self;
     /// The larger of two numbers.
     fn larger(self, other: Self) -> Self;
-    /// The pool that lends scratch buffers of this type.
-    fn scratch() -> &'static ScratchPool<Self>;
     /// A convolution in blocks of channels, if this type has one for the shape.
     fn blocked_conv(_: Direction, _: &ConvShape, _: &[Self], _: &[Self]) -> Option<Vec<Self>> {
         None
@@ -73,10 +70,6 @@ macro_rules! scalar {
             }
             fn larger(self, other: Self) -> Self {
                 if self > other { self } else { other }
-            }
-            fn scratch() -> &'static ScratchPool<Self> {
-                static POOL: ScratchPool<$type> = ScratchPool(Mutex::new(Vec::new()));
-                &POOL
             }
             $(
                 fn blocked_conv(
@@ -161,28 +154,6 @@ pub(crate) fn to_value<T: WithDType>(data: Vec<T>, dims: &[usize], like: &Value)
     Ok(Value::from_vec(data, dims, like.device())?)
 }
 
-/// Scratch buffers that tasks lease; thread-locals would be unsafe with a pool that steals work inside a task.
-pub struct ScratchPool<T>(Mutex<Vec<Vec<T>>>);
-
-impl<T: Scalar> ScratchPool<T> {
-    /// Lends a buffer of at least `len` entries of unspecified content to `work` and takes it back.
-    pub(crate) fn with<R>(&self, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
-        let mut buffer = {
-            let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            free.pop().unwrap_or_default()
-        };
-        if buffer.len() < len {
-            buffer.resize(len, T::ZERO);
-        }
-        let result = work(&mut buffer[..len]);
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(buffer);
-        result
-    }
-}
-
 /// A slice that parallel tasks write disjoint parts of.
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,
@@ -241,14 +212,6 @@ pub(crate) fn vectorised<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scratch_comes_back_and_grows() {
-        let pool = ScratchPool::<f64>(Mutex::new(Vec::new()));
-        pool.with(3, |a| a.fill(1.0));
-        pool.with(5, |a| assert_eq!(a.len(), 5));
-        assert_eq!(pool.0.lock().unwrap().len(), 1);
-    }
 
     #[test]
     fn a_view_needs_contiguous_entries_of_its_type() {

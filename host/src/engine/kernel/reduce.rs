@@ -5,6 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::elementwise::contiguous;
+use super::scratch::KERNELS;
 use super::sums::lane_sum;
 use super::{Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::error::{Error, Result};
@@ -77,7 +78,7 @@ fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T>
         return vec![T::ZERO; outer];
     }
     let rows = BLOCK / reduced;
-    f64::scratch().with(outer, |sums| {
+    KERNELS.with([outer], |[sums]: [&mut [f64]; 1]| {
         let tasks = sums.par_chunks_mut(rows).zip(x.par_chunks(rows * reduced));
         tasks.for_each(|(sums, x)| {
             vectorised(SumRows {
@@ -118,31 +119,34 @@ fn sum_columns<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -
     let (pieces, rows) = (inner.div_ceil(columns), (BLOCK / columns).max(1));
     let blocks = reduced.div_ceil(rows).max(1);
     let mut out = vec![T::ZERO; outer * inner];
-    f64::scratch().with(outer * pieces * blocks * columns, |partial| {
-        let tasks = partial.par_chunks_mut(columns).enumerate();
-        tasks.for_each(|(task, sums)| {
-            let (o, block) = (task / (pieces * blocks), task % blocks);
-            let first = task / blocks % pieces * columns;
-            let width = columns.min(inner - first);
-            sums.fill(0.0);
-            let last = reduced.min((block + 1) * rows);
-            vectorised(AddRows {
-                x: &x[o * reduced * inner..(o * reduced + last) * inner],
-                first: block * rows,
-                inner,
-                columns: first..first + width,
-                sums,
+    KERNELS.with(
+        [outer * pieces * blocks * columns],
+        |[partial]: [&mut [f64]; 1]| {
+            let tasks = partial.par_chunks_mut(columns).enumerate();
+            tasks.for_each(|(task, sums)| {
+                let (o, block) = (task / (pieces * blocks), task % blocks);
+                let first = task / blocks % pieces * columns;
+                let width = columns.min(inner - first);
+                sums.fill(0.0);
+                let last = reduced.min((block + 1) * rows);
+                vectorised(AddRows {
+                    x: &x[o * reduced * inner..(o * reduced + last) * inner],
+                    first: block * rows,
+                    inner,
+                    columns: first..first + width,
+                    sums,
+                });
             });
-        });
-        let pieces = out
-            .chunks_mut(inner)
-            .flat_map(|row| row.chunks_mut(columns));
-        for (out, blocks) in pieces.zip(partial.chunks_exact(blocks * columns)) {
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = T::from_f64(blocks.iter().skip(i).step_by(columns).sum());
+            let pieces = out
+                .chunks_mut(inner)
+                .flat_map(|row| row.chunks_mut(columns));
+            for (out, blocks) in pieces.zip(partial.chunks_exact(blocks * columns)) {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = T::from_f64(blocks.iter().skip(i).step_by(columns).sum());
+                }
             }
-        }
-    });
+        },
+    );
     out
 }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::group_norm::{Affine, Cotangent, Gradients, Shared, rectified, rstd};
 use super::lockstep::map_rows;
 use super::output::written;
+use super::scratch::KERNELS;
 use super::sums::lane_sum;
 use super::{Disjoint, Scalar, vectorised};
 
@@ -54,7 +55,7 @@ pub(super) fn backward<T: Scalar, const RELU: bool>(
     let (row, channels) = (sizes.row(), sizes.channels());
     let per_task = sizes.rows().div_ceil(TASKS).max(sizes.task());
     let tasks = sizes.rows().div_ceil(per_task);
-    f64::scratch().with(2 * tasks * channels, |partial| {
+    KERNELS.with([2 * tasks * channels], |[partial]: [&mut [f64]; 1]| {
         let fill = |dx: &mut [MaybeUninit<T>]| {
             let width = if needs_x { row } else { 0 };
             let parts = Disjoint::new(dx);

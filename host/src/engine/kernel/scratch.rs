@@ -1,82 +1,149 @@
 //! Memory for kernels: scratch that is lent and comes back, results that are filled by parallel tasks.
+//!
+//! What scratch takes does not depend on chance: a kernel that runs holds at most one lease of [`KERNELS`], a task at most one of
+//! [`TASKS`], all leases of a pool have the size of the largest so far, and there is one for each thread from the start.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::take;
 use std::sync::{Mutex, PoisonError};
 
 /// Alignment of scratch memory: a cache line.
 const ALIGNMENT: usize = 64;
 
-/// A block of f32, aligned to cache lines.
+/// A block of bytes, aligned to cache lines.
 struct Block {
-    start: *mut f32,
-    len: usize,
+    start: *mut u8,
+    bytes: usize,
 }
 
 // SAFETY: a block owns its memory, as a Vec does.
 unsafe impl Send for Block {}
 
 impl Block {
-    fn layout(len: usize) -> Layout {
-        let bytes = len.checked_mul(size_of::<f32>());
-        let layout = bytes.and_then(|n| Layout::from_size_align(n, ALIGNMENT).ok());
-        layout.expect("scratch fits the address space")
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, ALIGNMENT).expect("scratch fits the address space")
     }
 
-    fn new(len: usize) -> Self {
-        let layout = Self::layout(len.max(1));
-        // SAFETY: the size is not 0.
-        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
+    /// Zeroed, so that whoever reads before writing sees numbers at least.
+    fn new(bytes: usize) -> Self {
+        let layout = Self::layout(bytes);
+        // SAFETY: the size is not 0, see `bytes_of`.
+        let start = unsafe { alloc_zeroed(layout) };
         if start.is_null() {
             handle_alloc_error(layout);
         }
-        Self {
-            start,
-            len: len.max(1),
-        }
+        Self { start, bytes }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.start.cast(), Self::layout(self.len)) }
+        unsafe { dealloc(self.start, Self::layout(self.bytes)) }
     }
 }
 
-/// Blocks that nobody holds. Not a thread-local: a task that waits may run another one on its thread, which needs scratch of its own.
-static FREE: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+/// Blocks of one size that nobody holds. Not thread-locals: a task that waits may run another one on its thread.
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    for_tasks: bool,
+}
 
-/// Scratch of unspecified content, given back when dropped.
-pub(crate) struct Lease(Option<Block>);
+struct State {
+    bytes: usize,
+    free: Vec<Block>,
+}
 
-impl Lease {
-    /// Lends at least `len` numbers: the smallest free block that is large enough; else the largest is replaced.
-    pub(crate) fn new(len: usize) -> Self {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = (0..free.len())
-            .filter(|&i| free[i].len >= len)
-            .min_by_key(|&i| free[i].len);
-        if let Some(i) = fits {
-            return Self(Some(free.swap_remove(i)));
+/// Scratch that all tasks of a kernel share.
+pub(crate) static KERNELS: Pool = Pool::new(false);
+/// Scratch of one task.
+pub(crate) static TASKS: Pool = Pool::new(true);
+
+/// Bytes of a part of a lease; whole cache lines.
+fn bytes_of<T>(len: usize) -> usize {
+    let bytes = len.max(1).checked_mul(size_of::<T>());
+    let lines = bytes.and_then(|n| n.checked_next_multiple_of(ALIGNMENT));
+    lines.expect("scratch fits the address space")
+}
+
+impl Pool {
+    const fn new(for_tasks: bool) -> Self {
+        Self {
+            state: Mutex::new(State {
+                bytes: 0,
+                free: Vec::new(),
+            }),
+            for_tasks,
         }
-        let largest = (0..free.len()).max_by_key(|&i| free[i].len);
-        let small = largest.map(|i| free.swap_remove(i));
-        drop(free);
-        drop(small);
-        Self(Some(Block::new(len)))
     }
 
-    /// The first number.
-    pub(crate) fn start(&self) -> *mut f32 {
-        self.0.as_ref().expect("held until dropped").start
+    /// Blocks that are kept: as many as can be held at a time.
+    fn most(&self) -> usize {
+        if self.for_tasks {
+            rayon::current_num_threads()
+        } else {
+            1
+        }
     }
+
+    /// Lends parts of `lens` numbers of unspecified content, each from a cache line on.
+    pub(crate) fn lend<T, const N: usize>(
+        &'static self,
+        lens: [usize; N],
+    ) -> (Lease, [Shared<T>; N]) {
+        let bytes = lens.map(bytes_of::<T>).iter().sum();
+        let lease = Lease {
+            block: Some(self.take(bytes)),
+            pool: self,
+        };
+        let mut next = lease.block.as_ref().expect("held until dropped").start;
+        let parts = lens.map(|len| {
+            let part = Shared(next.cast::<T>());
+            next = next.wrapping_add(bytes_of::<T>(len));
+            part
+        });
+        (lease, parts)
+    }
+
+    /// Lends parts of `lens` numbers of unspecified content to `work`.
+    pub(crate) fn with<T: super::Scalar, const N: usize, R>(
+        &'static self,
+        lens: [usize; N],
+        work: impl FnOnce([&mut [T]; N]) -> R,
+    ) -> R {
+        let (_lease, starts) = self.lend::<T, N>(lens);
+        // SAFETY: the parts do not overlap, were zeroed when they were allocated, and every bit pattern is a number.
+        work(std::array::from_fn(|i| unsafe {
+            starts[i].slice(0, lens[i])
+        }))
+    }
+
+    fn take(&self, bytes: usize) -> Block {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes > state.bytes {
+            drop(take(&mut state.free));
+            state.bytes = bytes;
+            state.free = (0..self.most()).map(|_| Block::new(bytes)).collect();
+        }
+        let bytes = state.bytes;
+        state.free.pop().unwrap_or_else(|| Block::new(bytes))
+    }
+}
+
+/// Scratch, given back when dropped.
+pub(crate) struct Lease {
+    block: Option<Block>,
+    pool: &'static Pool,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(block) = self.0.take() {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            free.push(block);
+        let mut state = (self.pool.state.lock()).unwrap_or_else(PoisonError::into_inner);
+        if let Some(block) = self.block.take()
+            && block.bytes == state.bytes
+            && state.free.len() < self.pool.most()
+        {
+            state.free.push(block);
         }
     }
 }
@@ -136,12 +203,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_aligned_and_comes_back() {
-        let first = Lease::new(100);
-        let start = first.start();
-        assert_eq!(start as usize % ALIGNMENT, 0);
-        let second = Lease::new(100);
-        assert_ne!(start, second.start(), "two leases do not overlap");
+    fn leases_are_aligned_apart_and_come_back() {
+        static POOL: Pool = Pool::new(true);
+        let (first, [a, b]) = POOL.lend::<f32, 2>([3, 5]);
+        assert_eq!(a.at(0) as usize % ALIGNMENT, 0);
+        assert_eq!(b.at(0) as usize - a.at(0) as usize, ALIGNMENT);
+        let (second, [c]) = POOL.lend::<f64, 1>([1]);
+        assert_ne!(a.at(0).cast(), c.at(0), "two leases do not overlap");
+        drop((first, second));
+        // All of one size, one for each thread.
+        let free = || POOL.state.lock().unwrap().free.len();
+        assert_eq!(free(), rayon::current_num_threads());
+        let larger = POOL.lend::<f32, 1>([1000]);
+        assert_eq!(free(), rayon::current_num_threads() - 1);
+        drop(larger);
+        POOL.with([4, 2], |[a, _b]: [&mut [f64]; 2]| a.fill(1.0));
+        assert_eq!(free(), rayon::current_num_threads());
+        assert_eq!(POOL.state.lock().unwrap().bytes, 4032);
     }
 
     #[test]

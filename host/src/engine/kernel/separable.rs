@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::output::written;
+use super::scratch::TASKS;
 use super::{Scalar, vectorised};
 
 /// Entries that one task computes at least.
@@ -192,7 +193,7 @@ pub(crate) fn apply<T: Scalar>(x: &[T], maps: &[Map], per_map: usize) -> Vec<T> 
             .par_chunks_mut(task * out_plane)
             .zip(x.par_chunks(task * plane));
         tasks.enumerate().for_each(|(t, (y, x))| {
-            T::scratch().with(width, |line| {
+            TASKS.with([width], |[line]: [&mut [T]; 1]| {
                 vectorised(Planes {
                     maps,
                     per_map,

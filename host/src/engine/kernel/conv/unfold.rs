@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::engine::kernel::gemm::{Matrix, gemm};
 use crate::engine::kernel::im2col::{ConvShape, col2im, im2col};
+use crate::engine::kernel::scratch::TASKS;
 use crate::engine::kernel::{Disjoint, Scalar};
 
 /// Output positions that one product spans: enough to amortise packing, small enough for the unfolding to stay in cache.
@@ -104,7 +105,9 @@ pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> 
                 );
                 return;
             }
-            T::scratch().with(block.min(c_in) * taps * row, |columns| {
+            let joined = if images == 1 { 0 } else { outputs * row };
+            let lens = [block.min(c_in) * taps * row, joined];
+            TASKS.with(lens, |[columns, joined]: [&mut [T]; 2]| {
                 let mut product = |out: &mut [T]| {
                     for (c, channels) in blocks(c_in, block) {
                         for j in 0..images {
@@ -118,15 +121,13 @@ pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> 
                     product(output(0));
                     return;
                 }
-                T::scratch().with(outputs * row, |joined| {
-                    product(joined);
-                    for j in 0..images {
-                        let planes = output(j).chunks_exact_mut(plane);
-                        for (c, to) in planes.enumerate() {
-                            to.copy_from_slice(&joined[c * row + j * plane..][..plane]);
-                        }
+                product(joined);
+                for j in 0..images {
+                    let planes = output(j).chunks_exact_mut(plane);
+                    for (c, to) in planes.enumerate() {
+                        to.copy_from_slice(&joined[c * row + j * plane..][..plane]);
                     }
-                });
+                }
             });
         });
     y
@@ -166,7 +167,7 @@ pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<
                 let channel = (first + j) * shape.in_channels + group * c_in + c;
                 parts.part(channel * input_plane, channels * input_plane)
             };
-            let spread = |rows: &[T]| {
+            let spread = |rows: &[T], columns: &mut [T]| {
                 if shape.is_pointwise() && images == 1 {
                     let size = (span, plane, c_out);
                     gemm(
@@ -179,36 +180,36 @@ pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<
                     );
                     return;
                 }
-                T::scratch().with(block.min(span) * taps * row, |columns| {
-                    for (c, channels) in blocks(span, block) {
-                        let size = (channels * taps, row, c_out);
-                        gemm(
-                            size,
+                for (c, channels) in blocks(span, block) {
+                    let size = (channels * taps, row, c_out);
+                    gemm(
+                        size,
+                        columns,
+                        row,
+                        false,
+                        weight(start + c),
+                        Matrix::rows(rows, row),
+                    );
+                    for j in 0..images {
+                        col2im(
+                            shape,
+                            output(j, start + c, channels),
                             columns,
                             row,
-                            false,
-                            weight(start + c),
-                            Matrix::rows(rows, row),
+                            j * plane,
                         );
-                        for j in 0..images {
-                            col2im(
-                                shape,
-                                output(j, start + c, channels),
-                                columns,
-                                row,
-                                j * plane,
-                            );
-                        }
                     }
-                });
+                }
             };
-            if images == 1 {
-                spread(&g[cotangent(0)..][..c_out * plane]);
-                return;
-            }
-            T::scratch().with(c_out * row, |joined| {
-                join(cotangent, g, images, c_out, plane, joined);
-                spread(joined);
+            let joined = if images == 1 { 0 } else { c_out * row };
+            let lens = [block.min(span) * taps * row, joined];
+            TASKS.with(lens, |[columns, joined]: [&mut [T]; 2]| {
+                if images == 1 {
+                    spread(&g[cotangent(0)..][..c_out * plane], columns);
+                } else {
+                    join(cotangent, g, images, c_out, plane, joined);
+                    spread(joined, columns);
+                }
             });
         });
     dx
@@ -246,41 +247,39 @@ pub(crate) fn weight_grad<T: Scalar>(shape: &ConvShape, x: &[T], g: &[T]) -> Vec
             // Both factors run along the positions; the narrower one is the cheaper to turn while packing.
             let turned = c_out < width;
             let row_max = chunk * plane;
-            T::scratch().with(c_out * width, |sum| {
-                T::scratch().with((width + c_out) * row_max, |buffer| {
-                    let (columns, joined) = buffer.split_at_mut(width * row_max);
-                    for (k, &(first, images)) in mine.iter().enumerate() {
-                        let row = images * plane;
-                        let cotangent =
-                            |j: usize| ((first + j) * shape.out_channels + group * c_out) * plane;
-                        let input = |j: usize| {
-                            let channel = (first + j) * shape.in_channels + group * c_in + c;
-                            &x[channel * shape.input_plane()..][..channels * shape.input_plane()]
-                        };
-                        let unfolded = if shape.is_pointwise() && images == 1 {
-                            input(0)
-                        } else {
-                            for j in 0..images {
-                                im2col(shape, input(j), columns, row, j * plane);
-                            }
-                            &*columns
-                        };
-                        let rows = if images == 1 {
-                            &g[cotangent(0)..][..c_out * plane]
-                        } else {
-                            join(cotangent, g, images, c_out, plane, joined);
-                            &*joined
-                        };
-                        let (left, right) = (Matrix::rows(rows, row), Matrix::rows(unfolded, row));
-                        if turned {
-                            let size = (width, c_out, row);
-                            gemm(size, sum, c_out, k > 0, right, left.transposed());
-                        } else {
-                            let size = (c_out, width, row);
-                            gemm(size, sum, width, k > 0, left, right.transposed());
+            let lens = [c_out * width, width * row_max, c_out * row_max];
+            TASKS.with(lens, |[sum, columns, joined]: [&mut [T]; 3]| {
+                for (k, &(first, images)) in mine.iter().enumerate() {
+                    let row = images * plane;
+                    let cotangent =
+                        |j: usize| ((first + j) * shape.out_channels + group * c_out) * plane;
+                    let input = |j: usize| {
+                        let channel = (first + j) * shape.in_channels + group * c_in + c;
+                        &x[channel * shape.input_plane()..][..channels * shape.input_plane()]
+                    };
+                    let unfolded = if shape.is_pointwise() && images == 1 {
+                        input(0)
+                    } else {
+                        for j in 0..images {
+                            im2col(shape, input(j), columns, row, j * plane);
                         }
+                        &*columns
+                    };
+                    let rows = if images == 1 {
+                        &g[cotangent(0)..][..c_out * plane]
+                    } else {
+                        join(cotangent, g, images, c_out, plane, joined);
+                        &*joined
+                    };
+                    let (left, right) = (Matrix::rows(rows, row), Matrix::rows(unfolded, row));
+                    if turned {
+                        let size = (width, c_out, row);
+                        gemm(size, sum, c_out, k > 0, right, left.transposed());
+                    } else {
+                        let size = (c_out, width, row);
+                        gemm(size, sum, width, k > 0, left, right.transposed());
                     }
-                });
+                }
                 for o in 0..c_out {
                     let start = split * count + ((group * c_out + o) * c_in + c) * taps;
                     // SAFETY: a task has its own split, group and input channels; each row is taken once.

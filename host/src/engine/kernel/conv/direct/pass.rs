@@ -7,7 +7,7 @@ use super::plan::{Class, Plan, Tap};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, from_blocked, padded, product};
 use crate::engine::kernel::conv::window::Window;
-use crate::engine::kernel::scratch::{Lease, Shared, Unfilled};
+use crate::engine::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 
 /// Positions that one task works on.
 const TASK_POSITIONS: usize = 128;
@@ -36,8 +36,7 @@ pub(crate) fn run<S: Lanes>(s: S, plan: &Plan, x: &[f32], w: &[f32]) -> Vec<f32>
     );
     let mut y = Unfilled::new(plan.batch * targets * target[0] * target[1]);
     let panels = targets.div_ceil(2 * S::LANES);
-    let weights = Lease::new(panels * plan.panel_len(S::LANES));
-    let packed = Shared(weights.start());
+    let (_lease, [packed]) = KERNELS.lend([panels * plan.panel_len(S::LANES)]);
     (0..panels).into_par_iter().for_each(|n| {
         plan.pack(s, w, n, packed.at(n * plan.panel_len(S::LANES)));
     });
@@ -128,16 +127,15 @@ impl<S: Lanes> Work<'_, S> {
             .unwrap_or(0);
         let group = (PRODUCT_TAPS / most.max(1)).clamp(1, blocks);
         let one = positions * self.panels * 2 * lanes;
-        let sums = Lease::new(plan.classes.len() * one);
-        let source = Lease::new(group * task.images * window.len(lanes));
-        let columns = Lease::new(positions * group * most * lanes);
+        let (_lease, [sums, source, columns]) = TASKS.lend([
+            plan.classes.len() * one,
+            group * task.images * window.len(lanes),
+            positions * group * most * lanes,
+        ]);
         for first in (0..blocks).step_by(group) {
             let count = group.min(blocks - first);
-            let window_at = |b: usize, j: usize| {
-                source
-                    .start()
-                    .wrapping_add((b * task.images + j) * window.len(lanes))
-            };
+            let window_at =
+                |b: usize, j: usize| source.at((b * task.images + j) * window.len(lanes));
             for b in 0..count {
                 for j in 0..task.images {
                     let channel = (first + b) * lanes;
@@ -163,15 +161,7 @@ impl<S: Lanes> Work<'_, S> {
                         let from = window_at(b, j).wrapping_add(place as usize * lanes);
                         let to = (b * taps + t) * of_class + j * rows * class.width;
                         // SAFETY: the window covers all taps of this task's rows.
-                        unsafe {
-                            grid(
-                                s,
-                                from,
-                                steps,
-                                part,
-                                columns.start().wrapping_add(to * lanes),
-                            )
-                        }
+                        unsafe { grid(s, from, steps, part, columns.at(to * lanes)) }
                     }
                 }
                 let size = Product {
@@ -187,16 +177,14 @@ impl<S: Lanes> Work<'_, S> {
                 for n in 0..self.panels {
                     let panel = n * plan.panel_len(lanes) + offset;
                     let b = weights.at(panel + first * taps * lanes * 2 * lanes);
-                    let to = sums
-                        .start()
-                        .wrapping_add(c * one + n * of_class * 2 * lanes);
+                    let to = sums.at(c * one + n * of_class * 2 * lanes);
                     // SAFETY: gathered above; the panel has `count` blocks of weights from here on; sums are this task's own.
-                    unsafe { product(s, &size, of_class, columns.start(), b, to) }
+                    unsafe { product(s, &size, of_class, columns.at(0), b, to) }
                 }
                 offset += padded(sources, lanes) * taps * 2 * lanes;
             }
         }
-        self.write(sums.start(), one, y);
+        self.write(sums.at(0), one, y);
     }
 
     /// Copies the sums of all classes to their places.

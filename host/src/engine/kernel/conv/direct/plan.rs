@@ -3,7 +3,7 @@
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{padded, to_blocked};
 use crate::engine::kernel::im2col::ConvShape;
-use crate::engine::kernel::scratch::Lease;
+use crate::engine::kernel::scratch::TASKS;
 
 /// A tap of the kernel: which weight, and where it reads, relative to its grid point.
 #[derive(Clone, Copy)]
@@ -109,8 +109,8 @@ impl Plan {
     pub(super) fn pack<S: Lanes>(&self, s: S, w: &[f32], panel: usize, to: *mut f32) {
         let (kernel, lanes) = (self.kernel, S::LANES);
         let (sources, targets) = (self.source.0, self.target.0);
-        let scratch = Lease::new(kernel * lanes);
-        let start = scratch.start();
+        let (_lease, [scratch]) = TASKS.lend::<f32, 1>([kernel * lanes]);
+        let start = scratch.at(0);
         for source in 0..padded(sources, lanes) {
             for half in 0..2 {
                 let target = (2 * panel + half) * lanes;

@@ -9,12 +9,12 @@ use crate::engine::kernel::conv::layout::{
 };
 use crate::engine::kernel::conv::window::Window;
 use crate::engine::kernel::im2col::ConvShape;
-use crate::engine::kernel::scratch::{Lease, Shared, Unfilled};
+use crate::engine::kernel::scratch::{Shared, TASKS, Unfilled};
 
 /// Positions that are gathered at a time.
 const DEPTH: usize = 256;
 /// Tasks that the blocks of input channels are split into.
-const TASKS: usize = 8;
+const SPLITS: usize = 8;
 
 /// `dw`, given the input and the gradient of the output.
 ///
@@ -31,8 +31,8 @@ pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[
     let mut dw = Unfilled::new(shape.out_channels * shape.in_channels * taps);
     let out = dw.shared();
     let blocks = padded(shape.in_channels, S::LANES) / S::LANES;
-    (0..blocks.min(TASKS)).into_par_iter().for_each(|task| {
-        let tasks = blocks.min(TASKS);
+    (0..blocks.min(SPLITS)).into_par_iter().for_each(|task| {
+        let tasks = blocks.min(SPLITS);
         let own = blocks * task / tasks..blocks * (task + 1) / tasks;
         let work = Work {
             s,
@@ -67,17 +67,19 @@ impl<S: Lanes> Work<'_, S> {
         let most = images * rows * width;
         let sum_rows = self.blocks * self.taps * lanes;
         let window = |row: usize, rows: usize| self.window(row, rows);
-        let source = Lease::new(window(0, rows).len(lanes));
-        let columns = Lease::new(self.taps * most * lanes);
-        let right = Lease::new(self.panels * 2 * lanes * most);
-        let sums = Lease::new(sum_rows * self.panels * 2 * lanes);
+        let (_lease, [source, columns, right, sums]) = TASKS.lend([
+            window(0, rows).len(lanes),
+            self.taps * most * lanes,
+            self.panels * 2 * lanes * most,
+            sum_rows * self.panels * 2 * lanes,
+        ]);
         let mut accumulate = false;
         for image in (0..shape.batch).step_by(images) {
             let images = images.min(shape.batch - image);
             for row in (0..height).step_by(rows) {
                 let rows = rows.min(height - row);
                 let positions = images * rows * width;
-                self.turn(grad, (image, images), (row, rows), right.start());
+                self.turn(grad, (image, images), (row, rows), right.at(0));
                 let size = Product {
                     blocks: 1,
                     depth: positions,
@@ -95,15 +97,15 @@ impl<S: Lanes> Work<'_, S> {
                         (image, images),
                         &window(row, rows),
                         (rows, positions),
-                        &source,
-                        &columns,
+                        source,
+                        columns,
                     );
                     for n in 0..self.panels {
-                        let b = right.start().wrapping_add(n * 2 * lanes * positions);
+                        let b = right.at(n * 2 * lanes * positions);
                         for t in 0..self.taps {
-                            let a = columns.start().wrapping_add(t * positions * lanes);
+                            let a = columns.at(t * positions * lanes);
                             let place = n * 2 * sum_rows + (block * self.taps + t) * lanes;
-                            let to = sums.start().wrapping_add(place * lanes);
+                            let to = sums.at(place * lanes);
                             // SAFETY: gathered and turned above; the sums are this task's own.
                             unsafe { product_turned(s, &size, a, b, to) }
                         }
@@ -112,7 +114,7 @@ impl<S: Lanes> Work<'_, S> {
                 accumulate = true;
             }
         }
-        self.write(sums.start(), sum_rows, dw);
+        self.write(sums.at(0), sum_rows, dw);
     }
 
     /// What the taps see for some rows of the output.
@@ -174,8 +176,8 @@ impl<S: Lanes> Work<'_, S> {
         (image, images): (usize, usize),
         window: &Window,
         (rows, positions): (usize, usize),
-        source: &Lease,
-        columns: &Lease,
+        source: Shared<f32>,
+        columns: Shared<f32>,
     ) {
         let (shape, s, lanes) = (self.shape, self.s, S::LANES);
         let channel = (self.first + block) * lanes;
@@ -186,15 +188,13 @@ impl<S: Lanes> Work<'_, S> {
             let channels = (shape.in_channels - channel).min(lanes);
             // SAFETY: the slice has these planes; the leases have room for the window and all taps.
             unsafe {
-                window.fill(s, from, channels, source.start());
+                window.fill(s, from, channels, source.at(0));
                 for t in 0..self.taps {
                     let row = t / shape.kernel[1] * shape.dilation[0];
                     let place = row * window.columns + t % shape.kernel[1] * shape.dilation[1];
-                    let from = source.start().wrapping_add(place * lanes);
+                    let from = source.at(place * lanes);
                     let steps = (shape.stride[0] * window.columns, shape.stride[1]);
-                    let to = columns
-                        .start()
-                        .wrapping_add((t * positions + j * count) * lanes);
+                    let to = columns.at((t * positions + j * count) * lanes);
                     grid(s, from, steps, (rows, shape.output[1]), to);
                 }
             }

@@ -7,13 +7,13 @@ use super::transform::PRODUCTS;
 use super::{GAP, Geometry, TASK_TILES, Task, tile};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, padded, product};
-use crate::engine::kernel::scratch::{Lease, Shared, Unfilled};
+use crate::engine::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 
 /// Panels of outputs that one pass over the tiles makes: 128 outputs of AVX-512.
 const PASS_PANELS: usize = 4;
-/// Inputs whose weights are transformed at a time where that happens inside a task.
+/// Inputs whose weights are transformed at a time where all tiles are one task.
 const WEIGHT_INPUTS: usize = 256;
-/// Fewer tasks than this are split further, by channels.
+/// Fewer tasks than this are split by outputs instead.
 const FEW_TASKS: usize = 4;
 
 /// `y = conv(x, w)`; with `adjoint` g is the geometry of an input gradient, and w the filters of the convolution that it belongs to.
@@ -33,54 +33,29 @@ pub(crate) fn forward<S: Lanes>(
         "the slices have the sizes of the geometry"
     );
     let mut y = Unfilled::new(g.batch * g.outputs * plane_out);
-    let tasks = g.tasks(TASK_TILES);
-    let filters = Filters {
-        inputs: g.inputs,
-        outputs: g.outputs,
-        adjoint,
-    };
-    let inputs = padded(g.inputs, S::LANES);
-    let panels = g.outputs.div_ceil(2 * S::LANES);
-    // Weights that several tasks share are transformed once; else inside the task, part by part, without leaving the cache.
-    let ready = (tasks.len() >= FEW_TASKS).then(|| {
-        let apart = panels * inputs * 2 * S::LANES + GAP;
-        let lease = Lease::new(PRODUCTS * apart);
-        let start = Shared(lease.start());
-        (0..panels).into_par_iter().for_each(|n| {
-            let scratch = Lease::new(filter::scratch_len(inputs, S::LANES));
-            let to = start.at(n * inputs * 2 * S::LANES);
-            // SAFETY: the filters have these sizes; each panel has its own part of the lease.
-            unsafe {
-                filter::transform(
-                    s,
-                    &filters,
-                    n,
-                    (0, inputs),
-                    w.as_ptr(),
-                    to,
-                    apart,
-                    scratch.start(),
-                )
-            }
-        });
-        (lease, apart)
-    });
     let pass = Pass {
         s,
         g,
-        filters,
-        inputs,
-        panels,
+        filters: Filters {
+            inputs: g.inputs,
+            outputs: g.outputs,
+            adjoint,
+        },
+        inputs: padded(g.inputs, S::LANES),
+        panels: g.outputs.div_ceil(2 * S::LANES),
         x,
         w,
-        ready: ready
-            .as_ref()
-            .map(|(lease, apart)| (Shared(lease.start()), *apart)),
         y: y.shared(),
     };
-    let inner = tasks.len() < FEW_TASKS;
-    tasks.par_iter().for_each(|task| pass.run(task, inner));
-    // SAFETY: the bands of all tasks cover every image, the passes every output.
+    let tasks = g.tasks(TASK_TILES);
+    if tasks.len() < FEW_TASKS {
+        g.tasks(usize::MAX)
+            .iter()
+            .for_each(|all| pass.split_by_outputs(all));
+    } else {
+        pass.split_by_tiles(&tasks);
+    }
+    // SAFETY: the bands of all tasks cover every image, the panels every output.
     unsafe { y.filled() }
 }
 
@@ -93,121 +68,168 @@ struct Pass<'a, S> {
     panels: usize,
     x: &'a [f32],
     w: &'a [f32],
-    ready: Option<(Shared<f32>, usize)>,
     y: Shared<f32>,
 }
 
-/// Runs `f` for 0..count, on other threads too where `parallel`.
-fn each(parallel: bool, count: usize, f: impl Fn(usize) + Send + Sync) {
-    if parallel {
-        (0..count).into_par_iter().for_each(f);
-    } else {
-        (0..count).for_each(f);
-    }
+/// The 36 matrices of a task's transformed inputs or outputs.
+#[derive(Clone, Copy)]
+struct Products {
+    start: Shared<f32>,
+    /// Numbers between two of them.
+    apart: usize,
 }
 
 impl<S: Lanes> Pass<'_, S> {
-    fn run(&self, task: &Task, inner: bool) {
-        let (g, lanes) = (self.g, S::LANES);
-        let apart = task.tiles * self.inputs + GAP;
-        let lease = Lease::new(PRODUCTS * apart);
-        let v = Shared(lease.start());
-        each(inner, self.inputs / lanes, |block| {
-            let scratch = Lease::new(tile::scratch_len(g, lanes));
-            let channels = (g.inputs - block * lanes).min(lanes);
-            for band in &task.bands {
-                let plane = band.image * g.inputs + block * lanes;
-                let x = self.x[plane * g.input[0] * g.input[1]..].as_ptr();
-                let to = v.at((block * task.tiles + band.first) * lanes);
-                // SAFETY: the slice has all planes from here on; each block has its own part of v.
-                unsafe { tile::input(self.s, g, band, x, channels, to, apart, scratch.start()) }
-            }
+    /// Weights are transformed once; a task takes its tiles through all steps without leaving the cache.
+    fn split_by_tiles(&self, tasks: &[Task]) {
+        let (lanes, panel) = (S::LANES, self.inputs * 2 * S::LANES);
+        let apart = self.panels * panel + GAP;
+        let (_lease, [start]) = KERNELS.lend([PRODUCTS * apart]);
+        let weights = Products { start, apart };
+        (0..self.panels).into_par_iter().for_each(|n| {
+            let (_lease, [scratch]) = TASKS.lend([filter::scratch_len(self.inputs, lanes)]);
+            let to = Products {
+                start: Shared(start.at(n * panel)),
+                apart,
+            };
+            self.transform_weights(n, (0, self.inputs), to, scratch);
         });
-        let passes = self.panels.div_ceil(PASS_PANELS);
-        each(inner, passes, |pass| {
-            let first = pass * PASS_PANELS;
-            let panels = PASS_PANELS.min(self.panels - first);
-            self.multiply(task, v, apart, (first, panels));
+        let most = PASS_PANELS.min(self.panels);
+        tasks.par_iter().for_each(|task| {
+            let aparts = [self.inputs, most * 2 * lanes].map(|n| task.tiles * n + GAP);
+            let [v, m] = aparts.map(|apart| PRODUCTS * apart);
+            let (_lease, [v, m, scratch]) = TASKS.lend([v, m, tile::scratch_len(self.g, lanes)]);
+            let [v, m] =
+                [(v, aparts[0]), (m, aparts[1])].map(|(start, apart)| Products { start, apart });
+            for block in 0..self.inputs / lanes {
+                self.transform_input(task, block, v, scratch);
+            }
+            for first in (0..self.panels).step_by(PASS_PANELS) {
+                let panels = PASS_PANELS.min(self.panels - first);
+                for i in 0..PRODUCTS {
+                    for n in 0..panels {
+                        let u = weights.start.at(i * apart + (first + n) * panel);
+                        self.multiply(task.tiles, i, (0, self.inputs), v, u, (m, n));
+                    }
+                }
+                self.transform_output(task, (first, panels), m, scratch);
+            }
         });
     }
 
-    /// Products and output transform of some panels.
+    /// For few tiles: all of them are transformed first; a task takes one panel of outputs, whose weights it transforms part by part.
+    fn split_by_outputs(&self, all: &Task) {
+        let lanes = S::LANES;
+        let apart = all.tiles * self.inputs + GAP;
+        let (_lease, [start]) = KERNELS.lend([PRODUCTS * apart]);
+        let v = Products { start, apart };
+        let tile_scratch = tile::scratch_len(self.g, lanes);
+        (0..self.inputs / lanes).into_par_iter().for_each(|block| {
+            let (_lease, [scratch]) = TASKS.lend([tile_scratch]);
+            self.transform_input(all, block, v, scratch);
+        });
+        let most = WEIGHT_INPUTS.min(self.inputs);
+        (0..self.panels).into_par_iter().for_each(|n| {
+            let aparts = [most, all.tiles].map(|rows| rows * 2 * lanes + GAP);
+            let [u, m] = aparts.map(|apart| PRODUCTS * apart);
+            let scratch = tile_scratch.max(filter::scratch_len(most, lanes));
+            let (_lease, [u, m, scratch]) = TASKS.lend([u, m, scratch]);
+            let [u, m] =
+                [(u, aparts[0]), (m, aparts[1])].map(|(start, apart)| Products { start, apart });
+            for k in (0..self.inputs).step_by(most) {
+                let part = (k, most.min(self.inputs - k));
+                self.transform_weights(n, part, u, scratch);
+                for i in 0..PRODUCTS {
+                    let u = u.start.at(i * u.apart);
+                    self.multiply(all.tiles, i, part, v, u, (m, 0));
+                }
+            }
+            self.transform_output(all, (n, 1), m, scratch);
+        });
+    }
+
+    /// Weights of a panel of outputs and of some inputs.
+    fn transform_weights(
+        &self,
+        panel: usize,
+        inputs: (usize, usize),
+        to: Products,
+        scratch: Shared<f32>,
+    ) {
+        // SAFETY: the filters have these sizes; the caller's leases have room, and are its own.
+        unsafe {
+            filter::transform(
+                self.s,
+                &self.filters,
+                panel,
+                inputs,
+                self.w.as_ptr(),
+                to.start.at(0),
+                to.apart,
+                scratch.at(0),
+            );
+        }
+    }
+
+    /// All tiles of a block of channels.
+    fn transform_input(&self, task: &Task, block: usize, v: Products, scratch: Shared<f32>) {
+        let (g, lanes) = (self.g, S::LANES);
+        let channels = (g.inputs - block * lanes).min(lanes);
+        for band in &task.bands {
+            let plane = band.image * g.inputs + block * lanes;
+            let x = self.x[plane * g.input[0] * g.input[1]..].as_ptr();
+            let to = v.start.at((block * task.tiles + band.first) * lanes);
+            // SAFETY: the slice has all planes from here on; each block has its own part of v.
+            unsafe { tile::input(self.s, g, band, x, channels, to, v.apart, scratch.at(0)) }
+        }
+    }
+
+    /// Product `i` of all tiles with the weights of one panel, over `count` inputs from `k` on; the n-th panel of m takes it.
     fn multiply(
         &self,
-        task: &Task,
-        v: Shared<f32>,
-        v_apart: usize,
-        (first, panels): (usize, usize),
+        tiles: usize,
+        i: usize,
+        (k, count): (usize, usize),
+        v: Products,
+        weights: *const f32,
+        (m, n): (Products, usize),
     ) {
-        let (g, s, lanes, tiles) = (self.g, self.s, S::LANES, task.tiles);
-        let m_apart = tiles * panels * 2 * lanes + GAP;
-        let lease = Lease::new(PRODUCTS * m_apart);
-        let m = lease.start();
-        let multiply = |n: usize, i: usize, (k, count): (usize, usize), weights: *const f32| {
-            let size = Product {
-                blocks: count / lanes,
-                depth: lanes,
-                a_block: tiles * lanes,
-                b_step: 2 * lanes,
-                b_second: lanes,
-                c_row: lanes,
-                c_second: tiles * lanes,
-                accumulate: k > 0,
-            };
-            let a = v.at(i * v_apart + k * tiles);
-            let c = m.wrapping_add(i * m_apart + n * tiles * 2 * lanes);
-            // SAFETY: v has `count` inputs of all tiles from a on, the weights as many rows; m is this pass's own.
-            unsafe { product(s, &size, tiles, a, weights, c) }
+        let lanes = S::LANES;
+        let size = Product {
+            blocks: count / lanes,
+            depth: lanes,
+            a_block: tiles * lanes,
+            b_step: 2 * lanes,
+            b_second: lanes,
+            c_row: lanes,
+            c_second: tiles * lanes,
+            accumulate: k > 0,
         };
-        if let Some((u, apart)) = self.ready {
-            for i in 0..PRODUCTS {
-                for n in 0..panels {
-                    let weights = u.at(i * apart + (first + n) * self.inputs * 2 * lanes);
-                    multiply(n, i, (0, self.inputs), weights);
-                }
-            }
-        } else {
-            let most = WEIGHT_INPUTS.min(self.inputs);
-            let apart = most * 2 * lanes + GAP;
-            let (u, scratch) = (
-                Lease::new(PRODUCTS * apart),
-                Lease::new(filter::scratch_len(most, lanes)),
-            );
-            for n in 0..panels {
-                for k in (0..self.inputs).step_by(most) {
-                    let part = (k, most.min(self.inputs - k));
-                    let w = self.w.as_ptr();
-                    // SAFETY: the filters have these sizes; the leases are this pass's own.
-                    unsafe {
-                        filter::transform(
-                            s,
-                            &self.filters,
-                            first + n,
-                            part,
-                            w,
-                            u.start(),
-                            apart,
-                            scratch.start(),
-                        );
-                    }
-                    for i in 0..PRODUCTS {
-                        multiply(n, i, part, u.start().wrapping_add(i * apart));
-                    }
-                }
-            }
-        }
-        let scratch = Lease::new(tile::scratch_len(g, lanes));
+        let a = v.start.at(i * v.apart + k * tiles);
+        let c = m.start.at(i * m.apart + n * tiles * 2 * lanes);
+        // SAFETY: v has `count` inputs of all tiles from a on, the weights as many rows; m is the task's own.
+        unsafe { product(self.s, &size, tiles, a, weights, c) }
+    }
+
+    /// Writes the outputs of some panels.
+    fn transform_output(
+        &self,
+        task: &Task,
+        (first, panels): (usize, usize),
+        m: Products,
+        scratch: Shared<f32>,
+    ) {
+        let (g, lanes) = (self.g, S::LANES);
         let blocks = (2 * panels).min(g.outputs.div_ceil(lanes) - 2 * first);
         for block in 0..blocks {
             let channel = (2 * first + block) * lanes;
             let channels = (g.outputs - channel).min(lanes);
             for band in &task.bands {
-                let m = m.wrapping_add((block * tiles + band.first) * lanes);
-                let y = self
-                    .y
-                    .at((band.image * g.outputs + channel) * g.output[0] * g.output[1]);
-                // SAFETY: m was written above; this band and these channels are this pass's own.
-                unsafe { tile::output(s, g, band, m, m_apart, channels, y, scratch.start()) }
+                let from = m.start.at((block * task.tiles + band.first) * lanes);
+                let plane = band.image * g.outputs + channel;
+                let y = self.y.at(plane * g.output[0] * g.output[1]);
+                // SAFETY: m was written; this band and these channels are this task's own.
+                unsafe { tile::output(self.s, g, band, from, m.apart, channels, y, scratch.at(0)) }
             }
         }
     }

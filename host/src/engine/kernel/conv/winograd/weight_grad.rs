@@ -6,7 +6,7 @@ use super::transform::PRODUCTS;
 use super::{GAP, Geometry, TASK_TILES, Task, filter, tile};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, padded, product_turned};
-use crate::engine::kernel::scratch::{Lease, Shared, Unfilled};
+use crate::engine::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 
 /// Up to so many filters (inputs times outputs) the transformed gradient of all fits the cache: work is split by images.
 const FEW_FILTERS: usize = 160 * 160;
@@ -60,10 +60,11 @@ struct Gradient<'a, S> {
     dw: Shared<f32>,
 }
 
-/// Transformed inputs and output gradients of a task.
+/// Where the transformed inputs and output gradients of a task lie.
+#[derive(Clone, Copy)]
 struct Transformed {
-    input: Lease,
-    grad: Lease,
+    input: Shared<f32>,
+    grad: Shared<f32>,
     tiles: usize,
 }
 
@@ -77,12 +78,10 @@ struct Part {
 }
 
 impl<S: Lanes> Gradient<'_, S> {
-    fn lease(&self, tiles: usize) -> Transformed {
-        Transformed {
-            input: Lease::new(PRODUCTS * (tiles * self.inputs + GAP)),
-            grad: Lease::new(PRODUCTS * (tiles * self.outputs + GAP)),
-            tiles,
-        }
+    /// Numbers that the transformed inputs and output gradients of tasks take.
+    fn transformed(&self, tasks: &[Task]) -> [usize; 2] {
+        let tiles = tasks.iter().map(|task| task.tiles).max().unwrap_or(0);
+        [self.inputs, self.outputs].map(|channels| PRODUCTS * (tiles * channels + GAP))
     }
 
     /// Blocks of channels that [`Self::transform`] can be asked for.
@@ -91,9 +90,8 @@ impl<S: Lanes> Gradient<'_, S> {
     }
 
     /// Transforms one block of channels of a task's tiles: inputs first, then output gradients.
-    fn transform(&self, task: &Task, block: usize, input: Shared<f32>, grad: Shared<f32>) {
+    fn transform(&self, task: &Task, block: usize, to: Transformed, scratch: Shared<f32>) {
         let (g, lanes, tiles) = (self.g, S::LANES, task.tiles);
-        let scratch = Lease::new(tile::scratch_len(g, lanes));
         let of_input = block < self.inputs / lanes;
         let channel = if of_input {
             block * lanes
@@ -101,7 +99,7 @@ impl<S: Lanes> Gradient<'_, S> {
             block * lanes - self.inputs
         };
         for band in &task.bands {
-            let to = (channel / lanes * tiles + band.first) * lanes;
+            let place = (channel / lanes * tiles + band.first) * lanes;
             // SAFETY: channels past the last are not read; each block has its own part of the leases.
             unsafe {
                 if of_input {
@@ -115,9 +113,9 @@ impl<S: Lanes> Gradient<'_, S> {
                         band,
                         x,
                         channels,
-                        input.at(to),
+                        to.input.at(place),
                         apart,
-                        scratch.start(),
+                        scratch.at(0),
                     );
                 } else {
                     let channels = g.outputs.saturating_sub(channel).min(lanes);
@@ -130,9 +128,9 @@ impl<S: Lanes> Gradient<'_, S> {
                         band,
                         from,
                         channels,
-                        grad.at(to),
+                        to.grad.at(place),
                         apart,
-                        scratch.start(),
+                        scratch.at(0),
                     );
                 }
             }
@@ -142,7 +140,7 @@ impl<S: Lanes> Gradient<'_, S> {
     /// Adds a task's products to `sum[product][input of the part][output of the part]`, `apart` numbers between two products.
     fn multiply(
         &self,
-        of: &Transformed,
+        of: Transformed,
         part: Part,
         sum: *mut f32,
         apart: usize,
@@ -162,14 +160,8 @@ impl<S: Lanes> Gradient<'_, S> {
                 accumulate,
             };
             for i in 0..PRODUCTS {
-                let v = of
-                    .input
-                    .start()
-                    .wrapping_add(i * (tiles * self.inputs + GAP) + k * lanes);
-                let w = of
-                    .grad
-                    .start()
-                    .wrapping_add(i * (tiles * self.outputs + GAP) + k * lanes);
+                let v = of.input.at(i * (tiles * self.inputs + GAP) + k * lanes);
+                let w = of.grad.at(i * (tiles * self.outputs + GAP) + k * lanes);
                 for n in 0..part.panels {
                     let b = w.wrapping_add((part.panel + n) * 2 * lanes * tiles);
                     for c in (0..part.inputs).step_by(lanes) {
@@ -185,9 +177,15 @@ impl<S: Lanes> Gradient<'_, S> {
     }
 
     /// Transforms the summed products of a part, in rows of `columns` numbers, to gradients of filters.
-    fn finish(&self, part: Part, sum: *const f32, columns: usize, apart: usize) {
+    fn finish(
+        &self,
+        part: Part,
+        sum: *const f32,
+        columns: usize,
+        apart: usize,
+        scratch: Shared<f32>,
+    ) {
         let (g, lanes) = (self.g, S::LANES);
-        let scratch = Lease::new(filter::scratch_len(lanes, lanes));
         for block in 0..part.panels * 2 {
             let output = part.panel * 2 * lanes + block * lanes;
             if output >= g.outputs {
@@ -211,7 +209,7 @@ impl<S: Lanes> Gradient<'_, S> {
                         size,
                         to,
                         g.inputs * 9,
-                        scratch.start(),
+                        scratch.at(0),
                     );
                 }
             }
@@ -230,19 +228,19 @@ impl<S: Lanes> Gradient<'_, S> {
         };
         let apart = self.inputs * self.outputs;
         let len = PRODUCTS * apart;
-        let sums = Lease::new(parts * len);
-        let start = Shared(sums.start());
+        let (_lease, [start]) = KERNELS.lend([parts * len]);
         (0..parts).into_par_iter().for_each(|part| {
             let own = tasks.len() * part / parts..tasks.len() * (part + 1) / parts;
-            let mut accumulate = false;
-            for task in &tasks[own] {
-                let leased = self.lease(task.tiles);
-                let (input, grad) = (Shared(leased.input.start()), Shared(leased.grad.start()));
+            let [input, grad] = self.transformed(&tasks[own.clone()]);
+            let lens = [input, grad, tile::scratch_len(self.g, S::LANES)];
+            let (_lease, [input, grad, scratch]) = TASKS.lend(lens);
+            for (i, task) in tasks[own].iter().enumerate() {
+                let tiles = task.tiles;
+                let to = Transformed { input, grad, tiles };
                 for block in 0..self.blocks() {
-                    self.transform(task, block, input, grad);
+                    self.transform(task, block, to, scratch);
                 }
-                self.multiply(&leased, whole, start.at(part * len), apart, accumulate);
-                accumulate = true;
+                self.multiply(to, whole, start.at(part * len), apart, i > 0);
             }
         });
         // SAFETY: every part has at least one task, so all entries were written, and all tasks are done.
@@ -264,7 +262,9 @@ impl<S: Lanes> Gradient<'_, S> {
                 panels: 1,
                 ..whole
             };
-            self.finish(part, start.at(panel * 2 * S::LANES), self.outputs, apart);
+            let (_lease, [scratch]) = TASKS.lend([filter::scratch_len(S::LANES, S::LANES)]);
+            let sum = start.at(panel * 2 * S::LANES);
+            self.finish(part, sum, self.outputs, apart, scratch);
         });
     }
 
@@ -289,38 +289,30 @@ impl<S: Lanes> Gradient<'_, S> {
         let apart = TASK_INPUTS * TASK_PANELS * 2 * S::LANES;
         let len = PRODUCTS * apart;
         // With several tasks the sums stay between them.
-        let kept = (tasks.len() > 1).then(|| Lease::new(parts.len() * len));
-        let kept = kept.as_ref().map(|lease| Shared(lease.start()));
+        let keep = tasks.len() > 1;
+        let [input, grad] = self.transformed(&tasks);
+        let lens = [input, grad, if keep { parts.len() * len } else { 0 }];
+        let (_lease, [input, grad, kept]) = KERNELS.lend(lens);
         for (i, task) in tasks.iter().enumerate() {
-            let leased = self.lease(task.tiles);
-            let (input, grad) = (Shared(leased.input.start()), Shared(leased.grad.start()));
-            let blocks = (0..self.blocks()).into_par_iter();
-            blocks.for_each(|block| self.transform(task, block, input, grad));
-            let shared = SharedTransformed(&leased);
+            let tiles = task.tiles;
+            let transformed = Transformed { input, grad, tiles };
+            (0..self.blocks()).into_par_iter().for_each(|block| {
+                let (_lease, [scratch]) = TASKS.lend([tile::scratch_len(self.g, S::LANES)]);
+                self.transform(task, block, transformed, scratch);
+            });
             parts.par_iter().enumerate().for_each(|(j, part)| {
-                let own = kept.is_none().then(|| Lease::new(len));
-                let sum = match (&own, kept) {
-                    (Some(own), _) => own.start(),
-                    (None, Some(kept)) => kept.at(j * len),
-                    (None, None) => unreachable!("one of them was leased"),
-                };
-                self.multiply(shared.get(), *part, sum, apart, i > 0);
+                let lens = [
+                    filter::scratch_len(S::LANES, S::LANES),
+                    if keep { 0 } else { len },
+                ];
+                let (_lease, [scratch, own]) = TASKS.lend(lens);
+                let sum = if keep { kept.at(j * len) } else { own.at(0) };
+                self.multiply(transformed, *part, sum, apart, i > 0);
                 if i + 1 == tasks.len() {
-                    self.finish(*part, sum, part.panels * 2 * S::LANES, apart);
+                    let columns = part.panels * 2 * S::LANES;
+                    self.finish(*part, sum, columns, apart, scratch);
                 }
             });
         }
-    }
-}
-
-/// Transformed tiles that tasks read together.
-struct SharedTransformed<'a>(&'a Transformed);
-
-// SAFETY: after the transform nobody writes to the leases.
-unsafe impl Sync for SharedTransformed<'_> {}
-
-impl SharedTransformed<'_> {
-    fn get(&self) -> &Transformed {
-        self.0
     }
 }
