@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use alambic::engine::profile::{set_profiling, take};
 use alambic_benches::{
     Lab, NetworkName, Size, Work, as_the_program_does, lab, process,
     work::{Step, with_steps},
@@ -32,6 +33,9 @@ struct Args {
     /// Synthetic images in gradient matching; by default as many as real ones
     #[arg(long)]
     synthetic: Option<usize>,
+    /// Say where the time of each block goes, by operation
+    #[arg(long)]
+    operations: bool,
 }
 
 fn main() -> Result<()> {
@@ -52,9 +56,14 @@ fn serve(args: &Args) -> Result<()> {
     let (base_kib, _) = process::resident_kib()?;
     answer(&json!({"base_kib": base_kib, "threads": rayon::current_num_threads()}))?;
     let lab = Lab::new(registry, size.images())?;
+    set_profiling(args.operations);
     with_steps(args.work, &lab, &size, &mut |step| {
         for line in stdin().lock().lines() {
-            answer(&block(count(&line?)?, step)?)?;
+            let mut done = block(count(&line?)?, step)?;
+            if args.operations {
+                done["operations"] = json!(take());
+            }
+            answer(&done)?;
         }
         Ok(())
     })

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rayon::prelude::*;
-
+use super::tasks::each;
 use super::{Disjoint, Scalar};
 
 /// A strided matrix inside a slice.
@@ -158,7 +157,7 @@ pub(crate) fn batched<'a, T: Scalar>(
     let rows = rows_per_task(m, n, k);
     let tasks = m.div_ceil(rows);
     let parts = Disjoint::new(&mut out);
-    (0..batch * tasks).into_par_iter().for_each(|task| {
+    each(batch * tasks, |task| {
         let (i, first) = (task / tasks, task % tasks * rows);
         let count = rows.min(m - first);
         // SAFETY: each task has its own rows of its own product.

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::output::written;
 use super::scratch::KERNELS;
 use super::sums::{lane_sum, passed_sums};
+use super::tasks::each_part;
 use super::{Scalar, row_norm, vectorised};
 
 /// Entries that one task covers at least.
@@ -224,8 +225,7 @@ fn backward_planes<T: Scalar, const RELU: bool>(
                 // Without dx every task has an empty part of it.
                 let width = if needs_x { row } else { 0 };
                 let parts = super::Disjoint::new(dx);
-                let tasks = sums.par_chunks_mut(2 * task * sizes.per_group).enumerate();
-                tasks.for_each(|(i, sums)| {
+                each_part(sums, 2 * task * sizes.per_group, |i, sums| {
                     let rows = task.min(sizes.rows() - i * task);
                     // SAFETY: a task has its own rows.
                     let dx = unsafe { parts.part(i * task * width, rows * width) };

@@ -11,12 +11,11 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use super::group_norm::{Affine, Cotangent, Shared, per_channel, rstd};
 use super::output::written;
 use super::scratch::KERNELS;
 use super::sums::{lane_sum, passed_sums};
+use super::tasks::each_part;
 use super::{Disjoint, Scalar, vectorised};
 
 /// Values of an (image, channel) that one pass sums up: g, g c, G, G c, G g.
@@ -64,8 +63,7 @@ fn masked<T: Scalar, const RELU: bool>(
             let fill_x = |dx: &mut [MaybeUninit<T>]| {
                 let fill_g = |dg: &mut [MaybeUninit<T>]| {
                     let (dg, dx) = (Disjoint::new(dg), Disjoint::new(dx));
-                    let tasks = sums.par_chunks_mut(SUMS * task * sizes.per_group);
-                    tasks.enumerate().for_each(|(i, sums)| {
+                    each_part(sums, SUMS * task * sizes.per_group, |i, sums| {
                         let len = task.min(sizes.rows() - i * task) * row;
                         // SAFETY: a task has its own rows, in both.
                         let (dg, dx) =

@@ -23,6 +23,7 @@ pub(crate) mod separable;
 pub(crate) mod softmax;
 mod strided;
 pub(crate) mod sums;
+pub(crate) mod tasks;
 pub(crate) mod unary;
 
 use std::marker::PhantomData;

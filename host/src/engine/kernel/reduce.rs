@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::elementwise::contiguous;
 use super::scratch::KERNELS;
 use super::sums::lane_sum;
+use super::tasks::each_part;
 use super::{Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::error::{Error, Result};
 use crate::engine::tensor::Value;
@@ -79,8 +80,8 @@ fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T>
     }
     let rows = BLOCK / reduced;
     KERNELS.with([outer], |[sums]: [&mut [f64]; 1]| {
-        let tasks = sums.par_chunks_mut(rows).zip(x.par_chunks(rows * reduced));
-        tasks.for_each(|(sums, x)| {
+        each_part(sums, rows, |i, sums| {
+            let x = &x[i * rows * reduced..][..sums.len() * reduced];
             vectorised(SumRows {
                 x,
                 size: reduced,
@@ -122,8 +123,7 @@ fn sum_columns<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -
     KERNELS.with(
         [outer * pieces * blocks * columns],
         |[partial]: [&mut [f64]; 1]| {
-            let tasks = partial.par_chunks_mut(columns).enumerate();
-            tasks.for_each(|(task, sums)| {
+            each_part(partial, columns, |task, sums| {
                 let (o, block) = (task / (pieces * blocks), task % blocks);
                 let first = task / blocks % pieces * columns;
                 let width = columns.min(inner - first);

@@ -2,13 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use super::group_norm::{Affine, Cotangent, Gradients, Shared, rectified, rstd};
 use super::lockstep::map_rows;
 use super::output::written;
 use super::scratch::KERNELS;
 use super::sums::lane_sum;
+use super::tasks::each_part;
 use super::{Disjoint, Scalar, vectorised};
 
 /// The most tasks of a backward: each has its own partial sums for weight and bias.
@@ -59,8 +58,7 @@ pub(super) fn backward<T: Scalar, const RELU: bool>(
         let fill = |dx: &mut [MaybeUninit<T>]| {
             let width = if needs_x { row } else { 0 };
             let parts = Disjoint::new(dx);
-            let tasks = partial.par_chunks_mut(2 * channels).enumerate();
-            tasks.for_each(|(i, sums)| {
+            each_part(partial, 2 * channels, |i, sums| {
                 let rows = per_task.min(sizes.rows() - i * per_task);
                 // SAFETY: a task has its own rows.
                 let dx = unsafe { parts.part(i * per_task * width, rows * width) };

@@ -149,8 +149,15 @@ impl Drop for Lease {
 }
 
 /// A pointer that parallel tasks share; each use says why its entries are its own.
-#[derive(Clone, Copy)]
 pub(crate) struct Shared<T>(pub(crate) *mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: a pointer by itself does nothing; whoever follows it says why that is sound.
 unsafe impl<T: Send> Send for Shared<T> {}

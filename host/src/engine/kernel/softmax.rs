@@ -2,11 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use super::elementary::Elementary;
 use super::output::written;
 use super::sums::lane_sum;
+use super::tasks::each_part;
 use super::{Scalar, vectorised};
 
 /// Entries that one task computes at least.
@@ -57,8 +56,7 @@ unsafe fn by_row<T: Scalar>(
     }
     let per_task = (TASK / size.max(1)).max(1);
     let fill = |out: &mut [MaybeUninit<T>]| {
-        let tasks = out.par_chunks_mut(per_task * width).enumerate();
-        tasks.for_each(|(t, out)| {
+        each_part(out, per_task * width, |t, out| {
             let first = t * per_task;
             vectorised(Task {
                 rows,

@@ -2,11 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use candle_core::{Storage, StorageRef, WithDType};
 
 use super::output::written;
+use super::tasks::each_part;
 use super::vectorised;
 use crate::engine::error::{Error, Result};
 use crate::engine::tensor::Value;
@@ -99,8 +98,7 @@ pub(super) unsafe fn lines<O: Copy + Send, const N: usize>(
     piece: &impl Piece<O, N>,
 ) -> Vec<O> {
     let fill = |out: &mut [MaybeUninit<O>]| {
-        let chunks = out.par_chunks_mut(CHUNK).enumerate();
-        chunks.for_each(|(i, out)| {
+        each_part(out, CHUNK, |i, out| {
             vectorised(Walk {
                 sizes,
                 steps,

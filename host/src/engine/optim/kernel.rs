@@ -2,12 +2,11 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use super::Slot;
 use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
 use crate::engine::error::Result;
 use crate::engine::kernel::lockstep::map_rows;
+use crate::engine::kernel::tasks::each;
 use crate::engine::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::tensor::Value;
 
@@ -124,7 +123,7 @@ fn pass<T: Scalar, const IN: usize, const OUT: usize>(
     let parts = outputs
         .each_mut()
         .map(|out| Disjoint::new(&mut out.spare_capacity_mut()[..len]));
-    (0..len.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
+    each(len.div_ceil(CHUNK), |chunk| {
         let start = chunk * CHUNK;
         let len = CHUNK.min(len - start);
         let outputs = parts.each_ref();

@@ -1,10 +1,9 @@
 //! All first-order gradients of a batch normalisation with ReLU, residual and statistics, in at most two passes a channel.
 
-use rayon::prelude::*;
-
 use super::{Planes, scale_shift};
 use crate::engine::kernel::scratch::{Shared, Unfilled};
 use crate::engine::kernel::sums::{lane_sum, passed_sums};
+use crate::engine::kernel::tasks::map;
 use crate::engine::kernel::{Scalar, vectorised};
 
 /// Arguments of [`backward`]; a slice may be empty where the needs and gradients do not read it.
@@ -57,17 +56,14 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
     let mut residual = args.needs_residual.then(|| Unfilled::new(len));
     let x_to = x.as_mut().map(Unfilled::shared);
     let residual_to = residual.as_mut().map(Unfilled::shared);
-    let affine: Vec<(T, T)> = (0..planes.channels)
-        .into_par_iter()
-        .map(|c| {
-            vectorised(Channel {
-                args,
-                c,
-                x_to,
-                residual_to,
-            })
+    let affine = map(planes.channels, |c| {
+        vectorised(Channel {
+            args,
+            c,
+            x_to,
+            residual_to,
         })
-        .collect();
+    });
     let (weight, bias) = affine.into_iter().unzip();
     // SAFETY: the tasks cover all channels of all images.
     let filled = |v: Option<Unfilled<T>>| v.map(|v| unsafe { v.filled() });

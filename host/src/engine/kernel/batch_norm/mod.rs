@@ -2,10 +2,9 @@
 
 pub(crate) mod backward;
 
-use rayon::prelude::*;
-
 use crate::engine::kernel::scratch::{Shared, Unfilled};
 use crate::engine::kernel::sums::lane_sum;
+use crate::engine::kernel::tasks::map;
 use crate::engine::kernel::{Scalar, vectorised};
 
 /// Sizes of a batch of images: N, C and H W.
@@ -88,17 +87,14 @@ pub(crate) fn forward<T: Scalar>(args: &Forward<'_, T>) -> Output<T> {
     let mut y = Unfilled::new(args.x.len());
     let mut mask = Unfilled::new(if args.mask { args.x.len() } else { 0 });
     let (to, mask_to) = (y.shared(), mask.shared());
-    let statistics: Vec<(T, T)> = (0..planes.channels)
-        .into_par_iter()
-        .map(|c| {
-            vectorised(Normalise {
-                args,
-                c,
-                to,
-                mask_to,
-            })
+    let statistics = map(planes.channels, |c| {
+        vectorised(Normalise {
+            args,
+            c,
+            to,
+            mask_to,
         })
-        .collect();
+    });
     // SAFETY: the tasks cover all channels of all images.
     let (y, mask) = unsafe { (y.filled(), mask.filled()) };
     let (mean, var) = if wanted {

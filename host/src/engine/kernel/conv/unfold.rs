@@ -3,11 +3,10 @@
 //! A task is a chunk of whole images and a block of channels, both fixed by the shape. Small images are joined side by
 //! side until a product has some 1,024 columns; a pointwise convolution of large images needs no unfolding at all.
 
-use rayon::prelude::*;
-
 use crate::engine::kernel::gemm::{Matrix, gemm};
 use crate::engine::kernel::im2col::{ConvShape, col2im, im2col};
 use crate::engine::kernel::scratch::TASKS;
+use crate::engine::kernel::tasks::each;
 use crate::engine::kernel::{Disjoint, Scalar};
 
 /// Output positions that one product spans: enough to amortise packing, small enough for the unfolding to stay in cache.
@@ -75,61 +74,59 @@ pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> 
             blocks(c_out, 2 * TASK_CHANNELS).map(move |o| (images, group, o))
         })
         .collect();
-    tasks
-        .into_par_iter()
-        .for_each(|((first, images), group, (o, outputs))| {
-            let row = images * plane;
-            let channel = group * c_out + o;
-            let weight = |c: usize| Matrix::rows(&w[(channel * c_in + c) * taps..], c_in * taps);
-            let input = |j: usize, c: usize, channels: usize| {
-                let start =
-                    ((first + j) * shape.in_channels + group * c_in + c) * shape.input_plane();
-                &x[start..][..channels * shape.input_plane()]
+    each(tasks.len(), |task| {
+        let ((first, images), group, (o, outputs)) = tasks[task];
+        let row = images * plane;
+        let channel = group * c_out + o;
+        let weight = |c: usize| Matrix::rows(&w[(channel * c_in + c) * taps..], c_in * taps);
+        let input = |j: usize, c: usize, channels: usize| {
+            let start = ((first + j) * shape.in_channels + group * c_in + c) * shape.input_plane();
+            &x[start..][..channels * shape.input_plane()]
+        };
+        // SAFETY: a task has its own images and output channels, and takes one image's part at a time.
+        let output = |j: usize| unsafe {
+            parts.part(
+                ((first + j) * shape.out_channels + channel) * plane,
+                outputs * plane,
+            )
+        };
+        if shape.is_pointwise() && images == 1 {
+            let size = (outputs, plane, c_in);
+            gemm(
+                size,
+                output(0),
+                plane,
+                false,
+                weight(0),
+                Matrix::rows(input(0, 0, c_in), plane),
+            );
+            return;
+        }
+        let joined = if images == 1 { 0 } else { outputs * row };
+        let lens = [block.min(c_in) * taps * row, joined];
+        TASKS.with(lens, |[columns, joined]: [&mut [T]; 2]| {
+            let mut product = |out: &mut [T]| {
+                for (c, channels) in blocks(c_in, block) {
+                    for j in 0..images {
+                        im2col(shape, input(j, c, channels), columns, row, j * plane);
+                    }
+                    let size = (outputs, row, channels * taps);
+                    gemm(size, out, row, c > 0, weight(c), Matrix::rows(columns, row));
+                }
             };
-            // SAFETY: a task has its own images and output channels, and takes one image's part at a time.
-            let output = |j: usize| unsafe {
-                parts.part(
-                    ((first + j) * shape.out_channels + channel) * plane,
-                    outputs * plane,
-                )
-            };
-            if shape.is_pointwise() && images == 1 {
-                let size = (outputs, plane, c_in);
-                gemm(
-                    size,
-                    output(0),
-                    plane,
-                    false,
-                    weight(0),
-                    Matrix::rows(input(0, 0, c_in), plane),
-                );
+            if images == 1 {
+                product(output(0));
                 return;
             }
-            let joined = if images == 1 { 0 } else { outputs * row };
-            let lens = [block.min(c_in) * taps * row, joined];
-            TASKS.with(lens, |[columns, joined]: [&mut [T]; 2]| {
-                let mut product = |out: &mut [T]| {
-                    for (c, channels) in blocks(c_in, block) {
-                        for j in 0..images {
-                            im2col(shape, input(j, c, channels), columns, row, j * plane);
-                        }
-                        let size = (outputs, row, channels * taps);
-                        gemm(size, out, row, c > 0, weight(c), Matrix::rows(columns, row));
-                    }
-                };
-                if images == 1 {
-                    product(output(0));
-                    return;
+            product(joined);
+            for j in 0..images {
+                let planes = output(j).chunks_exact_mut(plane);
+                for (c, to) in planes.enumerate() {
+                    to.copy_from_slice(&joined[c * row + j * plane..][..plane]);
                 }
-                product(joined);
-                for j in 0..images {
-                    let planes = output(j).chunks_exact_mut(plane);
-                    for (c, to) in planes.enumerate() {
-                        to.copy_from_slice(&joined[c * row + j * plane..][..plane]);
-                    }
-                }
-            });
+            }
         });
+    });
     y
 }
 
@@ -154,64 +151,63 @@ pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<
         .flat_map(|images| (0..shape.groups).map(move |group| (images, group)))
         .flat_map(|(images, group)| blocks(c_in, TASK_CHANNELS).map(move |c| (images, group, c)))
         .collect();
-    tasks
-        .into_par_iter()
-        .for_each(|((first, images), group, (start, span))| {
-            let row = images * plane;
-            let cotangent = |j: usize| ((first + j) * shape.out_channels + group * c_out) * plane;
-            let weight = |c: usize| {
-                Matrix::rows(&w[(group * c_out * c_in + c) * taps..], c_in * taps).transposed()
-            };
-            // SAFETY: a task has its own images and input channels, and takes one block's part at a time.
-            let output = |j: usize, c: usize, channels: usize| unsafe {
-                let channel = (first + j) * shape.in_channels + group * c_in + c;
-                parts.part(channel * input_plane, channels * input_plane)
-            };
-            let spread = |rows: &[T], columns: &mut [T]| {
-                if shape.is_pointwise() && images == 1 {
-                    let size = (span, plane, c_out);
-                    gemm(
-                        size,
-                        output(0, start, span),
-                        plane,
-                        false,
-                        weight(start),
-                        Matrix::rows(rows, plane),
-                    );
-                    return;
-                }
-                for (c, channels) in blocks(span, block) {
-                    let size = (channels * taps, row, c_out);
-                    gemm(
-                        size,
+    each(tasks.len(), |task| {
+        let ((first, images), group, (start, span)) = tasks[task];
+        let row = images * plane;
+        let cotangent = |j: usize| ((first + j) * shape.out_channels + group * c_out) * plane;
+        let weight = |c: usize| {
+            Matrix::rows(&w[(group * c_out * c_in + c) * taps..], c_in * taps).transposed()
+        };
+        // SAFETY: a task has its own images and input channels, and takes one block's part at a time.
+        let output = |j: usize, c: usize, channels: usize| unsafe {
+            let channel = (first + j) * shape.in_channels + group * c_in + c;
+            parts.part(channel * input_plane, channels * input_plane)
+        };
+        let spread = |rows: &[T], columns: &mut [T]| {
+            if shape.is_pointwise() && images == 1 {
+                let size = (span, plane, c_out);
+                gemm(
+                    size,
+                    output(0, start, span),
+                    plane,
+                    false,
+                    weight(start),
+                    Matrix::rows(rows, plane),
+                );
+                return;
+            }
+            for (c, channels) in blocks(span, block) {
+                let size = (channels * taps, row, c_out);
+                gemm(
+                    size,
+                    columns,
+                    row,
+                    false,
+                    weight(start + c),
+                    Matrix::rows(rows, row),
+                );
+                for j in 0..images {
+                    col2im(
+                        shape,
+                        output(j, start + c, channels),
                         columns,
                         row,
-                        false,
-                        weight(start + c),
-                        Matrix::rows(rows, row),
+                        j * plane,
                     );
-                    for j in 0..images {
-                        col2im(
-                            shape,
-                            output(j, start + c, channels),
-                            columns,
-                            row,
-                            j * plane,
-                        );
-                    }
                 }
-            };
-            let joined = if images == 1 { 0 } else { c_out * row };
-            let lens = [block.min(span) * taps * row, joined];
-            TASKS.with(lens, |[columns, joined]: [&mut [T]; 2]| {
-                if images == 1 {
-                    spread(&g[cotangent(0)..][..c_out * plane], columns);
-                } else {
-                    join(cotangent, g, images, c_out, plane, joined);
-                    spread(joined, columns);
-                }
-            });
+            }
+        };
+        let joined = if images == 1 { 0 } else { c_out * row };
+        let lens = [block.min(span) * taps * row, joined];
+        TASKS.with(lens, |[columns, joined]: [&mut [T]; 2]| {
+            if images == 1 {
+                spread(&g[cotangent(0)..][..c_out * plane], columns);
+            } else {
+                join(cotangent, g, images, c_out, plane, joined);
+                spread(joined, columns);
+            }
         });
+    });
     dx
 }
 
@@ -239,63 +235,62 @@ pub(crate) fn weight_grad<T: Scalar>(shape: &ConvShape, x: &[T], g: &[T]) -> Vec
         .flat_map(|split| (0..shape.groups).map(move |group| (split, group)))
         .flat_map(|(split, group)| blocks(c_in, block).map(move |c| (split, group, c)))
         .collect();
-    tasks
-        .into_par_iter()
-        .for_each(|(split, group, (c, channels))| {
-            let mine = &chunks[split * chunks.len() / splits..(split + 1) * chunks.len() / splits];
-            let width = channels * taps;
-            // Both factors run along the positions; the narrower one is the cheaper to turn while packing.
-            let turned = c_out < width;
-            let row_max = chunk * plane;
-            let lens = [c_out * width, width * row_max, c_out * row_max];
-            TASKS.with(lens, |[sum, columns, joined]: [&mut [T]; 3]| {
-                for (k, &(first, images)) in mine.iter().enumerate() {
-                    let row = images * plane;
-                    let cotangent =
-                        |j: usize| ((first + j) * shape.out_channels + group * c_out) * plane;
-                    let input = |j: usize| {
-                        let channel = (first + j) * shape.in_channels + group * c_in + c;
-                        &x[channel * shape.input_plane()..][..channels * shape.input_plane()]
-                    };
-                    let unfolded = if shape.is_pointwise() && images == 1 {
-                        input(0)
-                    } else {
-                        for j in 0..images {
-                            im2col(shape, input(j), columns, row, j * plane);
-                        }
-                        &*columns
-                    };
-                    let rows = if images == 1 {
-                        &g[cotangent(0)..][..c_out * plane]
-                    } else {
-                        join(cotangent, g, images, c_out, plane, joined);
-                        &*joined
-                    };
-                    let (left, right) = (Matrix::rows(rows, row), Matrix::rows(unfolded, row));
-                    if turned {
-                        let size = (width, c_out, row);
-                        gemm(size, sum, c_out, k > 0, right, left.transposed());
-                    } else {
-                        let size = (c_out, width, row);
-                        gemm(size, sum, width, k > 0, left, right.transposed());
+    each(tasks.len(), |task| {
+        let (split, group, (c, channels)) = tasks[task];
+        let mine = &chunks[split * chunks.len() / splits..(split + 1) * chunks.len() / splits];
+        let width = channels * taps;
+        // Both factors run along the positions; the narrower one is the cheaper to turn while packing.
+        let turned = c_out < width;
+        let row_max = chunk * plane;
+        let lens = [c_out * width, width * row_max, c_out * row_max];
+        TASKS.with(lens, |[sum, columns, joined]: [&mut [T]; 3]| {
+            for (k, &(first, images)) in mine.iter().enumerate() {
+                let row = images * plane;
+                let cotangent =
+                    |j: usize| ((first + j) * shape.out_channels + group * c_out) * plane;
+                let input = |j: usize| {
+                    let channel = (first + j) * shape.in_channels + group * c_in + c;
+                    &x[channel * shape.input_plane()..][..channels * shape.input_plane()]
+                };
+                let unfolded = if shape.is_pointwise() && images == 1 {
+                    input(0)
+                } else {
+                    for j in 0..images {
+                        im2col(shape, input(j), columns, row, j * plane);
                     }
+                    &*columns
+                };
+                let rows = if images == 1 {
+                    &g[cotangent(0)..][..c_out * plane]
+                } else {
+                    join(cotangent, g, images, c_out, plane, joined);
+                    &*joined
+                };
+                let (left, right) = (Matrix::rows(rows, row), Matrix::rows(unfolded, row));
+                if turned {
+                    let size = (width, c_out, row);
+                    gemm(size, sum, c_out, k > 0, right, left.transposed());
+                } else {
+                    let size = (c_out, width, row);
+                    gemm(size, sum, width, k > 0, left, right.transposed());
                 }
-                for o in 0..c_out {
-                    let start = split * count + ((group * c_out + o) * c_in + c) * taps;
-                    // SAFETY: a task has its own split, group and input channels; each row is taken once.
-                    let filter = unsafe { parts.part(start, width) };
-                    if turned {
-                        let column = sum[o..].iter().step_by(c_out);
-                        filter
-                            .iter_mut()
-                            .zip(column)
-                            .for_each(|(to, from)| *to = *from);
-                    } else {
-                        filter.copy_from_slice(&sum[o * width..][..width]);
-                    }
+            }
+            for o in 0..c_out {
+                let start = split * count + ((group * c_out + o) * c_in + c) * taps;
+                // SAFETY: a task has its own split, group and input channels; each row is taken once.
+                let filter = unsafe { parts.part(start, width) };
+                if turned {
+                    let column = sum[o..].iter().step_by(c_out);
+                    filter
+                        .iter_mut()
+                        .zip(column)
+                        .for_each(|(to, from)| *to = *from);
+                } else {
+                    filter.copy_from_slice(&sum[o * width..][..width]);
                 }
-            });
+            }
         });
+    });
     let (sum, rest) = partial.split_at_mut(count);
     for part in rest.chunks_exact(count) {
         sum.iter_mut().zip(part).for_each(|(a, b)| *a += *b);

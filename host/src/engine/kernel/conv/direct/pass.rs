@@ -1,13 +1,12 @@
 //! Runs a plan: the forward pass or the input gradient.
 
-use rayon::prelude::*;
-
 use super::gather::grid;
 use super::plan::{Class, Plan, Tap};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, from_blocked, padded, product};
 use crate::engine::kernel::conv::window::Window;
 use crate::engine::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
+use crate::engine::kernel::tasks::each;
 
 /// Positions that one task works on.
 const TASK_POSITIONS: usize = 128;
@@ -37,7 +36,7 @@ pub(crate) fn run<S: Lanes>(s: S, plan: &Plan, x: &[f32], w: &[f32]) -> Vec<f32>
     let mut y = Unfilled::new(plan.batch * targets * target[0] * target[1]);
     let panels = targets.div_ceil(2 * S::LANES);
     let (_lease, [packed]) = KERNELS.lend([panels * plan.panel_len(S::LANES)]);
-    (0..panels).into_par_iter().for_each(|n| {
+    each(panels, |n| {
         plan.pack(s, w, n, packed.at(n * plan.panel_len(S::LANES)));
     });
     let [grid_h, grid_w] = [0, 1].map(|axis| target[axis].div_ceil(plan.write_step[axis]));
@@ -59,7 +58,8 @@ pub(crate) fn run<S: Lanes>(s: S, plan: &Plan, x: &[f32], w: &[f32]) -> Vec<f32>
         })
         .collect();
     let out = y.shared();
-    tasks.par_iter().for_each(|task| {
+    each(tasks.len(), |i| {
+        let task = &tasks[i];
         let work = Work {
             s,
             plan,

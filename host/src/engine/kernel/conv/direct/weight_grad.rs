@@ -1,7 +1,5 @@
 //! The weight gradient: each task has input channels of its own and runs over all positions, so there are no partial sums.
 
-use rayon::prelude::*;
-
 use super::gather::grid;
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{
@@ -10,6 +8,7 @@ use crate::engine::kernel::conv::layout::{
 use crate::engine::kernel::conv::window::Window;
 use crate::engine::kernel::im2col::ConvShape;
 use crate::engine::kernel::scratch::{Shared, TASKS, Unfilled};
+use crate::engine::kernel::tasks::each;
 
 /// Positions that are gathered at a time.
 const DEPTH: usize = 256;
@@ -31,7 +30,7 @@ pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[
     let mut dw = Unfilled::new(shape.out_channels * shape.in_channels * taps);
     let out = dw.shared();
     let blocks = padded(shape.in_channels, S::LANES) / S::LANES;
-    (0..blocks.min(SPLITS)).into_par_iter().for_each(|task| {
+    each(blocks.min(SPLITS), |task| {
         let tasks = blocks.min(SPLITS);
         let own = blocks * task / tasks..blocks * (task + 1) / tasks;
         let work = Work {

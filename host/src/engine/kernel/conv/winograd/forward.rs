@@ -1,13 +1,12 @@
 //! The forward pass, which is the input gradient too.
 
-use rayon::prelude::*;
-
 use super::filter::{self, Filters};
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, TASK_TILES, Task, tile};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, padded, product};
 use crate::engine::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
+use crate::engine::kernel::tasks::each;
 
 /// Panels of outputs that one pass over the tiles makes: 128 outputs of AVX-512.
 const PASS_PANELS: usize = 4;
@@ -86,7 +85,7 @@ impl<S: Lanes> Pass<'_, S> {
         let apart = self.panels * panel + GAP;
         let (_lease, [start]) = KERNELS.lend([PRODUCTS * apart]);
         let weights = Products { start, apart };
-        (0..self.panels).into_par_iter().for_each(|n| {
+        each(self.panels, |n| {
             let (_lease, [scratch]) = TASKS.lend([filter::scratch_len(self.inputs, lanes)]);
             let to = Products {
                 start: Shared(start.at(n * panel)),
@@ -95,7 +94,8 @@ impl<S: Lanes> Pass<'_, S> {
             self.transform_weights(n, (0, self.inputs), to, scratch);
         });
         let most = PASS_PANELS.min(self.panels);
-        tasks.par_iter().for_each(|task| {
+        each(tasks.len(), |i| {
+            let task = &tasks[i];
             let aparts = [self.inputs, most * 2 * lanes].map(|n| task.tiles * n + GAP);
             let [v, m] = aparts.map(|apart| PRODUCTS * apart);
             let (_lease, [v, m, scratch]) = TASKS.lend([v, m, tile::scratch_len(self.g, lanes)]);
@@ -124,12 +124,12 @@ impl<S: Lanes> Pass<'_, S> {
         let (_lease, [start]) = KERNELS.lend([PRODUCTS * apart]);
         let v = Products { start, apart };
         let tile_scratch = tile::scratch_len(self.g, lanes);
-        (0..self.inputs / lanes).into_par_iter().for_each(|block| {
+        each(self.inputs / lanes, |block| {
             let (_lease, [scratch]) = TASKS.lend([tile_scratch]);
             self.transform_input(all, block, v, scratch);
         });
         let most = WEIGHT_INPUTS.min(self.inputs);
-        (0..self.panels).into_par_iter().for_each(|n| {
+        each(self.panels, |n| {
             let aparts = [most, all.tiles].map(|rows| rows * 2 * lanes + GAP);
             let [u, m] = aparts.map(|apart| PRODUCTS * apart);
             let scratch = tile_scratch.max(filter::scratch_len(most, lanes));

@@ -1,12 +1,11 @@
 //! The weight gradient: the transpose of the algorithm, summed over tiles.
 
-use rayon::prelude::*;
-
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, TASK_TILES, Task, filter, tile};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, padded, product_turned};
 use crate::engine::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
+use crate::engine::kernel::tasks::{each, each_part};
 
 /// Up to so many filters (inputs times outputs) the transformed gradient of all fits the cache: work is split by images.
 const FEW_FILTERS: usize = 160 * 160;
@@ -229,7 +228,7 @@ impl<S: Lanes> Gradient<'_, S> {
         let apart = self.inputs * self.outputs;
         let len = PRODUCTS * apart;
         let (_lease, [start]) = KERNELS.lend([parts * len]);
-        (0..parts).into_par_iter().for_each(|part| {
+        each(parts, |part| {
             let own = tasks.len() * part / parts..tasks.len() * (part + 1) / parts;
             let [input, grad] = self.transformed(&tasks[own.clone()]);
             let lens = [input, grad, tile::scratch_len(self.g, S::LANES)];
@@ -247,16 +246,13 @@ impl<S: Lanes> Gradient<'_, S> {
         let sums = unsafe { std::slice::from_raw_parts_mut(start.at(0), parts * len) };
         let (total, rest) = sums.split_at_mut(len);
         const CHUNK: usize = 1 << 14;
-        total
-            .par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(i, total)| {
-                for part in rest.chunks_exact(len) {
-                    let part = &part[i * CHUNK..][..total.len()];
-                    total.iter_mut().zip(part).for_each(|(a, b)| *a += *b);
-                }
-            });
-        (0..whole.panels).into_par_iter().for_each(|panel| {
+        each_part(total, CHUNK, |i, total| {
+            for part in rest.chunks_exact(len) {
+                let part = &part[i * CHUNK..][..total.len()];
+                total.iter_mut().zip(part).for_each(|(a, b)| *a += *b);
+            }
+        });
+        each(whole.panels, |panel| {
             let part = Part {
                 panel,
                 panels: 1,
@@ -296,21 +292,22 @@ impl<S: Lanes> Gradient<'_, S> {
         for (i, task) in tasks.iter().enumerate() {
             let tiles = task.tiles;
             let transformed = Transformed { input, grad, tiles };
-            (0..self.blocks()).into_par_iter().for_each(|block| {
+            each(self.blocks(), |block| {
                 let (_lease, [scratch]) = TASKS.lend([tile::scratch_len(self.g, S::LANES)]);
                 self.transform(task, block, transformed, scratch);
             });
-            parts.par_iter().enumerate().for_each(|(j, part)| {
+            each(parts.len(), |j| {
+                let part = parts[j];
                 let lens = [
                     filter::scratch_len(S::LANES, S::LANES),
                     if keep { 0 } else { len },
                 ];
                 let (_lease, [scratch, own]) = TASKS.lend(lens);
                 let sum = if keep { kept.at(j * len) } else { own.at(0) };
-                self.multiply(transformed, *part, sum, apart, i > 0);
+                self.multiply(transformed, part, sum, apart, i > 0);
                 if i + 1 == tasks.len() {
                     let columns = part.panels * 2 * S::LANES;
-                    self.finish(*part, sum, columns, apart, scratch);
+                    self.finish(part, sum, columns, apart, scratch);
                 }
             });
         }
