@@ -68,7 +68,6 @@ pub(crate) fn gemm<T: Scalar>(
         a.holds(m, k) && b.holds(k, n),
         "the factors hold all entries"
     );
-    settle();
     // SAFETY: the assertions bound every entry that is read or written; `out` is borrowed uniquely.
     unsafe {
         gemm::gemm(
@@ -96,8 +95,8 @@ pub(crate) fn gemm<T: Scalar>(
 }
 
 /// Has every thread allocate what `gemm` keeps for it, some megabytes at its first large product: what a stage takes then does not
-/// depend on which threads took part in it.
-fn settle() {
+/// depend on which threads took part in it. Whoever has tasks call [`gemm`] calls this first.
+pub(crate) fn settle() {
     static SETTLED: AtomicBool = AtomicBool::new(false);
     if SETTLED.load(Ordering::Relaxed) || SETTLED.swap(true, Ordering::Relaxed) {
         return;
@@ -154,6 +153,7 @@ pub(crate) fn batched<'a, T: Scalar>(
     if m * n == 0 {
         return out;
     }
+    settle();
     let rows = rows_per_task(m, n, k);
     let tasks = m.div_ceil(rows);
     let parts = Disjoint::new(&mut out);

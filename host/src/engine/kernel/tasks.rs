@@ -60,7 +60,8 @@ fn on_all(threads: usize, work: &(impl Fn() + Sync)) {
         });
         work();
         while helping.load(Ordering::Acquire) > 0 {
-            spin_loop();
+            // A helper may itself wait for something that only this thread can do.
+            look_for_work();
         }
     });
 }
@@ -99,13 +100,21 @@ fn linger() {
         LINGERS.set(true);
         let mut idle = Instant::now();
         while idle.elapsed() < MOST {
-            match rayon::yield_now() {
-                Some(Yield::Executed) => idle = Instant::now(),
-                _ => (0..16).for_each(|_| spin_loop()),
+            if look_for_work() {
+                idle = Instant::now();
             }
         }
         LINGERS.set(false);
     });
+}
+
+/// Does one task of the pool, if there is one; else passes a moment.
+fn look_for_work() -> bool {
+    let found = matches!(rayon::yield_now(), Some(Yield::Executed));
+    if !found {
+        (0..16).for_each(|_| spin_loop());
+    }
+    found
 }
 
 /// Runs `work` on the parts of `size` entries that `slice` is cut into, the last one maybe shorter.
@@ -148,6 +157,21 @@ mod tests {
                     let squares: Vec<usize> = (0..count).map(|i| i * i).collect();
                     assert_eq!(map(count, |i| i * i), squares);
                 }
+            });
+        }
+    }
+
+    #[test]
+    fn tasks_may_use_the_pool_themselves() {
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let sums = map(20, |i| {
+                    rayon::broadcast(|_| ());
+                    map(i, |j| j).iter().sum::<usize>()
+                });
+                let expected: Vec<usize> = (0..20).map(|i| (0..i).sum()).collect();
+                assert_eq!(sums, expected);
             });
         }
     }

@@ -3,7 +3,7 @@
 //! A task is a chunk of whole images and a block of channels, both fixed by the shape. Small images are joined side by
 //! side until a product has some 1,024 columns; a pointwise convolution of large images needs no unfolding at all.
 
-use crate::engine::kernel::gemm::{Matrix, gemm};
+use crate::engine::kernel::gemm::{Matrix, gemm, settle};
 use crate::engine::kernel::im2col::{ConvShape, col2im, im2col};
 use crate::engine::kernel::scratch::TASKS;
 use crate::engine::kernel::tasks::each;
@@ -74,6 +74,7 @@ pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> 
             blocks(c_out, 2 * TASK_CHANNELS).map(move |o| (images, group, o))
         })
         .collect();
+    settle();
     each(tasks.len(), |task| {
         let ((first, images), group, (o, outputs)) = tasks[task];
         let row = images * plane;
@@ -151,6 +152,7 @@ pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<
         .flat_map(|images| (0..shape.groups).map(move |group| (images, group)))
         .flat_map(|(images, group)| blocks(c_in, TASK_CHANNELS).map(move |c| (images, group, c)))
         .collect();
+    settle();
     each(tasks.len(), |task| {
         let ((first, images), group, (start, span)) = tasks[task];
         let row = images * plane;
@@ -235,6 +237,7 @@ pub(crate) fn weight_grad<T: Scalar>(shape: &ConvShape, x: &[T], g: &[T]) -> Vec
         .flat_map(|split| (0..shape.groups).map(move |group| (split, group)))
         .flat_map(|(split, group)| blocks(c_in, block).map(move |c| (split, group, c)))
         .collect();
+    settle();
     each(tasks.len(), |task| {
         let (split, group, (c, channels)) = tasks[task];
         let mine = &chunks[split * chunks.len() / splits..(split + 1) * chunks.len() / splits];
