@@ -9,28 +9,14 @@ mod support;
 use std::{collections::BTreeMap, env, process::Command};
 
 use alambic::{engine::kernel::isa::Isa, plugins::Registry};
-use case::{Case, DOUBLE, SINGLE, check_all, instructions, numbers, recipe, reference};
+use case::{Case, DOUBLE, SINGLE, check_all, instructions, numbers};
 use plugin_api::{
     Result,
-    abi::Kind,
     regularizer::{BatchNormInput, Regularizer, RegularizerInput},
     tensor::BatchNormMode,
 };
 use serde_json::{Value as Json, json};
-use support::network::{FilledNetwork, derivatives, shipped_plugins};
-
-/// Networks of PyTorch that no plugin has yet: part of the name that an architecture for them would have, and options.
-const AWAITED: [(&str, &str, &str); 5] = [
-    (
-        "resnet50-small",
-        "resnet",
-        r#"{"depth": 50, "stem": "small"}"#,
-    ),
-    ("resnet50", "resnet", r#"{"depth": 50}"#),
-    ("resnet101", "resnet", r#"{"depth": 101}"#),
-    ("vit_tiny_patch16_224", "vit", "{}"),
-    ("bn_vit_tiny_patch16_224", "vit", "{}"),
-];
+use support::network::{FilledNetwork, derivatives};
 
 /// What recover does with a teacher: logits, loss, each penalty, their sum, its gradient by the images.
 fn check_forward(registry: &Registry, case: &mut Case) -> Result<()> {
@@ -187,39 +173,5 @@ fn single_precision_on_narrower_instructions() {
         for part in ["2 passed", &instructions(isa)] {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
-    }
-}
-
-/// Whoever adds a backbone takes it from the list, and it is checked from then on.
-#[test]
-fn every_network_of_pytorch_is_checked_or_awaited() {
-    let registry = shipped_plugins();
-    let (all, mut models) = (reference(), Vec::new());
-    for kind in ["forward", "second_order"] {
-        let cases = all[kind].as_array().expect("a list of cases").iter();
-        models.extend(cases.map(|case| case["model"].as_str().expect("a name")));
-    }
-    for model in &models {
-        let awaited = AWAITED.iter().any(|(name, ..)| name == model);
-        assert!(
-            awaited != recipe(model).is_some(),
-            "{model}: expected a recipe, or a place among the awaited"
-        );
-    }
-    for (model, part, options) in AWAITED {
-        assert!(models.contains(&model), "{model}: not in reference.json");
-        let options: Json = serde_json::from_str(options).expect("options are JSON");
-        let architectures = registry.components().iter();
-        let architectures =
-            architectures.filter(|c| c.kind == Kind::ARCHITECTURE && c.name.contains(part));
-        for component in architectures {
-            let faults = registry.check_params(Kind::ARCHITECTURE, &component.name, &options);
-            assert!(
-                !faults.is_empty(),
-                "{model}: architecture \"{}\" may make it now; take it from AWAITED and add its recipe",
-                component.name
-            );
-        }
-        println!("{model}: awaited");
     }
 }

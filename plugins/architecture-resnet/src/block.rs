@@ -1,64 +1,92 @@
-//! The residual block of ResNet-18 and ResNet-34 (He et al., CVPR 2016, figure 5 left; torchvision's `BasicBlock`).
+//! The residual blocks of ResNets (He et al., CVPR 2016, figure 5; torchvision's `BasicBlock` and `Bottleneck`).
 
 use plugin_api::prelude::*;
 
-/// `relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))`, both convolutions 3x3.
+/// What a block's branch is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BlockKind {
+    /// Two convolutions 3x3.
+    Basic,
+    /// 1x1, 3x3 and 1x1, the last to four times the channels; the stride is at the 3x3 (torchvision's "ResNet v1.5").
+    Bottleneck,
+}
+
+impl BlockKind {
+    /// Channels that come out, over those inside.
+    pub fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+
+    /// Kernel, stride and outputs of each convolution.
+    fn layers(self, channels: usize, stride: usize) -> Vec<[usize; 3]> {
+        match self {
+            Self::Basic => vec![[3, stride, channels], [3, 1, channels]],
+            Self::Bottleneck => vec![
+                [1, 1, channels],
+                [3, stride, channels],
+                [1, 1, channels * self.expansion()],
+            ],
+        }
+    }
+}
+
+/// `relu(branch(x) + shortcut(x))`; the branch is convolutions with a norm each and ReLU between them.
 ///
 /// The shortcut is the identity, or `downsample`, a 1x1 convolution and a norm, where the block changes the shape.
-pub struct BasicBlock {
-    conv1: Conv2d,
-    bn1: Norm,
-    conv2: Conv2d,
-    bn2: Norm,
+pub struct Block {
+    /// All but the last.
+    layers: Vec<(Conv2d, Norm)>,
+    last: (Conv2d, Norm),
     downsample: Option<(Conv2d, Norm)>,
 }
 
-impl BasicBlock {
-    /// Declares the block; `stride` is that of the first convolution.
+impl Block {
+    /// Declares a block of some `channels` inside; its parameters are named `conv1`, `bn1`, `conv2`, .., `downsample.0`, `downsample.1`.
     ///
     /// # Errors
     /// When the channels do not fit the norm.
     pub fn new(
         p: &ParamBuilder,
+        kind: BlockKind,
         inputs: usize,
-        outputs: usize,
+        channels: usize,
         stride: usize,
         norm: NormKind,
     ) -> Result<Self> {
-        let conv1 = Conv2d::new(
-            &p.pp("conv1"),
-            inputs,
-            outputs,
-            3,
-            conv_options(outputs, 3, stride),
-        )?;
-        let bn1 = Norm::new(&p.pp("bn1"), norm, outputs)?;
-        let conv2 = Conv2d::new(
-            &p.pp("conv2"),
-            outputs,
-            outputs,
-            3,
-            conv_options(outputs, 3, 1),
-        )?;
-        let bn2 = Norm::new(&p.pp("bn2"), norm, outputs)?;
+        let outputs = channels * kind.expansion();
+        let mut layers = Vec::new();
+        let mut last = inputs;
+        for (i, [kernel, stride, outputs]) in kind.layers(channels, stride).into_iter().enumerate()
+        {
+            let options = conv_options(outputs, kernel, stride);
+            let conv = Conv2d::new(
+                &p.pp(format!("conv{}", i + 1)),
+                last,
+                outputs,
+                kernel,
+                options,
+            )?;
+            layers.push((
+                conv,
+                Norm::new(&p.pp(format!("bn{}", i + 1)), norm, outputs)?,
+            ));
+            last = outputs;
+        }
         let downsample = if stride == 1 && inputs == outputs {
             None
         } else {
             let p = p.pp("downsample");
-            let conv = Conv2d::new(
-                &p.pp(0),
-                inputs,
-                outputs,
-                1,
-                conv_options(outputs, 1, stride),
-            )?;
+            let options = conv_options(outputs, 1, stride);
+            let conv = Conv2d::new(&p.pp(0), inputs, outputs, 1, options)?;
             Some((conv, Norm::new(&p.pp(1), norm, outputs)?))
         };
+        let last = layers.pop().expect("every kind has convolutions");
         Ok(Self {
-            conv1,
-            bn1,
-            conv2,
-            bn2,
+            layers,
+            last,
             downsample,
         })
     }
@@ -68,15 +96,17 @@ impl BasicBlock {
     /// # Errors
     /// When the input has other channels.
     pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        let h = self
-            .bn1
-            .forward_relu(params, &self.conv1.forward(params, x)?)?;
-        let h = self.conv2.forward(params, &h)?;
+        let mut h = x.clone();
+        for (conv, norm) in &self.layers {
+            h = norm.forward_relu(params, &conv.forward(params, &h)?)?;
+        }
+        let (conv, norm) = &self.last;
+        h = conv.forward(params, &h)?;
         let shortcut = match &self.downsample {
             Some((conv, norm)) => norm.forward(params, &conv.forward(params, x)?)?,
             None => x.clone(),
         };
-        self.bn2.forward_add_relu(params, &h, &shortcut)
+        norm.forward_add_relu(params, &h, &shortcut)
     }
 }
 

@@ -6,7 +6,7 @@ mod parity;
 
 use plugin_api::prelude::*;
 
-use crate::block::{BasicBlock, conv_options};
+use crate::block::{Block, BlockKind, conv_options};
 
 /// What comes before the residual blocks.
 #[derive(Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -28,14 +28,14 @@ enum Stem {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ResNet {
-    /// Layers with weights: 18 or 34
+    /// Layers with weights: 18 and 34 have basic blocks, 50, 101 and 152 bottlenecks
     #[serde(default = "eighteen")]
-    #[schemars(extend("enum" = [18, 34]))]
+    #[schemars(extend("enum" = [18, 34, 50, 101, 152]))]
     depth: usize,
     /// What comes before the residual blocks: "small" for 32x32 and 64x64 pixels
     #[serde(default)]
     stem: Stem,
-    /// Channels of the first stage, at least 1; torchvision's have 64
+    /// Channels of the stem and inside the blocks of the first stage, at least 1; torchvision's have 64
     #[serde(default = "sixty_four")]
     #[schemars(range(min = 1))]
     width: usize,
@@ -54,11 +54,15 @@ fn sixty_four() -> usize {
 
 impl ResNet {
     /// Blocks of each stage (He et al., table 1).
-    fn blocks(&self) -> Result<[usize; 4]> {
+    fn blocks(&self) -> Result<(BlockKind, [usize; 4])> {
+        use BlockKind::{Basic, Bottleneck};
         match self.depth {
-            18 => Ok([2, 2, 2, 2]),
-            34 => Ok([3, 4, 6, 3]),
-            other => bail!("resnet.depth: expected 18 or 34, got {other}"),
+            18 => Ok((Basic, [2, 2, 2, 2])),
+            34 => Ok((Basic, [3, 4, 6, 3])),
+            50 => Ok((Bottleneck, [3, 4, 6, 3])),
+            101 => Ok((Bottleneck, [3, 4, 23, 3])),
+            152 => Ok((Bottleneck, [3, 8, 36, 3])),
+            other => bail!("resnet.depth: expected 18, 34, 50, 101 or 152, got {other}"),
         }
     }
 }
@@ -69,7 +73,7 @@ impl Architecture for ResNet {
             stem, width, norm, ..
         } = *self;
         ensure!(width > 0, "resnet.width: expected at least 1, got 0");
-        let blocks = self.blocks()?;
+        let (kind, blocks) = self.blocks()?;
         let (kernel, stride) = match stem {
             Stem::Imagenet => (7, 2),
             Stem::Small => (3, 1),
@@ -87,21 +91,17 @@ impl Architecture for ResNet {
         let mut channels = width;
         for (i, count) in blocks.into_iter().enumerate() {
             let name = format!("layer{}", i + 1);
-            let (outputs, stride) = (width << i, if i == 0 { 1 } else { 2 });
+            let (inside, stride) = (width << i, if i == 0 { 1 } else { 2 });
             let mut stage = Stage {
                 name: name.clone(),
                 blocks: Vec::new(),
             };
             for j in 0..count {
                 let stride = if j == 0 { stride } else { 1 };
-                stage.blocks.push(BasicBlock::new(
-                    &p.pp(&name).pp(j),
-                    channels,
-                    outputs,
-                    stride,
-                    norm,
-                )?);
-                channels = outputs;
+                let p = p.pp(&name).pp(j);
+                let block = Block::new(&p, kind, channels, inside, stride, norm)?;
+                stage.blocks.push(block);
+                channels = inside * kind.expansion();
             }
             stages.push(stage);
         }
@@ -118,7 +118,7 @@ impl Architecture for ResNet {
 
 struct Stage {
     name: String,
-    blocks: Vec<BasicBlock>,
+    blocks: Vec<Block>,
 }
 
 struct Network {
@@ -147,13 +147,13 @@ impl Module for Network {
             }
             params.tap(name, &h);
         }
-        let embedding = h.mean(&[2, 3])?; // [N, 8 * width]
+        let embedding = h.mean(&[2, 3])?; // [N, 8 * width * expansion]
         params.tap("embedding", &embedding);
         self.fc.forward(params, &embedding)
     }
 }
 
-export_plugin! { architecture "resnet": ResNet = "ResNet-18 and ResNet-34, torchvision's or with a stem for small images" }
+export_plugin! { architecture "resnet": ResNet = "ResNet-18, 34, 50, 101 and 152, torchvision's or with a stem for small images" }
 
 #[cfg(test)]
 mod tests {
@@ -181,11 +181,21 @@ mod tests {
             .sum()
     }
 
-    // sum(p.numel() for p in model.parameters()) of torchvision's resnet18 and resnet34
+    // sum(p.numel() for p in model.parameters()) of torchvision's resnet18, resnet34, ..
     #[test]
     fn parameter_counts_are_torchvisions() {
         assert_eq!(parameters("{}", 1000), 11_689_512);
-        assert_eq!(parameters(r#"{"depth": 34}"#, 1000), 21_797_672);
+        for (depth, count) in [
+            (34, 21_797_672),
+            (50, 25_557_032),
+            (101, 44_549_160),
+            (152, 60_192_808),
+        ] {
+            assert_eq!(
+                parameters(&json!({"depth": depth}).to_string(), 1000),
+                count
+            );
+        }
         // conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False), num_classes=10
         assert_eq!(parameters(r#"{"stem": "small"}"#, 10), 11_173_962);
     }
@@ -212,7 +222,7 @@ mod tests {
         let error = |options| spec(options, 10).err().unwrap().to_string();
         assert_eq!(
             error(r#"{"depth": 19}"#),
-            "resnet.depth: expected 18 or 34, got 19"
+            "resnet.depth: expected 18, 34, 50, 101 or 152, got 19"
         );
         assert_eq!(
             error(r#"{"width": 0}"#),
@@ -224,6 +234,7 @@ mod tests {
     fn keeps_the_contract() {
         let check = testing::check_architecture::<ResNet>;
         check("resnet", json!({"stem": "small", "width": 2})).unwrap();
+        check("resnet", json!({"depth": 50, "stem": "small", "width": 1})).unwrap();
         check(
             "resnet",
             json!({"stem": "imagenet", "width": 2, "norm": "none"}),

@@ -1,6 +1,5 @@
 //! Tasks of a kernel on the threads of the pool.
 
-use std::cell::Cell;
 use std::hint::spin_loop;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -83,38 +82,27 @@ impl Drop for Helping<'_> {
 }
 
 /// Has this thread look for work a while longer than the pool would, once it is done with the task that it is at.
+///
+/// It does one task at most, which asks for more of this at its end: the thread may have been waiting for something before.
 fn linger() {
     const MOST: Duration = Duration::from_micros(200);
-    thread_local! {
-        static LINGERS: Cell<bool> = const { Cell::new(false) };
-    }
-    if LINGERS.get() {
-        return;
-    }
     let own = rayon::current_thread_index();
     rayon::spawn(move || {
+        let began = Instant::now();
         // Another thread may have taken this over; it has its own work.
-        if rayon::current_thread_index() != own {
-            return;
-        }
-        LINGERS.set(true);
-        let mut idle = Instant::now();
-        while idle.elapsed() < MOST {
-            if look_for_work() {
-                idle = Instant::now();
-            }
-        }
-        LINGERS.set(false);
+        while rayon::current_thread_index() == own && began.elapsed() < MOST && !look_for_work() {}
     });
 }
 
 /// Does one task of the pool, if there is one; else passes a moment.
 fn look_for_work() -> bool {
-    let found = matches!(rayon::yield_now(), Some(Yield::Executed));
-    if !found {
-        (0..16).for_each(|_| spin_loop());
+    match rayon::yield_now() {
+        Some(Yield::Executed) => return true,
+        Some(Yield::Idle) => (0..16).for_each(|_| spin_loop()),
+        // Not a thread of the pool.
+        None => std::thread::yield_now(),
     }
-    found
+    false
 }
 
 /// Runs `work` on the parts of `size` entries that `slice` is cut into, the last one maybe shorter.

@@ -1,0 +1,192 @@
+//! MobileNetV2 (Sandler et al., CVPR 2018) as torchvision builds it, and with strides for small images.
+
+#[cfg(test)]
+mod parity;
+
+use plugin_api::{nn::ParamId, prelude::*};
+
+/// What the first layers do to the image's size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Stem {
+    /// Halved by the first convolution and by the second stage, for some 224x224 pixels
+    #[default]
+    Imagenet,
+    /// Neither of the two, for 32x32 pixels (CIFAR)
+    Small,
+}
+
+/// A convolution, stages of inverted residual blocks, a 1x1 convolution, the mean over the image and a linear layer.
+///
+/// Parameters are named and initialised as in torchvision: `features.0.0`, `features.1.conv.0.0`, .., `classifier.1`. torchvision's
+/// dropout before the last layer is left out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MobileNetV2 {
+    /// What the first layers do to the image's size: "small" for 32x32 pixels
+    #[serde(default)]
+    stem: Stem,
+}
+
+/// Widening, outputs, blocks and stride of each stage (Sandler et al., table 2).
+const STAGES: [[usize; 4]; 7] = [
+    [1, 16, 1, 1],
+    [6, 24, 2, 2],
+    [6, 32, 3, 2],
+    [6, 64, 4, 2],
+    [6, 96, 3, 1],
+    [6, 160, 3, 2],
+    [6, 320, 1, 1],
+];
+const FIRST: usize = 32;
+const LAST: usize = 1280;
+
+impl Architecture for MobileNetV2 {
+    fn build(&self, input: &InputShape, p: &ParamBuilder) -> Result<Box<dyn Module>> {
+        let small = self.stem == Stem::Small;
+        let features = p.pp("features");
+        let stride = if small { 1 } else { 2 };
+        let first = ConvNorm::new(&features.pp(0), input.channels, FIRST, 3, stride, 1)?;
+        let (mut blocks, mut channels) = (Vec::new(), FIRST);
+        for (stage, [widening, outputs, count, stride]) in STAGES.into_iter().enumerate() {
+            let stride = if small && stage == 1 { 1 } else { stride };
+            for i in 0..count {
+                let stride = if i == 0 { stride } else { 1 };
+                let p = features.pp(blocks.len() + 1).pp("conv");
+                blocks.push(Block::new(&p, channels, outputs, stride, widening)?);
+                channels = outputs;
+            }
+        }
+        let last = ConvNorm::new(&features.pp(blocks.len() + 1), channels, LAST, 1, 1, 1)?;
+        let classifier = p.pp("classifier").pp(1);
+        let normal = Init::Normal { std: 0.01 };
+        Ok(Box::new(Network {
+            first,
+            blocks,
+            last,
+            weight: classifier.param("weight", &[input.classes, LAST], normal)?,
+            bias: classifier.param("bias", &[input.classes], Init::Constant { value: 0. })?,
+        }))
+    }
+}
+
+/// Convolution and BatchNorm, without a bias; Kaiming-normal weights by fan out.
+fn conv_norm(
+    [conv, norm]: [&ParamBuilder; 2],
+    [inputs, outputs]: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+) -> Result<(Conv2d, BatchNorm)> {
+    let config = Conv2dConfig {
+        groups,
+        ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
+    };
+    let options = ConvOptions::new(config)
+        .no_bias()
+        .with_init(Init::kaiming_normal(outputs * kernel * kernel));
+    let conv = Conv2d::new(conv, inputs, outputs, kernel, options)?;
+    Ok((conv, BatchNorm::new(norm, outputs)?))
+}
+
+/// Convolution, BatchNorm and ReLU6.
+struct ConvNorm(Conv2d, BatchNorm);
+
+impl ConvNorm {
+    fn new(
+        p: &ParamBuilder,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Result<Self> {
+        let names = [&p.pp(0), &p.pp(1)];
+        let (conv, norm) = conv_norm(names, [inputs, outputs], kernel, stride, groups)?;
+        Ok(Self(conv, norm))
+    }
+
+    fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        let h = self.0.forward(params, x)?;
+        self.1.forward(params, &h)?.clamp(0., 6.)
+    }
+}
+
+/// An inverted residual block: widened, filtered channel by channel, narrowed; the input is added where the shape stays.
+struct Block {
+    widen: Option<ConvNorm>,
+    filter: ConvNorm,
+    narrow: (Conv2d, BatchNorm),
+    residual: bool,
+}
+
+impl Block {
+    fn new(
+        p: &ParamBuilder,
+        inputs: usize,
+        outputs: usize,
+        stride: usize,
+        widening: usize,
+    ) -> Result<Self> {
+        let inside = inputs * widening;
+        let widen = if widening == 1 {
+            None
+        } else {
+            Some(ConvNorm::new(&p.pp(0), inputs, inside, 1, 1, 1)?)
+        };
+        let next = usize::from(widen.is_some());
+        let filter = ConvNorm::new(&p.pp(next), inside, inside, 3, stride, inside)?;
+        let names = [&p.pp(next + 1), &p.pp(next + 2)];
+        Ok(Self {
+            widen,
+            filter,
+            narrow: conv_norm(names, [inside, outputs], 1, 1, 1)?,
+            residual: stride == 1 && inputs == outputs,
+        })
+    }
+
+    fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        let mut h = match &self.widen {
+            Some(widen) => widen.forward(params, x)?,
+            None => x.clone(),
+        };
+        h = self.filter.forward(params, &h)?;
+        let (conv, norm) = &self.narrow;
+        h = norm.forward(params, &conv.forward(params, &h)?)?;
+        if self.residual { x + h } else { Ok(h) }
+    }
+}
+
+struct Network {
+    first: ConvNorm,
+    blocks: Vec<Block>,
+    last: ConvNorm,
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl Module for Network {
+    fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
+        let mut h = self.first.forward(params, x)?;
+        for block in &self.blocks {
+            h = block.forward(params, &h)?;
+        }
+        let embedding = self.last.forward(params, &h)?.mean(&[2, 3])?; // [N, 1280]
+        params.tap("embedding", &embedding);
+        embedding.linear(params.get(self.weight)?, Some(params.get(self.bias)?))
+    }
+}
+
+export_plugin! { architecture "mobilenet-v2": MobileNetV2 = "MobileNetV2, torchvision's or with strides for small images" }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plugin_api::{serde_json::json, testing};
+
+    #[test]
+    fn keeps_the_contract() {
+        testing::check_architecture::<MobileNetV2>("mobilenet-v2", json!({"stem": "small"}))
+            .unwrap();
+    }
+}

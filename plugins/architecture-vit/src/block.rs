@@ -1,0 +1,145 @@
+//! The encoder block of a vision transformer and what it is made of.
+
+use plugin_api::{nn::ParamId, prelude::*};
+
+use crate::TokenNorm;
+
+/// timm's linear layer: weights start normal with a deviation of 0.02, biases at 0.
+pub struct Dense {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl Dense {
+    /// Declares `weight` [outputs, inputs] and `bias` [outputs].
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn new(p: &ParamBuilder, inputs: usize, outputs: usize) -> Result<Self> {
+        Ok(Self {
+            weight: p.param("weight", &[outputs, inputs], Init::Normal { std: 0.02 })?,
+            bias: p.param("bias", &[outputs], Init::Constant { value: 0. })?,
+        })
+    }
+
+    /// [.., inputs] -> [.., outputs].
+    ///
+    /// # Errors
+    /// When the input has another last dimension.
+    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        x.linear(params.get(self.weight)?, Some(params.get(self.bias)?))
+    }
+}
+
+/// A norm of tokens [N, L, C].
+pub enum Normed {
+    Layer(LayerNorm),
+    Batch(BatchNorm),
+}
+
+impl Normed {
+    /// Declares the norm.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn new(p: &ParamBuilder, kind: TokenNorm, channels: usize) -> Result<Self> {
+        Ok(match kind {
+            TokenNorm::Layer => Self::Layer(LayerNorm::new(p, channels, 1e-6)?),
+            TokenNorm::Batch => Self::Batch(BatchNorm::new(p, channels)?),
+        })
+    }
+
+    /// Normalised.
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Layer(norm) => norm.forward(params, x),
+            Self::Batch(norm) => norm.forward(params, x),
+        }
+    }
+}
+
+/// Multi-head self-attention (Vaswani et al., 2017, section 3.2.2), queries, keys and values from one linear layer.
+struct Attention {
+    heads: usize,
+    qkv: Dense,
+    proj: Dense,
+}
+
+impl Attention {
+    fn new(p: &ParamBuilder, width: usize, heads: usize) -> Result<Self> {
+        Ok(Self {
+            heads,
+            qkv: Dense::new(&p.pp("qkv"), width, 3 * width)?,
+            proj: Dense::new(&p.pp("proj"), width, width)?,
+        })
+    }
+
+    fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        let [n, tokens, width] = x.dims()?;
+        let head = width / self.heads;
+        let qkv = self.qkv.forward(params, x)?;
+        let qkv = qkv.reshape(&[n, tokens, 3, self.heads, head])?;
+        let qkv = qkv.permute(&[2, 0, 3, 1, 4])?; // [3, N, heads, L, head]
+        let query = qkv.get(0)?.affine(1. / (head as f64).sqrt(), 0.)?;
+        let scores = query.matmul(&qkv.get(1)?.transpose(2, 3)?)?; // [N, heads, L, L]
+        let mixed = scores.softmax(3)?.matmul(&qkv.get(2)?)?;
+        let mixed = mixed.transpose(1, 2)?.reshape(&[n, tokens, width])?;
+        self.proj.forward(params, &mixed)
+    }
+}
+
+/// `x + attn(norm1(x))`, then `x + mlp(norm2(x))` (Dosovitskiy et al., ICLR 2021, equations 2 and 3).
+///
+/// With BatchNorm the MLP has one more norm between its linear layers, before the activation (Yao et al., ICCVW 2021).
+pub struct Block {
+    norm1: Normed,
+    attn: Attention,
+    norm2: Normed,
+    fc1: Dense,
+    inner: Option<BatchNorm>,
+    fc2: Dense,
+}
+
+impl Block {
+    /// Declares the block with timm's names.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(p: &ParamBuilder, norm: TokenNorm, width: usize, heads: usize) -> Result<Self> {
+        let mlp = p.pp("mlp");
+        let norm1 = Normed::new(&p.pp("norm1"), norm, width)?;
+        let attn = Attention::new(&p.pp("attn"), width, heads)?;
+        let norm2 = Normed::new(&p.pp("norm2"), norm, width)?;
+        let fc1 = Dense::new(&mlp.pp("fc1"), width, 4 * width)?;
+        let inner = match norm {
+            TokenNorm::Layer => None,
+            TokenNorm::Batch => Some(BatchNorm::new(&mlp.pp("norm"), 4 * width)?),
+        };
+        Ok(Self {
+            norm1,
+            attn,
+            norm2,
+            fc1,
+            inner,
+            fc2: Dense::new(&mlp.pp("fc2"), 4 * width, width)?,
+        })
+    }
+
+    /// [N, L, C] -> [N, L, C].
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        let h = self.norm1.forward(params, x)?;
+        let x = (x + self.attn.forward(params, &h)?)?;
+        let mut h = self.norm2.forward(params, &x)?;
+        h = self.fc1.forward(params, &h)?;
+        if let Some(norm) = &self.inner {
+            h = norm.forward(params, &h)?;
+        }
+        &x + self.fc2.forward(params, &h.gelu()?)?
+    }
+}
