@@ -15,9 +15,9 @@ const RESOLUTIONS: RangeInclusive<u32> = 1..=4096;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How the images are stored: `parquet` or `imagefolder`
+    /// How the images are stored: `parquet`, `imagefolder`, `tar` or `cifar`
     pub format: Format,
-    /// Training images, relative to the TOML's folder: parquet files (a path or a glob), or the folder of class folders
+    /// Training images, relative to the TOML's folder: files (a path or a glob), or the folder of class folders
     pub train: String,
     /// Test images, in the same form as `train`
     pub test: String,
@@ -58,6 +58,11 @@ pub enum Format {
     Parquet,
     /// One folder for each class, in sorted order, as torchvision's `ImageFolder` reads them
     ImageFolder,
+    /// Tar files in the layout of WebDataset: members `x.jpg` (or `.png`, `.webp`) and `x.cls` (or `x.json` with `label`); class
+    /// names, one a line, in a file `classnames.txt` beside them
+    Tar,
+    /// CIFAR's binary files, `data_batch_*.bin` and `test_batch.bin`, or `train.bin` and `test.bin`
+    Cifar,
 }
 
 /// How an image is brought to a square. One that already has the size is taken as it is.
@@ -106,7 +111,7 @@ impl Split {
 }
 
 fn default_cache_bytes() -> u64 {
-    4 << 30
+    256 << 20
 }
 
 impl Config {
@@ -146,7 +151,7 @@ impl Config {
                 format!("got {std:?}, expected values above 0 and up to 1 (divide by 255)");
             faults.push(Fault::new("data.std", message));
         }
-        if self.format == Format::ImageFolder {
+        if self.format != Format::Parquet {
             let columns = [
                 ("image_column", &self.image_column),
                 ("label_column", &self.label_column),
@@ -170,7 +175,7 @@ mod tests {
     #[test]
     fn defaults_are_the_documented_ones() {
         let config: Config = toml::from_str(MINIMAL).unwrap();
-        assert_eq!(config.cache_bytes, 4 * 1024 * 1024 * 1024);
+        assert_eq!(config.cache_bytes, 256 * 1024 * 1024);
         assert_eq!(config.resize, Resize::ShorterCrop);
         assert_eq!(config.interpolation, Interpolation::Bilinear);
         assert_eq!((config.mean, config.classes.is_none()), (None, true));

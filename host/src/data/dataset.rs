@@ -7,11 +7,12 @@ use rayon::prelude::*;
 
 use super::cache::Cache;
 use super::config::{Config, Split};
+use super::decode::decode_rgb;
 use super::fault::Fault;
 use super::geometry::Geometry;
 use super::normalization::PixelSums;
 use super::open;
-use super::source::{DecodeError, Encoded, Item, Place};
+use super::source::{DecodeError, Item, Place};
 
 /// Images whose sums are added up at once.
 const IMAGES_PER_SUM: usize = 256;
@@ -116,11 +117,7 @@ impl Dataset {
 
     /// Size of an image as it is stored, in bytes.
     pub fn encoded_bytes(&self, i: usize) -> usize {
-        match &self.items[i].encoded {
-            Encoded::Memory(bytes) => bytes.len(),
-            Encoded::File(size) => *size as usize,
-            Encoded::Null => 0,
-        }
+        self.items[i].bytes as usize
     }
 
     /// The pixels of an image, from memory where they are kept.
@@ -133,8 +130,9 @@ impl Dataset {
     pub fn decode(&self, i: usize) -> Result<Arc<[u8]>, DecodeError> {
         let item = &self.items[i];
         self.cache.get(i, || {
-            self.geometry
-                .decode(&item.bytes()?)
+            let image = decode_rgb(&item.read()?, item.coding);
+            image
+                .and_then(|image| self.geometry.square(image))
                 .map_err(|message| item.error(message))
         })
     }
@@ -199,6 +197,7 @@ mod tests {
     use super::super::config::Format;
     use super::super::fixtures::{ParquetFixture, config, png, write_folder};
     use super::super::normalization::Normalization;
+    use super::super::source::Within;
     use super::*;
 
     fn digits(resolution: u32) -> (Config, &'static Path) {
@@ -318,7 +317,7 @@ mod tests {
         let config = config(Format::Parquet, "a.parquet", "a.parquet");
         let train = Dataset::open(&config, Split::Train, dir.path()).unwrap();
         let error = train.batch(&[0, 1, 0]).unwrap_err();
-        assert_eq!(error.place.row, Some(1));
+        assert_eq!(error.place.within, Within::Row(1));
         assert!(
             error
                 .to_string()

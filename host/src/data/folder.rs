@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::locate::{entries, name_of, subfolders};
-use super::source::{Encoded, Item, Place};
+use super::source::{Coding, Item, Place, Stored, Within};
 
 /// Endings of the image formats that are decoded, in lower case.
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
@@ -88,15 +88,17 @@ fn collect(folder: &Path, label: Option<i64>, items: &mut Vec<Item>) -> Result<(
     let entries = entries(folder)?;
     let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|p| p.is_dir());
     for file in files.into_iter().filter(|f| is_image(f)) {
-        let size = std::fs::metadata(&file)
+        let bytes = std::fs::metadata(&file)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?
             .len();
         items.push(Item {
             place: Place {
                 file: Arc::from(file),
-                row: None,
+                within: Within::All,
             },
-            encoded: Encoded::File(size),
+            stored: Stored::File,
+            bytes,
+            coding: Coding::Image,
             label,
         });
     }
@@ -106,7 +108,7 @@ fn collect(folder: &Path, label: Option<i64>, items: &mut Vec<Item>) -> Result<(
 }
 
 /// Whether the name ends like an image that can be decoded.
-fn is_image(path: &Path) -> bool {
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path
         .extension()
         .unwrap_or_default()

@@ -5,7 +5,6 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::RgbImage;
 
 use super::config::{Config, Interpolation, Resize};
-use super::decode::decode_rgb;
 
 /// From this resolution on, the shorter side is resized to 256/224 of it before the centre is cut out.
 const ZOOM_FROM_PX: u32 = 96;
@@ -31,15 +30,15 @@ impl Geometry {
         }
     }
 
-    /// Decodes an image into the square.
+    /// Brings an image to the square.
     ///
     /// # Shapes
     /// The result is (3, resolution, resolution).
     ///
     /// # Errors
-    /// The image is damaged, of an unknown format, or far longer than wide.
-    pub fn decode(&self, encoded: &[u8]) -> Result<Vec<u8>, String> {
-        Ok(chw_of(&self.fit(decode_rgb(encoded)?)?))
+    /// The image is far longer than wide.
+    pub fn square(&self, image: RgbImage) -> Result<Vec<u8>, String> {
+        Ok(chw_of(&self.fit(image)?))
     }
 
     /// Brings an image to the square.
@@ -135,7 +134,8 @@ fn chw_of(image: &RgbImage) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::png;
+    use image::Rgb;
+
     use super::*;
 
     fn geometry(resolution: u32, resize: Resize) -> Geometry {
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn planes_are_apart() {
         let chw = geometry(2, Resize::Stretch)
-            .decode(&png(2, 2, [10, 20, 30]))
+            .square(RgbImage::from_pixel(2, 2, Rgb([10, 20, 30])))
             .unwrap();
         assert_eq!(chw, [10, 10, 10, 10, 20, 20, 20, 20, 30, 30, 30, 30]);
     }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn absurd_proportions_are_an_error() {
         let geometry = geometry(96, Resize::ShorterCrop);
-        let error = geometry.decode(&png(1, 20_000, [0; 3])).unwrap_err();
+        let error = geometry.square(RgbImage::new(1, 20_000)).unwrap_err();
         assert!(error.starts_with("1x20000 is too long"), "{error}");
     }
 }

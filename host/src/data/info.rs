@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::locate::{entries, locate, name_of, subfolders};
 use super::parquet_columns::Wanted;
 use super::survey::{SplitInfo, summarize};
-use super::{folder, parquet_file};
+use super::{cifar, folder, parquet_file, tar_file};
 
 /// A set as it lies on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,57 +21,70 @@ pub struct Info {
     pub splits: Vec<SplitInfo>,
 }
 
-/// Looks at a parquet file, a glob of such, a folder of such, or a folder of class folders (or of splits of those).
+/// Looks at files (one, a glob of them, or a folder of them), or at a folder of class folders (or of splits of those).
 ///
 /// # Errors
-/// Nothing is there, or it is neither; a parquet file lacks its columns. Broken rows are no errors but are listed.
+/// Nothing is there, or it is of no known format; a file is damaged or lacks its columns. Broken rows are no errors but are listed.
 pub fn info(path: &Path) -> Result<Info, Vec<Fault>> {
     let key = path.display().to_string();
     let fault = |message: String| vec![Fault::new(&key, message)];
     let found = locate(&path.to_string_lossy(), Path::new("")).map_err(fault)?;
-    let is_one_folder = found.len() == 1 && found[0].is_dir();
-    let (files, roots) = match is_one_folder {
-        true => (
-            parquet_in(&found[0]).map_err(fault)?,
-            image_roots(&found[0]).map_err(fault)?,
-        ),
-        false => (found, Vec::new()),
+    let folder = found.first().filter(|p| found.len() == 1 && p.is_dir());
+    let (format, splits) = match folder {
+        Some(folder) => in_folder(folder).map_err(fault)?,
+        None => {
+            let format = found.first().and_then(|file| file_format(file));
+            let unknown = || fault("neither a folder nor a parquet, tar or bin file".to_string());
+            (format.ok_or_else(unknown)?, by_split(found))
+        }
     };
-    if files.is_empty() && roots.is_empty() {
+    if splits.is_empty() {
         return Err(fault(
-            "neither parquet files nor class folders with images in it".to_string(),
+            "neither parquet, tar or bin files nor class folders with images in it".to_string(),
         ));
     }
-    let splits: Result<Vec<SplitInfo>, Vec<Fault>> = match files.is_empty() {
-        true => roots.iter().map(|root| folder_split(root, &key)).collect(),
-        false => by_split(files)
-            .iter()
-            .map(|(name, files)| parquet_split(name, files, &key))
-            .collect(),
-    };
+    let splits: Result<Vec<SplitInfo>, Vec<Fault>> = splits
+        .iter()
+        .map(|(name, paths)| split_info(format, name, paths, &key))
+        .collect();
     Ok(Info {
-        format: if roots.is_empty() {
-            Format::Parquet
-        } else {
-            Format::ImageFolder
-        },
+        format,
         splits: splits?,
     })
 }
 
-fn parquet_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = entries(folder)?;
-    Ok(entries
+/// The splits in a folder: its files of the first format of which there are any, or else its folders.
+fn in_folder(folder: &Path) -> Result<(Format, Splits), String> {
+    let files: Vec<PathBuf> = entries(folder)?
         .into_iter()
-        .filter(|p| p.extension().is_some_and(|e| e == "parquet"))
-        .collect())
+        .filter(|p| p.is_file())
+        .collect();
+    for format in [Format::Parquet, Format::Tar, Format::Cifar] {
+        let of_format = files
+            .iter()
+            .filter(|file| file_format(file) == Some(format));
+        let of_format: Vec<PathBuf> = of_format.cloned().collect();
+        if !of_format.is_empty() {
+            return Ok((format, by_split(of_format)));
+        }
+    }
+    let roots = image_roots(folder)?.into_iter();
+    let splits = roots.map(|root| (name_of(&root), vec![root])).collect();
+    Ok((Format::ImageFolder, splits))
+}
+
+/// What a file's ending says.
+fn file_format(file: &Path) -> Option<Format> {
+    match file.extension()?.to_str()? {
+        "parquet" => Some(Format::Parquet),
+        "tar" => Some(Format::Tar),
+        "bin" => Some(Format::Cifar),
+        _ => None,
+    }
 }
 
 /// The folder itself where its folders hold images, or else those of its folders of which that is true.
 fn image_roots(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    if !parquet_in(folder)?.is_empty() {
-        return Ok(Vec::new());
-    }
     if folder::holds_classes(folder)? {
         return Ok(vec![folder.to_path_buf()]);
     }
@@ -84,29 +97,52 @@ fn image_roots(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(roots)
 }
 
-fn by_split(files: Vec<PathBuf>) -> BTreeMap<String, Vec<PathBuf>> {
-    let mut splits: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+/// Files or folders by the name of their split.
+type Splits = BTreeMap<String, Vec<PathBuf>>;
+
+/// `train` of `train-00000-of-00004.parquet`; CIFAR-10 calls its training files `data_batch_1.bin`.
+fn by_split(files: Vec<PathBuf>) -> Splits {
+    let mut splits = Splits::new();
     for file in files {
         let name = name_of(&file);
-        let split = name.split(['-', '.']).next().unwrap_or_default();
+        let stem = name.split(['-', '.']).next().unwrap_or_default();
+        let split = match stem.starts_with("data_batch_") {
+            true => "train",
+            false => stem.strip_suffix("_batch").unwrap_or(stem),
+        };
         splits.entry(split.to_string()).or_default().push(file);
     }
     splits
 }
 
-fn parquet_split(name: &str, files: &[PathBuf], key: &str) -> Result<SplitInfo, Vec<Fault>> {
+fn split_info(
+    format: Format,
+    name: &str,
+    paths: &[PathBuf],
+    key: &str,
+) -> Result<SplitInfo, Vec<Fault>> {
     let columns = Wanted::default();
-    let class_names = parquet_file::class_names(files, &columns, key)?;
-    let items = parquet_file::read_all(files, &columns, key, &|_| true)?;
+    let all = |_| true;
+    let (class_names, items) = match format {
+        Format::Parquet => (
+            parquet_file::class_names(paths, &columns, key)?,
+            parquet_file::read_all(paths, &columns, key, &all)?,
+        ),
+        Format::ImageFolder => {
+            let names = folder::class_names(paths).map_err(|m| vec![Fault::new(key, m)])?;
+            let items = folder::read_all(paths, &names, key, &all)?;
+            (names, items)
+        }
+        Format::Tar => (
+            tar_file::class_names(paths, key)?,
+            tar_file::read_all(paths, key, &all)?,
+        ),
+        Format::Cifar => (
+            cifar::class_names(paths, key)?,
+            cifar::read_all(paths, key, &all)?,
+        ),
+    };
     Ok(summarize(name, class_names, &items))
-}
-
-fn folder_split(root: &Path, key: &str) -> Result<SplitInfo, Vec<Fault>> {
-    let roots = [root.to_path_buf()];
-    let class_names =
-        folder::class_names(&roots).map_err(|message| vec![Fault::new(key, message)])?;
-    let items = folder::read_all(&roots, &class_names, key, &|_| true)?;
-    Ok(summarize(&name_of(root), class_names, &items))
 }
 
 #[cfg(test)]
@@ -160,6 +196,28 @@ mod tests {
     }
 
     #[test]
+    fn cifars_files_are_two_splits() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, value) in [
+            ("data_batch_1.bin", 1),
+            ("data_batch_2.bin", 1),
+            ("test_batch.bin", 0),
+        ] {
+            std::fs::write(dir.path().join(name), vec![value; 3073]).unwrap();
+        }
+        std::fs::write(dir.path().join("readme.html"), "").unwrap();
+        let info = info(dir.path()).unwrap();
+        assert_eq!(info.format, Format::Cifar);
+        let counts: Vec<_> = info
+            .splits
+            .iter()
+            .map(|s| (s.name.as_str(), s.images))
+            .collect();
+        assert_eq!(counts, [("test", 1), ("train", 2)]);
+        assert_eq!(info.splits[1].sizes[0].width, 32);
+    }
+
+    #[test]
     fn a_folder_of_neither_kind_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("notes.txt"), "").unwrap();
@@ -167,7 +225,7 @@ mod tests {
         assert!(
             faults[0]
                 .message
-                .starts_with("neither parquet files nor class folders"),
+                .starts_with("neither parquet, tar or bin files nor class folders"),
             "{}",
             faults[0]
         );

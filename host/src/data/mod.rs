@@ -4,6 +4,7 @@
 //! decoded is kept within `cache_bytes`.
 
 mod cache;
+mod cifar;
 mod classes;
 mod config;
 mod dataset;
@@ -20,7 +21,9 @@ mod open;
 mod parquet_columns;
 mod parquet_file;
 mod source;
+mod spool;
 mod survey;
+mod tar_file;
 
 pub use classes::ClassRef;
 pub use config::{Config, Format, Interpolation, Resize, Split};
@@ -28,5 +31,5 @@ pub use dataset::Dataset;
 pub use fault::Fault;
 pub use info::{Info, info};
 pub use normalization::{Normalization, Rounding};
-pub use source::{DecodeError, Place};
+pub use source::{DecodeError, Place, Within};
 pub use survey::{Broken, ClassCount, SizeCount, SplitInfo};

@@ -11,10 +11,11 @@ use rayon::prelude::*;
 
 use super::fault::Fault;
 use super::parquet_columns::{Leaves, Wanted};
-use super::source::{Encoded, Item, Place};
+use super::source::{Coding, Item, Place, Stored, Within};
+use super::spool::Spool;
 
 /// Rows decoded at a time, which bounds the copies held beside the row group itself.
-const ROWS_PER_READ: usize = 1024;
+const ROWS_PER_READ: usize = 256;
 
 /// More classes than any set has: a label beyond is taken for a wrong column or a damaged file.
 const MAX_CLASSES: i64 = 1 << 20;
@@ -27,19 +28,21 @@ struct Table {
     label: usize,
 }
 
-/// Rows of all files in order, leaving out those whose label `keep` refuses. Files are read in parallel.
+/// Rows of all files in order, leaving out those whose label `keep` refuses. Files are read in parallel. Their images lie
+/// compressed in pages, so they are unpacked into a temporary file, where each can be read alone.
 ///
 /// # Errors
-/// A fault for each file that is no parquet, lacks a column or breaks off.
+/// A fault for each file that is no parquet, lacks a column or breaks off, or without room for the temporary file.
 pub(super) fn read_all(
     paths: &[PathBuf],
     wanted: &Wanted,
     key: &str,
     keep: &(dyn Fn(Option<i64>) -> bool + Sync),
 ) -> Result<Vec<Item>, Vec<Fault>> {
+    let spool = Spool::new().map_err(|m| vec![Fault::new(key, m)])?;
     let read = |path: &PathBuf| {
         Table::open(path, wanted, key)?
-            .read(keep)
+            .read(keep, &spool)
             .map_err(|m| Fault::new(key, m))
     };
     let files: Vec<Result<Vec<Item>, Fault>> = paths.par_iter().map(read).collect();
@@ -145,8 +148,8 @@ impl Table {
         Ok(labels)
     }
 
-    fn read(&self, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, String> {
-        let mut items = Vec::new();
+    fn read(&self, keep: &dyn Fn(Option<i64>) -> bool, spool: &Spool) -> Result<Vec<Item>, String> {
+        let (mut items, mut full) = (Vec::new(), None);
         let mut first_row = 0;
         for group in 0..self.reader.num_row_groups() {
             let labels = self
@@ -157,16 +160,29 @@ impl Table {
                 let Some((row, label)) = rows.next().filter(|(_, label)| keep(**label)) else {
                     return;
                 };
+                let stored = match image.map(|bytes| spool.put(bytes)) {
+                    None => Stored::Null,
+                    Some(Ok(offset)) => Stored::Spool(spool.file(), offset),
+                    Some(Err(message)) => {
+                        full = full.take().or(Some(message));
+                        return;
+                    }
+                };
                 items.push(Item {
                     place: Place {
                         file: self.file.clone(),
-                        row: Some(first_row + row),
+                        within: Within::Row(first_row + row),
                     },
-                    encoded: image.map_or(Encoded::Null, |bytes| Encoded::Memory(bytes.into())),
+                    stored,
+                    bytes: image.map_or(0, |bytes| bytes.len() as u64),
+                    coding: Coding::Image,
                     label: *label,
                 });
             })
             .map_err(|e| self.broken(group, &e))?;
+            if let Some(message) = full {
+                return Err(message);
+            }
             if let Some((row, _)) = rows.next() {
                 return Err(format!(
                     "{} row {}: label without an image row",
@@ -297,12 +313,9 @@ mod tests {
             let items = read(path, &Wanted::default()).unwrap();
             assert_eq!(items.len(), rows.len());
             for (i, (item, (bytes, label))) in items.iter().zip(&rows).enumerate() {
-                assert_eq!(
-                    item.encoded,
-                    Encoded::Memory(bytes.clone().into()),
-                    "{codec} row {i}"
-                );
-                assert_eq!((item.label, item.place.row), (Some(*label), Some(i)));
+                assert_eq!(&item.read().unwrap(), bytes, "{codec} row {i}");
+                assert_eq!(item.label, Some(*label));
+                assert_eq!(item.place.within, Within::Row(i));
             }
         }
     }
@@ -318,14 +331,14 @@ mod tests {
         ];
         ParquetFixture::optional(rows).write(&path);
         let items = read(path.clone(), &Wanted::default()).unwrap();
-        assert_eq!(items[0].encoded, Encoded::Null);
+        assert!(matches!(items[0].stored, Stored::Null));
         assert_eq!(items[1].label, None);
         let kept = read_all(&[path], &Wanted::default(), "data.train", &|label| {
             label == Some(2)
         })
         .unwrap();
-        assert_eq!((kept.len(), kept[0].place.row), (1, Some(2)));
-        assert_eq!(kept[0].encoded, Encoded::Memory(b"c".to_vec().into()));
+        assert_eq!((kept.len(), &kept[0].place.within), (1, &Within::Row(2)));
+        assert_eq!(kept[0].read().unwrap(), b"c");
     }
 
     #[test]

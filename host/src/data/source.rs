@@ -1,7 +1,9 @@
 //! The rows of a split as the files hold them: an encoded image, its label, its place.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,23 +11,35 @@ use super::config::{Config, Format, Split};
 use super::fault::Fault;
 use super::locate::locate;
 use super::parquet_columns::Wanted;
-use super::{folder, parquet_file};
+use super::{cifar, folder, parquet_file, tar_file};
 
 /// Where an image stands, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The parquet file, or the image itself.
+    /// The image itself, or the file that holds it.
     pub file: Arc<Path>,
-    /// Row in a parquet file, counted from 0.
-    pub row: Option<usize>,
+    /// Its place in that file.
+    pub within: Within,
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// The whole file.
+    All,
+    /// A row of a parquet file, or a record of one of CIFAR's binary files, counted from 0.
+    Row(usize),
+    /// A member of a tar file.
+    Member(Box<str>),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
-        match self.row {
-            Some(row) => write!(f, " row {row}"),
-            None => Ok(()),
+        match &self.within {
+            Within::All => Ok(()),
+            Within::Row(row) => write!(f, " row {row}"),
+            Within::Member(name) => write!(f, " member {name}"),
         }
     }
 }
@@ -40,39 +54,76 @@ pub struct DecodeError {
     pub message: String,
 }
 
-/// An encoded image: its bytes, or the promise of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Encoded {
-    /// Bytes from a parquet file.
-    Memory(Box<[u8]>),
-    /// The file at the item's place, with its size in bytes.
-    File(u64),
-    /// A row without an image.
+/// Where the bytes of an image are. They are read when they are asked for: no set lies in memory.
+#[derive(Clone, Debug)]
+pub(super) enum Stored {
+    /// The file at the item's place.
+    File,
+    /// The file at the item's place, from here on.
+    At(u64),
+    /// The split's own temporary file, from here on.
+    Spool(Arc<File>, u64),
+    /// Nowhere: a row without an image.
     Null,
+}
+
+/// How bytes make an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// JPEG, PNG or WebP.
+    Image,
+    /// CIFAR's binary files: 32 x 32 bytes of red, then of green, then of blue.
+    Planes32,
 }
 
 /// One row.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub place: Place,
-    pub encoded: Encoded,
+    pub stored: Stored,
+    /// Size as it is stored.
+    pub bytes: u64,
+    pub coding: Coding,
     /// The label in the file; none where it is null.
     pub label: Option<i64>,
 }
 
 impl Item {
-    /// The encoded bytes, from memory or from the file.
+    /// The encoded bytes.
     ///
     /// # Errors
-    /// The file cannot be read, or the row holds no image.
-    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, DecodeError> {
-        match &self.encoded {
-            Encoded::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Encoded::File(_) => std::fs::read(&self.place.file)
-                .map(Cow::Owned)
-                .map_err(|e| self.error(format!("cannot read the image: {e}"))),
-            Encoded::Null => Err(self.error("the image is null".to_string())),
+    /// The file cannot be read or has become shorter, or the row holds no image.
+    pub fn read(&self) -> Result<Vec<u8>, DecodeError> {
+        let read = match &self.stored {
+            Stored::Null => return Err(self.error("the image is null".to_string())),
+            Stored::File => std::fs::read(&self.place.file),
+            Stored::At(offset) => {
+                File::open(&self.place.file).and_then(|file| self.range(&file, *offset))
+            }
+            Stored::Spool(spool, offset) => self.range(spool, *offset),
+        };
+        read.map_err(|e| self.error(format!("cannot read the image: {e}")))
+    }
+
+    /// What can be read of the first `most` bytes, for a header.
+    ///
+    /// # Errors
+    /// As [`Item::read`].
+    pub fn read_start(&self, most: usize) -> Result<Vec<u8>, DecodeError> {
+        if !matches!(self.stored, Stored::File) {
+            return self.read();
         }
+        let mut start = Vec::new();
+        let read = File::open(&self.place.file)
+            .and_then(|file| file.take(most as u64).read_to_end(&mut start));
+        read.map_err(|e| self.error(format!("cannot read the image: {e}")))?;
+        Ok(start)
+    }
+
+    fn range(&self, file: &File, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.bytes as usize];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
     }
 
     /// An error at this row.
@@ -102,6 +153,8 @@ pub(super) fn read(
             parquet_file::read_all(&paths, &columns, split.key(), keep)
         }
         Format::ImageFolder => folder::read_all(&paths, class_names, split.key(), keep),
+        Format::Tar => tar_file::read_all(&paths, split.key(), keep),
+        Format::Cifar => cifar::read_all(&paths, split.key(), keep),
     }
 }
 
@@ -115,6 +168,8 @@ pub(super) fn class_names(config: &Config, base: &Path) -> Result<Vec<String>, V
     let names = match config.format {
         Format::Parquet => parquet_file::class_names(&paths, &Wanted::of(config), key)?,
         Format::ImageFolder => folder::class_names(&paths).map_err(|m| vec![Fault::new(key, m)])?,
+        Format::Tar => tar_file::class_names(&paths, key)?,
+        Format::Cifar => cifar::class_names(&paths, key)?,
     };
     match names.is_empty() {
         true => Err(vec![Fault::new(key, "no images")]),
@@ -138,34 +193,59 @@ pub(super) fn paths(
 mod tests {
     use super::*;
 
-    fn item(encoded: Encoded, row: Option<usize>) -> Item {
+    fn item(file: &Path, stored: Stored, within: Within, bytes: u64) -> Item {
         Item {
             place: Place {
-                file: Arc::from(Path::new("set/a.parquet")),
-                row,
+                file: Arc::from(file),
+                within,
             },
-            encoded,
+            stored,
+            bytes,
+            coding: Coding::Image,
             label: Some(0),
         }
     }
 
     #[test]
-    fn a_place_names_file_and_row() {
+    fn a_place_names_file_and_what_is_in_it() {
+        let shown = |within| {
+            let item = item(Path::new("set/a"), Stored::Null, within, 0);
+            item.place.to_string()
+        };
+        assert_eq!(shown(Within::All), "set/a");
+        assert_eq!(shown(Within::Row(7)), "set/a row 7");
         assert_eq!(
-            item(Encoded::Null, Some(7)).place.to_string(),
-            "set/a.parquet row 7"
+            shown(Within::Member("x/1.jpg".into())),
+            "set/a member x/1.jpg"
         );
-        assert_eq!(item(Encoded::Null, None).place.to_string(), "set/a.parquet");
+    }
+
+    #[test]
+    fn bytes_come_from_where_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let spool = Arc::new(File::open(&path).unwrap());
+        let read = |stored, bytes| item(&path, stored, Within::All, bytes).read();
+        assert_eq!(read(Stored::File, 10).unwrap(), b"0123456789");
+        assert_eq!(read(Stored::At(3), 4).unwrap(), b"3456");
+        assert_eq!(read(Stored::Spool(spool, 8), 2).unwrap(), b"89");
+        let start = item(&path, Stored::File, Within::All, 10).read_start(3);
+        assert_eq!(start.unwrap(), b"012");
+        let cut_off = read(Stored::At(8), 4).unwrap_err().to_string();
+        assert!(cut_off.contains("/a: cannot read the image: "), "{cut_off}");
     }
 
     #[test]
     fn bytes_that_are_not_there_are_an_error_with_its_place() {
-        let error = item(Encoded::Null, Some(3)).bytes().unwrap_err();
-        assert_eq!(error.to_string(), "set/a.parquet row 3: the image is null");
-        let error = item(Encoded::File(9), None)
-            .bytes()
-            .unwrap_err()
-            .to_string();
+        let file = Path::new("set/a.parquet");
+        let error = item(file, Stored::Null, Within::Row(3), 0).read();
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "set/a.parquet row 3: the image is null"
+        );
+        let error = item(file, Stored::File, Within::All, 9).read();
+        let error = error.unwrap_err().to_string();
         assert!(
             error.starts_with("set/a.parquet: cannot read the image: "),
             "{error}"

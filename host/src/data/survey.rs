@@ -140,9 +140,9 @@ impl Tally {
     }
 
     fn add_image(&mut self, item: &Item) -> Result<(), String> {
-        let encoded = item.bytes().map_err(|e| e.message)?;
+        let encoded = item.read().map_err(|e| e.message)?;
         self.encoded_bytes += encoded.len() as u64;
-        let image = decode_rgb(&encoded)?;
+        let image = decode_rgb(&encoded, item.coding)?;
         *self.sizes.entry(image.dimensions()).or_default() += 1;
         let bytes = image.as_raw();
         self.pixels
