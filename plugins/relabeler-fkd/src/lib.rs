@@ -1,22 +1,21 @@
 //! Fast knowledge distillation (Shen and Xing, ECCV 2022), SRe2L's relabel stage (Yin et al., NeurIPS 2023, section 3.3;
 //! `SRe2L/relabel/generate_soft_label.py`): the teachers label every view that a student will ever see, and the student replays
-//! them.
+//! them. Three ways to keep the labels:
+//!
+//! - `fkd`: views and logits as they are;
+//! - `fkd-pruned`: those of a fraction of the epochs or batches, reused (Xiao and He, "Are Large-scale Soft Labels Necessary for
+//!   Large-scale Dataset Distillation?", NeurIPS 2024);
+//! - `fkd-compact`: views drawn again instead of stored, logits in few bits, and pruned as well if wished.
+
+mod compact;
+mod prune;
+mod store;
 
 use plugin_api::prelude::*;
 
-/// Name of the stored tensor, [N, classes].
-const LOGITS: &str = "logits";
-
-/// How logits are stored.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum StoredType {
-    /// 16-bit floats, as the original code
-    #[default]
-    F16,
-    /// 32-bit floats
-    F32,
-}
+use compact::Options;
+use prune::{Prune, Unit};
+use store::{LOGITS, StoredType, mean, record};
 
 /// The logits of every view of every epoch, `epochs * images * classes` numbers.
 ///
@@ -30,70 +29,106 @@ struct Fkd {
     dtype: StoredType,
 }
 
+/// As `fkd`, for a fraction of the views of all epochs. The student sees them again and again: its epoch `e` replays the stored
+/// pass `e mod passes`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Pruned {
+    /// Element type of the stored logits
+    #[serde(default)]
+    dtype: StoredType,
+    /// Fraction of all epochs' views whose labels are kept, rounded up to whole epochs' worth; 1 keeps all
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
+    keep: f64,
+    /// Whole epochs are kept, or as many batches out of all epochs
+    #[serde(default)]
+    of: Unit,
+}
+
+impl Pruned {
+    fn prune(&self) -> Prune {
+        Prune {
+            keep: self.keep,
+            of: self.of,
+        }
+    }
+}
+
+/// Labels of some fifty bytes a view: nothing of the view, which is drawn again from the counter-based generator, and of the
+/// logits the largest ones, in 4 or 8 bits each, and one value that all others share.
+#[derive(Deserialize, JsonSchema)]
+#[serde(try_from = "Options")]
+struct Compact(Options);
+
 impl Relabeler for Fkd {
     fn layout(&self, set: &SetInfo) -> Result<LabelLayout> {
-        Ok(LabelLayout {
-            passes: set.epochs,
-            index: RecordIndex::View,
-            stores_views: true,
-        })
+        Ok(layout(set.epochs, true))
     }
 
     fn plan(&self, set: &SetInfo, pass: u32) -> Result<Vec<View>> {
         Ok(set.draw_views(pass))
     }
 
-    fn encode(
-        &self,
-        _set: &SetInfo,
-        _views: &[View],
-        teachers: &[Tensor],
-        _ctx: &Ctx,
-    ) -> Result<Records> {
-        let [first, others @ ..] = teachers else {
-            bail!("fkd needs a teacher, and there is none; expected at least 1")
-        };
-        let sum = others
-            .iter()
-            .try_fold(first.clone(), |sum, logits| sum + logits)?;
-        let dtype = match self.dtype {
-            StoredType::F16 => DType::F16,
-            StoredType::F32 => DType::F32,
-        };
-        let mean = (sum / teachers.len() as f64)?;
-        Ok(vec![(LOGITS.to_owned(), mean.to_dtype(dtype)?)])
+    fn encode(&self, _: &SetInfo, _: &[View], teachers: &[Tensor], _: &Ctx) -> Result<Records> {
+        store::encode(self.dtype, teachers)
     }
 
-    fn decode(&self, _set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
-        let Some((_, stored)) = batch.records.iter().find(|(name, _)| name == LOGITS) else {
-            let have: Vec<&str> = batch
-                .records
-                .iter()
-                .map(|(name, _)| name.as_str())
-                .collect();
-            bail!(
-                "no record \"{LOGITS}\" among the labels (have: {}); label the set again",
-                have.join(", ")
-            )
-        };
-        let (got, expected) = (
-            stored.shape().first().copied().unwrap_or(0),
-            batch.views.len(),
-        );
-        ensure!(
-            got == expected,
-            "record \"{LOGITS}\" has {got} rows for {expected} views"
-        );
-        // Losses see f32 (f64 in parity runs), and a softmax in f16 would lose half of the digits.
-        let logits = stored.to_dtype(ctx.dtype())?;
-        Ok(Targets::Soft(SoftTargets {
-            log_probs: logits.log_softmax(1)?,
-            logits: Some(logits),
-        }))
+    fn decode(&self, _: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
+        store::decode(batch, ctx)
     }
 }
 
-export_plugin! { relabeler "fkd": Fkd = "the teachers' logits of every view of every epoch" }
+impl Relabeler for Pruned {
+    fn layout(&self, set: &SetInfo) -> Result<LabelLayout> {
+        Ok(layout(self.prune().passes(set)?, true))
+    }
+
+    fn plan(&self, set: &SetInfo, pass: u32) -> Result<Vec<View>> {
+        Ok(self.prune().views(set, pass))
+    }
+
+    fn encode(&self, _: &SetInfo, _: &[View], teachers: &[Tensor], _: &Ctx) -> Result<Records> {
+        store::encode(self.dtype, teachers)
+    }
+
+    fn decode(&self, _: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
+        store::decode(batch, ctx)
+    }
+}
+
+impl Relabeler for Compact {
+    fn layout(&self, set: &SetInfo) -> Result<LabelLayout> {
+        Ok(layout(self.0.prune().passes(set)?, false))
+    }
+
+    fn plan(&self, set: &SetInfo, pass: u32) -> Result<Vec<View>> {
+        Ok(self.0.prune().views(set, pass))
+    }
+
+    fn encode(&self, _: &SetInfo, _: &[View], teachers: &[Tensor], _: &Ctx) -> Result<Records> {
+        self.0.codec().encode(&mean(teachers)?)
+    }
+
+    fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
+        let packed = record(batch, compact::PACKED)?;
+        let logits = self.0.codec().decode(packed, set.classes as usize, ctx)?;
+        store::soft(logits)
+    }
+}
+
+fn layout(passes: u32, stores_views: bool) -> LabelLayout {
+    LabelLayout {
+        passes,
+        index: RecordIndex::View,
+        stores_views,
+    }
+}
+
+export_plugin! {
+    relabeler "fkd": Fkd = "the teachers' logits of every view of every epoch",
+    relabeler "fkd-pruned": Pruned = "the teachers' logits of a fraction of the views, reused",
+    relabeler "fkd-compact": Compact = "the teachers' largest logits in few bits; views are drawn again",
+}
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +153,27 @@ mod tests {
             batch_size: 3,
         },
     };
+
+    #[test]
+    fn the_shipped_fractions_keep_the_contract() {
+        testing::check_relabeler::<Pruned>("fkd-pruned", json!({"keep": 0.5})).unwrap();
+        let batches = json!({"keep": 0.5, "of": "batches", "dtype": "f32"});
+        testing::check_relabeler::<Pruned>("fkd-pruned", batches).unwrap();
+        testing::check_relabeler::<Compact>("fkd-compact", json!({})).unwrap();
+        let small = json!({"top_k": 2, "bits": 4, "temperature": 1, "prune": {"keep": 0.3}});
+        testing::check_relabeler::<Compact>("fkd-compact", small).unwrap();
+    }
+
+    #[test]
+    fn compact_labels_store_no_views_and_draw_the_same_ones() {
+        let compact: Compact = parse_options("{}").unwrap();
+        let layout = compact.layout(&SET).unwrap();
+        assert_eq!((layout.passes, layout.stores_views), (7, false));
+        assert_eq!(
+            compact.plan(&SET, 4).unwrap(),
+            fkd("{}").plan(&SET, 4).unwrap()
+        );
+    }
 
     fn fkd(options: &str) -> Fkd {
         parse_options(options).unwrap()
