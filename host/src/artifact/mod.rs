@@ -9,6 +9,7 @@ pub mod labels;
 pub mod manifest;
 pub mod parquet_export;
 pub mod tensors;
+pub mod view_columns;
 
 pub use checkpoint::Checkpoint;
 pub use folder::RunFolder;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, collections::HashMap, fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -20,6 +20,7 @@ fn dtype_of(value: &Value) -> Result<Dtype> {
         DType::U8 => Dtype::U8,
         DType::I64 => Dtype::I64,
         DType::I32 => Dtype::I32,
+        DType::I16 => Dtype::I16,
         other => bail!("cannot store tensors of type {other:?}"),
     })
 }
@@ -43,6 +44,7 @@ fn bytes_of(value: &Value) -> Result<Vec<u8>> {
         DType::U8 => flat.to_vec1::<u8>()?,
         DType::I64 => bytes!(i64),
         DType::I32 => bytes!(i32),
+        DType::I16 => bytes!(i16),
         other => bail!("cannot store tensors of type {other:?}"),
     })
 }
@@ -102,6 +104,24 @@ pub fn load(
         Ok((tensors.into_iter().collect(), texts))
     };
     inner().with_context(|| format!("cannot read tensors from {}", path.display()))
+}
+
+/// `count` rows of a stored tensor, from row `start` on, on the CPU.
+///
+/// # Errors
+/// When it has not `all` rows, or numbers of a type that is not read.
+pub fn rows(tensor: &TensorView<'_>, start: usize, count: usize, all: usize) -> Result<Value> {
+    let shape = tensor.shape();
+    ensure!(
+        shape.first() == Some(&all),
+        "has shape {shape:?}, expected {all} rows"
+    );
+    let row = tensor.data().len() / all.max(1);
+    let dtype = DType::try_from(tensor.dtype())?;
+    let mut dims = shape.to_vec();
+    dims[0] = count;
+    let bytes = &tensor.data()[start * row..(start + count) * row];
+    Ok(Value::from_raw_buffer(bytes, dtype, &dims, &Device::Cpu)?)
 }
 
 #[cfg(test)]

@@ -26,7 +26,15 @@ use super::{
 };
 
 /// Passes that one shard holds at most: what a kill can cost.
-pub const SHARD_PASSES: u32 = 25;
+const SHARD_PASSES: u32 = 25;
+/// Bytes of a shard from which on it takes no further pass: they are in memory until it is written.
+const SHARD_BYTES: u64 = 64 << 20;
+
+/// Passes of so many bytes that one shard holds.
+pub fn shard_passes(pass_bytes: u64) -> u32 {
+    let fitting = SHARD_BYTES.div_ceil(pass_bytes.max(1));
+    fitting.min(u64::from(SHARD_PASSES)) as u32
+}
 
 /// How the teacher's BatchNorm normalises while it labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -162,21 +170,33 @@ pub fn run(
         "passes",
     );
     while writer.next_pass() < layout.passes {
-        let first = writer.next_pass();
-        let end = layout.passes.min(first + SHARD_PASSES);
-        let (mut views, mut records) = (Vec::new(), BTreeMap::<String, Vec<Value>>::new());
-        for pass in first..end {
-            views.extend(labeller.pass(pass, &mut records).with_context(what)?);
+        let (mut rows, mut views) = (Vec::new(), Vec::new());
+        let mut records = BTreeMap::<String, Vec<Value>>::new();
+        while rows.len() < shard_passes(bytes_per_pass(&records, rows.len())) as usize {
+            let pass = writer.next_pass() + rows.len() as u32;
+            if pass == layout.passes {
+                break;
+            }
+            let planned = labeller.pass(pass, &mut records).with_context(what)?;
+            rows.push(planned.len() as u32);
+            views.extend(planned);
             progress.set(u64::from(pass) + 1, "");
         }
         let joined = records
             .into_iter()
             .map(|(name, parts)| Ok((name, Value::cat(&parts, 0)?)));
         let joined = joined.collect::<Result<Vec<_>>>()?;
-        writer.append(end - first, &views, joined)?;
+        writer.append(rows, &views, joined)?;
     }
     progress.finish();
     writer.finish()
+}
+
+/// Bytes of the records of a pass.
+fn bytes_per_pass(records: &BTreeMap<String, Vec<Value>>, passes: usize) -> u64 {
+    let bytes = |value: &Value| value.elem_count() * value.dtype().size_in_bytes();
+    let all: usize = records.values().flatten().map(bytes).sum();
+    all as u64 / passes.max(1) as u64
 }
 
 /// A teacher that labels a set.

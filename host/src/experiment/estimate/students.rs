@@ -5,10 +5,11 @@ use std::cell::Cell;
 use anyhow::Result;
 use plugin_api::{
     relabeler::{Relabeler, SetInfo},
-    view::{VIEW_COLUMNS, View},
+    view::View,
 };
 
 use crate::{
+    artifact::view_columns,
     experiment::Experiment,
     stages::{
         accuracy::EVALUATION_BATCH, network::plugin_error, relabel, train::TrainConfig,
@@ -25,7 +26,8 @@ use super::{
 /// What is stored of a set.
 struct Labels {
     passes: u64,
-    shard_rows: u64,
+    /// Rows of a pass.
+    rows: u64,
     view_bytes: u64,
     record_bytes: u64,
 }
@@ -55,8 +57,10 @@ impl Basis<'_> {
         };
         let caches = self.caches().0 + self.caches().1 + self.left_by_others(&[(&law, batch)]);
         let set = self.pixels(images);
-        let records = labels.shard_rows * (stored.get() + labels.view_bytes);
-        let views = labels.shard_rows * size_of::<View>() as u64;
+        let of_shard = relabel::shard_passes(labels.rows * stored.get());
+        let shard_rows = labels.passes.min(u64::from(of_shard)) * labels.rows;
+        let records = shard_rows * (stored.get() + labels.view_bytes);
+        let views = shard_rows * size_of::<View>() as u64;
         // Noise is drawn in floats and made bytes through floats; stored images are files and one block.
         let reading = self.base_bytes + if init_only { 9 } else { 2 } * set;
         let loading = self.loading(&experiment.squeeze.architecture)?;
@@ -126,9 +130,10 @@ impl Basis<'_> {
                 (&training.evaluation, tests.min(EVALUATION_BATCH)),
             ];
             let caches = self.caches().0 + self.caches().1 + self.left_by_others(&laws);
-            // The shard in use was a file and is tensors; all views of an epoch are at hand.
-            let shard = 2 * labels.shard_rows * (labels.record_bytes + labels.view_bytes);
-            let besides = caches + self.pixels(images) + shard;
+            // The pass in use: its records, its views as columns, and as they are, kept and handed on.
+            let view = labels.view_bytes + 2 * size_of::<View>() as u64;
+            let pass = labels.rows * (labels.record_bytes + view);
+            let besides = caches + self.pixels(images) + pass;
             let evaluating = training.evaluation.bytes_at(tests.min(EVALUATION_BATCH));
             let others = [
                 evaluating + training.moment_bytes,
@@ -170,15 +175,14 @@ impl Basis<'_> {
             views: config.views(),
         };
         let layout = relabeler.layout(&set).map_err(plugin_error)?;
-        let view_bytes = if layout.stores_views {
-            4 * VIEW_COLUMNS
-        } else {
-            0
+        let view_bytes = match layout.stores_views {
+            true => view_columns::bytes_per_view(&config.mix),
+            false => 0,
         };
         Ok(Labels {
             passes: u64::from(layout.passes),
-            shard_rows: u64::from(layout.passes.min(relabel::SHARD_PASSES)) * images as u64,
-            view_bytes: view_bytes as u64,
+            rows: images as u64,
+            view_bytes,
             // Logits in f16, which is what most relabelers keep.
             record_bytes: 2 * classes as u64,
         })
