@@ -146,7 +146,7 @@ pub enum PluginCommand {
 pub enum DataCommand {
     /// Counts, classes, sizes, mean and deviation, broken images
     Info {
-        /// A parquet file, a folder of parquet files or an ImageFolder
+        /// A parquet, tar or CIFAR file, a folder of those, or an ImageFolder
         path: PathBuf,
         /// Print as JSON
         #[arg(long)]
