@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use image::RgbImage;
 use rayon::prelude::*;
 
 use super::cache::Cache;
@@ -25,6 +26,7 @@ pub struct Dataset {
     class_names: Vec<String>,
     by_class: Vec<Vec<usize>>,
     geometry: Geometry,
+    has_originals: bool,
     cache: Cache,
 }
 
@@ -48,6 +50,7 @@ impl Dataset {
             class_names: opened.class_names,
             by_class,
             geometry: Geometry::of(config),
+            has_originals: opened.has_other_sizes,
         })
     }
 
@@ -135,6 +138,35 @@ impl Dataset {
                 .and_then(|image| self.geometry.square(image))
                 .map_err(|message| item.error(message))
         })
+    }
+
+    /// Whether images have another size than the square's, as far as their checked headers tell.
+    pub fn has_originals(&self) -> bool {
+        self.has_originals
+    }
+
+    /// A box of an image in its own size, brought to the square as Pillow resizes; never kept in memory. `choose` is told rows and
+    /// columns, and answers with top, left, height and width inside of them.
+    ///
+    /// # Shapes
+    /// (3, resolution, resolution), RGB.
+    ///
+    /// # Errors
+    /// The image cannot be read or decoded; the message names its file and row.
+    pub fn decode_box(
+        &self,
+        i: usize,
+        choose: impl FnOnce([u32; 2]) -> [u32; 4],
+    ) -> Result<Vec<u8>, DecodeError> {
+        let item = &self.items[i];
+        let boxed = |image: RgbImage| {
+            let [top, left, height, width] = choose([image.height(), image.width()]);
+            let part = image::imageops::crop_imm(&image, left, top, width, height);
+            self.geometry.stretched(part.to_image())
+        };
+        decode_rgb(&item.read()?, item.coding)
+            .and_then(boxed)
+            .map_err(|message| item.error(message))
     }
 
     /// Bytes of decoded images in memory: now, and once every image was asked for.

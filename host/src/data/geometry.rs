@@ -41,6 +41,18 @@ impl Geometry {
         Ok(chw_of(&self.fit(image)?))
     }
 
+    /// Resizes both sides to the resolution.
+    ///
+    /// # Shapes
+    /// The result is (3, resolution, resolution).
+    ///
+    /// # Errors
+    /// The resizer refuses.
+    pub fn stretched(&self, image: RgbImage) -> Result<Vec<u8>, String> {
+        let side = self.resolution;
+        Ok(chw_of(&self.resize_to(image, side, side)?))
+    }
+
     /// Brings an image to the square.
     fn fit(&self, image: RgbImage) -> Result<RgbImage, String> {
         let side = self.resolution;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rayon::iter::Either;
 use rayon::prelude::*;
 
 use super::classes::Classes;
@@ -22,6 +23,8 @@ pub(super) struct Opened {
     /// The new label of each item.
     pub labels: Vec<u32>,
     pub class_names: Vec<String>,
+    /// Whether an image whose header was checked has another size than the square's.
+    pub has_other_sizes: bool,
 }
 
 /// Reads and checks a split.
@@ -31,7 +34,8 @@ pub(super) struct Opened {
 pub(super) fn open(config: &Config, split: Split, base: &Path) -> Result<Opened, Vec<Fault>> {
     let mut faults = config.check();
     let opened = class_names_and_rows(config, split, base);
-    let opened = opened.and_then(|(classes, items)| check_rows(classes, items, split));
+    let opened =
+        opened.and_then(|(classes, items)| check_rows(classes, items, split, config.resolution));
     match opened {
         Ok(opened) if faults.is_empty() => Ok(opened),
         Ok(_) => Err(faults),
@@ -61,7 +65,12 @@ fn class_names_and_rows(
     Ok((classes, items))
 }
 
-fn check_rows(classes: Classes, items: Vec<Item>, split: Split) -> Result<Opened, Vec<Fault>> {
+fn check_rows(
+    classes: Classes,
+    items: Vec<Item>,
+    split: Split,
+    resolution: u32,
+) -> Result<Opened, Vec<Fault>> {
     if items.is_empty() {
         return Err(vec![Fault::new(
             split.key(),
@@ -79,12 +88,14 @@ fn check_rows(classes: Classes, items: Vec<Item>, split: Split) -> Result<Opened
     if faults.is_empty() && split == Split::Train {
         faults.extend(empty_classes(&classes.names, &labels));
     }
-    faults.extend(broken_headers(&items, split));
+    let (sizes, broken) = headers(&items);
+    faults.extend(Fault::listed(split.key(), broken));
     match faults.is_empty() {
         true => Ok(Opened {
             items,
             labels,
             class_names: classes.names,
+            has_other_sizes: sizes.iter().any(|size| *size != (resolution, resolution)),
         }),
         false => Err(faults),
     }
@@ -100,7 +111,8 @@ fn empty_classes(names: &[String], labels: &[u32]) -> Vec<Fault> {
     Fault::listed(Split::Train.key(), messages.collect())
 }
 
-fn broken_headers(items: &[Item], split: Split) -> Vec<Fault> {
+/// Sizes in the headers of some images, or of all of a small split; and what is wrong with the others.
+fn headers(items: &[Item]) -> (Vec<(u32, u32)>, Vec<String>) {
     let len = items.len();
     let sample: Vec<&Item> = match len < CHECK_ALL_BELOW {
         true => items.iter().collect(),
@@ -108,13 +120,12 @@ fn broken_headers(items: &[Item], split: Split) -> Vec<Fault> {
             .map(|k| &items[k * (len - 1) / (NUM_SAMPLED - 1)])
             .collect(),
     };
-    let check = |item: &&Item| {
-        check_header(item)
-            .err()
-            .map(|message| format!("{}: {message}", item.place))
-    };
-    let messages: Vec<String> = sample.par_iter().filter_map(check).collect();
-    Fault::listed(split.key(), messages)
+    sample
+        .par_iter()
+        .partition_map(|item| match check_header(item) {
+            Ok(size) => Either::Left(size),
+            Err(message) => Either::Right(format!("{}: {message}", item.place)),
+        })
 }
 
 #[cfg(test)]

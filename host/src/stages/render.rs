@@ -29,6 +29,29 @@ pub trait Images: Sync {
     /// # Errors
     /// When it cannot be decoded; the error names file and row.
     fn pixels(&self, index: usize) -> Result<Pixels<'_>>;
+
+    /// A crop of an image in its own size, resized, [3, R, R]; `draw` is told the image's rows and columns. None where all images
+    /// have the set's size, so that [`Images::pixels`] has all there is.
+    ///
+    /// # Errors
+    /// When it cannot be decoded.
+    fn original(&self, _index: usize, _draw: &dyn Fn([u32; 2]) -> Crop) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    /// Renders one crop in [0, 1], [3, R, R].
+    ///
+    /// # Errors
+    /// When the image cannot be decoded.
+    fn crop(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
+        render_crop(
+            &self.pixels(crop.image as usize)?,
+            self.resolution(),
+            crop,
+            out,
+        );
+        Ok(())
+    }
 }
 
 /// Bytes of one image.
@@ -84,6 +107,23 @@ impl Images for Dataset {
     fn pixels(&self, index: usize) -> Result<Pixels<'_>> {
         Ok(Pixels::Shared(self.decode(index)?))
     }
+
+    fn original(&self, index: usize, draw: &dyn Fn([u32; 2]) -> Crop) -> Result<Option<Vec<u8>>> {
+        if !self.has_originals() {
+            return Ok(None);
+        }
+        let pixels = self.decode_box(index, |size| {
+            let Crop {
+                top,
+                left,
+                height,
+                width,
+                ..
+            } = draw(size);
+            [top, left, height, width].map(|side| side as u32)
+        })?;
+        Ok(Some(pixels))
+    }
 }
 
 /// Renders views, normalised.
@@ -118,20 +158,10 @@ fn render_view(
     out: &mut [f32],
 ) -> Result<()> {
     let side = images.resolution();
-    render_crop(
-        &images.pixels(view.crop.image as usize)?,
-        side,
-        &view.crop,
-        out,
-    );
+    images.crop(&view.crop, out)?;
     if let Some(partner) = view.partner() {
         let mut other = vec![0f32; out.len()];
-        render_crop(
-            &images.pixels(partner.image as usize)?,
-            side,
-            &partner,
-            &mut other,
-        );
+        images.crop(&partner, &mut other)?;
         mix(out, &other, side, &view.mix);
     }
     for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
@@ -182,7 +212,7 @@ fn taps(out: usize, size: i32) -> Vec<(i32, i32, f32)> {
 }
 
 /// One crop in [0, 1], [3, R, R]; what lies outside of the image is black.
-fn render_crop(image: &[u8], side: usize, crop: &Crop, out: &mut [f32]) {
+pub fn render_crop(image: &[u8], side: usize, crop: &Crop, out: &mut [f32]) {
     let (rows, mut columns) = (taps(side, crop.height), taps(side, crop.width));
     if crop.flip {
         columns.reverse();

@@ -1,13 +1,9 @@
 //! Squeeze: the data into a network with BatchNorm (SRe2L, section 3.1). The teacher of all that follows.
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
-use plugin_api::{
-    Ctx,
-    loss::Targets,
-    view::{CropRule, MixRule, View, ViewRule, ViewSource, draw_views},
-};
+use plugin_api::view::{CropRule, MixRule, ViewRule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +15,9 @@ use crate::{
 use super::{
     ComponentConfig, Session,
     accuracy::accuracy,
+    dataset_feed::DatasetFeed,
     network::Network,
-    render::Images,
-    targets::hard_targets,
-    train::{Decay, Feed, Scores, TrainConfig, Training},
+    train::{Decay, Scores, TrainConfig, Training},
 };
 
 /// How the teacher is made. The defaults are those of SRe2L's Tiny-ImageNet teacher (zeyuanyin/tiny-imagenet).
@@ -139,46 +134,6 @@ pub struct Output {
     pub parameters: usize,
 }
 
-/// Labelled images with views drawn from the counter-based generator.
-pub struct DatasetFeed<'a> {
-    /// The images.
-    pub images: &'a dyn Images,
-    /// How views are drawn.
-    pub rule: ViewRule,
-    /// Seed of the experiment, or of one of several trainings.
-    pub seed: u64,
-    /// The stage that the random numbers belong to.
-    pub stage: &'static str,
-    /// Where targets live.
-    pub device: candle_core::Device,
-}
-
-impl Feed for DatasetFeed<'_> {
-    fn views(&mut self, epoch: u32) -> Result<Vec<View>> {
-        let (images, resolution) = (self.images.count() as u32, self.images.resolution() as u32);
-        let source = ViewSource {
-            images,
-            resolution,
-            seed: self.seed,
-        };
-        Ok(draw_views(&self.rule, &source, self.stage, epoch))
-    }
-
-    fn targets(
-        &mut self,
-        _epoch: u32,
-        views: &[View],
-        _rows: Range<usize>,
-        ctx: &Ctx,
-    ) -> Result<Targets> {
-        hard_targets(views, self.images, ctx, &self.device)
-    }
-
-    fn images(&self) -> &dyn Images {
-        self.images
-    }
-}
-
 /// Trains the teacher, or takes given weights, and stores it as `squeeze/model.safetensors`.
 ///
 /// # Errors
@@ -213,6 +168,7 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
                 seed: session.seed,
                 stage: "squeeze",
                 device: session.device.clone(),
+                epoch: 0,
             };
             let training = Training {
                 session,

@@ -126,22 +126,27 @@ pub struct ViewSource {
     pub seed: u64,
 }
 
+impl ViewSource {
+    /// The numbers that the crop of an image is drawn from.
+    pub fn view_rng(&self, stage: &str, epoch: u32, image: u32) -> Rng {
+        self.rng(stage, "view", epoch, image)
+    }
+
+    fn rng(&self, stage: &str, purpose: &str, epoch: u32, item: u32) -> Rng {
+        let id = StreamId {
+            class: 0,
+            item,
+            iteration: epoch,
+        };
+        Rng::new(self.seed, stage, purpose, id)
+    }
+}
+
 /// The views of one epoch: every image once, in a random order, each with its own crop and flip.
 ///
 /// They depend on seed, stage, epoch and image, and for mixes on the batch's place; nothing else.
 pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32) -> Vec<View> {
-    let stream = |purpose: &str, item: u32| {
-        Rng::new(
-            source.seed,
-            stage,
-            purpose,
-            StreamId {
-                class: 0,
-                item,
-                iteration: epoch,
-            },
-        )
-    };
+    let stream = |purpose: &str, item: u32| source.rng(stage, purpose, epoch, item);
     let order = stream("order", 0).permutation(source.images as usize);
     let crops: Vec<Crop> = order
         .iter()
@@ -167,9 +172,18 @@ pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32)
         .collect()
 }
 
-/// One crop, as torchvision draws it; image 0, not flipped.
+/// One crop of a square image, as torchvision draws it; image 0, not flipped.
 pub fn draw_crop(rule: &CropRule, resolution: u32, rng: &mut Rng) -> Crop {
-    let whole = Crop::whole(0, resolution);
+    draw_crop_in(rule, [resolution; 2], rng)
+}
+
+/// One crop of an image of so many rows and columns, as torchvision draws it; image 0, not flipped.
+pub fn draw_crop_in(rule: &CropRule, [rows, columns]: [u32; 2], rng: &mut Rng) -> Crop {
+    let whole = Crop {
+        height: rows as i32,
+        width: columns as i32,
+        ..Crop::whole(0, 0)
+    };
     match *rule {
         CropRule::None => whole,
         CropRule::Padded { padding } => {
@@ -178,15 +192,15 @@ pub fn draw_crop(rule: &CropRule, resolution: u32, rng: &mut Rng) -> Crop {
             Crop { top, left, ..whole }
         }
         CropRule::RandomResized { scale, ratio } => {
-            let side = f64::from(resolution);
+            let all = f64::from(rows) * f64::from(columns);
             for _ in 0..10 {
-                let area = side * side * rng.uniform_in(scale[0], scale[1]);
+                let area = all * rng.uniform_in(scale[0], scale[1]);
                 let aspect = rng.uniform_in(ratio[0].ln(), ratio[1].ln()).exp();
                 let width = (area * aspect).sqrt().round_ties_even() as u32;
                 let height = (area / aspect).sqrt().round_ties_even() as u32;
-                if (1..=resolution).contains(&width) && (1..=resolution).contains(&height) {
-                    let top = rng.below(resolution - height + 1) as i32;
-                    let left = rng.below(resolution - width + 1) as i32;
+                if (1..=columns).contains(&width) && (1..=rows).contains(&height) {
+                    let top = rng.below(rows - height + 1) as i32;
+                    let left = rng.below(columns - width + 1) as i32;
                     return Crop {
                         top,
                         left,
@@ -196,31 +210,27 @@ pub fn draw_crop(rule: &CropRule, resolution: u32, rng: &mut Rng) -> Crop {
                     };
                 }
             }
-            whole_in_ratio(resolution, ratio)
+            whole_in_ratio([rows, columns], ratio)
         }
     }
 }
 
-/// torchvision's fallback: the largest central box within the aspect ratios; the image is square.
-fn whole_in_ratio(resolution: u32, ratio: [f64; 2]) -> Crop {
-    let side = f64::from(resolution);
-    let (width, height) = match 1f64 {
-        r if r < ratio[0] => (side, (side / ratio[0]).round_ties_even()),
-        r if r > ratio[1] => ((side * ratio[1]).round_ties_even(), side),
-        _ => (side, side),
+/// torchvision's fallback: the largest central box within the aspect ratios.
+fn whole_in_ratio([rows, columns]: [u32; 2], ratio: [f64; 2]) -> Crop {
+    let (rows, columns) = (f64::from(rows), f64::from(columns));
+    let (width, height) = match columns / rows {
+        r if r < ratio[0] => (columns, (columns / ratio[0]).round_ties_even()),
+        r if r > ratio[1] => ((rows * ratio[1]).round_ties_even(), rows),
+        _ => (columns, rows),
     };
-    let (width, height) = (width as i32, height as i32);
-    let (top, left) = (
-        (resolution as i32 - height) / 2,
-        (resolution as i32 - width) / 2,
-    );
+    // Python's division of integers rounds down; neither side is larger than the image.
+    let middle = |all: f64, part: f64| ((all - part) / 2.).floor() as i32;
     Crop {
-        image: 0,
-        top,
-        left,
-        height,
-        width,
-        flip: false,
+        top: middle(rows, height),
+        left: middle(columns, width),
+        height: height as i32,
+        width: width as i32,
+        ..Crop::whole(0, 0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod draw;
 
-pub use draw::{CropRule, MixRule, ViewRule, ViewSource, draw_crop, draw_views};
+pub use draw::{CropRule, MixRule, ViewRule, ViewSource, draw_crop, draw_crop_in, draw_views};
 
 use crate::{Result, ensure};
 

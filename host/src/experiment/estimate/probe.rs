@@ -13,11 +13,12 @@ use crate::{
     stages::{
         ComponentConfig, Session,
         accuracy::accuracy,
+        dataset_feed::DatasetFeed,
         network::Network,
         recover::{self, Keep, Stepper},
         relabel::{self, Labeller},
         render::{Images, Pixels, render},
-        squeeze::{self, DatasetFeed},
+        squeeze,
         train::{Feed, TrainConfig, Training},
     },
 };
@@ -161,6 +162,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         seed: session.seed,
         stage: "squeeze",
         device: device.clone(),
+        epoch: 0,
     };
     let views = feed.views(0)?;
     let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();

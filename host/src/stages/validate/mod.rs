@@ -14,12 +14,13 @@ pub use config::{Config, Control, FullDataConfig, StudentConfig};
 
 use super::{
     ComponentConfig, Session,
+    dataset_feed::DatasetFeed,
     label_feed::LabelFeed,
     network::Network,
     recover, relabel,
     render::Images,
     sets::{self, DISTILLED, FULL_DATA},
-    squeeze::{self, DatasetFeed},
+    squeeze,
     train::{Feed, Scores, TrainConfig, Training, forget},
 };
 
@@ -142,6 +143,7 @@ fn train_arm(
                     seed: session.seed,
                     stage: "relabel",
                     device: session.device.clone(),
+                    epoch: 0,
                 };
                 &mut classes
             }
@@ -191,6 +193,7 @@ fn train_full(
             seed: session.seed ^ (seed + 1),
             stage: FULL_DATA,
             device: session.device.clone(),
+            epoch: 0,
         };
         let one = One {
             session,
