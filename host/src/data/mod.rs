@@ -10,6 +10,7 @@ mod config;
 mod dataset;
 mod decode;
 mod fault;
+pub mod fetch;
 #[cfg(test)]
 mod fixtures;
 mod folder;

@@ -1,0 +1,141 @@
+//! Public data sets from their authors' servers: downloaded, checked, unpacked beside their place and renamed.
+
+mod catalogue;
+mod checksum;
+mod cifar;
+mod download;
+mod part;
+mod tiny_imagenet;
+mod unpack;
+mod watch;
+mod whole;
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+pub use catalogue::{CIFAR10, CIFAR100, DataSet, Layout, Member, TINY_IMAGENET};
+pub use watch::Watch;
+
+/// Fetches a set into a folder of its name in `to`, and gives that folder. One that is whole already is left as it is; an
+/// archive that lies in `to` already is unpacked, not downloaded, and stays. `from` is another address of the archive.
+///
+/// # Errors
+/// The archive cannot be had, is not the one that was published, or is damaged (it is then set aside, its name ending in
+/// `.bad`); something else stands in the place of the set; the disk says no.
+pub fn fetch(
+    set: &DataSet,
+    to: &Path,
+    from: Option<&str>,
+    watch: &mut dyn Watch,
+) -> Result<PathBuf> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    let to = fs::canonicalize(to).with_context(|| format!("cannot find {}", to.display()))?;
+    let folder = to.join(set.name);
+    let lock = lock(&to, set)?;
+    if is_whole(set, &folder)? {
+        watch.note(&format!(
+            "{} is there already and whole: nothing is fetched",
+            folder.display()
+        ));
+    } else {
+        let archive = to.join(set.archive);
+        let given = archive.exists();
+        if given {
+            watch.note(&format!(
+                "{} is there already: it is not downloaded",
+                archive.display()
+            ));
+        } else {
+            let address = from.unwrap_or(set.address);
+            watch.note(&format!("{address} to {}", archive.display()));
+            download::download(address, &archive, watch)?;
+        }
+        checksum::verify(set, &archive, watch)?;
+        unpack::unpack(set, &archive, &folder, watch)?;
+        if !given {
+            fs::remove_file(&archive)
+                .with_context(|| format!("cannot remove {}", archive.display()))?;
+        }
+    }
+    // After a failure it stays beside what was begun.
+    let _ = fs::remove_file(lock_path(&to, set));
+    drop(lock);
+    Ok(folder)
+}
+
+fn is_whole(set: &DataSet, folder: &Path) -> Result<bool> {
+    if folder.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    match whole::fault(&set.layout, folder) {
+        None => Ok(true),
+        Some(fault) => bail!(
+            "{} is there already, but is not the whole set: {fault}; remove or rename it, or choose another --to",
+            folder.display()
+        ),
+    }
+}
+
+fn lock_path(to: &Path, set: &DataSet) -> PathBuf {
+    to.join(format!(".{}.lock", set.name))
+}
+
+/// Two processes would write into the same file.
+fn lock(to: &Path, set: &DataSet) -> Result<File> {
+    let path = lock_path(to, set);
+    let file = File::create(&path).map_err(|e| anyhow!(write_error(&path, &e)))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another process fetches {} into {}; wait for it, or choose another --to",
+            set.name,
+            to.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// What to tell of a file that could not be written.
+fn write_error(path: &Path, error: &io::Error) -> String {
+    let mend = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space, or choose another --to"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; choose another --to"
+        }
+        _ => "",
+    };
+    format!("cannot write {}: {error}{mend}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_its_cure() {
+        // 28 is ENOSPC.
+        let text = write_error(Path::new("/d/a.part"), &io::Error::from_raw_os_error(28));
+        assert!(text.starts_with("cannot write /d/a.part: No space left on device"));
+        assert!(text.ends_with("free some space, or choose another --to"));
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path(), &CIFAR10).unwrap();
+        let error = lock(dir.path(), &CIFAR10).unwrap_err().to_string();
+        assert!(error.contains("another process fetches cifar10"), "{error}");
+        lock(dir.path(), &CIFAR100).unwrap();
+        drop(held);
+        lock(dir.path(), &CIFAR10).unwrap();
+    }
+}
