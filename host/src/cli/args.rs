@@ -29,7 +29,7 @@ pub enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
-    /// Look at data
+    /// Look at data, and fetch public sets
     Data {
         /// What to do
         #[command(subcommand)]
@@ -152,6 +152,29 @@ pub enum DataCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Download a public set and unpack it; print the [data] table of an experiment on it
+    Fetch {
+        /// Which set
+        #[arg(value_name = "SET")]
+        set: DataSetArg,
+        /// Folder in which the set's folder is made
+        #[arg(long, value_name = "DIR", default_value = "data")]
+        to: PathBuf,
+        /// Another address of the same archive, such as a mirror's
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+    },
+}
+
+/// A public data set.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DataSetArg {
+    /// CIFAR-10, 162 MiB to download
+    Cifar10,
+    /// CIFAR-100, 161 MiB to download
+    Cifar100,
+    /// Tiny-ImageNet, 237 MiB to download
+    TinyImagenet,
 }
 
 /// `alambic report`.

@@ -1,16 +1,87 @@
 //! `alambic data`.
 
+use std::path::Path;
+
 use anyhow::Context;
 
-use crate::{data, experiment::run::Failure, report::table::human_bytes};
+use crate::{
+    data::{
+        self,
+        fetch::{self, DataSet, Watch},
+    },
+    experiment::run::Failure,
+    report::{progress::Progress, table::human_bytes},
+};
 
-use super::args::DataCommand;
+use super::{
+    args::{DataCommand, DataSetArg},
+    usage,
+};
 
-/// `alambic data info`.
+/// `alambic data`.
 pub fn data(command: &DataCommand) -> Result<(), Failure> {
-    let DataCommand::Info { path, json } = command;
+    match command {
+        DataCommand::Info { path, json } => info(path, *json),
+        DataCommand::Fetch { set, to, from } => {
+            let set = match set {
+                DataSetArg::Cifar10 => fetch::CIFAR10,
+                DataSetArg::Cifar100 => fetch::CIFAR100,
+                DataSetArg::TinyImagenet => fetch::TINY_IMAGENET,
+            };
+            fetch_set(&set, to, from.as_deref())
+        }
+    }
+}
+
+fn fetch_set(set: &DataSet, to: &Path, from: Option<&str>) -> Result<(), Failure> {
+    if let Some(address) = from
+        && !["http://", "https://"]
+            .iter()
+            .any(|s| address.starts_with(s))
+    {
+        let message = format!(
+            "got \"{address}\", expected an address that begins with https:// or http://; a file of your own goes to {}",
+            to.join(set.archive).display()
+        );
+        return Err(usage("--from", message));
+    }
+    let folder = fetch::fetch(set, to, from, &mut Screen::default())?;
+    eprintln!("{}; for an experiment on it:", folder.display());
+    print!("{}", set.table(&folder));
+    Ok(())
+}
+
+/// Lines and progress on stderr; the table on stdout stays alone.
+#[derive(Default)]
+struct Screen(Option<Progress>);
+
+impl Watch for Screen {
+    fn note(&mut self, line: &str) {
+        // A bar that is still being drawn would be drawn over the line.
+        self.0 = None;
+        eprintln!("{line}");
+    }
+
+    fn begin(&mut self, work: &str, position: u64, total: u64, unit: &str) {
+        self.0 = Some(Progress::starting_at(work, position, total, unit));
+    }
+
+    fn at(&mut self, position: u64) {
+        if let Some(progress) = &self.0 {
+            progress.set(position, "");
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(progress) = self.0.take() {
+            progress.finish();
+        }
+    }
+}
+
+fn info(path: &Path, json: bool) -> Result<(), Failure> {
     let info = data::info(path).map_err(Failure::Config)?;
-    if *json {
+    if json {
         println!(
             "{}",
             serde_json::to_string_pretty(&info).context("information as JSON")?
