@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod parquet_export;
 pub mod tensors;
 pub mod view_columns;
+pub mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use folder::RunFolder;

@@ -93,16 +93,7 @@ pub fn load(
     path: &Path,
     device: &Device,
 ) -> Result<(BTreeMap<String, Value>, BTreeMap<String, String>)> {
-    let inner = || -> Result<_> {
-        let bytes = fs::read(path)?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes)?;
-        let texts = match metadata.metadata().as_ref().and_then(|m| m.get("alambic")) {
-            Some(texts) => serde_json::from_str(texts)?,
-            None => BTreeMap::new(),
-        };
-        let tensors = candle_core::safetensors::load_buffer(&bytes, device)?;
-        Ok((tensors.into_iter().collect(), texts))
-    };
+    let inner = || decode(&fs::read(path)?, device);
     inner().with_context(|| format!("cannot read tensors from {}", path.display()))
 }
 
@@ -122,6 +113,23 @@ pub fn rows(tensor: &TensorView<'_>, start: usize, count: usize, all: usize) -> 
     dims[0] = count;
     let bytes = &tensor.data()[start * row..(start + count) * row];
     Ok(Value::from_raw_buffer(bytes, dtype, &dims, &Device::Cpu)?)
+}
+
+/// The same from the bytes of a file.
+///
+/// # Errors
+/// When they are damaged.
+pub fn decode(
+    bytes: &[u8],
+    device: &Device,
+) -> Result<(BTreeMap<String, Value>, BTreeMap<String, String>)> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+    let texts = match metadata.metadata().as_ref().and_then(|m| m.get("alambic")) {
+        Some(texts) => serde_json::from_str(texts)?,
+        None => BTreeMap::new(),
+    };
+    let tensors = candle_core::safetensors::load_buffer(bytes, device)?;
+    Ok((tensors.into_iter().collect(), texts))
 }
 
 #[cfg(test)]

@@ -1,0 +1,250 @@
+//! Weights of a network from somebody's file: safetensors, or a state dict that PyTorch saved.
+
+mod archive;
+mod pickled;
+mod source;
+pub mod strict;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use serde::Serialize;
+
+use crate::engine::Value;
+
+use super::{RunFolder, tensors};
+
+/// What PyTorch's wrappers put before every name: DataParallel, and `torch.compile`.
+const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+/// PyTorch's zip files begin so.
+const ZIP: &[u8] = b"PK\x03\x04";
+/// Files of `torch.save` before PyTorch 1.6: a pickle of a magic number of ten bytes.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46";
+
+/// The layout of a file of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A safetensors file.
+    Safetensors,
+    /// A zip file of `torch.save`.
+    PyTorch,
+}
+
+/// What a file holds.
+pub struct Weights {
+    /// Its layout.
+    pub format: Format,
+    /// The key that the state dict stood under, where it was not the whole file.
+    pub found_under: Option<String>,
+    /// What stood before every name and was taken away; mostly nothing.
+    pub prefix: String,
+    /// Tensors by name, of the types that the file has.
+    pub tensors: BTreeMap<String, Value>,
+    /// Texts that Alambic stored beside them: class names, normalisation.
+    pub texts: BTreeMap<String, String>,
+}
+
+/// Reads a safetensors file, or a state dict of `torch.save`. Which it is says its content, not its name.
+///
+/// # Errors
+/// When it is missing, damaged, or something else; the message has the file, the place in it, and what was expected.
+pub fn read(path: &Path) -> Result<Weights> {
+    let mut weights = read_any(path).with_context(|| path.display().to_string())?;
+    while let Some(prefix) = common_prefix(&weights.tensors) {
+        weights.prefix.push_str(prefix);
+        let tensors = std::mem::take(&mut weights.tensors).into_iter();
+        weights.tensors = tensors
+            .map(|(name, value)| (name[prefix.len()..].to_owned(), value))
+            .collect();
+    }
+    Ok(weights)
+}
+
+/// The file that a run folder, or the path of a file, stands for.
+pub fn file_of(model: &Path) -> PathBuf {
+    match model.is_dir() {
+        true => RunFolder::at(model).model(),
+        false => model.to_owned(),
+    }
+}
+
+fn read_any(path: &Path) -> Result<Weights> {
+    let mut head = Vec::new();
+    File::open(path)?.take(64).read_to_end(&mut head)?;
+    if head.starts_with(ZIP) {
+        let (found_under, tensors) = archive::read(path)?;
+        return Ok(Weights {
+            format: Format::PyTorch,
+            found_under,
+            prefix: String::new(),
+            tensors,
+            texts: BTreeMap::new(),
+        });
+    }
+    if head.starts_with(LEGACY) {
+        bail!(
+            "saved in PyTorch's old layout, expected its zip files or safetensors; save it again with \
+             torch.save(torch.load(\"{0}\", map_location=\"cpu\"), \"{0}\")",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        );
+    }
+    let is_named_safetensors = path.extension().is_some_and(|e| e == "safetensors");
+    // The header of a safetensors file begins behind its length, of eight bytes.
+    if !is_named_safetensors && head.get(8) != Some(&b'{') {
+        bail!(
+            "not a file of weights: it begins with {}, expected a zip file of torch.save or a safetensors file",
+            shown(&head)
+        );
+    }
+    let bytes = std::fs::read(path)?;
+    check_extent(&bytes)?;
+    let (tensors, texts) = tensors::decode(&bytes, &Device::Cpu)?;
+    Ok(Weights {
+        format: Format::Safetensors,
+        found_under: None,
+        prefix: String::new(),
+        tensors,
+        texts,
+    })
+}
+
+/// The first bytes of a file, as text.
+fn shown(head: &[u8]) -> String {
+    match head {
+        [] => "nothing: it is empty".to_owned(),
+        _ => format!("\"{}\"", head[..head.len().min(24)].escape_ascii()),
+    }
+}
+
+/// Compares the size of a safetensors file with what its header says: files that a broken download cut off are common.
+fn check_extent(bytes: &[u8]) -> Result<()> {
+    let have = bytes.len();
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        bail!(
+            "cut off: got {have} bytes, expected the 8 bytes that a safetensors file begins with"
+        );
+    };
+    let length = u64::from_le_bytes(*length);
+    let header = usize::try_from(length).ok().and_then(|n| rest.get(..n));
+    let Some(header) = header else {
+        let begin = shown(&bytes[..have.min(16)]);
+        if bytes.get(8).is_some_and(|b| *b != b'{') {
+            bail!("not a safetensors file: it begins with {begin}");
+        }
+        bail!(
+            "cut off in its header: expected {length} bytes of it, got {}",
+            have - 8
+        );
+    };
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header)
+        .with_context(|| {
+            format!(
+                "not a safetensors file: bytes 8 to {} are no JSON header",
+                8 + length
+            )
+        })?;
+    let end = |info: &serde_json::Value| info["data_offsets"][1].as_u64();
+    let data = header.values().filter_map(end).max().unwrap_or(0);
+    let got = have as u64 - 8 - length;
+    if got < data {
+        let last = header.iter().find(|(_, info)| end(info) > Some(got));
+        let name = last.map_or("", |(name, _)| name.as_str());
+        bail!("cut off in tensor {name}: expected {data} bytes of tensors, got {got}");
+    }
+    Ok(())
+}
+
+/// A wrapper's prefix that all names have.
+fn common_prefix(tensors: &BTreeMap<String, Value>) -> Option<&'static str> {
+    let on_all =
+        |prefix: &&str| !tensors.is_empty() && tensors.keys().all(|n| n.starts_with(*prefix));
+    PREFIXES.into_iter().find(on_all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: &[u8], name: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let error = read(&path).err().expect("a fault");
+        let text = format!("{error:#}");
+        assert!(text.starts_with(&path.display().to_string()), "{text}");
+        text
+    }
+
+    fn two_tensors() -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let ones = Value::ones(3, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let named = |name: &str| (format!("module._orig_mod.{name}"), ones.clone());
+        tensors::save(
+            &path,
+            &[named("a.weight"), named("b.weight")],
+            &BTreeMap::new(),
+        )
+        .unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn wrappers_of_pytorch_leave_no_trace_in_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.bin");
+        std::fs::write(&path, two_tensors()).unwrap();
+        let weights = read(&path).unwrap();
+        assert_eq!(weights.prefix, "module._orig_mod.");
+        assert!(weights.tensors.keys().eq(["a.weight", "b.weight"]));
+        assert_eq!(weights.format, Format::Safetensors);
+    }
+
+    #[test]
+    fn a_safetensors_file_cut_off_anywhere_is_told() {
+        let whole = two_tensors();
+        for length in 0..whole.len() {
+            let text = message(&whole[..length], "x.safetensors");
+            assert!(text.contains("cut off"), "{length}: {text}");
+        }
+        let text = message(&whole[..whole.len() - 1], "x.safetensors");
+        assert!(
+            text.contains(
+                "in tensor module._orig_mod.b.weight: expected 24 bytes of tensors, got 23"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn other_files_are_told_by_their_beginning() {
+        for name in ["x.pth", "x.pt"] {
+            let text = message(b"<!DOCTYPE html>\n<html>", name);
+            assert!(
+                text.contains("begins with \"<!DOCTYPE html>\\n<html>\""),
+                "{text}"
+            );
+        }
+        assert!(message(b"", "x.pth").contains("it is empty"));
+        assert!(
+            message(b"just a few words here", "x.safetensors").contains("not a safetensors file")
+        );
+        let text = message(
+            b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9 j\xa8P\x19.",
+            "old.pth",
+        );
+        assert!(
+            text.contains("old layout") && text.contains("torch.load(\"old.pth\""),
+            "{text}"
+        );
+        let text = message(b"\x05\0\0\0\0\0\0\0{nonsense", "x.safetensors");
+        assert!(text.contains("bytes 8 to 13 are no JSON header"), "{text}");
+    }
+}
