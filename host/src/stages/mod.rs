@@ -4,6 +4,7 @@
 pub mod accuracy;
 pub mod component;
 pub mod dataset_feed;
+pub mod fit;
 pub mod journal;
 pub mod label_feed;
 pub mod network;

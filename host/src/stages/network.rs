@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-use super::ComponentConfig;
+use super::{ComponentConfig, fit::Fit};
 
 /// A network and its parameters.
 pub struct Network {
@@ -216,54 +216,29 @@ impl Network {
         named.map(|(p, v)| (p.name.clone(), v.clone())).collect()
     }
 
-    /// Takes parameters and buffers by name.
+    /// Takes parameters and buffers by name; see [`Fit`]. Other types of floats become f32.
     ///
     /// # Errors
-    /// When names or shapes do not fit; the first few are listed.
+    /// When names, shapes or types do not fit; the first few are listed.
     pub fn load_state(
         &mut self,
         mut state: BTreeMap<String, Value>,
         device: &Device,
     ) -> Result<()> {
-        // PyTorch counts the batches that a BatchNorm saw; with a fixed momentum nothing depends on it.
-        state.retain(|name, _| !name.ends_with("num_batches_tracked"));
-        let mut faults = Vec::new();
-        let mut values = Vec::new();
-        for param in &self.spec.params {
-            match state.remove(&param.name) {
-                None => faults.push(format!("{}: missing", param.name)),
-                Some(value) if value.dims() != param.shape.as_slice() => {
-                    faults.push(format!(
-                        "{}: got shape {:?}, expected {:?}",
-                        param.name,
-                        value.dims(),
-                        param.shape
-                    ));
-                }
-                Some(value) => {
-                    values.push(value.to_dtype(candle_core::DType::F32)?.to_device(device)?)
-                }
-            }
-        }
-        faults.extend(
-            state
-                .keys()
-                .map(|name| format!("{name}: not in the architecture")),
-        );
-        if !faults.is_empty() {
-            let shown: Vec<&str> = faults.iter().take(4).map(String::as_str).collect();
-            let more = faults.len().saturating_sub(4);
-            let more = if more > 0 {
-                format!("; and {more} more")
-            } else {
-                String::new()
-            };
+        let fit = Fit::of(&self.spec, &state);
+        if fit.faults() > 0 {
             bail!(
-                "the weights do not fit the architecture: {}{more}",
-                shown.join("; ")
+                "the weights do not fit the architecture: {}",
+                fit.described(2).join("; ")
             );
         }
-        self.values = values;
+        let taken = self.spec.params.iter().map(|param| {
+            let value = state
+                .remove(&param.name)
+                .context("a tensor that fits is there")?;
+            Ok(value.to_dtype(candle_core::DType::F32)?.to_device(device)?)
+        });
+        self.values = taken.collect::<Result<_>>()?;
         Ok(())
     }
 
