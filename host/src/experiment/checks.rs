@@ -1,6 +1,6 @@
 //! Everything that can be wrong, found before anything is computed, and told at once.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use candle_core::Device;
 use plugin_api::{abi::Kind, architecture::InputShape, regularizer::Regularizer};
@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::{
-    artifact::tensors,
     data::{self, Dataset, Fault},
     plugins::registry::Registry,
     stages::{
@@ -20,7 +19,7 @@ use crate::{
     },
 };
 
-use super::{Experiment, file, labels::try_labels};
+use super::{Experiment, file, labels::try_labels, weights::given::Given};
 
 /// An experiment in which nothing was found wrong, and its data.
 pub struct Checked {
@@ -88,12 +87,13 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
             input,
             &mut faults,
         );
-        if let (Some(weights), Some(sets)) = (&config.weights, &sets) {
-            faults.extend(check_weights(
-                &base.join(weights),
-                teacher.as_mut(),
-                sets.0.class_names(),
-            ));
+        if let (Some(file), Some(sets)) = (&config.weights, &sets) {
+            let given = Given {
+                path: &base.join(file),
+                architecture: &config.architecture,
+                class_names: sets.0.class_names(),
+            };
+            faults.extend(given.faults(registry, teacher.as_mut()));
         }
     }
     if let Some(config) = &recover {
@@ -226,22 +226,6 @@ fn network(
             None
         }
     }
-}
-
-fn check_weights(path: &Path, teacher: Option<&mut Network>, class_names: &[String]) -> Vec<Fault> {
-    let fault = |message: String| vec![Fault::new("squeeze.weights", message)];
-    let read: (BTreeMap<_, _>, _) = match tensors::load(path, &Device::Cpu) {
-        Ok(read) => read,
-        Err(error) => return fault(format!("{error:#}")),
-    };
-    let mut faults = Vec::new();
-    if let Err(error) = teacher.map_or(Ok(()), |t| t.load_state(read.0, &Device::Cpu)) {
-        faults.extend(fault(format!("{}: {error:#}", path.display())));
-    }
-    if let Err(error) = squeeze::check_classes(&read.1, class_names) {
-        faults.extend(fault(format!("{}: {error:#}", path.display())));
-    }
-    faults
 }
 
 fn check_recover(

@@ -9,6 +9,7 @@ pub mod outcome;
 pub mod plan;
 pub mod publish;
 pub mod run;
+pub mod weights;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -106,7 +106,9 @@ pub fn plan(
         (Kind::ARCHITECTURE, &squeeze.architecture),
         (Kind::LOSS, &squeeze.loss),
     ];
-    push("squeeze", json!([squeeze, weights]), Json::Null, &used)?;
+    // The content of the file counts, and not its path.
+    let config = json!([without(json!(squeeze), &["weights"]), weights]);
+    push("squeeze", config, Json::Null, &used)?;
     if let Some(recover) = &experiment.recover {
         let regularizers: Vec<ComponentConfig> =
             recover.regularizers.iter().map(|r| r.component()).collect();

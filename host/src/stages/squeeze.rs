@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    artifact::{atomic, tensors},
+    artifact::{atomic, tensors, weights},
     engine::optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::WarmupConfig},
 };
 
@@ -26,7 +26,7 @@ use super::{
 pub struct Config {
     /// The network
     pub architecture: ComponentConfig,
-    /// A safetensors file of weights to take instead of training, relative to the TOML's folder
+    /// Weights to take instead of training: a file of `alambic import-weights`, relative to the TOML's folder
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
     /// Epochs
@@ -148,9 +148,11 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
     let folder = session.folder.stage("squeeze");
     let scores = match &config.weights {
         Some(weights) => {
-            let texts = network.load(&base.join(weights), &session.device)?;
-            check_classes(&texts, session.train.class_names())
-                .with_context(|| format!("squeeze.weights: {weights}"))?;
+            let place = || format!("squeeze.weights: {weights}");
+            let given = weights::read(&base.join(weights)).context("squeeze.weights")?;
+            let taken = network.load_state(given.tensors, &session.device);
+            taken.with_context(place)?;
+            check_classes(&given.texts, session.train.class_names()).with_context(place)?;
             let top1 = accuracy(session, &network, session.test)?;
             Scores {
                 top1_last: top1,

@@ -1,0 +1,242 @@
+//! `alambic import-weights`: somebody's weights in the layout of `squeeze/model.safetensors`, if they fit an architecture.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use plugin_api::{abi::Kind, architecture::InputShape};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    artifact::{
+        tensors,
+        weights::{self, Format, Weights, strict::is_counter},
+    },
+    data::Fault,
+    experiment::run::Failure,
+    plugins::registry::Registry,
+    stages::{ComponentConfig, fit::Fit, network::Network},
+};
+
+use super::advice::Variant;
+
+/// What is to be imported.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// A safetensors file, or a state dict of `torch.save`.
+    pub file: PathBuf,
+    /// The architecture.
+    pub architecture: ComponentConfig,
+    /// Classes of the classifier.
+    pub classes: usize,
+    /// Side of the images.
+    pub resolution: usize,
+    /// A file with the names of the classes in their order, one a line.
+    pub class_names: Option<PathBuf>,
+    /// Tensors whose names begin so are left out.
+    pub leave_out: Vec<String>,
+    /// The new file.
+    pub to: PathBuf,
+}
+
+/// What was found and done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The file.
+    pub file: PathBuf,
+    /// Its layout.
+    pub format: Format,
+    /// The key that the state dict stood under, where it was not the whole file.
+    pub found_under: Option<String>,
+    /// What stood before every name and was taken away.
+    pub prefix: String,
+    /// The architecture and its options.
+    pub architecture: ComponentConfig,
+    /// Classes of the classifier.
+    pub classes: usize,
+    /// Side of the images.
+    pub resolution: usize,
+    /// Learned numbers of the architecture.
+    pub parameters: usize,
+    /// How the tensors fit.
+    #[serde(flatten)]
+    pub fit: Fit,
+    /// How many tensors became f32, by the type that they had.
+    pub converted: BTreeMap<String, usize>,
+    /// How many of PyTorch's counters `num_batches_tracked` were ignored.
+    pub ignored_counters: usize,
+    /// Tensors that were left out on request.
+    pub left_out: Vec<String>,
+    /// The first tensor with a value that is NaN or infinite.
+    pub not_finite: Option<String>,
+    /// What may be changed so that more of them fit.
+    pub advice: Option<String>,
+    /// The new file; none where the weights do not fit.
+    pub written: Option<PathBuf>,
+}
+
+impl Report {
+    /// What is wrong, if anything.
+    pub fn fault(&self) -> Option<Fault> {
+        let file = self.file.display().to_string();
+        let (fit, name) = (&self.fit, &self.architecture.plugin);
+        if fit.faults() == 0 {
+            let tensor = self.not_finite.as_ref()?;
+            let message = format!("{tensor} holds NaN or infinite values");
+            return Some(Fault::new(file, message));
+        }
+        let mut lines = vec![format!(
+            "the weights do not fit the architecture \"{name}\": {} of its {} tensors fit, {} have another shape or type, \
+             {} are missing; {} more are not in it",
+            fit.matched,
+            fit.matched + fit.mismatched.len() + fit.missing.len(),
+            fit.mismatched.len(),
+            fit.missing.len(),
+            fit.unexpected.len()
+        )];
+        lines.extend(fit.described(3));
+        lines.extend(self.advice.clone());
+        Some(Fault::new(file, lines.join("\n  ")))
+    }
+}
+
+/// Imports weights. Where they do not fit nothing is written, and the report says why.
+///
+/// # Errors
+/// [`Failure::Config`] with all that is wrong with the request or the file, [`Failure::Run`] when the disk says no.
+pub fn import(registry: &Registry, request: &Request) -> Result<Report, Failure> {
+    let (mut read, class_names) = read_all(registry, request).map_err(Failure::Config)?;
+    let Request {
+        architecture,
+        classes,
+        resolution,
+        ..
+    } = request;
+    let input = InputShape {
+        channels: 3,
+        height: *resolution,
+        width: *resolution,
+        classes: *classes,
+    };
+    let mut network = Network::build(registry, architecture, input, &Device::Cpu)
+        .map_err(|e| Failure::Config(vec![Fault::new("--architecture", format!("{e:#}"))]))?;
+    let mut left_out: Vec<String> = Vec::new();
+    read.tensors.retain(|name, _| {
+        let keep = !request
+            .leave_out
+            .iter()
+            .any(|p| name.starts_with(p.as_str()));
+        if !keep {
+            left_out.push(name.clone());
+        }
+        keep
+    });
+    let fit = Fit::of(network.spec(), &read.tensors);
+    let mut converted = BTreeMap::new();
+    for (_, value) in read.tensors.iter().filter(|(name, _)| !is_counter(name)) {
+        *converted
+            .entry(value.dtype().as_str().to_owned())
+            .or_insert(0) += 1;
+    }
+    converted.remove("f32");
+    let mut report = Report {
+        file: request.file.clone(),
+        format: read.format,
+        found_under: read.found_under,
+        prefix: read.prefix,
+        architecture: architecture.clone(),
+        classes: *classes,
+        resolution: *resolution,
+        parameters: network.parameter_count(),
+        ignored_counters: read.tensors.keys().filter(|name| is_counter(name)).count(),
+        converted,
+        left_out,
+        not_finite: None,
+        advice: None,
+        written: None,
+        fit: fit.with_nearest(),
+    };
+    if report.fit.faults() > 0 {
+        let variant = Variant::new(architecture, input);
+        let better = variant.better(registry, &read.tensors);
+        report.advice = better.map(|b| b.as_flags(&variant));
+        return Ok(report);
+    }
+    network.load_state(read.tensors, &Device::Cpu)?;
+    report.not_finite = network.not_finite()?.map(str::to_owned);
+    if report.not_finite.is_none() {
+        let mut texts = read.texts;
+        if let Some(names) = class_names {
+            texts.insert("class_names".to_owned(), json!(names).to_string());
+        }
+        tensors::save(&request.to, &network.state(), &texts)?;
+        report.written = Some(request.to.clone());
+    }
+    Ok(report)
+}
+
+/// Reads the weights and the names of the classes; what is wrong with any part of a request is told at once.
+fn read_all(
+    registry: &Registry,
+    request: &Request,
+) -> Result<(Weights, Option<Vec<String>>), Vec<Fault>> {
+    let mut faults = Vec::new();
+    let ComponentConfig { plugin, .. } = &request.architecture;
+    let own = registry.check_params(Kind::ARCHITECTURE, plugin, &request.architecture.params());
+    faults.extend(own.into_iter().map(|f| match f.path.as_str() {
+        "plugin" => Fault::new("--architecture", f.message),
+        path => Fault::new(format!("--{path}"), f.message),
+    }));
+    if request.to.exists() {
+        let message = format!(
+            "{} is there already; choose a new file",
+            request.to.display()
+        );
+        faults.push(Fault::new("--to", message));
+    }
+    let names = request
+        .class_names
+        .as_ref()
+        .map(|path| read_names(path, request.classes));
+    let names = names
+        .transpose()
+        .map_err(|e| faults.push(Fault::new("--class-names", format!("{e:#}"))));
+    let read = weights::read(&request.file);
+    if let Ok(read) = &read {
+        for prefix in &request.leave_out {
+            if !read
+                .tensors
+                .keys()
+                .any(|name| name.starts_with(prefix.as_str()))
+            {
+                let message = format!("no tensor begins with \"{prefix}\"");
+                faults.push(Fault::new("--leave-out", message));
+            }
+        }
+    }
+    let read = read.map_err(|e| faults.push(Fault::new("file", format!("{e:#}"))));
+    match (read, names) {
+        (Ok(read), Ok(names)) if faults.is_empty() => Ok((read, names)),
+        _ => Err(faults),
+    }
+}
+
+fn read_names(path: &Path, classes: usize) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
+    let found = names.len();
+    anyhow::ensure!(
+        found == classes,
+        "{}: got {found} lines, expected a name for each of {classes} classes",
+        path.display()
+    );
+    if let Some(empty) = names.iter().position(String::is_empty) {
+        anyhow::bail!("{}: line {} is empty", path.display(), empty + 1);
+    }
+    Ok(names)
+}
