@@ -39,6 +39,10 @@ pub enum Command {
     Report(ReportArgs),
     /// Copy the distilled images out of a run
     Export(ExportArgs),
+    /// Take weights of torchvision, timm or a run as a teacher's
+    ImportWeights(ImportWeightsArgs),
+    /// Hand out a teacher's weights as PyTorch loads them
+    ExportWeights(ExportWeightsArgs),
 }
 
 /// An experiment file and changes to it.
@@ -211,4 +215,48 @@ pub enum ExportFormat {
     Imagefolder,
     /// One parquet file, in the layout of the Hugging Face `datasets` library
     Parquet,
+}
+
+/// `alambic import-weights`.
+#[derive(Args, Debug)]
+pub struct ImportWeightsArgs {
+    /// A safetensors file, or a state dict of torch.save (.pth, .pt)
+    pub file: PathBuf,
+    /// Architecture, as in an experiment: a component's name
+    #[arg(long, value_name = "NAME")]
+    pub architecture: String,
+    /// Its options, as JSON or TOML: 'depth = 50, stem = "small"'
+    #[arg(long, value_name = "OPTIONS")]
+    pub params: Option<String>,
+    /// Classes of the classifier
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub classes: u32,
+    /// Side of the images, in pixels
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub resolution: u32,
+    /// Names of the classes in their order, one a line; `check` then compares them with the data's
+    #[arg(long, value_name = "FILE")]
+    pub class_names: Option<PathBuf>,
+    /// Leave out tensors whose names begin so, as heads that only training has; may be given several times
+    #[arg(long, value_name = "PREFIX")]
+    pub leave_out: Vec<String>,
+    /// New safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `alambic export-weights`.
+#[derive(Args, Debug)]
+pub struct ExportWeightsArgs {
+    /// Run folder, or a file of weights
+    pub model: PathBuf,
+    /// New safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -5,6 +5,7 @@ mod data;
 mod plugin;
 mod report;
 mod run;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Data { ref command } => data::data(command),
         Command::Report(ref report) => report::report(cli, report),
         Command::Export(ref export) => report::export(export),
+        Command::ImportWeights(ref import) => weights::import(cli, import),
+        Command::ExportWeights(ref export) => weights::export(export),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

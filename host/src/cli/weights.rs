@@ -1,0 +1,170 @@
+//! `alambic import-weights` and `alambic export-weights`.
+
+use anyhow::Context;
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    artifact::weights::{self, Format, strict},
+    experiment::{
+        run::Failure,
+        weights::import::{self, Report, Request},
+    },
+    stages::ComponentConfig,
+};
+
+use super::{
+    args::{Cli, ExportWeightsArgs, ImportWeightsArgs},
+    run::registry,
+    usage,
+};
+
+/// `alambic import-weights`.
+pub fn import(cli: &Cli, args: &ImportWeightsArgs) -> Result<(), Failure> {
+    let params = match &args.params {
+        Some(text) => params(text).map_err(|m| usage("--params", m))?,
+        None => Map::new(),
+    };
+    let request = Request {
+        file: args.file.clone(),
+        architecture: ComponentConfig {
+            plugin: args.architecture.clone(),
+            params,
+        },
+        classes: args.classes as usize,
+        resolution: args.resolution as usize,
+        class_names: args.class_names.clone(),
+        leave_out: args.leave_out.clone(),
+        to: args.to.clone(),
+    };
+    let report = import::import(&registry(cli)?, &request)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&report).context("the report as JSON")?;
+        println!("{text}");
+    } else if report.written.is_some() {
+        print(&request, &report);
+    }
+    match report.fault() {
+        Some(fault) => Err(Failure::Config(vec![fault])),
+        None => Ok(()),
+    }
+}
+
+/// Options as JSON, or as TOML: an inline table, or what stands in its braces.
+fn params(text: &str) -> Result<Map<String, Json>, String> {
+    if let Ok(Json::Object(params)) = serde_json::from_str(text) {
+        return Ok(params);
+    }
+    let table = match text.trim_start().starts_with('{') {
+        true => format!("value = {text}"),
+        false => format!("value = {{ {text} }}"),
+    };
+    let parsed = toml::from_str::<toml::Table>(&table).ok();
+    match parsed.and_then(|mut t| serde_json::to_value(t.remove("value")?).ok()) {
+        Some(Json::Object(params)) => Ok(params),
+        _ => Err(format!(
+            "got {text}, expected options as in TOML, 'depth = 50, stem = \"small\"', or a JSON object"
+        )),
+    }
+}
+
+fn print(request: &Request, report: &Report) {
+    println!(
+        "{}: {}, {} classes, {} px",
+        request.to.display(),
+        report.architecture.plugin,
+        report.classes,
+        report.resolution
+    );
+    let format = match report.format {
+        Format::Safetensors => "safetensors",
+        Format::PyTorch => "PyTorch",
+    };
+    let under = report
+        .found_under
+        .as_ref()
+        .map(|key| format!(", under \"{key}\""));
+    let prefix = match report.prefix.as_str() {
+        "" => String::new(),
+        prefix => format!(", names without \"{prefix}\""),
+    };
+    let file = report.file.display();
+    println!(
+        "  read       {file} ({format}{}{prefix})",
+        under.unwrap_or_default()
+    );
+    println!(
+        "  matched    {} tensors, {} learned numbers",
+        report.fit.matched, report.parameters
+    );
+    for (dtype, n) in &report.converted {
+        println!("  converted  {n} tensors from {dtype} to f32");
+    }
+    if report.ignored_counters > 0 {
+        println!(
+            "  ignored    {} counters (num_batches_tracked)",
+            report.ignored_counters
+        );
+    }
+    if !report.left_out.is_empty() {
+        println!("  left out   {} tensors", report.left_out.len());
+    }
+}
+
+/// `alambic export-weights`.
+pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
+    let file = weights::file_of(&args.model);
+    if args.to.exists() {
+        let message = format!("{} is there already; choose a new file", args.to.display());
+        return Err(usage("--to", message));
+    }
+    if args.model.is_dir() && !file.exists() {
+        let message = format!(
+            "{} has no teacher yet (no {})",
+            args.model.display(),
+            file.display()
+        );
+        return Err(usage("model", message));
+    }
+    let read = weights::read(&file).map_err(|e| usage("model", format!("{e:#}")))?;
+    let added = strict::save(&args.to, &read)?;
+    if args.json {
+        println!(
+            "{}",
+            json!({"file": file, "tensors": read.tensors.len(), "added_counters": added, "written": args.to})
+        );
+        return Ok(());
+    }
+    println!(
+        "{}: {} tensors of {}",
+        args.to.display(),
+        read.tensors.len(),
+        file.display()
+    );
+    if added > 0 {
+        println!(
+            "  added      {added} counters (num_batches_tracked), as PyTorch's strict loading wants"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_json_and_as_toml() {
+        let expected = json!({"depth": 50, "stem": "small"});
+        for text in [
+            r#"{"depth": 50, "stem": "small"}"#,
+            r#"{ depth = 50, stem = "small" }"#,
+            r#"depth = 50, stem = "small""#,
+        ] {
+            assert_eq!(Json::Object(params(text).unwrap()), expected, "{text}");
+        }
+        assert!(params("").unwrap().is_empty());
+        for text in ["depth", "{", "[1]", "depth = small"] {
+            assert!(params(text).unwrap_err().contains(text), "{text}");
+        }
+    }
+}
