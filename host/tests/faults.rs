@@ -51,6 +51,26 @@ fn keys_types_and_ranges() {
             "squeeze.optimizer.kind=\"adamm\"",
             ["squeeze.optimizer", "\"adamm\"", "adam"],
         ),
+        (
+            "squeeze.color_jitter.hue=0.7",
+            ["squeeze.color_jitter: ", "hue: got 0.7", "from 0 to 0.5"],
+        ),
+        (
+            "relabel.color_jitter={ contrast = [1.4, 0.6] }",
+            ["relabel.color_jitter: ", "contrast: got [1.4, 0.6]", "two"],
+        ),
+        (
+            "relabel.color_jitter={ brigtness = 0.4 }",
+            [
+                "relabel.color_jitter: ",
+                "\"brigtness\"",
+                "did you mean \"brightness\"",
+            ],
+        ),
+        (
+            "relabel.color_jitter.saturation=\"high\"",
+            ["relabel.color_jitter.saturation: ", "a number", "\"high\""],
+        ),
         ("seed=-1", ["seed: ", "at least 0", "-1"]),
         ("name=\"a/b\"", ["name: ", "\"a/b\"", "without slashes"]),
         ("validate.seeds=[]", ["validate.seeds: ", "empty", "one"]),

@@ -81,6 +81,7 @@ fn every_mix_and_crop_of_relabel_runs() {
         r#"relabel.mix={ kind = "mixup", alpha = 0.8 }"#,
         r#"relabel.mix={ kind = "none" }"#,
         r#"relabel.crop={ kind = "padded", padding = 1 }"#,
+        r#"relabel.color_jitter={ brightness = 0.4, contrast = [0.6, 1.4], saturation = 0.4, hue = 0.1 }"#,
         r#"relabel.teacher_mode="train-statistics""#,
         r#"relabel.flip=0.5"#,
     ] {

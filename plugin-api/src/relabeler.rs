@@ -10,6 +10,7 @@ use crate::{
     Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
     component::{Ctx, to_json, unknown_method},
+    ensure,
     loss::Targets,
     view::{View, ViewRule, ViewSource, draw_views},
 };
@@ -149,14 +150,24 @@ impl ForeignRelabeler {
         number: u32,
         stored: Option<&[View]>,
     ) -> Result<Vec<View>> {
-        let (set, number) = (to_json(set)?, [i64::from(number)]);
+        let (text, number) = (to_json(set)?, [i64::from(number)]);
+        let stored_colors = stored.and_then(View::to_color_rows);
         let stored = stored.map(View::to_rows);
         let mut args = ArgsBuf::new();
-        args.text("set", &set).ints("number", &number);
+        args.text("set", &text).ints("number", &number);
         if let Some(stored) = &stored {
             args.ints("stored", stored);
         }
-        View::from_rows(self.0.call(method, &args)?.get_ints("views")?)
+        if let Some(colors) = &stored_colors {
+            args.ints("stored_colors", colors);
+        }
+        let reply = self.0.call(method, &args)?;
+        let colors = reply.get_ints("colors").ok();
+        ensure!(
+            colors.is_some() || set.views.color_jitter.is_none(),
+            "this plugin is older than color_jitter and draws views without it; build it against this plugin API"
+        );
+        View::with_color_rows(View::from_rows(reply.get_ints("views")?)?, colors)
     }
 }
 
@@ -181,8 +192,12 @@ impl Relabeler for ForeignRelabeler {
         ctx: &Ctx,
     ) -> Result<Records> {
         let (set, rows) = (to_json(set)?, View::to_rows(views));
+        let colors = View::to_color_rows(views);
         let mut args = ArgsBuf::new();
         args.text("set", &set).ints("views", &rows);
+        if let Some(colors) = &colors {
+            args.ints("colors", colors);
+        }
         for teacher in teachers {
             args.tensor("logits", teacher);
         }
@@ -196,8 +211,12 @@ impl Relabeler for ForeignRelabeler {
 
     fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
         let (set, rows) = (to_json(set)?, View::to_rows(batch.views));
+        let colors = View::to_color_rows(batch.views);
         let mut args = ArgsBuf::new();
         args.text("set", &set).ints("views", &rows);
+        if let Some(colors) = &colors {
+            args.ints("colors", colors);
+        }
         args.tensor("labels", batch.labels)
             .tensor("partner_labels", batch.partner_labels);
         for (name, tensor) in batch.records {
@@ -222,7 +241,16 @@ fn read_records(args: &Args<'_>, key: &str) -> Records {
 #[doc(hidden)]
 pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
     let set: SetInfo = serde_json::from_str(args.text("set")?)?;
-    let views = || View::from_rows(args.ints("views").unwrap_or_default());
+    let read =
+        |rows: &[i64], colors| View::with_color_rows(View::from_rows(rows)?, args.ints(colors));
+    let views = || read(args.ints("views").unwrap_or_default(), "colors");
+    let tell = |reply: &mut Reply, views: &[View]| {
+        reply.ints("views", View::to_rows(views));
+        // An answer without colours to a rule that has them is an older plugin's.
+        if !set.views.color_jitter.is_none() {
+            reply.ints("colors", View::color_rows(views));
+        }
+    };
     let mut reply = Reply::new();
     match method {
         Method::LAYOUT => {
@@ -230,7 +258,7 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
         }
         Method::PLAN => {
             let plan = relabeler.plan(&set, args.int("number")? as u32)?;
-            reply.ints("views", View::to_rows(&plan));
+            tell(&mut reply, &plan);
         }
         Method::ENCODE => {
             let teachers: Vec<Tensor> = args.tensors("logits").cloned().collect();
@@ -239,10 +267,11 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
             }
         }
         Method::TRAIN_VIEWS => {
-            let stored = args.ints("stored").map(View::from_rows).transpose()?;
+            let stored = args.ints("stored").map(|rows| read(rows, "stored_colors"));
+            let stored = stored.transpose()?;
             let views =
                 relabeler.train_views(&set, args.int("number")? as u32, stored.as_deref())?;
-            reply.ints("views", View::to_rows(&views));
+            tell(&mut reply, &views);
         }
         Method::DECODE => {
             let (views, records) = (views()?, read_records(args, "record"));
@@ -261,4 +290,50 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
         other => return Err(unknown_method(other)),
     }
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Error,
+        abi::{RResult, RawComponent},
+        view::{ColorRule, CropRule, Jitter, MixRule},
+    };
+
+    /// Draws whole images and knows no colours.
+    struct Older;
+
+    impl RawComponent for Older {
+        fn call(&self, _: Method, _: &Args<'_>) -> RResult<Reply, Error> {
+            let mut reply = Reply::new();
+            reply.ints("views", View::to_rows(&[View::whole(0, 8)]));
+            RResult::ROk(reply)
+        }
+    }
+
+    #[test]
+    fn an_older_plugin_serves_views_but_not_colours() {
+        let older = ForeignRelabeler::new(RComponent::new(Older));
+        let views = ViewRule {
+            crop: CropRule::None,
+            flip: 0.,
+            mix: MixRule::None,
+            batch_size: 1,
+            color_jitter: ColorRule::NONE,
+        };
+        let mut set = SetInfo {
+            images: 1,
+            classes: 1,
+            resolution: 8,
+            seed: 0,
+            epochs: 1,
+            views,
+        };
+        assert_eq!(older.plan(&set, 0).unwrap(), [View::whole(0, 8)]);
+        assert!(!to_json(&set).unwrap().contains("color"));
+        set.views.color_jitter.hue = Jitter::Around(0.1);
+        let error = older.train_views(&set, 0, None).unwrap_err().to_string();
+        assert!(error.contains("older than color_jitter"), "{error}");
+    }
 }

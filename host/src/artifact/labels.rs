@@ -252,7 +252,7 @@ mod tests {
     use candle_core::Device;
     use plugin_api::{
         relabeler::RecordIndex,
-        view::{CropRule, MixRule, ViewRule},
+        view::{ColorRule, CropRule, MixRule, ViewRule},
     };
 
     use super::*;
@@ -268,6 +268,7 @@ mod tests {
             flip: 0.5,
             mix: MixRule::CutMix { alpha: 1. },
             batch_size: 2,
+            color_jitter: ColorRule::NONE,
         },
     };
 

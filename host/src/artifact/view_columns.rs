@@ -9,6 +9,7 @@
 //! | `view.partner_image`, `view.partner_crop`, `view.partner_flip` | as above | what is mixed in |
 //! | `view.cut` | i16 [n, 4] | cutmix: rows `top..bottom`, columns `left..right`, as top, left, bottom, right |
 //! | `view.weight` | i32 [n] | mixup: share of the view itself, of 65536 |
+//! | `view.color` | i32 [n, 16] | colour jitter of the view and of its partner (`plugin_api::view::ColorJitter`) |
 //!
 //! Columns of what no view of the shard has are left out.
 
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, WithDType};
-use plugin_api::view::{Crop, Mix, MixRule, View};
+use plugin_api::view::{COLOR_COLUMNS, Crop, Mix, MixRule, View, ViewRule};
 
 use crate::engine::Value;
 
@@ -24,12 +25,17 @@ use crate::engine::Value;
 pub const PREFIX: &str = "view.";
 
 /// Bytes that a view takes.
-pub fn bytes_per_view(rule: &MixRule) -> u64 {
-    match rule {
+pub fn bytes_per_view(rule: &ViewRule) -> u64 {
+    let crops = match rule.mix {
         MixRule::None => 13,
         MixRule::CutMix { .. } => 35,
         MixRule::MixUp { .. } => 31,
-    }
+    };
+    let colors = match rule.color_jitter.is_none() {
+        true => 0,
+        false => 4 * COLOR_COLUMNS as u64,
+    };
+    crops + colors
 }
 
 /// The columns of some views.
@@ -42,6 +48,9 @@ pub fn to_columns(views: &[View]) -> Result<Vec<(String, Value)>> {
         made: Vec::new(),
     };
     columns.add_crops("", views.iter().map(|view| view.crop))?;
+    if let Some(colors) = View::to_color_rows(views) {
+        columns.add("color", colors.into_iter().map(|c| c as i32).collect())?;
+    }
     if views.iter().all(|view| view.mix == Mix::None) {
         return Ok(columns.made);
     }
@@ -119,13 +128,20 @@ impl Columns {
 /// # Errors
 /// A column is missing, or has another type or number of rows.
 pub fn from_columns(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Vec<View>> {
+    let plain = without_colors(columns, rows)?;
+    if !columns.contains_key("view.color") {
+        return Ok(plain);
+    }
+    let colors: Vec<i32> = column(columns, "color", COLOR_COLUMNS * rows)?;
+    let colors: Vec<i64> = colors.into_iter().map(i64::from).collect();
+    View::with_color_rows(plain, Some(&colors)).map_err(anyhow::Error::msg)
+}
+
+fn without_colors(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Vec<View>> {
     let own = crops(columns, "", rows)?;
     if !columns.contains_key("view.mix") {
-        let plain = |crop| View {
-            crop,
-            mix: Mix::None,
-        };
-        return Ok(own.into_iter().map(plain).collect());
+        let plain = own.into_iter().map(|crop| View::new(crop, Mix::None));
+        return Ok(plain.collect());
     }
     let kinds: Vec<u8> = column(columns, "mix", rows)?;
     let partners = crops(columns, "partner_", rows)?;
@@ -158,7 +174,7 @@ pub fn from_columns(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Ve
                 "view.mix is {kind} in row {i}, expected 0, 1 (with view.cut) or 2 (with view.weight)"
             ),
         };
-        Ok(View { crop: own[i], mix })
+        Ok(View::new(own[i], mix))
     };
     (0..rows).map(view).collect()
 }
@@ -208,23 +224,34 @@ fn column<T: WithDType>(
 
 #[cfg(test)]
 mod tests {
-    use plugin_api::view::{CropRule, ViewRule, ViewSource, draw_views};
+    use plugin_api::view::{ColorRule, CropRule, Jitter, ViewSource, draw_views};
 
     use super::*;
 
-    fn views(mix: MixRule) -> Vec<View> {
-        let rule = ViewRule {
+    fn rule(mix: MixRule, hue: f64) -> ViewRule {
+        ViewRule {
             crop: CropRule::Padded { padding: 4 },
             flip: 0.5,
             mix,
             batch_size: 4,
-        };
+            color_jitter: ColorRule {
+                hue: Jitter::Around(hue),
+                ..ColorRule::NONE
+            },
+        }
+    }
+
+    fn draw(rule: &ViewRule) -> Vec<View> {
         let source = ViewSource {
             images: 9,
             resolution: 16,
             seed: 3,
         };
-        draw_views(&rule, &source, "relabel", 2)
+        draw_views(rule, &source, "relabel", 2)
+    }
+
+    fn views(mix: MixRule) -> Vec<View> {
+        draw(&rule(mix, 0.))
     }
 
     fn columns(views: &[View]) -> BTreeMap<String, Value> {
@@ -238,8 +265,9 @@ mod tests {
             MixRule::CutMix { alpha: 1. },
             MixRule::MixUp { alpha: 0.8 },
         ];
-        for rule in rules {
-            let drawn = views(rule);
+        let rules = rules.map(|mix| [rule(mix, 0.), rule(mix, 0.3)]);
+        for rule in rules.concat() {
+            let drawn = draw(&rule);
             let columns = columns(&drawn);
             assert_eq!(from_columns(&columns, 9).unwrap(), drawn, "{rule:?}");
             let bytes: usize = columns
@@ -248,8 +276,8 @@ mod tests {
                 .sum();
             assert_eq!(bytes as u64, 9 * bytes_per_view(&rule), "{rule:?}");
         }
-        let mixed = rules.map(views).concat();
-        assert_eq!(from_columns(&columns(&mixed), 27).unwrap(), mixed);
+        let mixed: Vec<View> = rules.concat().iter().flat_map(draw).collect();
+        assert_eq!(from_columns(&columns(&mixed), 54).unwrap(), mixed);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use plugin_api::{abi::Kind, architecture::InputShape, regularizer::Regularizer};
+use plugin_api::{abi::Kind, architecture::InputShape, regularizer::Regularizer, view::ViewRule};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -73,12 +73,7 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     let mut teacher = None;
     if let Some(config) = &squeeze {
         faults.extend(config.train().faults("squeeze"));
-        add_rule_faults(
-            &mut faults,
-            "squeeze",
-            config.crop.fault(),
-            config.mix.fault(),
-        );
+        add_rule_faults(&mut faults, "squeeze", &config.views());
         faults.extend(config.loss.faults(registry, Kind::LOSS, "squeeze.loss"));
         teacher = network(
             registry,
@@ -107,12 +102,7 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
         check_counts(config, controls, train, &mut faults);
     }
     if let Some(config) = &relabel {
-        add_rule_faults(
-            &mut faults,
-            "relabel",
-            config.crop.fault(),
-            config.mix.fault(),
-        );
+        add_rule_faults(&mut faults, "relabel", &config.views());
         faults.extend(
             config
                 .relabeler
@@ -197,8 +187,12 @@ fn check_name(json: &Json, faults: &mut Vec<Fault>) {
     }
 }
 
-fn add_rule_faults(faults: &mut Vec<Fault>, path: &str, crop: Option<String>, mix: Option<String>) {
-    let keyed = [("crop", crop), ("mix", mix)];
+fn add_rule_faults(faults: &mut Vec<Fault>, path: &str, rule: &ViewRule) {
+    let keyed = [
+        ("crop", rule.crop.fault()),
+        ("mix", rule.mix.fault()),
+        ("color_jitter", rule.color_jitter.fault()),
+    ];
     faults.extend(
         keyed
             .into_iter()

@@ -7,7 +7,7 @@ use plugin_api::{
     Ctx,
     relabeler::{ForeignRelabeler, LabelLayout, RecordIndex, Relabeler, SetInfo},
     tensor::BatchNormMode,
-    view::{CropRule, MixRule, View, ViewRule},
+    view::{ColorRule, CropRule, MixRule, View, ViewRule},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,9 @@ pub struct Config {
     #[serde(default = "super::squeeze::half")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
+    /// Colours of the views, as torchvision's ColorJitter
+    #[serde(default, skip_serializing_if = "ColorRule::is_none")]
+    pub color_jitter: ColorRule,
     /// Mixing of the views
     #[serde(default = "cutmix")]
     pub mix: MixRule,
@@ -109,6 +112,7 @@ impl Default for Config {
             teacher_mode: TeacherMode::default(),
             crop: CropRule::random_resized(),
             flip: super::squeeze::half(),
+            color_jitter: ColorRule::NONE,
             mix: cutmix(),
         }
     }
@@ -122,6 +126,7 @@ impl Config {
             flip: self.flip,
             mix: self.mix,
             batch_size: self.batch_size,
+            color_jitter: self.color_jitter,
         }
     }
 

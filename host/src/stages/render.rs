@@ -1,4 +1,4 @@
-//! Views as pixels: crop, bilinear resize, flip, mix, normalise. On the CPU, from bytes.
+//! Views as pixels: crop, bilinear resize, flip, colours, mix, normalise. On the CPU, from bytes.
 //!
 //! A crop is resized as `torch.nn.functional.interpolate(mode = "bilinear", align_corners = False)` does it: crops are never
 //! larger than the image, so that this is what torchvision's RandomResizedCrop does, antialiased or not.
@@ -15,6 +15,8 @@ use crate::{
     data::{Dataset, Normalization},
     engine::{Value, profile},
 };
+
+use super::color_jitter::jitter;
 
 /// Images of one size with classes, wherever they are.
 pub trait Images: Sync {
@@ -159,9 +161,15 @@ fn render_view(
 ) -> Result<()> {
     let side = images.resolution();
     images.crop(&view.crop, out)?;
+    if let Some(color) = &view.color {
+        jitter(out, color);
+    }
     if let Some(partner) = view.partner() {
         let mut other = vec![0f32; out.len()];
         images.crop(&partner, &mut other)?;
+        if let Some(color) = &view.partner_color {
+            jitter(&mut other, color);
+        }
         mix(out, &other, side, &view.mix);
     }
     for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
@@ -347,23 +355,18 @@ mod tests {
             std: [1.; 3],
         };
         let (one, partner) = (Crop::whole(0, 4), Crop::whole(1, 4));
-        let cutmix = View {
-            crop: one,
-            mix: Mix::CutMix {
-                partner,
-                top: 1,
-                left: 0,
-                bottom: 3,
-                right: 2,
-            },
+        let cutmix = Mix::CutMix {
+            partner,
+            top: 1,
+            left: 0,
+            bottom: 3,
+            right: 2,
         };
-        let mixup = View {
-            crop: one,
-            mix: Mix::MixUp {
-                partner,
-                weight: 49_152,
-            },
+        let mixup = Mix::MixUp {
+            partner,
+            weight: 49_152,
         };
+        let [cutmix, mixup] = [cutmix, mixup].map(|mix| View::new(one, mix));
         let out = render(&set, &[cutmix, mixup], &plain, &Device::Cpu).unwrap();
         let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(

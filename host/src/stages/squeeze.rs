@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
-use plugin_api::view::{CropRule, MixRule, ViewRule};
+use plugin_api::view::{ColorRule, CropRule, MixRule, ViewRule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,9 @@ pub struct Config {
     #[serde(default = "half")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
+    /// Colours of the training images, as torchvision's ColorJitter
+    #[serde(default, skip_serializing_if = "ColorRule::is_none")]
+    pub color_jitter: ColorRule,
     /// Mixing of the training images
     #[serde(default = "no_mix")]
     pub mix: MixRule,
@@ -121,6 +124,7 @@ impl Config {
             flip: self.flip,
             mix: self.mix,
             batch_size: self.batch_size,
+            color_jitter: self.color_jitter,
         }
     }
 }

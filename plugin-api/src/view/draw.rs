@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Crop, Mix, View};
+use super::{ColorRule, Crop, Mix, View};
 use crate::rng::{Rng, StreamId};
 
 /// How crops are drawn.
@@ -113,6 +113,9 @@ pub struct ViewRule {
     pub mix: MixRule,
     /// Views that share one box or weight, and among which partners are found.
     pub batch_size: u32,
+    /// Colours.
+    #[serde(default, skip_serializing_if = "ColorRule::is_none")]
+    pub color_jitter: ColorRule,
 }
 
 /// The set that views are drawn from.
@@ -142,24 +145,27 @@ impl ViewSource {
     }
 }
 
-/// The views of one epoch: every image once, in a random order, each with its own crop and flip.
+/// The views of one epoch: every image once, in a random order, each with its own crop, flip and colours.
 ///
 /// They depend on seed, stage, epoch and image, and for mixes on the batch's place; nothing else.
 pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32) -> Vec<View> {
     let stream = |purpose: &str, item: u32| source.rng(stage, purpose, epoch, item);
     let order = stream("order", 0).permutation(source.images as usize);
-    let crops: Vec<Crop> = order
+    let views: Vec<View> = order
         .iter()
         .map(|&image| {
             let mut rng = stream("view", image);
             let mut crop = draw_crop(&rule.crop, source.resolution, &mut rng);
             crop.image = image;
             crop.flip = rng.coin(rule.flip);
-            crop
+            View {
+                color: rule.color_jitter.draw(&mut stream("color", image)),
+                ..View::new(crop, Mix::None)
+            }
         })
         .collect();
     let batch_size = rule.batch_size.max(1) as usize;
-    let batches = crops.chunks(batch_size).enumerate();
+    let batches = views.chunks(batch_size).enumerate();
     batches
         .flat_map(|(i, batch)| {
             mix_batch(
@@ -234,20 +240,20 @@ fn whole_in_ratio([rows, columns]: [u32; 2], ratio: [f64; 2]) -> Crop {
     }
 }
 
-fn mix_batch(rule: &MixRule, batch: &[Crop], resolution: u32, rng: &mut Rng) -> Vec<View> {
-    let plain = |crop: &Crop| View {
-        crop: *crop,
-        mix: Mix::None,
-    };
+fn mix_batch(rule: &MixRule, batch: &[View], resolution: u32, rng: &mut Rng) -> Vec<View> {
     let alpha = match *rule {
-        MixRule::None => return batch.iter().map(plain).collect(),
+        MixRule::None => return batch.to_vec(),
         MixRule::CutMix { alpha } | MixRule::MixUp { alpha } => alpha,
     };
     let lambda = rng.beta(alpha, alpha);
     let partners = rng.permutation(batch.len());
     let rect = cut_box(lambda, resolution, rng);
-    let mixed = batch.iter().zip(partners).map(|(&crop, partner)| {
-        let partner = batch[partner as usize];
+    let mixed = batch.iter().zip(partners).map(|(&view, partner)| {
+        let View {
+            crop: partner,
+            color: partner_color,
+            ..
+        } = batch[partner as usize];
         let mix = match rule {
             MixRule::MixUp { .. } => Mix::MixUp {
                 partner,
@@ -264,7 +270,11 @@ fn mix_batch(rule: &MixRule, batch: &[Crop], resolution: u32, rng: &mut Rng) -> 
                 }
             }
         };
-        View { crop, mix }
+        View {
+            mix,
+            partner_color,
+            ..view
+        }
     });
     mixed.collect()
 }
@@ -303,6 +313,7 @@ pub(super) mod tests {
             flip: 0.5,
             mix,
             batch_size: 16,
+            color_jitter: ColorRule::NONE,
         }
     }
 

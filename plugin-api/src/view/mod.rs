@@ -1,7 +1,11 @@
-//! Views: which crop of which image, flipped and mixed how. What a teacher labels and a student trains on.
+//! Views: which crop of which image, flipped, coloured and mixed how. What a teacher labels and a student trains on.
 
+mod color;
+mod color_rule;
 mod draw;
 
+pub use color::{COLOR_COLUMNS, ColorJitter};
+pub use color_rule::{ColorRule, Jitter};
 pub use draw::{CropRule, MixRule, ViewRule, ViewSource, draw_crop, draw_crop_in, draw_views};
 
 use crate::{Result, ensure};
@@ -60,6 +64,10 @@ pub struct View {
     pub crop: Crop,
     /// What is mixed in.
     pub mix: Mix,
+    /// Changes of the crop's colours, before it is mixed.
+    pub color: Option<ColorJitter>,
+    /// The same of the partner's crop.
+    pub partner_color: Option<ColorJitter>,
 }
 
 impl Crop {
@@ -78,12 +86,19 @@ impl Crop {
 }
 
 impl View {
+    /// A crop and what is mixed in, in the image's own colours.
+    pub fn new(crop: Crop, mix: Mix) -> Self {
+        Self {
+            crop,
+            mix,
+            color: None,
+            partner_color: None,
+        }
+    }
+
     /// An image as it is.
     pub fn whole(image: u32, resolution: u32) -> Self {
-        Self {
-            crop: Crop::whole(image, resolution),
-            mix: Mix::None,
-        }
+        Self::new(Crop::whole(image, resolution), Mix::None)
     }
 
     /// What is mixed in, if anything.
@@ -113,7 +128,7 @@ impl View {
     }
 
     /// The view as integers: crop (image, top, left, height, width, flip), kind of mix (0, 1 cutmix, 2 mixup), partner
-    /// (as the crop), box (top, left, bottom, right) or weight.
+    /// (as the crop), box (top, left, bottom, right) or weight. Colours are apart: [`View::to_color_rows`].
     pub fn to_row(&self) -> [i64; VIEW_COLUMNS] {
         let mut row = [0; VIEW_COLUMNS];
         write_crop(&mut row[..6], self.crop);
@@ -167,10 +182,7 @@ impl View {
                 "unknown kind of mix {other} in a view (have: 0 none, 1 cutmix, 2 mixup)"
             ),
         };
-        Ok(Self {
-            crop: read_crop(&row[..6]),
-            mix,
-        })
+        Ok(Self::new(read_crop(&row[..6]), mix))
     }
 
     /// Many views as one list of integers.

@@ -137,7 +137,7 @@ mod tests {
         component::parse_options,
         serde_json::json,
         testing,
-        view::{CropRule, MixRule},
+        view::{ColorRule, CropRule, MixRule},
     };
 
     const SET: SetInfo = SetInfo {
@@ -151,6 +151,7 @@ mod tests {
             flip: 0.5,
             mix: MixRule::CutMix { alpha: 1. },
             batch_size: 3,
+            color_jitter: ColorRule::NONE,
         },
     };
 

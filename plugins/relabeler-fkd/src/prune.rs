@@ -73,7 +73,7 @@ impl Prune {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plugin_api::view::{CropRule, MixRule};
+    use plugin_api::view::{ColorRule, CropRule, MixRule};
 
     const SET: SetInfo = SetInfo {
         images: 10,
@@ -86,6 +86,7 @@ mod tests {
             flip: 0.5,
             mix: MixRule::CutMix { alpha: 1. },
             batch_size: 4,
+            color_jitter: ColorRule::NONE,
         },
     };
 

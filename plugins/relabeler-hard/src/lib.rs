@@ -53,7 +53,7 @@ mod tests {
     use plugin_api::{
         serde_json::json,
         testing,
-        view::{CropRule, MixRule},
+        view::{ColorRule, CropRule, MixRule},
     };
 
     const SET: SetInfo = SetInfo {
@@ -67,6 +67,7 @@ mod tests {
             flip: 0.,
             mix: MixRule::None,
             batch_size: 4,
+            color_jitter: ColorRule::NONE,
         },
     };
 
@@ -101,13 +102,7 @@ mod tests {
             bottom: 3,
             right: 6,
         };
-        let targets = decode(&[
-            View {
-                crop: Crop::whole(0, 8),
-                mix,
-            },
-            View::whole(1, 8),
-        ]);
+        let targets = decode(&[View::new(Crop::whole(0, 8), mix), View::whole(1, 8)]);
         assert_eq!(targets.labels.to_vec_u32().unwrap(), [2, 0]);
         assert_eq!(targets.labels_b.unwrap().to_vec_u32().unwrap(), [1, 0]);
         assert_eq!(targets.lambda.unwrap().to_vec_f64().unwrap(), [0.8125, 1.]);

@@ -5,7 +5,7 @@ use plugin_api::{
     component::parse_options,
     serde_json::json,
     testing,
-    view::{CropRule, MixRule},
+    view::{ColorRule, CropRule, MixRule},
 };
 
 const SET: SetInfo = SetInfo {
@@ -19,6 +19,7 @@ const SET: SetInfo = SetInfo {
         flip: 0.,
         mix: MixRule::None,
         batch_size: 2,
+        color_jitter: ColorRule::NONE,
     },
 };
 const Z: [[f64; 6]; 2] = [[2., 1., 0., 0.5, 3., -1.], [0., 1., 1.5, -2., 0.25, 0.75]];
@@ -95,13 +96,7 @@ fn mixed_views_mix_probabilities() {
         partner: Crop::whole(1, 8),
         weight: 49_152,
     };
-    let views = [
-        View {
-            crop: Crop::whole(0, 8),
-            mix,
-        },
-        View::whole(1, 8),
-    ];
+    let views = [View::new(Crop::whole(0, 8), mix), View::whole(1, 8)];
     let targets = labels(r#"{"dtype": "f32"}"#, 1, &views).unwrap();
     let expected = [
         0.5175796061141701,

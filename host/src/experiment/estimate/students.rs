@@ -176,7 +176,7 @@ impl Basis<'_> {
         };
         let layout = relabeler.layout(&set).map_err(plugin_error)?;
         let view_bytes = match layout.stores_views {
-            true => view_columns::bytes_per_view(&config.mix),
+            true => view_columns::bytes_per_view(&config.views()),
             false => 0,
         };
         Ok(Labels {

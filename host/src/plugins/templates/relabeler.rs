@@ -56,7 +56,7 @@ mod tests {
     use plugin_api::{
         serde_json::json,
         testing,
-        view::{CropRule, MixRule},
+        view::{ColorRule, CropRule, MixRule},
     };
 
     #[test]
@@ -66,14 +66,15 @@ mod tests {
 
     #[test]
     fn a_mixed_view_has_two_smoothed_labels() {
-        let views = ViewRule { crop: CropRule::None, flip: 0., mix: MixRule::None, batch_size: 1 };
+        let crop = CropRule::None;
+        let views = ViewRule { crop, flip: 0., mix: MixRule::None, batch_size: 1, color_jitter: ColorRule::NONE };
         let set = SetInfo { images: 2, classes: 4, resolution: 8, seed: 0, epochs: 1, views };
         let ctx = testing::ctx("validate");
         let (labels, partner_labels) = (ctx.indices(&[1], &[1]).unwrap(), ctx.indices(&[3], &[1]).unwrap());
         // three quarters of the view's own image
         let mix = Mix::MixUp { partner: Crop::whole(1, 8), weight: 65_536 * 3 / 4 };
         let batch = LabelBatch {
-            views: &[View { crop: Crop::whole(0, 8), mix }],
+            views: &[View::new(Crop::whole(0, 8), mix)],
             labels: &labels,
             partner_labels: &partner_labels,
             records: &[],

@@ -9,11 +9,11 @@ use crate::{
     relabeler::{ForeignRelabeler, Relabeler, SetInfo, serve},
     schemars::JsonSchema,
     testing::device,
-    view::{CropRule, MixRule, ViewRule},
+    view::{ColorRule, CropRule, Jitter, MixRule, ViewRule},
 };
 
 /// Checks a relabeler through the boundary: name, options and schema; then, for sets without mixes, with cutmix and
-/// with mixup (it may refuse some), plans within the set and the same at every call; records with a row for each
+/// with mixup and with colour jitter (it may refuse some), plans within the set and the same at every call; records with a row for each
 /// view, the same for any batch; training views that cover the set; and targets that are distributions.
 ///
 /// # Errors
@@ -29,7 +29,7 @@ pub fn check_relabeler<T: Relabeler + DeserializeOwned + JsonSchema>(
             ForeignRelabeler::new(maker.make()?),
         );
         verify_relabeler(&first, &device(), TOLERANCE)?;
-        let set = set_with(MixRule::None);
+        let set = set_with(MixRule::None, ColorRule::NONE);
         let Ok(layout) = first.layout(&set) else {
             return Ok(());
         };
@@ -51,14 +51,21 @@ pub fn check_relabeler<T: Relabeler + DeserializeOwned + JsonSchema>(
 /// # Errors
 /// What breaks the contract.
 pub fn verify_relabeler(relabeler: &dyn Relabeler, device: &Tensor, tolerance: f64) -> Result<()> {
+    let plain = ColorRule::NONE;
+    let colored = ColorRule {
+        brightness: Jitter::Around(0.4),
+        hue: Jitter::Around(0.1),
+        ..plain
+    };
     let sets = [
-        ("without mixes", MixRule::None),
-        ("with cutmix", MixRule::CutMix { alpha: 1. }),
-        ("with mixup", MixRule::MixUp { alpha: 0.8 }),
+        ("without mixes", MixRule::None, plain),
+        ("with cutmix", MixRule::CutMix { alpha: 1. }, plain),
+        ("with mixup", MixRule::MixUp { alpha: 0.8 }, plain),
+        ("with colours", MixRule::None, colored),
     ];
     let mut refusals = Vec::new();
-    for (kind, mix) in sets {
-        let set = set_with(mix);
+    for (kind, mix, color_jitter) in sets {
+        let set = set_with(mix, color_jitter);
         match refused(relabeler.layout(&set)).context("layout")? {
             Ok(layout) => Trial {
                 relabeler,
@@ -73,14 +80,14 @@ pub fn verify_relabeler(relabeler: &dyn Relabeler, device: &Tensor, tolerance: f
         }
     }
     ensure!(
-        refusals.len() < 3,
+        refusals.len() < sets.len(),
         "all sets are refused ({})",
         refusals.join("; ")
     );
     Ok(())
 }
 
-fn set_with(mix: MixRule) -> SetInfo {
+fn set_with(mix: MixRule, color_jitter: ColorRule) -> SetInfo {
     let crop = CropRule::RandomResized {
         scale: [0.08, 1.],
         ratio: [3. / 4., 4. / 3.],
@@ -90,6 +97,7 @@ fn set_with(mix: MixRule) -> SetInfo {
         flip: 0.5,
         mix,
         batch_size: 4,
+        color_jitter,
     };
     SetInfo {
         images: 12,

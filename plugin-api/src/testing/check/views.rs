@@ -1,7 +1,7 @@
 //! Views that a relabeler plans: images that exist, crops that hold something, mixes within the picture.
 
 use crate::{
-    Result, ensure,
+    Result, bail, ensure,
     relabeler::SetInfo,
     view::{Crop, Mix, View},
 };
@@ -16,6 +16,11 @@ pub(super) fn check_views(views: &[View], set: &SetInfo) -> Result<()> {
         check_crop(&view.crop, set, "crop", i)?;
         if let Some(partner) = view.partner() {
             check_crop(&partner, set, "partner", i)?;
+        }
+        for color in [view.color, view.partner_color].into_iter().flatten() {
+            if let Some(fault) = color.fault() {
+                bail!("view {i}: its colours: {fault}");
+            }
         }
         let side = set.resolution as i32;
         match view.mix {
@@ -90,13 +95,14 @@ pub(super) fn unseen<'a>(views: impl IntoIterator<Item = &'a View>, set: &SetInf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{CropRule, MixRule, ViewRule};
+    use crate::view::{ColorJitter, ColorRule, CropRule, MixRule, ViewRule};
 
     const RULE: ViewRule = ViewRule {
         crop: CropRule::None,
         flip: 0.,
         mix: MixRule::None,
         batch_size: 2,
+        color_jitter: ColorRule::NONE,
     };
     const SET: SetInfo = SetInfo {
         images: 3,
@@ -161,6 +167,19 @@ mod tests {
                     ..good
                 },
                 "box [0, 0, 9, 8]",
+            ),
+            (
+                View {
+                    color: Some(ColorJitter {
+                        order: [0, 1, 2, 3],
+                        brightness: 65_536,
+                        contrast: 65_536,
+                        saturation: 65_536,
+                        hue: 40_000,
+                    }),
+                    ..good
+                },
+                "its colours: hue: got 40000",
             ),
         ];
         for (view, part) in cases {
