@@ -246,6 +246,39 @@ mod tests {
         }
     }
 
+    // torchvision 0.29 on byte tensors, which rounds between the passes as Pillow does:
+    //
+    // F.center_crop(F.resize(pattern, 4, antialias=True), 4).flatten()
+    // y = F.center_crop(F.resize(pattern, 110, antialias=True), 96); [y[:, b, a] for a, b in [(0, 0), (95, 95), (17, 40)]]
+    #[test]
+    fn shorter_crop_agrees_with_torchvision_on_tensors() {
+        let small = chw_of(&geometry(4, Resize::ShorterCrop).fit(pattern(9, 5)).unwrap());
+        let expected = [
+            131, 134, 180, 124, 183, 124, 94, 166, 97, 137, 103, 103, 118, 70, 154, 128, 144, 177,
+            163, 55, 141, 80, 147, 138, 150, 116, 156, 156, 171, 123, 138, 94, 173, 200, 71, 79,
+            140, 133, 146, 65, 149, 146, 114, 151, 79, 136, 150, 147,
+        ];
+        let near = |got: &u8, expected: u8| got.abs_diff(expected) <= 1;
+        assert!(
+            small.iter().zip(expected).all(|(g, e)| near(g, e)),
+            "{small:?}"
+        );
+        let large = geometry(96, Resize::ShorterCrop)
+            .fit(pattern(150, 131))
+            .unwrap();
+        for (x, y, expected) in [
+            (0, 0, [128, 96, 121]),
+            (95, 95, [141, 185, 127]),
+            (17, 40, [187, 110, 51]),
+        ] {
+            let got = large.get_pixel(x, y).0;
+            assert!(
+                (0..3).all(|c| near(&got[c], expected[c])),
+                "({x}, {y}): {got:?}"
+            );
+        }
+    }
+
     #[test]
     fn the_protocol_of_imagenet() {
         assert_eq!(shorter_target(224), 256);

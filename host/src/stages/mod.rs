@@ -13,6 +13,8 @@ pub mod plugin_state;
 pub mod recover;
 pub mod relabel;
 pub mod render;
+#[cfg(test)]
+mod render_test;
 pub mod session;
 pub mod sets;
 pub mod squeeze;
