@@ -3,6 +3,7 @@
 //! A kernel splits its work by the shape alone and adds partial sums in a fixed order, so its bytes do not depend on
 //! the number of threads.
 
+pub(crate) mod affine;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod elementary;

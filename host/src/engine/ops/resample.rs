@@ -1,10 +1,10 @@
-//! Bilinear crop-and-resize and horizontal flips of images.
+//! Bilinear crop-and-resize, horizontal flips and shifts of images.
 
 use super::mapped::{Maps, mapped};
 use crate::engine::error::{Result, ensure};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::resample::{bilinear, mirror};
-use crate::engine::kernel::separable::Map;
+use crate::engine::kernel::separable::{Axis, Map};
 use crate::engine::kernel::{Host, dispatch, to_value};
 use crate::engine::tensor::Tensor;
 
@@ -64,6 +64,39 @@ pub fn crop_resize(x: &Tensor, boxes: &[CropBox], out_h: usize, out_w: usize) ->
     mapped(op, x, &maps, false)
 }
 
+/// Moves the window of each image by whole rows and columns: `y[i, j] = x[i + rows, j + columns]`, and 0 where that lies outside;
+/// one offset serves the whole batch.
+///
+/// # Shapes
+/// x (N, C, H, W) and 1 or N offsets `[rows, columns]` give (N, C, H, W).
+///
+/// # Errors
+/// If the number of offsets does not fit.
+pub fn shift_images(x: &Tensor, offsets: &[[i64; 2]]) -> Result<Tensor> {
+    let op = "shift_images";
+    let [batch, _, height, width] = x.dims_n(op)?;
+    ensure!(
+        offsets.len() == 1 || offsets.len() == batch,
+        op,
+        "expected 1 offset or one for each of {batch} images, got {}",
+        offsets.len()
+    );
+    if x.elem_count() == 0 || offsets.iter().all(|o| *o == [0, 0]) {
+        return Ok(x.clone());
+    }
+    let axis = |size: usize, offset: i64| {
+        let source = |i: usize| i.checked_add_signed(isize::try_from(offset).ok()?);
+        let taps = |i: usize| source(i).filter(|&i| i < size).map(|i| (i, 1.0));
+        Axis::new(size, (0..size).map(|i| Vec::from_iter(taps(i))))
+    };
+    let shift = |&[rows, columns]: &[i64; 2]| Map {
+        rows: axis(height, rows),
+        cols: axis(width, columns),
+    };
+    let maps = Maps::new(offsets.iter().map(shift).collect());
+    mapped(op, x, &maps, false)
+}
+
 /// Mirrors the images whose flag is set, left to right.
 ///
 /// # Shapes
@@ -119,6 +152,30 @@ mod tests {
         check("flip_images", &x, |x| {
             flip_images(&x[0].sqr()?, &[false, true])
         });
+    }
+
+    #[test]
+    fn shifts_move_rows_and_columns_and_agree_with_finite_differences() {
+        let x = ramp(&[2, 2, 3, 4], 0.37);
+        for offsets in [&[[1, -2]][..], &[[0, 3], [-2, 1]], &[[5, 0]]] {
+            check("shift_images", std::slice::from_ref(&x), |x| {
+                shift_images(&x[0].sqr()?, offsets)
+            });
+            let [before, after] =
+                [&x, &shift_images(&x, offsets).unwrap()].map(|t| t.to_f64_vec().unwrap());
+            for (at, got) in after.iter().enumerate() {
+                let (plane, i, j) = (at / 12, (at / 4 % 3) as i64, (at % 4) as i64);
+                let [rows, columns] = offsets[(plane / 2).min(offsets.len() - 1)];
+                let (i, j) = (i + rows, j + columns);
+                let inside = (0..3).contains(&i) && (0..4).contains(&j);
+                let expected = match inside {
+                    true => before[plane * 12 + (i * 4 + j) as usize],
+                    false => 0.0,
+                };
+                assert_eq!(*got, expected);
+            }
+        }
+        assert!(shift_images(&x, &[[0, 0]; 3]).is_err());
     }
 
     /// PyTorch's formula for one axis, written as its documentation states it.
