@@ -2,6 +2,7 @@
 //! They talk to each other through the artifact's types alone.
 
 pub mod accuracy;
+pub mod augment;
 mod color_jitter;
 pub mod component;
 pub mod dataset_feed;
