@@ -15,7 +15,7 @@ use plugin_api::prelude::*;
 
 use compact::Options;
 use prune::{Prune, Unit};
-use store::{LOGITS, StoredType, mean, record};
+use store::{StoredType, mean, record};
 
 /// The logits of every view of every epoch, `epochs * images * classes` numbers.
 ///
@@ -132,6 +132,7 @@ export_plugin! {
 
 #[cfg(test)]
 mod tests {
+    use super::store::LOGITS;
     use super::*;
     use plugin_api::{
         component::parse_options,

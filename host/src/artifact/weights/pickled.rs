@@ -11,11 +11,14 @@ use super::source::Source;
 /// Where training scripts put the state dict among other things.
 pub const WRAPPERS: [&str; 4] = ["state_dict", "model_state_dict", "model_state", "model"];
 
+/// The key that a state dict stood under, if it was not the whole, and its tensors by name.
+pub type StateDict = (Option<String>, Vec<(String, Source)>);
+
 /// The tensors of a pickled state dict by name, and the key that it stood under, if it was not the whole.
 ///
 /// # Errors
 /// When the pickle is damaged, or is none of a state dict.
-pub fn state_dict(pickle: &[u8]) -> Result<(Option<String>, Vec<(String, Source)>)> {
+pub fn state_dict(pickle: &[u8]) -> Result<StateDict> {
     let object = unpickle(pickle)?;
     let Object::Dict(entries) = &object else {
         bail!("{}", what_it_is(&object));

@@ -29,6 +29,8 @@ mod draw;
 pub use apply::apply;
 pub use draw::{Change, Key, Sharing};
 
+use anyhow::{Context, Result, ensure};
+
 use crate::plugins::names;
 
 /// One word of a strategy.
@@ -135,24 +137,23 @@ impl Augment {
     ///
     /// # Errors
     /// For a word that is unknown or comes twice; the message names it.
-    pub fn parse(strategy: &str) -> Result<Self, String> {
+    pub fn parse(strategy: &str) -> Result<Self> {
         let mut operations = Vec::new();
         if strategy != "none" {
             let have = Operation::ALL.map(Operation::name);
             for word in strategy.split('_') {
                 let known = Operation::ALL.into_iter().find(|o| o.name() == word);
-                let operation = known.ok_or_else(|| {
+                let operation = known.with_context(|| {
                     let hint = names::hint(word, &have);
                     format!(
                         "unknown operation \"{word}\" in strategy \"{strategy}\" {hint}; words are joined by \"_\", \
                          \"none\" is no augmentation"
                     )
                 })?;
-                if operations.contains(&operation) {
-                    return Err(format!(
-                        "operation \"{word}\" comes twice in strategy \"{strategy}\""
-                    ));
-                }
+                ensure!(
+                    !operations.contains(&operation),
+                    "operation \"{word}\" comes twice in strategy \"{strategy}\""
+                );
                 operations.push(operation);
             }
         }
@@ -183,7 +184,7 @@ mod tests {
             ("flip_none", "unknown operation \"none\""),
             ("flip_crop_flip", "\"flip\" comes twice"),
         ] {
-            let error = Augment::parse(strategy).unwrap_err();
+            let error = Augment::parse(strategy).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }
