@@ -1,12 +1,14 @@
 //! What the benchmarks share: the surroundings of a step, the steps themselves, and what they cost beside seconds.
 //!
-//! The subjects are in `benches/`, one a file (`cargo bench`); `alambic-step` does steps for `pytorch/compare.py`.
+//! The subjects are in `benches/`, one a file (`cargo bench`); `alambic-step` does steps for `pytorch/compare.py`, `alambic-load` loads
+//! batches for `pytorch/loader.py`.
 
 #![deny(missing_docs)]
 
 pub mod lab;
 pub mod peak;
 pub mod process;
+pub mod serve;
 pub mod work;
 
 pub use lab::Lab;
