@@ -1,4 +1,5 @@
-"""The real images of a run: parquet files or a folder of class folders, as `[data]` says. Needs Pillow and pyarrow.
+"""The real images of a run: parquet files, a folder of class folders or CIFAR's binary files, as `[data]` says. Needs Pillow, and
+pyarrow for parquet.
 
 Also the control set of real images, which a run does not store.
 """
@@ -23,11 +24,11 @@ ZOOM_FROM_PX = 96
 
 
 def open_split(data, split, base):
-    """The images of a split: a list of (bytes or path, label), in the program's order, and the class names.
+    """The images of a split: a list of (bytes, path or pixels, label), in the program's order, and the class names.
 
     data: the table `[data]`; split: "train" or "test"; base: the folder that its paths are relative to.
     """
-    readers = {"parquet": read_parquet, "imagefolder": read_folders}
+    readers = {"parquet": read_parquet, "imagefolder": read_folders, "cifar": read_cifar}
     if data["format"] not in readers:
         raise ValueError(f'data.format: "{data["format"]}" is not read here (have: {", ".join(readers)})')
     names = readers[data["format"]](locate(data["train"], base), data)[1]
@@ -74,6 +75,24 @@ def holds_images(kind):
     return types.is_binary(kind) or types.is_struct(kind) and kind.get_field_index("bytes") >= 0
 
 
+def read_cifar(paths, data):
+    """Items, with pixels uint8 [32, 32, 3], and class names of CIFAR's binary files."""
+    beside = {name: paths[0].with_name(name) for name in ("fine_label_names.txt", "batches.meta.txt")}
+    found = [path for path in beside.values() if path.exists()]
+    items = []
+    for path in paths:
+        raw = np.fromfile(path, np.uint8)
+        labels = 2 if found and found[0].name.startswith("fine") or raw.size % 3073 else 1
+        if raw.size % (labels + 3072):
+            raise ValueError(f"{path}: {raw.size} bytes, expected a multiple of {labels + 3072}")
+        records = raw.reshape(-1, labels + 3072)
+        pixels = records[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        items += zip(pixels, records[:, labels - 1].tolist())
+    if found:
+        return items, found[0].read_text().split()
+    return items, [str(i) for i in range(max(label for _, label in items) + 1)]
+
+
 def read_folders(roots, data):
     """Items, with the class's name as label, and class names of folders of class folders."""
     folders = [folder for root in roots for folder in visible(root) if folder.is_dir()]
@@ -97,6 +116,9 @@ def decode(items, data):
     side = data["resolution"]
     pixels = np.empty((len(items), 3, side, side), np.uint8)
     for i, (source, _) in enumerate(items):
+        if isinstance(source, np.ndarray):
+            pixels[i] = np.asarray(square(Image.fromarray(source), data)).transpose(2, 0, 1)
+            continue
         try:
             image = Image.open(source if isinstance(source, os.PathLike) else io.BytesIO(source)).convert("RGB")
         except (OSError, TypeError) as error:

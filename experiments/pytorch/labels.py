@@ -35,6 +35,8 @@ class LabelStore:
         if not self.index["complete"]:
             raise LabelError(f"{path}: the labels are not complete; run the relabel stage again")
         self.info, self.class_names = self.index["set"], self.index["class_names"]
+        if self.info["views"].get("color_jitter"):
+            raise LabelError(f"{path}: views with color_jitter, which these scripts do not render")
         self.passes = self.index["layout"]["passes"]
         self.held = None, None
 

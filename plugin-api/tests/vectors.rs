@@ -6,7 +6,7 @@ use std::{env, fs, path::Path};
 use plugin_api::{
     rng::{RNG_VERSION, Rng, StreamId},
     serde_json::{Value as Json, json},
-    view::{CropRule, MixRule, View, ViewRule, ViewSource, draw_views},
+    view::{ColorRule, CropRule, MixRule, View, ViewRule, ViewSource, draw_views},
 };
 
 /// An entry of each list a line, so that a change shows as the lines that changed.
@@ -105,6 +105,7 @@ fn views() -> Vec<Json> {
                 flip: 0.5,
                 mix,
                 batch_size: 4,
+                color_jitter: ColorRule::NONE,
             };
             for epoch in [0, 301] {
                 let drawn = draw_views(&views, &source, "relabel", epoch);
