@@ -103,6 +103,21 @@ mod tests {
         assert_eq!(rgb.as_raw()[..], [10, 20, 30]);
     }
 
+    // Image.new("RGB", (8, 8), (200, 60, 30)).convert("CMYK").save("cmyk.jpg"); Pillow's convert("RGB") of it is [200, 60, 30]
+    #[test]
+    fn cmyk_becomes_rgb() {
+        let rgb = decode_rgb(include_bytes!("samples/cmyk.jpg"), Coding::Image).unwrap();
+        let expected = [200u8, 60, 30];
+        for pixel in rgb.pixels() {
+            let near = pixel
+                .0
+                .iter()
+                .zip(expected)
+                .all(|(got, e)| got.abs_diff(e) <= 2);
+            assert!(near, "{pixel:?}");
+        }
+    }
+
     #[test]
     fn jpeg_png_and_webp_are_told_by_their_bytes() {
         let grey = DynamicImage::from(GrayImage::from_pixel(8, 8, image::Luma([128])));

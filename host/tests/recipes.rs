@@ -1,0 +1,68 @@
+//! The experiment files of `experiments/`: complete, without a fault, named after their file, and open about their sources.
+
+mod common;
+mod support;
+
+use std::{fs, path::PathBuf};
+
+use common::{Answer, alambic, digits};
+
+fn recipes() -> Vec<PathBuf> {
+    let folder = support::project().join("experiments");
+    let entries = fs::read_dir(folder).expect("the folder of experiments");
+    let mut files: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "toml"));
+    files.sort();
+    assert!(files.len() > 20, "{files:?}");
+    files
+}
+
+/// With the digits in place of their data, and without the weights that some import.
+#[test]
+fn every_recipe_is_without_a_fault() {
+    let digits = digits();
+    for file in recipes() {
+        let mut command = alambic();
+        command.arg("check").arg("--no-estimate").arg(&file);
+        for (key, value) in [
+            ("format", "parquet".to_owned()),
+            ("train", format!("{}/train-*.parquet", digits.display())),
+            ("test", format!("{}/test-*.parquet", digits.display())),
+        ] {
+            command.arg("--set").arg(format!("data.{key}={value}"));
+        }
+        let answer = Answer::of(command.output().expect("the program starts"));
+        let faults = answer.stderr.lines().filter(|l| l.starts_with("error: "));
+        let faults: Vec<&str> = faults
+            .filter(|line| !line.starts_with("error: squeeze.weights: "))
+            .collect();
+        assert!(faults.is_empty(), "{}: {faults:?}", file.display());
+        let imports = fs::read_to_string(&file).unwrap().contains("\nweights = ");
+        let expected = if imports { 2 } else { 0 };
+        assert_eq!(
+            answer.code,
+            Some(expected),
+            "{}: {}",
+            file.display(),
+            answer.stderr
+        );
+    }
+}
+
+#[test]
+fn every_recipe_has_its_files_name_and_says_what_is_published() {
+    for file in recipes() {
+        let text = fs::read_to_string(&file).unwrap();
+        let stem = file.file_stem().unwrap().to_string_lossy();
+        assert!(text.contains(&format!("\nname = \"{stem}\"\n")), "{stem}");
+        let header: String = text.lines().take_while(|l| l.starts_with('#')).collect();
+        if stem.starts_with("sre2l_") {
+            let quoted = ["Published", "Run again by others", "No result"];
+            assert!(quoted.iter().any(|words| header.contains(words)), "{stem}");
+            assert!(
+                header.contains("Settings:") || header.contains("settings"),
+                "{stem}"
+            );
+        }
+    }
+}
