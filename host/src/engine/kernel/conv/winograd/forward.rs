@@ -2,7 +2,7 @@
 
 use super::filter::{self, Filters};
 use super::transform::PRODUCTS;
-use super::{GAP, Geometry, TASK_TILES, Task, tile};
+use super::{GAP, Geometry, Task, tile};
 use crate::engine::kernel::conv::lanes::Lanes;
 use crate::engine::kernel::conv::layout::{Product, padded, product};
 use crate::engine::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
@@ -12,8 +12,10 @@ use crate::engine::kernel::tasks::each;
 const PASS_PANELS: usize = 4;
 /// Inputs whose weights are transformed at a time where all tiles are one task.
 const WEIGHT_INPUTS: usize = 256;
+/// Tiles of a task: half as many as elsewhere, so that threads wait less for each other at the end of a kernel.
+const TASK_TILES: usize = super::TASK_TILES / 2;
 /// Fewer tasks than this are split by outputs instead.
-const FEW_TASKS: usize = 4;
+const FEW_TASKS: usize = 8;
 
 /// `y = conv(x, w)`; with `adjoint` g is the geometry of an input gradient, and w the filters of the convolution that it belongs to.
 ///

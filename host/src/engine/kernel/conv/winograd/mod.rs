@@ -96,10 +96,11 @@ impl Geometry {
 
     /// Tasks of at most `tiles` tiles, or one band; the shape alone decides.
     fn tasks(&self, tiles: usize) -> Vec<Task> {
+        let band_rows = self.band_rows.min((tiles / self.tiles_w).max(1));
         let mut tasks: Vec<Task> = Vec::new();
         for image in 0..self.batch {
-            for tile_row in (0..self.tiles_h).step_by(self.band_rows) {
-                let tile_rows = self.band_rows.min(self.tiles_h - tile_row);
+            for tile_row in (0..self.tiles_h).step_by(band_rows) {
+                let tile_rows = band_rows.min(self.tiles_h - tile_row);
                 let count = tile_rows * self.tiles_w;
                 if tasks.last().is_none_or(|task| task.tiles + count > tiles) {
                     tasks.push(Task {
