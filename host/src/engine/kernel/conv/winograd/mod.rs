@@ -1,7 +1,7 @@
 //! Convolution by 3x3 filters at stride 1 through Winograd's minimal filtering, F(4x4, 3x3) (Lavin and Gray, 2016): 36 instead of 144
 //! products for 16 outputs.
 //!
-//! A task transforms the inputs of some 64 tiles, multiplies tiles by weights once for each of the 36 products, and
+//! A task transforms the inputs of 32 or 64 tiles, multiplies tiles by weights once for each of the 36 products, and
 //! transforms the result, all within the second-level cache. Against f64 the error is some 3e-6 of the output's root mean square.
 //! The input gradient is the same with the filters turned; the weight gradient is the transpose of the algorithm.
 
@@ -17,7 +17,7 @@ pub(crate) use weight_grad::weight_grad;
 use crate::engine::kernel::im2col::ConvShape;
 use transform::TILE;
 
-/// Tiles that one task works on.
+/// Tiles that one task works on at most.
 const TASK_TILES: usize = 64;
 /// Numbers between the matrices of two products beside their own: without it they would all start in one set of the cache.
 const GAP: usize = 80;
