@@ -58,6 +58,16 @@ fn every_relabeler_feeds_the_students() {
             "kl",
             6 * 20 * 10 * 4..100_000,
         ),
+        (
+            r#"{ plugin = "fkd-compact" }"#,
+            "kl",
+            6 * 20 * 20..6 * 20 * 20 + 400,
+        ),
+        (
+            r#"{ plugin = "fkd-pruned", params = { keep = 0.5, of = "batches" } }"#,
+            "kl",
+            3 * 20 * 55..3 * 20 * 55 + 2_000,
+        ),
     ] {
         let lab = short();
         let relabeler = format!("relabel.relabeler={relabeler}");
@@ -73,6 +83,17 @@ fn every_relabeler_feeds_the_students() {
             "{relabeler}"
         );
     }
+}
+
+#[test]
+fn images_of_another_size_are_cropped_as_they_are() {
+    let lab = short();
+    let crop = "squeeze.crop={ kind = \"random-resized\" }";
+    let answer = lab
+        .run(&["--json", "--set", crop, "--set", "data.resolution=6"])
+        .done();
+    let summary: Json = serde_json::from_str(&answer.stdout).unwrap();
+    assert!(summary["teacher"]["top1"].as_f64().unwrap() > 20.);
 }
 
 #[test]

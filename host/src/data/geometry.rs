@@ -298,6 +298,20 @@ mod tests {
         );
     }
 
+    // Image.fromarray(pattern).crop((2, 1, 7, 4)).resize((4, 4), Image.BILINEAR), channel by channel
+    #[test]
+    fn a_box_is_resized_as_pillow_does() {
+        let part = image::imageops::crop_imm(&pattern(9, 5), 2, 1, 5, 3).to_image();
+        let got = geometry(4, Resize::ShorterCrop).stretched(part).unwrap();
+        let expected = [
+            213, 169, 82, 146, 134, 169, 95, 104, 110, 129, 125, 77, 151, 62, 164, 75, 202, 73,
+            135, 199, 163, 99, 81, 157, 163, 115, 111, 130, 204, 115, 217, 128, 63, 126, 188, 60,
+            144, 152, 134, 138, 144, 168, 109, 159, 65, 168, 121, 117,
+        ];
+        let near = |(got, e): (&u8, u8)| got.abs_diff(e) <= 1;
+        assert!(got.iter().zip(expected).all(near), "{got:?}");
+    }
+
     #[test]
     fn planes_are_apart() {
         let chw = geometry(2, Resize::Stretch)
