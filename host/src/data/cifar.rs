@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::classes::numbered;
 use super::decode::CIFAR_SIDE;
-use super::fault::Fault;
+use super::fault::{Fault, gather};
 use super::source::{Coding, Item, Place, Stored, Within};
 
 /// Bytes of an image.
@@ -31,8 +32,7 @@ pub(super) fn class_names(paths: &[PathBuf], key: &str) -> Result<Vec<String>, V
         return Ok(lines.map(str::to_string).collect());
     }
     let items = read_all(paths, key, &|_| true)?;
-    let classes = items.iter().filter_map(|item| item.label).max();
-    Ok((0..=classes.unwrap_or(0)).map(|c| c.to_string()).collect())
+    Ok(numbered(items.iter().map(|item| item.label)))
 }
 
 /// The records of all files in order, leaving out those whose label `keep` refuses.
@@ -44,17 +44,8 @@ pub(super) fn read_all(
     key: &str,
     keep: &(dyn Fn(Option<i64>) -> bool + Sync),
 ) -> Result<Vec<Item>, Vec<Fault>> {
-    let (mut items, mut wrong) = (Vec::new(), Vec::new());
-    for path in paths {
-        match read(path, keep) {
-            Ok(found) => items.extend(found),
-            Err(message) => wrong.push(message),
-        }
-    }
-    match wrong.is_empty() {
-        true => Ok(items),
-        false => Err(Fault::listed(key, wrong)),
-    }
+    let read = |path: &PathBuf| read(path, keep).map_err(|message| Fault::new(key, message));
+    Ok(gather(paths.iter().map(read).collect())?.concat())
 }
 
 fn read(path: &Path, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, String> {

@@ -8,6 +8,20 @@ use super::fault::Fault;
 /// How many names an error lists before it only counts the rest.
 const MAX_NAMES: usize = 12;
 
+/// More classes than any set has: a label beyond is taken for a wrong column or a damaged file.
+const MAX_CLASSES: i64 = 1 << 20;
+
+/// Names of the classes of a set that names none, "0", "1", ..: as many as the labels that occur ask for.
+///
+/// Null and negative labels are left for the check of each row, which names it; so are those beyond any real set.
+pub(super) fn numbered(labels: impl IntoIterator<Item = Option<i64>>) -> Vec<String> {
+    let Some(largest) = labels.into_iter().max() else {
+        return Vec::new();
+    };
+    let last = largest.unwrap_or(0).clamp(0, MAX_CLASSES - 1);
+    (0..=last).map(|label| label.to_string()).collect()
+}
+
 /// A class as the experiment names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -38,6 +38,24 @@ impl Fault {
     }
 }
 
+/// All values, or the faults of one key.
+pub(super) fn gather<T>(results: Vec<Result<T, Fault>>) -> Result<Vec<T>, Vec<Fault>> {
+    let (mut values, mut messages, mut path) = (Vec::new(), Vec::new(), String::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(fault) => {
+                path = fault.path;
+                messages.push(fault.message);
+            }
+        }
+    }
+    match messages.is_empty() {
+        true => Ok(values),
+        false => Err(Fault::listed(&path, messages)),
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.message)

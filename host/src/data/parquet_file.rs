@@ -9,16 +9,14 @@ use parquet::data_type::{ByteArrayType, DataType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use rayon::prelude::*;
 
-use super::fault::Fault;
+use super::classes::numbered;
+use super::fault::{Fault, gather};
 use super::parquet_columns::{Leaves, Wanted};
 use super::source::{Coding, Item, Place, Stored, Within};
 use super::spool::Spool;
 
 /// Rows decoded at a time, which bounds the copies held beside the row group itself.
 const ROWS_PER_READ: usize = 256;
-
-/// More classes than any set has: a label beyond is taken for a wrong column or a damaged file.
-const MAX_CLASSES: i64 = 1 << 20;
 
 /// An open file and the leaves that are read from it.
 struct Table {
@@ -69,29 +67,7 @@ pub(super) fn class_names(
     }
     let labels_of = |table: &Table| table.labels().map_err(|m| Fault::new(key, m));
     let labels = gather(tables.iter().map(labels_of).collect())?;
-    let Some(largest) = labels.into_iter().flatten().max() else {
-        return Ok(Vec::new());
-    };
-    // Null and negative labels are left for the check of each row, which names it; so are those beyond any real set.
-    let last = largest.unwrap_or(0).clamp(0, MAX_CLASSES - 1);
-    Ok((0..=last).map(|label| label.to_string()).collect())
-}
-
-fn gather<T>(results: Vec<Result<T, Fault>>) -> Result<Vec<T>, Vec<Fault>> {
-    let (mut values, mut messages, mut path) = (Vec::new(), Vec::new(), String::new());
-    for result in results {
-        match result {
-            Ok(value) => values.push(value),
-            Err(fault) => {
-                path = fault.path;
-                messages.push(fault.message);
-            }
-        }
-    }
-    match messages.is_empty() {
-        true => Ok(values),
-        false => Err(Fault::listed(&path, messages)),
-    }
+    Ok(numbered(labels.into_iter().flatten()))
 }
 
 impl Table {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::classes::numbered;
 use super::fault::Fault;
 use super::folder::is_image;
 use super::source::{Coding, Item, Place, Stored, Within};
@@ -42,8 +43,7 @@ pub(super) fn class_names(paths: &[PathBuf], key: &str) -> Result<Vec<String>, V
         return Ok(text.lines().map(|line| line.trim().to_string()).collect());
     }
     let items = read_all(paths, key, &|_| true)?;
-    let last = items.iter().filter_map(|item| item.label).max();
-    Ok((0..=last.unwrap_or(0)).map(|c| c.to_string()).collect())
+    Ok(numbered(items.iter().map(|item| item.label)))
 }
 
 /// The samples of all files in order, leaving out those whose label `keep` refuses. Files are listed in parallel.
@@ -272,6 +272,18 @@ mod tests {
         assert!(
             fault.contains("member 0.cls: got \"cat\", expected the number of a class"),
             "{fault}"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let members: [(&str, &[u8]); 2] = [("0.png", &image), ("0.cls", b"999999999999999")];
+        write(&dir.path().join("a.tar"), &members);
+        let config = config(Format::Tar, "a.tar", "a.tar");
+        let beyond = Dataset::open(&config, Split::Train, dir.path()).unwrap_err();
+        assert!(
+            beyond[0]
+                .message
+                .contains("label 999999999999999 is out of range"),
+            "{}",
+            beyond[0]
         );
         let fault = faults(&[("0.png", &image), ("0.json", b"{")]);
         assert!(fault.contains("member 0.json: no JSON"), "{fault}");
