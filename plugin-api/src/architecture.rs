@@ -70,6 +70,22 @@ impl ForeignArchitecture {
 /// A network behind the boundary.
 pub struct ForeignModule(RComponent);
 
+impl ForeignModule {
+    /// A network of this side, as another side would see it.
+    pub fn of(module: impl Module) -> Self {
+        let module: Box<dyn Module> = Box::new(module);
+        Self(adapt(module, "network", serve_module))
+    }
+
+    pub(crate) fn new(component: RComponent) -> Self {
+        Self(component)
+    }
+
+    pub(crate) fn into_component(self) -> RComponent {
+        self.0
+    }
+}
+
 impl Module for ForeignModule {
     fn forward(&self, params: &Params, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         let mode = [i64::from(params.mode().0)];

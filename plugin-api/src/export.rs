@@ -1,7 +1,7 @@
 //! [`export_plugin!`](crate::export_plugin): the one line that makes a crate a plugin.
 
-/// Exports the components of a plugin: `kind "name": Type = "description"`, kinds `loss`, `regularizer`, `architecture` and
-/// `relabeler`.
+/// Exports the components of a plugin: `kind "name": Type = "description"`, kinds `loss`, `regularizer`, `architecture`,
+/// `relabeler` and `matcher`.
 ///
 /// ```ignore
 /// export_plugin! {
@@ -53,10 +53,13 @@ macro_rules! __entry {
     (relabeler $name:literal, $type:ty, $description:literal) => {
         $crate::__entry!(@ RELABELER, relabeler, "relabeler", $name, $type, $description)
     };
+    (matcher $name:literal, $type:ty, $description:literal) => {
+        $crate::__entry!(@ MATCHER, matcher, "matcher", $name, $type, $description)
+    };
     ($kind:ident $name:literal, $type:ty, $description:literal) => {
         ::core::compile_error!(::core::concat!(
             "unknown kind of component `", ::core::stringify!($kind),
-            "` (have: loss, regularizer, architecture, relabeler)"
+            "` (have: loss, regularizer, architecture, relabeler, matcher)"
         ))
     };
     (@ $KIND:ident, $module:ident, $kind:literal, $name:literal, $type:ty, $description:literal) => {{

@@ -1,4 +1,5 @@
-//! What a plugin of Alambic is written against: losses, regularizers, architectures and relabelers for dataset distillation.
+//! What a plugin of Alambic is written against: losses, regularizers, architectures, relabelers and matchers for dataset
+//! distillation.
 //!
 //! A plugin is a `cdylib` that depends on this crate and on `serde`. It does not link candle: [`Tensor`] is an opaque handle,
 //! and the host does every operation. A component is its own options: a struct that derives `Deserialize` and `JsonSchema`.
@@ -28,8 +29,8 @@
 //! export_plugin! { loss "focal": Focal = "focal cross-entropy" }
 //! ```
 //!
-//! The kinds: [`Loss`](loss::Loss), [`Regularizer`](regularizer::Regularizer), [`Architecture`](architecture::Architecture) and
-//! [`Relabeler`](relabeler::Relabeler). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and mixes, [`grad`] gradients
+//! The kinds: [`Loss`](loss::Loss), [`Regularizer`](regularizer::Regularizer), [`Architecture`](architecture::Architecture),
+//! [`Relabeler`](relabeler::Relabeler) and [`Matcher`](matcher::Matcher). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and mixes, [`grad`] gradients
 //! of any order. With the feature `testing`, [`testing`] runs components on a small tensor backend of its own and checks their
 //! gradients.
 
@@ -41,6 +42,7 @@ pub mod component;
 mod error;
 mod export;
 pub mod loss;
+pub mod matcher;
 pub mod nn;
 pub mod ops;
 pub mod regularizer;
@@ -66,6 +68,7 @@ pub mod prelude {
         architecture::{Architecture, InputShape, Module},
         bail, ensure, export_plugin, grad,
         loss::{HardTargets, Loss, LossInput, SoftTargets, Targets},
+        matcher::{Lab, MatchInput, MatchNeeds, Matched, Matcher, Network, Synthetic},
         nn::{
             BatchNorm, Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Norm, NormKind,
             ParamBuilder, Params,

@@ -42,15 +42,22 @@ impl RegularizerInput<'_> {
     /// # Errors
     /// When the architecture taps no such feature.
     pub fn feature(&self, name: &str) -> Result<&Tensor> {
-        let found = self.features.iter().find(|(n, _)| n == name);
-        found.map(|(_, feature)| feature).ok_or_else(|| {
-            let have: Vec<&str> = self.features.iter().map(|(n, _)| n.as_str()).collect();
-            Error::msg(format!(
-                "the architecture taps no feature \"{name}\" (have: {})",
-                have.join(", ")
-            ))
-        })
+        named_feature(self.features, name)
     }
+}
+
+pub(crate) fn named_feature<'a>(
+    features: &'a [(String, Tensor)],
+    name: &str,
+) -> Result<&'a Tensor> {
+    let found = features.iter().find(|(n, _)| n == name);
+    found.map(|(_, feature)| feature).ok_or_else(|| {
+        let have: Vec<&str> = features.iter().map(|(n, _)| n.as_str()).collect();
+        Error::msg(format!(
+            "the architecture taps no feature \"{name}\" (have: {})",
+            have.join(", ")
+        ))
+    })
 }
 
 /// A regularizer. It is its own options: a struct that derives `Deserialize` and `JsonSchema`.

@@ -19,7 +19,13 @@ pub const API_VERSION: [u32; 2] = [
     } else {
         1
     },
-    if cfg!(feature = "test-newer") { 1 } else { 0 },
+    if cfg!(feature = "test-older") {
+        0
+    } else if cfg!(feature = "test-newer") {
+        2
+    } else {
+        1
+    },
 ];
 
 /// The first bytes of every preamble.
@@ -83,6 +89,17 @@ impl Kind {
     pub const ARCHITECTURE: Self = Self(3);
     /// A way to make, store and read labels.
     pub const RELABELER: Self = Self(4);
+    /// A distance between training on synthetic and on real images; since 1.1.
+    pub const MATCHER: Self = Self(5);
+
+    /// The kinds of this version, in the order in which they are listed.
+    pub const ALL: [Self; 5] = [
+        Self::LOSS,
+        Self::REGULARIZER,
+        Self::ARCHITECTURE,
+        Self::RELABELER,
+        Self::MATCHER,
+    ];
 
     /// The kind's name in messages and on the command line.
     pub fn name(self) -> &'static str {
@@ -91,6 +108,7 @@ impl Kind {
             Self::REGULARIZER => "regularizer",
             Self::ARCHITECTURE => "architecture",
             Self::RELABELER => "relabeler",
+            Self::MATCHER => "matcher",
             _ => "component of a newer version",
         }
     }

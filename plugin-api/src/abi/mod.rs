@@ -39,7 +39,7 @@ impl Method {
     pub const LOAD: Self = Self(2);
     /// Any kind: what it needs from the network, as JSON.
     pub const NEEDS: Self = Self(3);
-    /// Losses, regularizers and modules: the forward computation.
+    /// Losses, regularizers, matchers and modules: the forward computation.
     pub const FORWARD: Self = Self(10);
     /// Architectures: declares parameters and gives a module.
     pub const BUILD: Self = Self(20);
@@ -53,6 +53,16 @@ impl Method {
     pub const TRAIN_VIEWS: Self = Self(33);
     /// Relabelers: records to targets.
     pub const DECODE: Self = Self(34);
+    /// The lab of matchers: real images of a class.
+    pub const LAB_REAL: Self = Self(40);
+    /// The lab of matchers: images under the experiment's augmentation.
+    pub const LAB_AUGMENT: Self = Self(41);
+    /// The lab of matchers: the network, without parameters.
+    pub const LAB_NETWORK: Self = Self(42);
+    /// The lab of matchers: initial parameters.
+    pub const LAB_INITIAL: Self = Self(43);
+    /// The lab of matchers: parameters of an expert.
+    pub const LAB_EXPERT: Self = Self(44);
 }
 
 /// The one method that every object on either side of the boundary has.

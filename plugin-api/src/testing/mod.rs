@@ -2,8 +2,8 @@
 //! checks.
 //!
 //! [`device`] gives a tensor beside which others are made, [`random`] random ones; every operation works on them,
-//! in f64 and with derivatives of any order. [`check_loss`], [`check_regularizer`], [`check_architecture`] and
-//! [`check_relabeler`] run a component through the boundary, as a host would, and say what is wrong with it:
+//! in f64 and with derivatives of any order. [`check_loss`], [`check_regularizer`], [`check_architecture`],
+//! [`check_relabeler`] and [`check_matcher`] run a component through the boundary, as a host would, and say what is wrong with it:
 //!
 //! ```
 //! # use plugin_api::prelude::*;
@@ -31,13 +31,16 @@
 mod backend;
 mod check;
 mod gradient;
+mod lab;
 mod named;
 
 pub use check::{
-    check_architecture, check_architecture_at, check_loss, check_regularizer, check_relabeler,
-    init_params, verify_architecture, verify_loss, verify_regularizer, verify_relabeler,
+    check_architecture, check_architecture_at, check_loss, check_matcher, check_matcher_gradients,
+    check_regularizer, check_relabeler, init_params, verify_architecture, verify_loss,
+    verify_matcher, verify_regularizer, verify_relabeler,
 };
 pub use gradient::{gradient_check, second_order_check};
+pub use lab::{CLASSES as LAB_CLASSES, TestLab};
 pub use named::{params_by_name, uniform_by_name, values_by_name};
 
 use crate::{

@@ -6,6 +6,7 @@ mod architecture_test;
 mod loss;
 #[cfg(test)]
 mod loss_test;
+mod matcher;
 mod network;
 mod options;
 mod params;
@@ -22,6 +23,7 @@ mod views;
 
 pub use architecture::{check_architecture, check_architecture_at, verify_architecture};
 pub use loss::{check_loss, verify_loss};
+pub use matcher::{check_matcher, check_matcher_gradients, verify_matcher};
 pub use params::init_params;
 pub use regularizer::{check_regularizer, verify_regularizer};
 pub use relabeler::{check_relabeler, verify_relabeler};

@@ -1,0 +1,96 @@
+//! [`ForeignMatcher`]: a matcher behind the boundary, as a host has it.
+
+use std::sync::Arc;
+
+use super::{Lab, MatchNeeds, Matched, Synthetic, lab::serve_lab};
+use crate::{
+    Result,
+    abi::{ArgsBuf, Method, RComponent},
+    component::{Ctx, State, adapt},
+    ensure,
+};
+
+/// A matcher behind the boundary.
+pub struct ForeignMatcher {
+    component: RComponent,
+    needs: MatchNeeds,
+}
+
+impl ForeignMatcher {
+    /// Wraps what an entry of kind matcher created.
+    ///
+    /// # Errors
+    /// When it cannot say what it needs.
+    pub fn new(component: RComponent) -> Result<Self> {
+        let reply = component.call(Method::NEEDS, &ArgsBuf::new())?;
+        let needs = serde_json::from_str(reply.get_text("needs")?)?;
+        Ok(Self { component, needs })
+    }
+
+    /// See [`Matcher::forward`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn forward(&self, synthetic: &Synthetic, lab: Arc<dyn Lab>, ctx: &Ctx) -> Result<Matched> {
+        let lab = adapt(lab, "lab", serve_lab);
+        let classes: Vec<i64> = synthetic.classes.iter().map(|&c| i64::from(c)).collect();
+        let mut args = ArgsBuf::new();
+        args.tensor("images", &synthetic.images)
+            .ints("classes", &classes)
+            .component("lab", &lab);
+        if let Some(labels) = &synthetic.labels {
+            args.tensor("labels", labels);
+        }
+        if let Some(rate) = &synthetic.learning_rate {
+            args.tensor("learning_rate", rate);
+        }
+        ctx.write(&mut args);
+        let mut reply = self.component.call(Method::FORWARD, &args)?;
+        let loss = reply.take_tensor("loss")?;
+        let given = reply.get_ints("given")?.to_vec();
+        let mut tensors = reply.into_tensors().into_iter().map(|(_, tensor)| tensor);
+        let parts = given
+            .iter()
+            .map(|&is| if is == 1 { tensors.next() } else { None });
+        let gradients: Vec<_> = parts.collect();
+        let learned = synthetic.learned();
+        ensure!(
+            gradients.len() == learned.len(),
+            "the matcher gave {} gradients for {} learned tensors",
+            gradients.len(),
+            learned.len()
+        );
+        for (gradient, tensor) in gradients.iter().zip(learned) {
+            if let Some(gradient) = gradient {
+                let (got, expected) = (gradient.shape(), tensor.shape());
+                ensure!(
+                    got == expected,
+                    "the matcher gave a gradient of shape {got:?}, expected {expected:?}"
+                );
+            }
+        }
+        Ok(Matched { loss, gradients })
+    }
+
+    /// See [`Matcher::needs`].
+    pub fn needs(&self) -> &MatchNeeds {
+        &self.needs
+    }
+
+    /// See [`Matcher::save`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn save(&self) -> Result<Option<State>> {
+        let reply = self.component.call(Method::SAVE, &ArgsBuf::new())?;
+        Ok(State::from_reply(reply))
+    }
+
+    /// See [`Matcher::load`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn load(&self, state: &State) -> Result<()> {
+        state.load_with(&self.component)
+    }
+}

@@ -1,0 +1,186 @@
+//! Matchers: finite losses and gradients, the same at every call, and a state that survives.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{TOLERANCE, finite, options::Maker};
+use crate::{
+    Context as _, Ctx, Result, Tensor, bail, ensure,
+    matcher::{ForeignMatcher, Matched, Matcher, Synthetic, serve},
+    schemars::JsonSchema,
+    testing::{
+        device,
+        gradient::slopes,
+        lab::{CLASSES, TestLab},
+    },
+};
+
+/// Images of a class.
+const PER_CLASS: usize = 2;
+
+/// Iterations that are tried.
+const ITERATIONS: u64 = 3;
+
+/// Checks a matcher through the boundary: name, options and schema; then, on a small set with learned labels and learning rate, a
+/// finite loss and finite gradients for three iterations, the same in a second component and in one that goes on from a saved
+/// state.
+///
+/// # Errors
+/// What breaks the contract, and how to mend it.
+pub fn check_matcher<T: Matcher + DeserializeOwned + JsonSchema>(
+    name: &str,
+    options: Value,
+) -> Result<()> {
+    let check = || -> Result<()> {
+        let maker = Maker::<T>::check("matcher", name, options, serve::<T>)?;
+        let make = || ForeignMatcher::new(maker.make()?);
+        verify_matcher(&make()?, &device())?;
+        let world = World::new(&device());
+        let first = make()?;
+        for iteration in 0..ITERATIONS {
+            let (fresh, state) = (make()?, first.save().context("save")?);
+            if let Some(state) = &state {
+                fresh.load(state).context("load into a fresh component")?;
+            }
+            let values =
+                |m: &ForeignMatcher| world.matched(m, &world.inputs()?, iteration)?.values();
+            ensure!(
+                values(&first)? == values(&fresh)?,
+                "a fresh component that loaded the state differs at iteration {iteration}; save must give all that it keeps"
+            );
+        }
+        Ok(())
+    };
+    check().with_context(|| format!("matcher \"{name}\""))
+}
+
+/// The checks of [`check_matcher`] on one matcher and tensors of a host.
+///
+/// # Errors
+/// What breaks the contract.
+pub fn verify_matcher(matcher: &ForeignMatcher, device: &Tensor) -> Result<()> {
+    let world = World::new(device);
+    for iteration in 0..ITERATIONS {
+        let state = matcher.save().context("save")?;
+        let matched = world.matched(matcher, &world.inputs()?, iteration)?;
+        matched.check()?;
+        if let Some(state) = &state {
+            matcher.load(state).context("load of what save gave")?;
+        }
+        let again = world.matched(matcher, &world.inputs()?, iteration)?;
+        ensure!(
+            matched.values()? == again.values()?,
+            "two calls of iteration {iteration} differ; draw random numbers from ctx.rng() and from the lab, and save what it keeps"
+        );
+    }
+    Ok(())
+}
+
+/// That the gradients which a matcher gives are those of its loss, by differences at its first iteration.
+///
+/// # Errors
+/// Where they disagree.
+pub fn check_matcher_gradients<T: Matcher + DeserializeOwned + JsonSchema>(
+    name: &str,
+    options: Value,
+) -> Result<()> {
+    let check = || -> Result<()> {
+        let maker = Maker::<T>::check("matcher", name, options, serve::<T>)?;
+        let world = World::new(&device());
+        let inputs = world.inputs()?;
+        let at = |x: &[Tensor]| world.matched(&ForeignMatcher::new(maker.make()?)?, x, 0);
+        let matched = at(&inputs)?;
+        for (i, gradient) in matched.0.gradients.iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            // A function whose value is the loss and whose graph is the given gradient.
+            let scalar = |x: &[Tensor]| {
+                let mut all = inputs.clone();
+                all[i] = x[0].detach()?;
+                let found = at(&all)?.0;
+                let Some(gradient) = found.gradients[i].clone() else {
+                    bail!("a gradient that was given at first is missing")
+                };
+                let line = (gradient.detach()? * (&x[0] - x[0].detach()?)?)?.sum_all()?;
+                found.loss + line
+            };
+            finite(gradient)?;
+            let input = vec![(NAMES[i].to_owned(), inputs[i].clone())];
+            slopes(&scalar, &input, 10. * TOLERANCE, 12)?;
+        }
+        Ok(())
+    };
+    check().with_context(|| format!("matcher \"{name}\""))
+}
+
+const NAMES: [&str; 3] = ["the images", "the labels", "the learning rate"];
+
+struct World {
+    lab: Arc<TestLab>,
+    device: Tensor,
+}
+
+struct Checked(Matched);
+
+impl World {
+    fn new(device: &Tensor) -> Self {
+        Self {
+            lab: Arc::new(TestLab::new(device)),
+            device: device.clone(),
+        }
+    }
+
+    /// Images, labels and learning rate.
+    fn inputs(&self) -> Result<Vec<Tensor>> {
+        let count = PER_CLASS * CLASSES;
+        let labels = crate::testing::random(&[count, CLASSES], 7).to_vec_f64()?;
+        Ok(vec![
+            self.lab.images(count, 3)?,
+            self.device.new_like(&labels, &[count, CLASSES])?,
+            self.device.new_like(&[0.05], &[])?,
+        ])
+    }
+
+    fn matched(&self, matcher: &ForeignMatcher, x: &[Tensor], iteration: u64) -> Result<Checked> {
+        let synthetic = Synthetic {
+            images: x[0].leaf()?,
+            classes: (0..PER_CLASS).flat_map(|_| 0..CLASSES as u32).collect(),
+            labels: Some(x[1].leaf()?),
+            learning_rate: Some(x[2].leaf()?),
+        };
+        let ctx = Ctx::new("match", 0, &self.device).at(iteration, ITERATIONS);
+        let lab: Arc<TestLab> = Arc::clone(&self.lab);
+        matcher.forward(&synthetic, lab, &ctx).map(Checked)
+    }
+}
+
+impl Checked {
+    fn check(&self) -> Result<()> {
+        let Matched { loss, gradients } = &self.0;
+        ensure!(
+            loss.elem_count() == 1,
+            "expected a scalar loss, got shape {:?}",
+            loss.shape()
+        );
+        finite(loss).context("loss")?;
+        ensure!(
+            gradients.iter().any(Option::is_some),
+            "it gives no gradient, so nothing is learned"
+        );
+        for (gradient, name) in gradients.iter().zip(NAMES) {
+            if let Some(gradient) = gradient {
+                finite(gradient).with_context(|| format!("gradient of {name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn values(&self) -> Result<Vec<Option<Vec<f64>>>> {
+        let mut all = vec![Some(self.0.loss.to_vec_f64()?)];
+        for gradient in &self.0.gradients {
+            all.push(gradient.as_ref().map(Tensor::to_vec_f64).transpose()?);
+        }
+        Ok(all)
+    }
+}
