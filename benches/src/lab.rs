@@ -1,6 +1,6 @@
 //! The surroundings of a step: the shipped plugins, a small set of synthetic images, and a session as a run has it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use alambic::{
     artifact::{ImageFormat, ImageSet, RunFolder, Scaling},
@@ -65,7 +65,7 @@ pub fn plugins() -> Result<Registry> {
 pub struct Lab {
     registry: Registry,
     folder: RunFolder,
-    images: Dataset,
+    images: Arc<Dataset>,
     set: ImageSet,
     /// Holds the images' files for as long as they may be read.
     _files: TempDir,
@@ -101,7 +101,7 @@ impl Lab {
         Ok(Self {
             registry,
             folder: RunFolder::at(files.path().join("run")),
-            images,
+            images: Arc::new(images),
             set,
             _files: files,
         })

@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -93,6 +93,7 @@ fn with_session(work: impl FnOnce(&Session<'_>)) {
     let config: Config = serde_json::from_value(data).expect("a table of data");
     let digits = support::project().join("experiments/data/digits");
     let (train, test) = Dataset::open_both(&config, &digits).expect("the digits");
+    let train = Arc::new(train);
     let dir = tempfile::tempdir().expect("a temporary folder");
     let folder = RunFolder::at(dir.path());
     let normalization = Normalization::resolve(&config, &train).expect("given above");
@@ -173,6 +174,7 @@ fn a_thousand_training_steps() {
             folder: &session.folder.stage("squeeze"),
             config: &config,
             loss: &loss.expect("a loss"),
+            after_epoch: None,
         };
         let done = training.run(&mut network(session), &mut feed);
         let scores = done.expect("a training");
@@ -195,8 +197,8 @@ fn a_thousand_recover_steps() {
         .expect("a table of recover");
         let teacher = network(session);
         let stepper = recover::Stepper::new(session, &config, &teacher).expect("components");
-        let labels = recover::labels(2, session.train.num_classes());
-        let images = recover::initial_images(session, &config, 0..labels.len());
+        let labels = config.origin().labels(session.train.num_classes());
+        let images = config.origin().initial_images(session, 0..labels.len());
         let mut canvas = images.expect("noise");
         let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
         let (mut peaks, mut totals) = (Peaks::default(), Vec::with_capacity(LATE.end));

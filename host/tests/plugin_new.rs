@@ -49,6 +49,7 @@ fn a_new_plugin_of_every_kind_builds_and_keeps_its_contract() {
     new_plugin(Kind::REGULARIZER, "tensor");
     new_plugin(Kind::ARCHITECTURE, "network");
     new_plugin(Kind::RELABELER, "smooth-2");
+    new_plugin(Kind::MATCHER, "means");
 }
 
 #[test]

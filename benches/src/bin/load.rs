@@ -59,20 +59,14 @@ fn load(args: &Args) -> Result<()> {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
-    let mut feed = DatasetFeed {
-        images: &images,
-        rule: ViewRule {
-            crop: CropRule::random_resized(),
-            flip: 0.5,
-            mix: MixRule::None,
-            batch_size: args.batch as u32,
-            color_jitter: ColorRule::NONE,
-        },
-        seed: 0,
-        stage: "squeeze",
-        device: Device::Cpu,
-        epoch: 0,
+    let rule = ViewRule {
+        crop: CropRule::random_resized(),
+        flip: 0.5,
+        mix: MixRule::None,
+        batch_size: args.batch as u32,
+        color_jitter: ColorRule::NONE,
     };
+    let mut feed = DatasetFeed::new(&images, rule, 0, "squeeze", &Device::Cpu);
     let mut views = feed.views(0)?;
     let (mut epoch, mut at) = (0, 0);
     let mut step = || {

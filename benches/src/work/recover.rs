@@ -2,7 +2,7 @@
 
 use alambic::{
     engine::optim::Optimizer,
-    stages::recover::{Config, Stepper, initial_images, labels},
+    stages::recover::{Config, Stepper},
 };
 use anyhow::Result;
 use serde_json::json;
@@ -29,8 +29,8 @@ pub(super) fn run(
     }))?;
     let teacher = lab.network(&session, size.network)?;
     let stepper = Stepper::new(&session, &config, &teacher)?;
-    let mut canvas = initial_images(&session, &config, 0..size.batch)?;
-    let labels = &labels(config.images_per_class, CLASSES)[..size.batch];
+    let mut canvas = config.origin().initial_images(&session, 0..size.batch)?;
+    let labels = &config.origin().labels(CLASSES)[..size.batch];
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
     let mut iteration = 0;
     body(&mut || {

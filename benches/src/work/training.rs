@@ -43,6 +43,7 @@ pub(super) fn run(
         folder: session.folder.root(),
         config: &config,
         loss: &loss,
+        after_epoch: None,
     };
     let ctx = session.ctx("squeeze")?;
     let images = lab.batch(&session, size.batch)?;

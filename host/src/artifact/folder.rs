@@ -35,7 +35,8 @@ impl RunFolder {
     /// Removes what interrupted writes left. Only for who holds the lock: another process may be writing.
     pub fn sweep(&self) {
         for folder in [
-            "", "squeeze", "recover", "relabel", "validate", "profile", "report",
+            "", "squeeze", "recover", "experts", "match", "relabel", "validate", "profile",
+            "report",
         ] {
             atomic::sweep(&self.root.join(folder));
         }
@@ -66,14 +67,20 @@ impl RunFolder {
         self.root.join("squeeze/model.safetensors")
     }
 
-    /// The distilled images, in the layout of torchvision's ImageFolder.
-    pub fn images(&self) -> PathBuf {
-        self.root.join("recover/images")
+    /// The images that a stage distilled, in the layout of torchvision's ImageFolder.
+    pub fn images(&self, stage: &str) -> PathBuf {
+        self.root.join(stage).join("images")
     }
 
-    /// The distilled images as floats, normalised.
-    pub fn float_images(&self) -> PathBuf {
-        self.root.join("recover/images.safetensors")
+    /// The same as floats, normalised.
+    pub fn float_images(&self, stage: &str) -> PathBuf {
+        self.root.join(stage).join("images.safetensors")
+    }
+
+    /// The images of whichever stage distilled them, if one has.
+    pub fn made_images(&self) -> Option<PathBuf> {
+        let stages = ["recover", "match"].map(|stage| self.images(stage));
+        stages.into_iter().find(|images| images.exists())
     }
 
     /// The labels of a set.

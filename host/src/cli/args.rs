@@ -106,6 +106,8 @@ pub enum KindArg {
     Architecture,
     /// A way to make and keep labels
     Relabeler,
+    /// A distance between training on synthetic and on real images
+    Matcher,
 }
 
 /// `alambic plugin`.

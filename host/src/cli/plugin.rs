@@ -61,6 +61,7 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
         KindArg::Regularizer => Kind::REGULARIZER,
         KindArg::Architecture => Kind::ARCHITECTURE,
         KindArg::Relabeler => Kind::RELABELER,
+        KindArg::Matcher => Kind::MATCHER,
     };
     let Ok(api) = plugin_api.map_or_else(|| Ok(PluginApi::default()), str::parse::<PluginApi>);
     let written =
@@ -90,12 +91,7 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
     if registry.components().is_empty() {
         println!("no plugins found; name a folder with --plugin-dir or ALAMBIC_PLUGINS");
     }
-    for kind in [
-        Kind::LOSS,
-        Kind::REGULARIZER,
-        Kind::ARCHITECTURE,
-        Kind::RELABELER,
-    ] {
+    for kind in Kind::ALL {
         let own: Vec<&Component> = registry
             .components()
             .iter()

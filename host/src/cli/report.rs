@@ -56,15 +56,15 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
             ),
         ));
     }
-    if !folder.images().exists() {
+    let Some(images) = folder.made_images() else {
         return Err(usage(
             "run",
             format!("{} has no distilled images yet", args.run.display()),
         ));
-    }
-    let set = ImageSet::load(&folder.images())?;
+    };
+    let set = ImageSet::load(&images)?;
     atomic::replace_folder(&args.to, |fresh| match args.format {
-        ExportFormat::Imagefolder => copy(&folder.images(), fresh),
+        ExportFormat::Imagefolder => copy(&images, fresh),
         ExportFormat::Parquet => export_parquet(
             &set,
             &fresh.join("train-00000-of-00001.parquet"),

@@ -1,6 +1,9 @@
 //! Everything that can be wrong, found before anything is computed, and told at once.
 
-use std::path::Path;
+pub mod matching;
+mod tables;
+
+use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
 use plugin_api::{abi::Kind, architecture::InputShape, regularizer::Regularizer, view::ViewRule};
@@ -11,10 +14,10 @@ use crate::{
     data::{self, Dataset, Fault},
     plugins::registry::Registry,
     stages::{
-        ComponentConfig,
+        ComponentConfig, experts, match_,
         network::Network,
-        recover::{self, Init},
-        relabel, squeeze,
+        origin::{Init, Origin},
+        recover, relabel, squeeze,
         validate::{self, Control},
     },
 };
@@ -26,7 +29,7 @@ pub struct Checked {
     /// The experiment with all its defaults.
     pub experiment: Experiment,
     /// Training images.
-    pub train: Dataset,
+    pub train: Arc<Dataset>,
     /// Test images.
     pub test: Dataset,
     /// Where tensors live.
@@ -49,6 +52,8 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     let data_config: Option<data::Config> = table(json, "data");
     let squeeze: Option<squeeze::Config> = table(json, "squeeze");
     let recover: Option<recover::Config> = table(json, "recover");
+    let experts: Option<experts::Config> = table(json, "experts");
+    let match_: Option<match_::Config> = table(json, "match");
     let relabel: Option<relabel::Config> = table(json, "relabel");
     let validate: Option<validate::Config> = table(json, "validate");
 
@@ -94,12 +99,17 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     if let Some(config) = &recover {
         check_recover(config, registry, teacher.as_ref(), &mut faults);
     }
-    if let (Some(config), Some((train, _))) = (&recover, &sets) {
-        let controls = validate
-            .as_ref()
-            .map(|v| v.controls.as_slice())
-            .unwrap_or_default();
-        check_counts(config, controls, train, &mut faults);
+    if let Some(config) = &match_ {
+        faults.extend(matching::faults(config, experts.as_ref(), registry, input));
+    }
+    let recovered = recover.as_ref().map(recover::Config::origin);
+    let origin = recovered.or_else(|| match_.as_ref().map(match_::Config::origin));
+    if let (Some(origin), Some((train, _))) = (&origin, &sets) {
+        let controls = validate.as_ref().map(|v| v.controls.as_slice());
+        check_counts(origin, controls.unwrap_or_default(), train, &mut faults);
+        if let Some(config) = &match_ {
+            faults.extend(matching::count_faults(config, registry, train));
+        }
     }
     if let Some(config) = &relabel {
         add_rule_faults(&mut faults, "relabel", &config.views());
@@ -122,16 +132,7 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
             faults.push(Fault::new("validate.loss", message));
         }
     }
-    for (stage, needed) in [
-        ("relabel", "recover"),
-        ("validate", "recover"),
-        ("validate", "relabel"),
-    ] {
-        if json.get(stage).is_some() && json.get(needed).is_none() {
-            let message = format!("missing table [{needed}], which [{stage}] needs");
-            faults.push(Fault::new(needed, message));
-        }
-    }
+    faults.extend(tables::faults(json));
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -139,7 +140,7 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     match (parsed, sets, device) {
         (Ok(experiment), Some((train, test)), Some(device)) => Ok(Checked {
             experiment,
-            train,
+            train: Arc::new(train),
             test,
             device,
         }),
@@ -252,36 +253,35 @@ fn check_recover(
     }
 }
 
-fn check_counts(
-    config: &recover::Config,
-    controls: &[Control],
-    train: &Dataset,
-    faults: &mut Vec<Fault>,
-) {
-    let needs_real = config.init == Init::Real || controls.contains(&Control::RandomReal);
+fn check_counts(origin: &Origin, controls: &[Control], train: &Dataset, faults: &mut Vec<Fault>) {
+    let needs_real = origin.init == Init::Real || controls.contains(&Control::RandomReal);
     if !needs_real {
         return;
     }
-    let wanted = config.images_per_class as usize;
+    if let Some(message) = too_few(origin.images_per_class as usize, train) {
+        let key = format!("{}.images_per_class", origin.stage);
+        faults.push(Fault::new(key, message));
+    }
+}
+
+/// What to say where some classes have fewer than `wanted` real images.
+fn too_few(wanted: usize, train: &Dataset) -> Option<String> {
     let short: Vec<String> = (0..train.num_classes())
         .map(|c| (c, train.indices_of_class(c as u32).len()))
         .filter(|&(_, count)| count < wanted)
         .map(|(c, count)| format!("\"{}\" has {count}", train.class_names()[c]))
         .collect();
-    if !short.is_empty() {
-        let shown: Vec<String> = short.iter().take(4).cloned().collect();
-        let more = short.len().saturating_sub(4);
-        let more = if more > 0 {
-            format!(", and {more} more classes")
-        } else {
-            String::new()
-        };
-        let message = format!(
+    let shown: Vec<String> = short.iter().take(4).cloned().collect();
+    let more = match short.len().saturating_sub(4) {
+        0 => String::new(),
+        more => format!(", and {more} more classes"),
+    };
+    (!short.is_empty()).then(|| {
+        format!(
             "{wanted} real images of each class are needed, and class {}{more}",
             shown.join(", ")
-        );
-        faults.push(Fault::new("recover.images_per_class", message));
-    }
+        )
+    })
 }
 
 fn check_validate(
@@ -291,6 +291,9 @@ fn check_validate(
     faults: &mut Vec<Fault>,
 ) {
     faults.extend(config.train(1).faults("validate"));
+    if let Err(error) = config.augmentation() {
+        faults.push(Fault::new("validate.augment", error.to_string()));
+    }
     faults.extend(config.loss.faults(registry, Kind::LOSS, "validate.loss"));
     faults.extend(
         config

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data,
-    stages::{recover, relabel, squeeze, validate},
+    stages::{experts, match_, origin::Origin, recover, relabel, sets, squeeze, validate},
 };
 
 /// One experiment, complete: no inheritance, no environment.
@@ -37,17 +37,42 @@ pub struct Experiment {
     pub checkpoint_secs: f64,
     /// Images
     pub data: data::Config,
-    /// The teacher
-    pub squeeze: squeeze::Config,
-    /// The distilled images
+    /// The teacher; a set that is matched needs none, unless its labels do
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub squeeze: Option<squeeze::Config>,
+    /// The distilled images, out of the teacher
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recover: Option<recover::Config>,
+    /// Networks whose trainings a matcher follows
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts: Option<experts::Config>,
+    /// The distilled images, by a matcher: in the place of `[recover]`
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub match_: Option<match_::Config>,
     /// Their labels
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relabel: Option<relabel::Config>,
     /// What they are worth
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<validate::Config>,
+}
+
+impl Experiment {
+    /// What the distilled images start from, whichever stage makes them.
+    pub fn origin(&self) -> Option<Origin> {
+        let recovered = self.recover.as_ref().map(recover::Config::origin);
+        recovered.or_else(|| self.match_.as_ref().map(match_::Config::origin))
+    }
+
+    /// The sets that are relabelled and trained on.
+    pub fn set_names(&self) -> Vec<&'static str> {
+        let Some(origin) = self.origin() else {
+            return Vec::new();
+        };
+        let made = sets::made(&origin);
+        let validate = self.validate.as_ref();
+        validate.map_or_else(|| vec![made], |v| v.set_names(made))
+    }
 }
 
 fn auto() -> String {

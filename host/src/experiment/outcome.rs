@@ -9,7 +9,7 @@ use crate::{
     report::summary::{
         Bytes, Data, FORMAT_VERSION, Recover, ResultRow, StageCost, StageStatus, Summary, Teacher,
     },
-    stages::{recover, squeeze},
+    stages::{match_, recover, squeeze},
 };
 
 use super::{Experiment, checks::Checked, plan::STAGES};
@@ -45,6 +45,8 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         read_if_there(&folder.stage("validate").join("results.json"))?.unwrap_or_default();
     let recovered: Option<recover::Output> =
         read_if_there(&folder.stage("recover").join("metrics.json"))?;
+    let matched: Option<match_::Output> =
+        read_if_there(&folder.stage("match").join("metrics.json"))?;
     let squeezed: Option<squeeze::Output> =
         read_if_there(&folder.stage("squeeze").join("metrics.json"))?;
     let labels = results
@@ -52,7 +54,11 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         .find(|r| r.is_distilled() && r.label_bytes > 0)
         .map_or(0, |r| r.label_bytes);
     let bytes = Bytes {
-        images: recovered.as_ref().map_or(0, |r| r.image_bytes),
+        images: recovered
+            .as_ref()
+            .map(|r| r.image_bytes)
+            .or(matched.as_ref().map(|m| m.image_bytes))
+            .unwrap_or(0),
         labels,
     };
     let recover = match (&experiment.recover, recovered) {
@@ -71,7 +77,15 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         }
         _ => None,
     };
-    let trained = experiment.squeeze.weights.is_none();
+    let teacher = match (&experiment.squeeze, squeezed) {
+        (Some(config), Some(output)) => Some(Teacher {
+            architecture: config.architecture.plugin.clone(),
+            top1: output.scores.top1_last,
+            epochs: config.weights.is_none().then_some(u64::from(config.epochs)),
+            parameters: Some(output.parameters as u64),
+        }),
+        _ => None,
+    };
     Ok(Summary {
         format_version: FORMAT_VERSION,
         name: experiment.name.clone(),
@@ -91,12 +105,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
             resolution: checked.train.resolution() as u64,
         },
         stages,
-        teacher: squeezed.map(|s| Teacher {
-            architecture: experiment.squeeze.architecture.plugin.clone(),
-            top1: s.scores.top1_last,
-            epochs: trained.then_some(u64::from(experiment.squeeze.epochs)),
-            parameters: Some(s.parameters as u64),
-        }),
+        teacher,
         recover,
         results,
         bytes,
@@ -105,9 +114,11 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
 
 fn has(experiment: &Experiment, stage: &str) -> bool {
     match stage {
-        "squeeze" => true,
+        "squeeze" => experiment.squeeze.is_some(),
         "recover" => experiment.recover.is_some(),
-        "relabel" => experiment.recover.is_some() && experiment.relabel.is_some(),
+        "match" => experiment.match_.is_some(),
+        "experts" => experiment.experts.is_some() && experiment.match_.is_some(),
+        "relabel" => experiment.origin().is_some() && experiment.relabel.is_some(),
         _ => experiment.validate.is_some(),
     }
 }

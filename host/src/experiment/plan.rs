@@ -10,13 +10,18 @@ use crate::{
     artifact::{PluginRecord, hash_json, manifest::hex},
     data::{Dataset, Normalization},
     plugins::registry::Registry,
-    stages::ComponentConfig,
+    stages::{
+        ComponentConfig,
+        session::{fingerprint, sizes},
+    },
 };
 
 use super::Experiment;
 
 /// The stages, in their order.
-pub const STAGES: [&str; 4] = ["squeeze", "recover", "relabel", "validate"];
+pub const STAGES: [&str; 6] = [
+    "squeeze", "recover", "experts", "match", "relabel", "validate",
+];
 
 /// A stage of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,18 +102,19 @@ pub fn plan(
         });
         Ok(())
     };
-    let squeeze = &experiment.squeeze;
-    let weights = match &squeeze.weights {
-        Some(file) => json!(file_hash(&base.join(file))?),
-        None => Json::Null,
-    };
-    let used = [
-        (Kind::ARCHITECTURE, &squeeze.architecture),
-        (Kind::LOSS, &squeeze.loss),
-    ];
-    // The content of the file counts, and not its path.
-    let config = json!([without(json!(squeeze), &["weights"]), weights]);
-    push("squeeze", config, Json::Null, &used)?;
+    if let Some(squeeze) = &experiment.squeeze {
+        let weights = match &squeeze.weights {
+            Some(file) => json!(file_hash(&base.join(file))?),
+            None => Json::Null,
+        };
+        let used = [
+            (Kind::ARCHITECTURE, &squeeze.architecture),
+            (Kind::LOSS, &squeeze.loss),
+        ];
+        // The content of the file counts, and not its path.
+        let config = json!([without(json!(squeeze), &["weights"]), weights]);
+        push("squeeze", config, Json::Null, &used)?;
+    }
     if let Some(recover) = &experiment.recover {
         let regularizers: Vec<ComponentConfig> =
             recover.regularizers.iter().map(|r| r.component()).collect();
@@ -121,12 +127,28 @@ pub fn plan(
             &used,
         )?;
     }
-    if let (Some(_), Some(relabel)) = (&experiment.recover, &experiment.relabel) {
-        let sets = experiment.validate.as_ref().map(|v| v.set_names());
+    if let (Some(config), Some(matching)) = (&experiment.experts, &experiment.match_) {
+        // Where the trajectories stand changes nothing.
+        let config = json!([without(json!(config), &["folder"]), matching.architecture]);
+        let used = [(Kind::ARCHITECTURE, &matching.architecture)];
+        push("experts", config, Json::Null, &used)?;
+    }
+    if let Some(config) = &experiment.match_ {
+        push(
+            "match",
+            without(json!(config), &["log_every"]),
+            Json::Null,
+            &[
+                (Kind::MATCHER, &config.matcher),
+                (Kind::ARCHITECTURE, &config.architecture),
+            ],
+        )?;
+    }
+    if let (Some(_), Some(relabel)) = (experiment.origin(), &experiment.relabel) {
         push(
             "relabel",
             json!(relabel),
-            json!(sets),
+            json!(experiment.set_names()),
             &[(Kind::RELABELER, &relabel.relabeler)],
         )?;
     }
@@ -157,21 +179,6 @@ fn without(mut config: Json, keys: &[&str]) -> Json {
         keys.iter().for_each(|k| drop(table.remove(*k)));
     }
     config
-}
-
-/// What a split is, without reading its pixels.
-fn fingerprint(set: &Dataset) -> Json {
-    json!({
-        "classes": set.class_names(),
-        "resolution": set.resolution(),
-        "labels": hash_json(&json!(set.labels())),
-    })
-}
-
-/// Hash of the sizes of a split's image files: what tells other images with the same labels.
-fn sizes(set: &Dataset) -> String {
-    let sizes: Vec<usize> = (0..set.len()).map(|i| set.encoded_bytes(i)).collect();
-    hash_json(&json!(sizes))
 }
 
 fn file_hash(path: &std::path::Path) -> Result<String> {

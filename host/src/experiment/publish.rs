@@ -14,7 +14,12 @@ use crate::{
         log,
         summary::Summary,
     },
-    stages::{Session, recover::real_order, render::Images, sets::RANDOM_REAL},
+    stages::{
+        Session,
+        origin::real_order,
+        render::Images,
+        sets::{self, RANDOM_REAL},
+    },
 };
 
 use super::Experiment;
@@ -82,6 +87,7 @@ impl Chart {
 fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
     let squeeze = read_log(&folder.stage("squeeze"))?;
     let recover = read_log(&folder.stage("recover"))?;
+    let matching = read_log(&folder.stage("match"))?;
     let terms: Vec<String> = match &experiment.recover {
         Some(config) => {
             let parts = [config.loss.plugin.clone()]
@@ -122,6 +128,14 @@ fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
             terms,
         ),
         chart(
+            "match-loss",
+            "Match: the matcher's loss",
+            "iteration",
+            "loss",
+            true,
+            vec![curve("loss", &matching, "step", "loss")],
+        ),
+        chart(
             "validate-top1",
             "Validate: accuracy, first seed",
             "epoch",
@@ -141,7 +155,7 @@ fn students(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Curve>> {
         return Ok(Vec::new());
     };
     let mut curves = Vec::new();
-    for set in validate.set_names() {
+    for set in experiment.set_names() {
         for name in [set.to_owned(), format!("{set}-hard")] {
             for student in &validate.architectures {
                 let lines = read_log(&folder.validation(&name, &student.label(), *seed))?;
@@ -178,10 +192,10 @@ fn curve(name: &str, lines: &[Json], x: &str, y: &str) -> Curve {
 }
 
 fn gallery_rows(folder: &RunFolder, session: &Session<'_>) -> Result<Vec<ClassRow>> {
-    if !folder.images().exists() {
+    let Some(images) = folder.made_images() else {
         return Ok(Vec::new());
-    }
-    let set = ImageSet::load(&folder.images())?;
+    };
+    let set = ImageSet::load(&images)?;
     let side = set.resolution as u32;
     let tile = |chw: &[u8]| Tile {
         chw: chw.to_vec(),
@@ -219,14 +233,15 @@ fn warnings(experiment: &Experiment, summary: &Summary) -> Vec<String> {
             validate.seeds.len()
         ));
     }
-    let mean = |set: &str, hard: bool| {
-        let row = summary
-            .results
-            .iter()
-            .find(|r| r.set == set && (r.labels == "hard") == hard);
+    // Rows of the labels that the experiment is about come first.
+    let mean = |set: &str| {
+        let row = summary.results.iter().find(|r| r.set == set);
         row.map(|r| r.mean_last)
     };
-    if let (Some(distilled), Some(real)) = (mean("distilled", false), mean(RANDOM_REAL, false))
+    let made = experiment
+        .origin()
+        .map_or(sets::DISTILLED, |o| sets::made(&o));
+    if let (Some(distilled), Some(real)) = (mean(made), mean(RANDOM_REAL))
         && real >= distilled
     {
         warnings.push(format!(

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use crate::{
     artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
@@ -14,12 +14,12 @@ use crate::{
     engine::{allocation, profile},
     plugins::registry::Registry,
     report::summary::Summary,
-    stages::{Session, recover, relabel, squeeze, validate},
+    stages::{Session, experts, match_, recover, relabel, sets, squeeze, validate},
 };
 
 use super::{
     Experiment,
-    checks::Checked,
+    checks::{Checked, matching::store_fault},
     meter::Meter,
     outcome,
     plan::{Plan, Planned, STAGES, plan},
@@ -95,6 +95,18 @@ pub fn run(
     }
     let normalization =
         Normalization::resolve(&experiment.data, &checked.train).map_err(anyhow::Error::from)?;
+    if let (Some(experts), Some(matching)) = (&experiment.experts, &experiment.match_) {
+        let fault = store_fault(
+            experts,
+            &matching.architecture,
+            registry,
+            (base, experiment.seed),
+            (&checked.train, &normalization),
+        );
+        if let Some(fault) = fault {
+            return Err(Failure::Config(vec![fault]));
+        }
+    }
     let plan = plan(
         experiment,
         registry,
@@ -344,36 +356,45 @@ fn do_stage(
 }
 
 fn work(session: &Session<'_>, experiment: &Experiment, stage: &str, base: &Path) -> Result<()> {
-    let teacher = || squeeze::load_teacher(session, &experiment.squeeze.architecture);
-    let needs = |what: &str| anyhow!("stage {stage} without the table [{what}]");
-    let recover = || experiment.recover.as_ref().ok_or_else(|| needs("recover"));
-    let relabel = || experiment.relabel.as_ref().ok_or_else(|| needs("relabel"));
+    fn of<'a, T>(table: &'a Option<T>, name: &str) -> Result<&'a T> {
+        table
+            .as_ref()
+            .with_context(|| format!("a stage without the table [{name}]"))
+    }
+    let squeeze = || of(&experiment.squeeze, "squeeze");
+    let teacher = || squeeze::load_teacher(session, &squeeze()?.architecture);
+    let origin = || of(&experiment.origin(), "recover").copied();
     match stage {
-        "squeeze" => squeeze::run(session, &experiment.squeeze, base).map(drop),
-        "recover" => recover::run(session, recover()?, &teacher()?).map(drop),
+        "squeeze" => squeeze::run(session, squeeze()?, base).map(drop),
+        "recover" => {
+            let config = of(&experiment.recover, stage)?;
+            recover::run(session, config, &teacher()?).map(drop)
+        }
+        "experts" => {
+            let matching = of(&experiment.match_, "match")?;
+            let config = of(&experiment.experts, stage)?;
+            experts::run(session, config, &matching.architecture, base).map(drop)
+        }
+        "match" => {
+            let experts = experiment.experts.as_ref();
+            let store = experts.map(|e| (e.store(session.folder, base), e.count));
+            match_::run(session, of(&experiment.match_, stage)?, store).map(drop)
+        }
         "relabel" => {
-            let names = experiment
-                .validate
-                .as_ref()
-                .map_or_else(|| vec!["distilled"], |v| v.set_names());
-            let teacher = teacher()?;
-            for name in names {
-                let images = validate::load_set(session, recover()?, name)?;
-                relabel::run(session, relabel()?, &teacher, name, &images)?;
+            let (config, teacher) = (of(&experiment.relabel, stage)?, teacher()?);
+            for name in experiment.set_names() {
+                let images = sets::load(session, &origin()?, name)?;
+                relabel::run(session, config, &teacher, name, &images)?;
             }
             Ok(())
         }
         _ => {
-            let config = experiment
-                .validate
-                .as_ref()
-                .ok_or_else(|| needs("validate"))?;
             let upstream = validate::Upstream {
-                squeeze: &experiment.squeeze,
-                recover: recover()?,
-                relabel: relabel()?,
+                squeeze: experiment.squeeze.as_ref(),
+                origin: origin()?,
+                relabel: experiment.relabel.as_ref(),
             };
-            validate::run(session, config, upstream).map(drop)
+            validate::run(session, of(&experiment.validate, stage)?, upstream).map(drop)
         }
     }
 }

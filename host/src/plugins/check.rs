@@ -9,9 +9,12 @@ use plugin_api::{
     architecture::{ForeignArchitecture, InputShape},
     ensure,
     loss::ForeignLoss,
+    matcher::ForeignMatcher,
     regularizer::ForeignRegularizer,
     relabeler::ForeignRelabeler,
-    testing::{verify_architecture, verify_loss, verify_regularizer, verify_relabeler},
+    testing::{
+        verify_architecture, verify_loss, verify_matcher, verify_regularizer, verify_relabeler,
+    },
 };
 use serde_json::{Value, json};
 
@@ -184,6 +187,7 @@ fn verify(kind: Kind, made: RComponent) -> Result<()> {
             verify_architecture(&ForeignArchitecture::new(made), &INPUT, &device, TOLERANCE)
         }
         Kind::RELABELER => verify_relabeler(&ForeignRelabeler::new(made), &device, TOLERANCE),
+        Kind::MATCHER => verify_matcher(&ForeignMatcher::new(made)?, &device),
         _ => Ok(()),
     }
 }

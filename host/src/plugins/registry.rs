@@ -6,6 +6,7 @@ use plugin_api::{
     abi::{Kind, RComponent},
     architecture::ForeignArchitecture,
     loss::ForeignLoss,
+    matcher::ForeignMatcher,
     regularizer::ForeignRegularizer,
     relabeler::ForeignRelabeler,
 };
@@ -273,6 +274,19 @@ impl Registry {
         Ok(ForeignRelabeler::new(
             self.create(Kind::RELABELER, name, params)?.1,
         ))
+    }
+
+    /// Makes a matcher from its options.
+    ///
+    /// # Errors
+    /// As [`Registry::create_loss`].
+    pub fn create_matcher(
+        &self,
+        name: &str,
+        params: &Value,
+    ) -> Result<ForeignMatcher, CreateError> {
+        let (component, made) = self.create(Kind::MATCHER, name, params)?;
+        ForeignMatcher::new(made).map_err(|error| component.failed(error))
     }
 
     /// All faults in the name and the options of a component: the name, the schema and, where those are fine, the constructor.

@@ -25,7 +25,7 @@ pub enum ScaffoldError {
     },
     /// There is no example of this kind.
     #[error(
-        "unknown kind of component \"{kind}\" (have: loss, regularizer, architecture, relabeler)"
+        "unknown kind of component \"{kind}\" (have: loss, regularizer, architecture, relabeler, matcher)"
     )]
     Kind {
         /// The kind.
@@ -81,6 +81,11 @@ fn example(kind: Kind) -> Option<Example> {
             "smoothed class labels",
             "[relabel]\nrelabeler = { plugin = \"__NAME__\", params = { smoothing = 0.1 } }",
         ),
+        Kind::MATCHER => (
+            include_str!("templates/matcher.rs"),
+            "distance of mean features",
+            "[match]\nmatcher = { plugin = \"__NAME__\", params = { real_per_class = 32 } }",
+        ),
         _ => return None,
     };
     Some(Example {
@@ -95,13 +100,7 @@ fn example(kind: Kind) -> Option<Example> {
 /// # Errors
 /// [`ScaffoldError::Kind`] for any other.
 pub fn kind_of(name: &str) -> Result<Kind, ScaffoldError> {
-    let kinds = [
-        Kind::LOSS,
-        Kind::REGULARIZER,
-        Kind::ARCHITECTURE,
-        Kind::RELABELER,
-    ];
-    let found = kinds.into_iter().find(|kind| kind.name() == name);
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
     found.ok_or_else(|| ScaffoldError::Kind {
         kind: name.to_owned(),
     })
@@ -217,7 +216,7 @@ mod tests {
             kind_of("los")
                 .unwrap_err()
                 .to_string()
-                .ends_with("(have: loss, regularizer, architecture, relabeler)")
+                .ends_with("(have: loss, regularizer, architecture, relabeler, matcher)")
         );
     }
 

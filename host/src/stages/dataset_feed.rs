@@ -5,33 +5,71 @@ use std::ops::Range;
 use anyhow::Result;
 use plugin_api::{
     Ctx,
-    loss::Targets,
+    loss::{SoftTargets, Targets},
+    rng::StreamId,
     view::{Crop, CropRule, View, ViewRule, ViewSource, draw_crop_in, draw_views},
 };
 
+use crate::{
+    engine::{Tensor, Value},
+    plugins::ops::export,
+};
+
 use super::{
-    render::{Images, Pixels, render_crop},
+    augment::{Augment, Key, Sharing, apply},
+    network::plugin_error,
+    render::{Images, Pixels, WHITE, render_crop},
     targets::hard_targets,
     train::Feed,
 };
 
 /// Labelled images with views drawn from the counter-based generator.
 pub struct DatasetFeed<'a> {
-    /// The images.
-    pub images: &'a dyn Images,
-    /// How views are drawn.
-    pub rule: ViewRule,
-    /// Seed of the experiment, or of one of several trainings.
-    pub seed: u64,
-    /// The stage that the random numbers belong to.
-    pub stage: &'static str,
-    /// Where targets live.
-    pub device: candle_core::Device,
-    /// The epoch whose views were asked for.
-    pub epoch: u32,
+    images: &'a dyn Images,
+    rule: ViewRule,
+    seed: u64,
+    stage: &'static str,
+    device: candle_core::Device,
+    augment: Augment,
+    /// Logits of labels in the place of classes, [N, classes].
+    labels: Option<Value>,
+    /// Whose views were asked for.
+    epoch: u32,
 }
 
-impl DatasetFeed<'_> {
+impl<'a> DatasetFeed<'a> {
+    /// A feed that augments nothing beyond its views.
+    pub fn new(
+        images: &'a dyn Images,
+        rule: ViewRule,
+        seed: u64,
+        stage: &'static str,
+        device: &candle_core::Device,
+    ) -> Self {
+        Self {
+            images,
+            rule,
+            seed,
+            stage,
+            device: device.clone(),
+            augment: Augment::default(),
+            labels: None,
+            epoch: 0,
+        }
+    }
+
+    /// The same with an augmentation of rendered batches, drawn for each image.
+    #[must_use]
+    pub fn with_augment(self, augment: Augment) -> Self {
+        Self { augment, ..self }
+    }
+
+    /// The same with learned labels in the place of classes, for views without a mix.
+    #[must_use]
+    pub fn with_labels(self, labels: Option<Value>) -> Self {
+        Self { labels, ..self }
+    }
+
     fn source(&self) -> ViewSource {
         ViewSource {
             images: self.images.count() as u32,
@@ -78,7 +116,7 @@ impl Images for DatasetFeed<'_> {
                     flip: crop.flip,
                     ..Crop::whole(crop.image, side as u32)
                 };
-                render_crop(&pixels, side, &whole, out);
+                render_crop(&pixels, WHITE, side, &whole, out);
                 Ok(())
             }
         }
@@ -98,7 +136,34 @@ impl Feed for DatasetFeed<'_> {
         _rows: Range<usize>,
         ctx: &Ctx,
     ) -> Result<Targets> {
-        hard_targets(views, self.images, ctx, &self.device)
+        let Some(labels) = &self.labels else {
+            return hard_targets(views, self.images, ctx, &self.device);
+        };
+        let images: Vec<u32> = views.iter().map(|v| v.crop.image).collect();
+        let index = Value::from_vec(images, views.len(), &self.device)?;
+        let logits = export(Tensor::constant(labels.index_select(&index, 0)?));
+        Ok(Targets::Soft(SoftTargets {
+            log_probs: logits.log_softmax(1).map_err(plugin_error)?,
+            logits: Some(logits),
+        }))
+    }
+
+    fn augment(&self, images: Value, epoch: u32, views: &[View], row: usize) -> Result<Value> {
+        let id = StreamId {
+            class: 0,
+            item: row as u32,
+            iteration: epoch,
+        };
+        let key = Key {
+            seed: self.seed,
+            stage: self.stage,
+            id,
+        };
+        let numbers: Vec<u32> = views.iter().map(|v| v.crop.image).collect();
+        let side = self.images.resolution();
+        let sharing = Sharing::Each(&numbers);
+        let changes = self.augment.draw(&key, sharing, [side, side]);
+        Ok(apply(&Tensor::constant(images), &changes)?.into_value())
     }
 
     fn images(&self) -> &dyn Images {

@@ -1,4 +1,5 @@
-//! The steps of the paper: squeeze, recover, relabel, and a fourth that validates. Each has a `Config`, an output and a `run`.
+//! The steps of the paper: squeeze, recover, relabel, and a fourth that validates; `match_` makes a set in recover's place. Each has a
+//! `Config`, an output and a `run`.
 //! They talk to each other through the artifact's types alone.
 
 pub mod accuracy;
@@ -6,10 +7,13 @@ pub mod augment;
 mod color_jitter;
 pub mod component;
 pub mod dataset_feed;
+pub mod experts;
 pub mod fit;
 pub mod journal;
 pub mod label_feed;
+pub mod match_;
 pub mod network;
+pub mod origin;
 pub mod plugin_state;
 pub mod recover;
 pub mod relabel;

@@ -103,12 +103,13 @@ impl Network {
         learned.map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
-    /// Draws the initial values; each tensor's depend on the seed, on `member` (which of several networks) and on its name.
+    /// Draws initial values, in the order of the declaration; each tensor's depend on the seed, on `member` (which of several networks)
+    /// and on its name.
     ///
     /// # Errors
     /// When a tensor cannot be made.
-    pub fn init(&mut self, seed: u64, member: u32, device: &Device) -> Result<()> {
-        for (param, value) in self.spec.params.iter().zip(&mut self.values) {
+    pub fn initial(&self, seed: u64, member: u32, device: &Device) -> Result<Vec<Value>> {
+        let values = self.spec.params.iter().map(|param| {
             let id = StreamId {
                 class: 0,
                 item: member,
@@ -119,8 +120,17 @@ impl Network {
             let draws: Vec<f32> = (0..count)
                 .map(|_| draw(&param.init, &mut rng) as f32)
                 .collect();
-            *value = Value::from_vec(draws, param.shape.as_slice(), device)?;
-        }
+            Ok(Value::from_vec(draws, param.shape.as_slice(), device)?)
+        });
+        values.collect()
+    }
+
+    /// Takes initial values; see [`Network::initial`].
+    ///
+    /// # Errors
+    /// When a tensor cannot be made.
+    pub fn init(&mut self, seed: u64, member: u32, device: &Device) -> Result<()> {
+        self.values = self.initial(seed, member, device)?;
         Ok(())
     }
 

@@ -18,6 +18,9 @@ use crate::{
 
 use super::color_jitter::jitter;
 
+/// The byte that is white.
+pub const WHITE: f32 = 255.;
+
 /// Images of one size with classes, wherever they are.
 pub trait Images: Sync {
     /// How many.
@@ -48,6 +51,7 @@ pub trait Images: Sync {
     fn crop(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
         render_crop(
             &self.pixels(crop.image as usize)?,
+            WHITE,
             self.resolution(),
             crop,
             out,
@@ -219,8 +223,12 @@ fn taps(out: usize, size: i32) -> Vec<(i32, i32, f32)> {
     (0..out).map(tap).collect()
 }
 
-/// One crop in [0, 1], [3, R, R]; what lies outside of the image is black.
-pub fn render_crop(image: &[u8], side: usize, crop: &Crop, out: &mut [f32]) {
+/// One crop in [0, 1], [3, R, R], of an image in which `white` is white; what lies outside of it is black.
+pub fn render_crop<P>(image: &[P], white: f32, side: usize, crop: &Crop, out: &mut [f32])
+where
+    P: Copy + Default,
+    f32: From<P>,
+{
     let (rows, mut columns) = (taps(side, crop.height), taps(side, crop.width));
     if crop.flip {
         columns.reverse();
@@ -249,15 +257,15 @@ pub fn render_crop(image: &[u8], side: usize, crop: &Crop, out: &mut [f32]) {
             let row1 = &source[(top + y1 as usize) * stride + left..];
             for (value, &(x0, x1, fx)) in line.iter_mut().zip(&columns) {
                 let (x0, x1) = (x0 as usize, x1 as usize);
-                let blend = |row: &[u8]| f32::from(row[x0]) * (1. - fx) + f32::from(row[x1]) * fx;
-                *value = (blend(row0) * (1. - fy) + blend(row1) * fy) / 255.;
+                let blend = |row: &[P]| f32::from(row[x0]) * (1. - fx) + f32::from(row[x1]) * fx;
+                *value = (blend(row0) * (1. - fy) + blend(row1) * fy) / white;
             }
         }
     }
 }
 
 /// The pixels of a crop that reaches over the border.
-fn cut(image: &[u8], side: usize, crop: &Crop) -> Vec<u8> {
+fn cut<P: Copy + Default>(image: &[P], side: usize, crop: &Crop) -> Vec<P> {
     let mut out = Vec::with_capacity((3 * crop.height * crop.width) as usize);
     let range = 0..side as i32;
     for channel in 0..3 {
@@ -267,7 +275,7 @@ fn cut(image: &[u8], side: usize, crop: &Crop) -> Vec<u8> {
                 out.push(if seen {
                     image[(channel * side + y as usize) * side + x as usize]
                 } else {
-                    0
+                    P::default()
                 });
             }
         }
@@ -298,14 +306,14 @@ mod tests {
     fn a_whole_crop_is_the_image_and_a_flip_its_mirror() {
         let image = ramp(4);
         let mut out = vec![0.; 48];
-        render_crop(&image, 4, &crop(0, 0, 4, 4, false), &mut out);
+        render_crop(&image, WHITE, 4, &crop(0, 0, 4, 4, false), &mut out);
         assert!(
             out.iter()
                 .zip(&image)
                 .all(|(a, b)| (a * 255. - f32::from(*b)).abs() < 1e-4)
         );
         let mut mirrored = vec![0.; 48];
-        render_crop(&image, 4, &crop(0, 0, 4, 4, true), &mut mirrored);
+        render_crop(&image, WHITE, 4, &crop(0, 0, 4, 4, true), &mut mirrored);
         for (row, mirror) in out.chunks(4).zip(mirrored.chunks(4)) {
             assert!(row.iter().rev().eq(mirror));
         }
@@ -319,7 +327,7 @@ mod tests {
             image[i] = value;
         }
         let mut out = vec![0.; 48];
-        render_crop(&image, 4, &crop(1, 1, 2, 2, false), &mut out);
+        render_crop(&image, WHITE, 4, &crop(1, 1, 2, 2, false), &mut out);
         let expected = [
             0., 2.5, 7.5, 10., 5., 7.5, 12.5, 15., 15., 17.5, 22.5, 25., 20., 22.5, 27.5, 30.,
         ];
@@ -335,7 +343,7 @@ mod tests {
     fn padding_is_black() {
         let image = vec![255u8; 48];
         let mut out = vec![0.; 48];
-        render_crop(&image, 4, &crop(-1, 2, 4, 4, false), &mut out);
+        render_crop(&image, WHITE, 4, &crop(-1, 2, 4, 4, false), &mut out);
         let expected = [
             0., 0., 0., 0., 1., 1., 0., 0., 1., 1., 0., 0., 1., 1., 0., 0.,
         ];

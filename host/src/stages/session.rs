@@ -1,14 +1,32 @@
 //! What all stages of a run share.
 
+use std::sync::Arc;
+
 use candle_core::Device;
 use plugin_api::{Ctx, architecture::InputShape};
+use serde_json::{Value as Json, json};
 
 use crate::{
-    artifact::RunFolder,
+    artifact::{RunFolder, hash_json},
     data::{Dataset, Normalization},
     engine::{Tensor, Value},
     plugins::{ops::export, registry::Registry},
 };
+
+/// What a split is, without reading its pixels.
+pub fn fingerprint(set: &Dataset) -> Json {
+    json!({
+        "classes": set.class_names(),
+        "resolution": set.resolution(),
+        "labels": hash_json(&json!(set.labels())),
+    })
+}
+
+/// Hash of the sizes of a split's image files: what tells other images with the same labels.
+pub fn sizes(set: &Dataset) -> String {
+    let sizes: Vec<usize> = (0..set.len()).map(|i| set.encoded_bytes(i)).collect();
+    hash_json(&json!(sizes))
+}
 
 /// What all stages of a run share.
 pub struct Session<'a> {
@@ -22,8 +40,8 @@ pub struct Session<'a> {
     pub device: Device,
     /// Seconds between checkpoints.
     pub checkpoint_secs: f64,
-    /// Training images.
-    pub train: &'a Dataset,
+    /// Training images; shared, since a matcher's lab outlives the borrow.
+    pub train: &'a Arc<Dataset>,
     /// Test images.
     pub test: &'a Dataset,
     /// How bytes become inputs of a network.

@@ -1,43 +1,58 @@
 //! The sets that students train on: the distilled one and its controls of the same size.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use plugin_api::view::Crop;
 
-use crate::artifact::{ImageSet, RunFolder};
+use crate::{
+    artifact::{ImageSet, RunFolder, tensors},
+    data::Normalization,
+};
 
 use super::{
-    Session,
-    recover::{self, initial_images, labels, real_order, to_set},
-    render::Images,
+    Session, match_,
+    origin::{Origin, real_order},
+    render::{Images, Pixels, render_crop},
 };
 
 /// The set that recover made.
 pub const DISTILLED: &str = "distilled";
+/// The set that a matcher made.
+pub const MATCHED: &str = "matched";
 /// As many real images.
 pub const RANDOM_REAL: &str = "random-real";
-/// The images that recover started from, unoptimised.
+/// The images that a set started from, unoptimised.
 pub const INIT_ONLY: &str = "init-only";
 /// All training images.
 pub const FULL_DATA: &str = "full-data";
 
-/// The distilled set, from disk.
+/// The name of the set that an origin becomes.
+pub fn made(origin: &Origin) -> &'static str {
+    match origin.stage {
+        match_::STAGE => MATCHED,
+        _ => DISTILLED,
+    }
+}
+
+/// A set by name, from disk or chosen again.
 ///
 /// # Errors
-/// When it is missing or damaged.
-pub fn distilled(folder: &RunFolder) -> Result<ImageSet> {
-    ImageSet::load(&folder.images())
+/// When an image is missing or cannot be decoded.
+pub fn load(session: &Session<'_>, origin: &Origin, name: &str) -> Result<ImageSet> {
+    match name {
+        DISTILLED | MATCHED => ImageSet::load(&session.folder.images(origin.stage)),
+        _ => control(session, origin, name),
+    }
 }
 
 /// A control: as many images of each class as were distilled.
-///
-/// # Errors
-/// When an image cannot be decoded.
-pub fn control(session: &Session<'_>, config: &recover::Config, name: &str) -> Result<ImageSet> {
-    let labels = labels(config.images_per_class, session.train.num_classes());
-    if name == INIT_ONLY {
-        let images = initial_images(session, config, 0..labels.len())?;
-        return to_set(session, config, &images, labels);
-    }
+fn control(session: &Session<'_>, origin: &Origin, name: &str) -> Result<ImageSet> {
     let classes = session.train.num_classes();
+    let labels = origin.labels(classes);
+    if name == INIT_ONLY {
+        let images = origin.initial_images(session, 0..labels.len())?;
+        return Ok(origin.set_of(session, origin.to_bytes(session, &images)?));
+    }
     let orders: Vec<Vec<usize>> = (0..classes as u32)
         .map(|c| real_order(session, RANDOM_REAL, c))
         .collect();
@@ -45,11 +60,70 @@ pub fn control(session: &Session<'_>, config: &recover::Config, name: &str) -> R
     for (i, &class) in labels.iter().enumerate() {
         pixels_nchw.extend_from_slice(&session.train.pixels(orders[class as usize][i / classes])?);
     }
-    let class_names = session.train.class_names().to_vec();
-    Ok(ImageSet {
-        resolution: session.train.resolution(),
-        pixels_nchw,
-        labels,
-        class_names,
-    })
+    Ok(origin.set_of(session, pixels_nchw))
+}
+
+/// A set with the very values that were learned: matching methods are judged on them, and not on what bytes can hold.
+pub struct ExactImages {
+    set: ImageSet,
+    /// On the scale of pixels, 0 black and 1 white, beyond which values may lie.
+    values_nchw: Vec<f32>,
+}
+
+impl ExactImages {
+    /// Reads the values of a set that was learned.
+    ///
+    /// # Errors
+    /// When they are missing, damaged, or of another set.
+    pub fn load(
+        folder: &RunFolder,
+        stage: &str,
+        set: ImageSet,
+        normalization: &Normalization,
+    ) -> Result<Self> {
+        let path = folder.float_images(stage);
+        let (mut found, _) = tensors::load(&path, &Device::Cpu)?;
+        let images = found
+            .remove("images")
+            .with_context(|| format!("{}: no tensor \"images\"", path.display()))?;
+        let side = set.resolution;
+        let expected = [set.len(), 3, side, side];
+        ensure!(
+            images.dims() == expected,
+            "{}: got images of shape {:?}, expected {expected:?}",
+            path.display(),
+            images.dims()
+        );
+        let mut values_nchw = images.flatten_all()?.to_vec1::<f32>()?;
+        for (i, plane) in values_nchw.chunks_exact_mut(side * side).enumerate() {
+            let (mean, std) = (normalization.mean[i % 3], normalization.std[i % 3]);
+            plane.iter_mut().for_each(|v| *v = *v * std + mean);
+        }
+        Ok(Self { set, values_nchw })
+    }
+}
+
+impl Images for ExactImages {
+    fn count(&self) -> usize {
+        self.set.len()
+    }
+
+    fn resolution(&self) -> usize {
+        self.set.resolution
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.set.labels
+    }
+
+    fn pixels(&self, index: usize) -> Result<Pixels<'_>> {
+        self.set.pixels(index)
+    }
+
+    fn crop(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
+        let (size, image) = (out.len(), crop.image as usize);
+        let values = &self.values_nchw[image * size..(image + 1) * size];
+        render_crop(values, 1., self.resolution(), crop, out);
+        Ok(())
+    }
 }

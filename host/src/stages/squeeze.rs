@@ -168,14 +168,13 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
             let loss = session
                 .registry
                 .create_loss(&config.loss.plugin, &config.loss.params())?;
-            let mut feed = DatasetFeed {
-                images: session.train,
-                rule: config.views(),
-                seed: session.seed,
-                stage: "squeeze",
-                device: session.device.clone(),
-                epoch: 0,
-            };
+            let mut feed = DatasetFeed::new(
+                &**session.train,
+                config.views(),
+                session.seed,
+                "squeeze",
+                &session.device,
+            );
             let training = Training {
                 session,
                 stage: "squeeze",
@@ -183,6 +182,7 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
                 folder: &folder,
                 config: &config.train(),
                 loss: &loss,
+                after_epoch: None,
             };
             training.run(&mut network, &mut feed)?
         }

@@ -98,6 +98,15 @@ pub trait Feed {
         ctx: &Ctx,
     ) -> Result<Targets>;
 
+    /// What happens to the rendered images of some views, `row` the place of the first of them in the epoch; nothing unless a feed says
+    /// otherwise.
+    ///
+    /// # Errors
+    /// When an operation fails.
+    fn augment(&self, images: Value, _epoch: u32, _views: &[View], _row: usize) -> Result<Value> {
+        Ok(images)
+    }
+
     /// The images that the views are of.
     fn images(&self) -> &dyn Images;
 }
@@ -135,7 +144,12 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// The loss.
     pub loss: &'a dyn Loss,
+    /// Told after each epoch how many are done, and the network as it is then; again where a training goes on from before.
+    pub after_epoch: Option<AfterEpoch<'a>>,
 }
+
+/// What is told after each epoch.
+pub type AfterEpoch<'a> = &'a dyn Fn(u32, &Network) -> Result<()>;
 
 impl Training<'_> {
     /// Trains `network` and gives its scores. A training that was interrupted goes on from its checkpoint.
@@ -178,6 +192,7 @@ impl Training<'_> {
                     .for_batch(at.batch as u64);
                 let part = &views[rows.clone()];
                 let images = render(feed.images(), part, &self.session.normalization, device)?;
+                let images = feed.augment(images, at.epoch, part, rows.start)?;
                 let targets = feed.targets(at.epoch, part, rows.clone(), &ctx)?;
                 // Taken before the step and written after it: only a state that gave a finite loss is worth going back to.
                 let good = if checkpoint.is_due() {
@@ -200,6 +215,9 @@ impl Training<'_> {
             }
             // Norms can hide infinite activations from the loss; their running statistics show them.
             self.check_finite(network, &at, batches, lr)?;
+            if let Some(after_epoch) = self.after_epoch {
+                after_epoch(at.epoch + 1, network)?;
+            }
             let mut numbers = vec![
                 ("loss", at.loss_sum / at.loss_count.max(1) as f64),
                 ("lr", lr),

@@ -69,6 +69,38 @@ evaluate_every = 10
 controls = ["random-real"]
 "#;
 
+/// A matched set and its students in a second or two.
+const MATCHING: &str = r#"
+name = "matching"
+seed = 0
+device = "cpu"
+
+[data]
+format = "parquet"
+train = "DATA/train-*.parquet"
+test = "DATA/test-*.parquet"
+resolution = 8
+
+[match]
+matcher = { plugin = "distribution", params = { real_per_class = 16 } }
+architecture = { plugin = "convnet", params = { depth = 2, width = 8, norm = "instance" } }
+images_per_class = 2
+iterations = 30
+optimizer = { kind = "sgd", lr = 1.0, momentum = 0.5 }
+augment = "color_crop_cutout_scale_rotate"
+
+[validate]
+architectures = [ { plugin = "convnet", params = { depth = 2, width = 8, norm = "instance" } } ]
+seeds = [0]
+epochs = 20
+batch_size = 10
+optimizer = { kind = "sgd", lr = 0.05, momentum = 0.9, weight_decay = 5e-4 }
+augment = "color_crop_cutout_scale_rotate"
+evaluate_every = 10
+controls = ["random-real", "init-only", "full-data"]
+full_data = { epochs = 1 }
+"#;
+
 /// The committed digits.
 pub fn digits() -> PathBuf {
     support::project().join("experiments/data/digits")
@@ -83,7 +115,16 @@ pub struct Lab {
 impl Lab {
     /// The small experiment.
     pub fn new() -> Self {
-        let toml = EXPERIMENT.replace("DATA", &digits().to_string_lossy());
+        Self::of(EXPERIMENT)
+    }
+
+    /// The small experiment with a matcher.
+    pub fn matching() -> Self {
+        Self::of(MATCHING)
+    }
+
+    fn of(experiment: &str) -> Self {
+        let toml = experiment.replace("DATA", &digits().to_string_lossy());
         let lab = Self {
             dir: tempfile::tempdir().expect("a temporary folder"),
             toml,
@@ -164,11 +205,12 @@ impl Lab {
         let mut files = files(&self.path(out));
         // Times, and what is drawn from them, differ from run to run; log lines are compared on their own.
         files.retain(|name, _| {
-            ["squeeze/", "recover/", "relabel/", "validate/"]
+            ["squeeze/", "recover/", "match/", "relabel/", "validate/"]
                 .iter()
                 .any(|stage| name.starts_with(stage))
         });
-        assert!(files.contains_key("squeeze/model.safetensors"), "{out}");
+        let made = ["squeeze/model.safetensors", "match/images.safetensors"];
+        assert!(made.iter().any(|f| files.contains_key(*f)), "{out}");
         files
     }
 }

@@ -63,6 +63,16 @@ pub struct Case {
 }
 
 impl Case {
+    /// An entry, nothing compared yet.
+    pub fn new(expected: Json, precision: Precision) -> Self {
+        Self {
+            expected,
+            precision,
+            faults: Vec::new(),
+            worst: BTreeMap::new(),
+        }
+    }
+
     fn name(&self) -> String {
         let model = self.expected["model"].as_str().expect("a case has a name");
         format!("{model} in {}", self.precision.dtype.as_str())
@@ -142,6 +152,24 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Prints how far each part is off.
+    fn tell(&self) {
+        let mut worst = String::new();
+        for (part, error) in &self.worst {
+            write!(worst, "  {part} {error:.1e}").expect("memory for a line");
+        }
+        println!("{}:{worst}", self.name());
+    }
+
+    /// Panics where a part was off.
+    #[allow(dead_code)] // the matchers' test uses it
+    pub fn assert_fine(&self) {
+        self.tell();
+        assert!(self.faults.is_empty(), "{}", self.faults.join("\n"));
+    }
+}
+
 /// All numbers of nested lists, or the one number.
 pub fn numbers(json: &Json) -> Vec<f64> {
     match json {
@@ -170,20 +198,11 @@ pub fn check_all(
     println!("{}", instructions(isa()));
     let mut faults = Vec::new();
     for expected in reference()[kind].as_array().expect("a list of cases") {
-        let mut case = Case {
-            expected: expected.clone(),
-            precision,
-            faults: Vec::new(),
-            worst: BTreeMap::new(),
-        };
+        let mut case = Case::new(expected.clone(), precision);
         if let Err(error) = check(&registry, &mut case) {
             case.faults.push(format!("{}: {error}", case.name()));
         }
-        let mut worst = String::new();
-        for (part, error) in &case.worst {
-            write!(worst, "  {part} {error:.1e}").expect("memory for a line");
-        }
-        println!("{}:{worst}", case.name());
+        case.tell();
         faults.append(&mut case.faults);
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -191,12 +210,7 @@ pub fn check_all(
 
 #[test]
 fn an_error_beyond_the_tolerance_is_a_fault() {
-    let mut case = Case {
-        expected: json!({"model": "convnet3-bn", "x": [3.0, 4.0]}),
-        precision: SINGLE,
-        faults: Vec::new(),
-        worst: BTreeMap::new(),
-    };
+    let mut case = Case::new(json!({"model": "convnet3-bn", "x": [3.0, 4.0]}), SINGLE);
     case.near("x", &[3., 4.0004], &[3., 4.], 1e-4);
     assert!(case.faults.is_empty(), "{:?}", case.faults);
     case.near("x", &[3., 4.0006], &[3., 4.], 1e-4);

@@ -77,6 +77,12 @@ impl FilledNetwork {
         })
     }
 
+    /// The network without its parameters.
+    #[allow(dead_code)] // not every test takes it out
+    pub fn into_module(self) -> ForeignModule {
+        self.module
+    }
+
     /// Images filled by the name "input".
     ///
     /// # Errors

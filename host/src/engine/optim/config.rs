@@ -25,6 +25,17 @@ impl OptimizerConfig {
         }
     }
 
+    /// The same with another peak learning rate.
+    #[must_use]
+    pub fn with_lr(mut self, lr: f64) -> Self {
+        match &mut self {
+            Self::Adam(config) => config.lr = lr,
+            Self::AdamW(config) => config.lr = lr,
+            Self::Sgd(config) => config.lr = lr,
+        }
+        self
+    }
+
     /// All hyper-parameters outside their range, as `name: what was found and expected`.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();

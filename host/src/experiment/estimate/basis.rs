@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::{
     engine::allocation,
     stages::{
-        ComponentConfig, Session, accuracy::EVALUATION_BATCH, network::Network, recover,
+        ComponentConfig, Session, accuracy::EVALUATION_BATCH, network::Network, origin::Origin,
         train::TrainConfig,
     },
 };
@@ -242,6 +242,6 @@ impl<'a> Basis<'a> {
 }
 
 /// How many images are distilled.
-pub(super) fn distilled(session: &Session<'_>, config: &recover::Config) -> usize {
-    config.images_per_class as usize * session.train.num_classes()
+pub(super) fn distilled(session: &Session<'_>, origin: &Origin) -> usize {
+    origin.images_per_class as usize * session.train.num_classes()
 }

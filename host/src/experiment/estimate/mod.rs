@@ -159,7 +159,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         warnings: Vec::new(),
     };
     let made = [
-        ("squeeze", Some(basis.squeeze(experiment))),
+        ("squeeze", basis.squeeze(experiment).transpose()),
         ("recover", basis.recover(experiment).transpose()),
         ("relabel", basis.relabel(experiment).transpose()),
         ("validate", basis.validate(experiment).transpose()),

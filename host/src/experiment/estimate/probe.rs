@@ -147,23 +147,17 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         folder: &folder,
         config: recipe.train,
         loss: &loss,
+        after_epoch: None,
     };
     let first = First {
-        images: session.train,
+        images: &**session.train,
         count: session.train.len().min(batch),
     };
     let rule = ViewRule {
         batch_size: batch as u32,
         ..recipe.views
     };
-    let mut feed = DatasetFeed {
-        images: &first,
-        rule,
-        seed: session.seed,
-        stage: "squeeze",
-        device: device.clone(),
-        epoch: 0,
-    };
+    let mut feed = DatasetFeed::new(&first, rule, session.seed, "squeeze", device);
     let views = feed.views(0)?;
     let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
     let mut optimizer = Optimizer::new(recipe.train.optimizer.clone(), &shapes);
@@ -239,8 +233,8 @@ pub fn recover(
     let mut watch = Watch::start();
     let teacher = initial(session, architecture)?;
     let stepper = Stepper::new(session, config, &teacher)?;
-    let labels = recover::labels(config.images_per_class, session.train.num_classes());
-    let mut canvas = recover::initial_images(session, config, 0..batch)?;
+    let labels = config.origin().labels(session.train.num_classes());
+    let mut canvas = config.origin().initial_images(session, 0..batch)?;
     let best = (config.keep == Keep::Best).then(|| canvas.clone());
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
     for i in 0..STEPS {

@@ -12,8 +12,11 @@ use crate::{
     artifact::view_columns,
     experiment::Experiment,
     stages::{
-        accuracy::EVALUATION_BATCH, network::plugin_error, relabel, train::TrainConfig,
-        validate::Control,
+        accuracy::EVALUATION_BATCH,
+        network::plugin_error,
+        relabel,
+        sets::INIT_ONLY,
+        validate::{self, Control},
     },
 };
 
@@ -38,23 +41,26 @@ impl Basis<'_> {
     /// # Errors
     /// When a trial fails.
     pub fn relabel(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
-        let (Some(recover), Some(config)) = (&experiment.recover, &experiment.relabel) else {
+        let parts = (
+            &experiment.squeeze,
+            experiment.origin(),
+            &experiment.relabel,
+        );
+        let (Some(squeeze), Some(origin), Some(config)) = parts else {
             return Ok(None);
         };
-        let images = distilled(self.session, recover);
+        let images = distilled(self.session, &origin);
         let labels = self.labels(config, images)?;
         let batch = images.min(config.batch_size as usize);
         let stored = Cell::new(0);
         let law = self.law(batch, |batch| {
-            let architecture = &experiment.squeeze.architecture;
+            let architecture = &squeeze.architecture;
             let (trial, bytes) = probe::relabel(self.session, config, architecture, batch)?;
             stored.set(bytes);
             Ok(trial)
         })?;
-        let (sets, init_only) = match &experiment.validate {
-            Some(v) => (v.set_names().len(), v.controls.contains(&Control::InitOnly)),
-            None => (1, false),
-        };
+        let sets = experiment.set_names();
+        let init_only = sets.contains(&INIT_ONLY);
         let caches = self.caches().0 + self.caches().1 + self.left_by_others(&[(&law, batch)]);
         let set = self.pixels(images);
         let of_shard = relabel::shard_passes(labels.rows * stored.get());
@@ -63,7 +69,7 @@ impl Basis<'_> {
         let views = shard_rows * size_of::<View>() as u64;
         // Noise is drawn in floats and made bytes through floats; stored images are files and one block.
         let reading = self.base_bytes + if init_only { 9 } else { 2 } * set;
-        let loading = self.loading(&experiment.squeeze.architecture)?;
+        let loading = self.loading(&squeeze.architecture)?;
         let writing = self.base_bytes + set + views + 3 * records;
         let besides = caches + set + views + records;
         let stage = self.stage(
@@ -73,7 +79,7 @@ impl Basis<'_> {
             besides,
             largest([reading, loading, writing]) + caches,
         );
-        let passes = sets as u64 * labels.passes;
+        let passes = sets.len() as u64 * labels.passes;
         Ok(Some(StageEstimate {
             seconds: passes as f64 * batches(&law, images, batch),
             steps: passes * images.div_ceil(batch.max(1)) as u64,
@@ -86,20 +92,20 @@ impl Basis<'_> {
     /// # Errors
     /// When a trial fails.
     pub fn validate(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
-        let parts = (
-            &experiment.recover,
-            &experiment.relabel,
-            &experiment.validate,
-        );
-        let (Some(recover), Some(relabel), Some(config)) = parts else {
+        let (Some(origin), Some(config)) = (experiment.origin(), &experiment.validate) else {
             return Ok(None);
         };
+        let relabel = experiment.relabel.as_ref();
         let (session, tests) = (self.session, self.session.test.len());
-        let images = distilled(session, recover).min(session.train.len());
-        let labels = self.labels(relabel, images)?;
-        let train = config.train(relabel.epochs);
-        let of_hard = 1 + usize::from(config.controls.contains(&Control::HardLabel));
-        let trainings = config.set_names().len() * of_hard * config.seeds.len();
+        let images = distilled(session, &origin).min(session.train.len());
+        let labels = relabel.map(|r| self.labels(r, images)).transpose()?;
+        let Some(epochs) = relabel.map(|r| r.epochs).or(config.epochs) else {
+            return Ok(None);
+        };
+        let train = config.train(epochs);
+        let hard = config.controls.contains(&Control::HardLabel);
+        let kinds = 1 + usize::from(relabel.is_some() && hard);
+        let trainings = experiment.set_names().len() * kinds * config.seeds.len();
         let (mut worst, mut seconds, mut steps): (Option<StageEstimate>, _, _) = (None, 0., 0);
         for student in &config.architectures {
             let architecture = student.component();
@@ -107,19 +113,15 @@ impl Basis<'_> {
                 architecture: &architecture,
                 loss: &config.hard_loss,
                 train: &train,
-                views: relabel.views(),
+                views: relabel.map_or_else(|| validate::whole(config.batch_size), |r| r.views()),
             };
             let training = self.train(recipe, images)?;
             let batch = images.min(train.batch_size as usize);
             seconds += trainings as f64 * training.secs(images, tests, &train);
             let per_training = images.div_ceil(batch.max(1)) as u64 * u64::from(train.epochs);
             steps += trainings as u64 * per_training;
-            if config.controls.contains(&Control::FullData) {
-                let full = TrainConfig {
-                    epochs: config.full_data.epochs.unwrap_or(experiment.squeeze.epochs),
-                    evaluate_every: train.evaluate_every,
-                    ..experiment.squeeze.train()
-                };
+            let full = config.full_train(experiment.squeeze.as_ref());
+            if let (true, Some(full)) = (config.controls.contains(&Control::FullData), full) {
                 let seeds = config.full_data.seeds.as_ref().map_or(1, Vec::len);
                 seconds += seeds as f64 * training.secs(session.train.len(), tests, &full);
                 let per_epoch = session.train.len().div_ceil(full.batch_size as usize) as u64;
@@ -131,8 +133,10 @@ impl Basis<'_> {
             ];
             let caches = self.caches().0 + self.caches().1 + self.left_by_others(&laws);
             // The pass in use: its records, its views as columns, and as they are, kept and handed on.
-            let view = labels.view_bytes + 2 * size_of::<View>() as u64;
-            let pass = labels.rows * (labels.record_bytes + view);
+            let pass = labels.as_ref().map_or(0, |labels| {
+                let view = labels.view_bytes + 2 * size_of::<View>() as u64;
+                labels.rows * (labels.record_bytes + view)
+            });
             let besides = caches + self.pixels(images) + pass;
             let evaluating = training.evaluation.bytes_at(tests.min(EVALUATION_BATCH));
             let others = [

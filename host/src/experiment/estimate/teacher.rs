@@ -12,12 +12,15 @@ use super::{
 };
 
 impl Basis<'_> {
-    /// Squeeze.
+    /// Squeeze, where the experiment has it.
     ///
     /// # Errors
     /// When a trial fails.
-    pub fn squeeze(&self, experiment: &Experiment) -> Result<StageEstimate> {
-        let (config, session) = (&experiment.squeeze, self.session);
+    pub fn squeeze(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
+        let Some(config) = &experiment.squeeze else {
+            return Ok(None);
+        };
+        let session = self.session;
         let (train_cache, test_cache) = self.caches();
         let (images, tests) = (session.train.len(), session.test.len());
         let network = self.network_bytes(&config.architecture)?;
@@ -29,7 +32,7 @@ impl Basis<'_> {
             self.left_by_others(&[(&law, batch)]);
             let stage = self.stage("squeeze", &law, batch, caches, reading + caches);
             let seconds = batches(&law, tests, EVALUATION_BATCH) + self.decoding(0);
-            return Ok(StageEstimate { seconds, ..stage });
+            return Ok(Some(StageEstimate { seconds, ..stage }));
         }
         let train = config.train();
         let recipe = Recipe {
@@ -63,11 +66,11 @@ impl Basis<'_> {
         self.left_by_others(&laws);
         let stage = self.stage("squeeze", &training.steps, batch, besides, largest(others));
         let per_epoch = images.div_ceil(config.batch_size as usize) as u64;
-        Ok(StageEstimate {
+        Ok(Some(StageEstimate {
             seconds,
             steps: per_epoch * u64::from(config.epochs),
             ..stage
-        })
+        }))
     }
 
     /// Recover, where the experiment has it.
@@ -75,11 +78,11 @@ impl Basis<'_> {
     /// # Errors
     /// When a trial fails.
     pub fn recover(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
-        let Some(config) = &experiment.recover else {
+        let (Some(squeeze), Some(config)) = (&experiment.squeeze, &experiment.recover) else {
             return Ok(None);
         };
-        let architecture = &experiment.squeeze.architecture;
-        let images = distilled(self.session, config);
+        let architecture = &squeeze.architecture;
+        let images = distilled(self.session, &config.origin());
         let batch = images.min(config.batch_size as usize);
         let law = self.law(batch, |batch| {
             probe::recover(self.session, config, architecture, batch)

@@ -8,19 +8,12 @@ use crate::{
     artifact::ImageFormat,
     data::{Fault, Rounding},
     engine::optim::{OptimizerConfig, ScheduleConfig, config::AdamConfig, schedule::WarmupConfig},
-    stages::{ComponentConfig, component::WeightedComponent},
+    stages::{
+        ComponentConfig,
+        component::WeightedComponent,
+        origin::{Init, Origin},
+    },
 };
-
-/// What the images start from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Init {
-    /// Standard normal noise, normalised pixels, as SRe2L
-    #[default]
-    Noise,
-    /// Real training images
-    Real,
-}
 
 /// Which state of the images is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -155,6 +148,17 @@ fn regularizers() -> Vec<WeightedComponent> {
 }
 
 impl Config {
+    /// What the images start from and how they are stored.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            stage: super::STAGE,
+            images_per_class: self.images_per_class,
+            init: self.init,
+            format: self.format,
+            quantization: self.quantization,
+        }
+    }
+
     /// Names of the regularizers' terms in logs and reports, each once.
     pub fn term_names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();

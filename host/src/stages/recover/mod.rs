@@ -8,7 +8,6 @@ mod view;
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use plugin_api::rng::{Rng, StreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
     report::progress::Progress,
 };
 
-pub use config::{Config, Init, Keep};
+pub use config::{Config, Keep};
 pub use stepper::{Stepper, Terms};
 
 use super::{
@@ -27,8 +26,10 @@ use super::{
     journal::Journal,
     network::{Network, is_finite},
     plugin_state::StateTexts,
-    render::Images,
 };
+
+/// The name of the stage and of its folder.
+pub const STAGE: &str = "recover";
 
 /// What recover made, beside the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,108 +55,13 @@ struct Progressed {
     plugin_texts: StateTexts,
 }
 
-/// Classes of the distilled images in the order of their making: image k of every class before image k + 1 of any, so that a
-/// batch holds consecutive classes, as in the original.
-pub fn labels(images_per_class: u32, classes: usize) -> Vec<u32> {
-    (0..images_per_class)
-        .flat_map(|_| 0..classes as u32)
-        .collect()
-}
-
-/// The images that recover starts from, normalised, [N, 3, R, R] for `range` of the distilled images.
-///
-/// # Errors
-/// When a real image cannot be decoded.
-pub fn initial_images(
-    session: &Session<'_>,
-    config: &Config,
-    range: std::ops::Range<usize>,
-) -> Result<Value> {
-    let side = session.train.resolution();
-    let size = 3 * side * side;
-    let mut values = Vec::with_capacity(range.len() * size);
-    let labels = labels(config.images_per_class, session.train.num_classes());
-    let order = |class| real_order(session, "init-order", class);
-    for image in range.clone() {
-        let (class, number) = (labels[image], (image / session.train.num_classes()) as u32);
-        match config.init {
-            Init::Noise => {
-                let id = StreamId {
-                    class,
-                    item: number,
-                    iteration: 0,
-                };
-                let mut rng = Rng::new(session.seed, "recover", "init", id);
-                values.extend((0..size).map(|_| rng.normal() as f32));
-            }
-            Init::Real => {
-                let pixels = session.train.pixels(order(class)[number as usize])?;
-                let mut normalised = vec![0f32; size];
-                session
-                    .normalization
-                    .normalize(&pixels, side * side, &mut normalised);
-                values.extend(normalised);
-            }
-        }
-    }
-    Ok(Value::from_vec(
-        values,
-        (range.len(), 3, side, side),
-        &session.device,
-    )?)
-}
-
-/// The training images of a class in an order that the seed gives.
-pub fn real_order(session: &Session<'_>, purpose: &str, class: u32) -> Vec<usize> {
-    let own = session.train.indices_of_class(class);
-    let mut rng = Rng::new(
-        session.seed,
-        "recover",
-        purpose,
-        StreamId {
-            class,
-            item: 0,
-            iteration: 0,
-        },
-    );
-    rng.permutation(own.len())
-        .into_iter()
-        .map(|i| own[i as usize])
-        .collect()
-}
-
-/// Normalised images as a set of bytes.
-///
-/// # Errors
-/// When the images cannot be read.
-pub fn to_set(
-    session: &Session<'_>,
-    config: &Config,
-    images: &Value,
-    labels: Vec<u32>,
-) -> Result<ImageSet> {
-    Ok(ImageSet {
-        resolution: session.train.resolution(),
-        pixels_nchw: to_bytes(session, config, images)?,
-        labels,
-        class_names: session.train.class_names().to_vec(),
-    })
-}
-
-fn to_bytes(session: &Session<'_>, config: &Config, images: &Value) -> Result<Vec<u8>> {
-    let side = session.train.resolution();
-    let values = images.flatten_all()?.to_vec1::<f32>()?;
-    let normalization = &session.normalization;
-    Ok(normalization.to_bytes(&values, side * side, config.quantization))
-}
-
 /// Distils the images and stores them in `recover/images`.
 ///
 /// # Errors
 /// When an operation fails or the loss is not finite; finished batches and the last good state stay on disk.
 pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<Output> {
     let folder = session.folder.stage("recover");
-    let labels = labels(config.images_per_class, session.train.num_classes());
+    let labels = config.origin().labels(session.train.num_classes());
     let mut checkpoint = Checkpoint::new(
         folder.join("checkpoint.safetensors"),
         session.checkpoint_secs,
@@ -181,7 +87,7 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
         let range = at.batch * batch_size..labels.len().min((at.batch + 1) * batch_size);
         let mut canvas = match tensors_then.remove("canvas") {
             Some(canvas) => canvas,
-            None => initial_images(session, config, range.clone())?,
+            None => config.origin().initial_images(session, range.clone())?,
         };
         let mut best = tensors_then.remove("best");
         let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
@@ -259,7 +165,15 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
         checkpoint.write(&values, &at)?;
     }
     journal.finish()?;
-    let output = store(session, config, teacher, &folder, batches, &at, labels)?;
+    let output = store(
+        session,
+        config,
+        teacher,
+        &folder,
+        batches,
+        &at,
+        labels.len(),
+    )?;
     checkpoint.remove()?;
     for batch in 0..batches {
         std::fs::remove_file(batch_path(&folder, batch))
@@ -279,35 +193,29 @@ fn store(
     folder: &Path,
     batches: usize,
     at: &Progressed,
-    labels: Vec<u32>,
+    count: usize,
 ) -> Result<Output> {
     // Batch by batch into bytes: the floats of a large set need four times as much memory, and only `keep_float` asks for them.
     let side = session.train.resolution();
     let size = 3 * side * side;
-    let (mut pixels_nchw, mut floats) = (Vec::with_capacity(labels.len() * size), Vec::new());
+    let (mut pixels_nchw, mut floats) = (Vec::with_capacity(count * size), Vec::new());
     for batch in 0..batches {
         let (mut values, _) = tensors::load(&batch_path(folder, batch), &candle_core::Device::Cpu)?;
         let images = values.remove("images").context("a batch without images")?;
-        pixels_nchw.extend(to_bytes(session, config, &images)?);
+        pixels_nchw.extend(config.origin().to_bytes(session, &images)?);
         if config.keep_float {
             floats.push(images);
         }
     }
-    let count = pixels_nchw.len() / size;
+    let made = pixels_nchw.len() / size;
     ensure!(
-        count == labels.len(),
-        "recover made {count} images, expected {}",
-        labels.len()
+        made == count,
+        "recover made {made} images, expected {count}"
     );
-    let set = ImageSet {
-        resolution: side,
-        pixels_nchw,
-        labels,
-        class_names: session.train.class_names().to_vec(),
-    };
+    let set = config.origin().set_of(session, pixels_nchw);
     let Normalization { mean, std } = session.normalization;
     set.save(
-        &session.folder.images(),
+        &session.folder.images(STAGE),
         config.format,
         Scaling { mean, std },
     )?;
@@ -316,13 +224,13 @@ fn store(
         let texts = BTreeMap::from([("class_names".to_owned(), class_names)]);
         let images = Value::cat(&floats, 0)?;
         tensors::save(
-            &session.folder.float_images(),
+            &session.folder.float_images(STAGE),
             &[("images".to_owned(), images)],
             &texts,
         )?;
     }
     drop((set, floats));
-    let stored = ImageSet::load(&session.folder.images())?;
+    let stored = ImageSet::load(&session.folder.images(STAGE))?;
     let output = Output {
         teacher_accuracy: accuracy(session, teacher, &stored)?,
         terms_first: Terms::mean(&at.terms_first),

@@ -8,7 +8,9 @@ use crate::{
     engine::optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::WarmupConfig},
     stages::{
         ComponentConfig,
-        sets::{DISTILLED, INIT_ONLY, RANDOM_REAL},
+        augment::Augment,
+        sets::{INIT_ONLY, RANDOM_REAL},
+        squeeze,
         train::{Decay, TrainConfig},
     },
 };
@@ -21,9 +23,9 @@ pub enum Control {
     RandomReal,
     /// The images that recover started from, unoptimised, under the same relabeling and recipe
     InitOnly,
-    /// Each of these sets with its class labels alone
+    /// Each of these sets with its class labels alone, which is all there is without `[relabel]`
     HardLabel,
-    /// All training images with their class labels, under the recipe of squeeze
+    /// All training images with their class labels, under the recipe of squeeze, or under that of validate where there is none
     FullData,
 }
 
@@ -80,6 +82,14 @@ pub struct Config {
     /// Seeds, one training each
     #[serde(default = "seeds")]
     pub seeds: Vec<u64>,
+    /// Epochs on class labels, where there is no `[relabel]`, whose epochs count otherwise
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub epochs: Option<u32>,
+    /// Differentiable augmentation of each batch with class labels: words out of color, crop, cutout, flip, scale and rotate, joined
+    /// by `_`; `none` where left out
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<String>,
     /// Views in a batch
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
@@ -137,8 +147,8 @@ fn controls() -> Vec<Control> {
 }
 
 impl Config {
-    /// Names of the sets that are relabelled and trained on.
-    pub fn set_names(&self) -> Vec<&'static str> {
+    /// Names of the sets that are relabelled and trained on, `made` the one that was distilled.
+    pub fn set_names(&self, made: &'static str) -> Vec<&'static str> {
         let controls = [
             (Control::RandomReal, RANDOM_REAL),
             (Control::InitOnly, INIT_ONLY),
@@ -147,7 +157,28 @@ impl Config {
             .into_iter()
             .filter(|(c, _)| self.controls.contains(c))
             .map(|(_, name)| name);
-        std::iter::once(DISTILLED).chain(wanted).collect()
+        std::iter::once(made).chain(wanted).collect()
+    }
+
+    /// The augmentation of batches with class labels.
+    ///
+    /// # Errors
+    /// For a word that is unknown or comes twice.
+    pub fn augmentation(&self) -> anyhow::Result<Augment> {
+        Augment::parse(self.augment.as_deref().unwrap_or("none"))
+    }
+
+    /// How `full-data` is trained: as the teacher, or as students where there is none; nothing where no table says for how long.
+    pub fn full_train(&self, squeeze: Option<&squeeze::Config>) -> Option<TrainConfig> {
+        let epochs = self.full_data.epochs.or(squeeze.map(|s| s.epochs))?;
+        Some(match squeeze {
+            Some(squeeze) => TrainConfig {
+                epochs,
+                evaluate_every: self.evaluate_every,
+                ..squeeze.train()
+            },
+            None => self.train(epochs),
+        })
     }
 
     /// The part that the training loop reads.

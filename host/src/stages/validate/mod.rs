@@ -3,7 +3,10 @@
 mod config;
 
 use anyhow::{Context, Result};
-use plugin_api::loss::Loss;
+use plugin_api::{
+    loss::Loss,
+    view::{ColorRule, CropRule, MixRule, ViewRule},
+};
 
 use crate::{
     artifact::{ImageSet, LabelReader, atomic},
@@ -14,12 +17,15 @@ pub use config::{Config, Control, FullDataConfig, StudentConfig};
 
 use super::{
     ComponentConfig, Session,
+    augment::Augment,
     dataset_feed::DatasetFeed,
     label_feed::LabelFeed,
+    match_::Beside,
     network::Network,
-    recover, relabel,
+    origin::Origin,
+    relabel,
     render::Images,
-    sets::{self, DISTILLED, FULL_DATA},
+    sets::{self, ExactImages, FULL_DATA, MATCHED},
     squeeze,
     train::{Feed, Scores, TrainConfig, Training, forget},
 };
@@ -27,21 +33,25 @@ use super::{
 /// Class labels alone, in tables and in the run folder.
 const HARD: &str = "hard";
 
+/// Labels that a matcher learned, in tables.
+const LEARNED: &str = "learned";
+
 /// The configurations of the stages before, which validation follows.
 #[derive(Clone, Copy)]
 pub struct Upstream<'a> {
     /// The teacher's recipe, which `full-data` follows.
-    pub squeeze: &'a squeeze::Config,
+    pub squeeze: Option<&'a squeeze::Config>,
     /// How many images, and what they started from.
-    pub recover: &'a recover::Config,
-    /// How they are labelled.
-    pub relabel: &'a relabel::Config,
+    pub origin: Origin,
+    /// How they are labelled; absent where class labels are all there is.
+    pub relabel: Option<&'a relabel::Config>,
 }
 
 /// A set as students see it: its images and their labels.
 struct Arm<'a> {
     set: &'static str,
-    labels: &'a str,
+    /// How the stored labels were made; absent for class labels.
+    stored: Option<&'a relabel::Config>,
     loss: &'a ComponentConfig,
     images: &'a ImageSet,
     image_bytes: u64,
@@ -57,20 +67,22 @@ pub fn run(
     upstream: Upstream<'_>,
 ) -> Result<Vec<ResultRow>> {
     let mut rows = Vec::new();
-    for set in config.set_names() {
-        let images = load_set(session, upstream.recover, set)?;
-        let image_bytes = images.encoded_bytes(upstream.recover.format)?;
-        let stored = upstream.relabel.relabeler.plugin.as_str();
-        let arm = |labels, loss| Arm {
+    for set in config.set_names(sets::made(&upstream.origin)) {
+        let images = sets::load(session, &upstream.origin, set)?;
+        let image_bytes = images.encoded_bytes(upstream.origin.format)?;
+        let arm = |stored, loss| Arm {
             set,
-            labels,
+            stored,
             loss,
             images: &images,
             image_bytes,
         };
-        let mut arms = vec![arm(stored, &config.loss)];
-        if config.controls.contains(&Control::HardLabel) {
-            arms.push(arm(HARD, &config.hard_loss));
+        let mut arms = Vec::new();
+        if upstream.relabel.is_some() {
+            arms.push(arm(upstream.relabel, &config.loss));
+        }
+        if upstream.relabel.is_none() || config.controls.contains(&Control::HardLabel) {
+            arms.push(arm(None, &config.hard_loss));
         }
         for arm in &arms {
             for student in &config.architectures {
@@ -90,18 +102,6 @@ pub fn run(
     Ok(rows)
 }
 
-/// A set by name.
-///
-/// # Errors
-/// When an image is missing or cannot be decoded.
-pub fn load_set(session: &Session<'_>, recover: &recover::Config, name: &str) -> Result<ImageSet> {
-    if name == DISTILLED {
-        sets::distilled(session.folder)
-    } else {
-        sets::control(session, recover, name)
-    }
-}
-
 fn train_arm(
     session: &Session<'_>,
     config: &Config,
@@ -109,42 +109,54 @@ fn train_arm(
     arm: &Arm<'_>,
     student: &StudentConfig,
 ) -> Result<ResultRow> {
-    let epochs = upstream.relabel.epochs;
-    let is_hard = arm.labels == HARD;
-    let reader = if is_hard {
-        None
-    } else {
-        Some(LabelReader::open(&session.folder.labels(arm.set))?)
-    };
-    let label_bytes = reader.as_ref().map_or(0, |r| r.index().bytes());
-    let set_name = if is_hard {
-        format!("{}-hard", arm.set)
-    } else {
-        arm.set.to_owned()
-    };
-    let mut labels = match reader {
-        Some(reader) => Some(LabelFeed::new(
-            session,
-            upstream.relabel,
-            arm.images,
-            reader,
-        )?),
+    let relabelled = upstream.relabel.map(|r| r.epochs);
+    let epochs = relabelled.or(config.epochs).context("validate.epochs")?;
+    let mut label_bytes = 0;
+    let mut labels = match arm.stored {
+        Some(relabel) => {
+            let reader = LabelReader::open(&session.folder.labels(arm.set))?;
+            label_bytes = reader.index().bytes();
+            Some(LabelFeed::new(session, relabel, arm.images, reader)?)
+        }
         None => None,
     };
+    let set_name = match arm.stored {
+        Some(_) => arm.set.to_owned(),
+        None => format!("{}-{HARD}", arm.set),
+    };
+    let mut beside = Beside::default();
+    let exact = match (arm.stored, arm.set) {
+        (None, MATCHED) => {
+            if upstream.relabel.is_none() {
+                beside = Beside::read(session)?;
+            }
+            let (stage, normalization) = (upstream.origin.stage, &session.normalization);
+            let set = arm.images.clone();
+            Some(ExactImages::load(
+                session.folder,
+                stage,
+                set,
+                normalization,
+            )?)
+        }
+        _ => None,
+    };
+    let images: &dyn Images = match &exact {
+        Some(exact) => exact,
+        None => arm.images,
+    };
+    let mut train = config.train(epochs);
+    if let Some(rate) = beside.learning_rate {
+        train.optimizer = train.optimizer.with_lr(rate);
+    }
     let mut scores = Vec::new();
     for &seed in &config.seeds {
         let mut classes;
         let feed: &mut dyn Feed = match &mut labels {
             Some(labels) => labels,
             None => {
-                classes = DatasetFeed {
-                    images: arm.images,
-                    rule: upstream.relabel.views(),
-                    seed: session.seed,
-                    stage: "relabel",
-                    device: session.device.clone(),
-                    epoch: 0,
-                };
+                classes = class_feed(session, config, upstream.relabel, images, seed)?
+                    .with_labels(beside.labels.clone());
                 &mut classes
             }
         };
@@ -152,17 +164,21 @@ fn train_arm(
             session,
             student,
             set: &set_name,
-            config: &config.train(epochs),
+            config: &train,
             loss: arm.loss,
         };
         scores.push(one.train(seed, feed)?);
     }
     let row = ResultRow {
         set: arm.set.to_owned(),
-        labels: arm.labels.to_owned(),
+        labels: match (arm.stored, &beside.labels) {
+            (Some(relabel), _) => relabel.relabeler.plugin.clone(),
+            (None, Some(_)) => LEARNED.to_owned(),
+            (None, None) => HARD.to_owned(),
+        },
         network: student.label(),
         images: arm.images.len() as u64,
-        images_per_class: Some(u64::from(upstream.recover.images_per_class)),
+        images_per_class: Some(u64::from(upstream.origin.images_per_class)),
         image_bytes: arm.image_bytes,
         label_bytes,
         epochs: u64::from(epochs),
@@ -171,36 +187,64 @@ fn train_arm(
     row.with_scores(&scores).context("validate.seeds is empty")
 }
 
+/// Images with class labels: under the views of `[relabel]`, the same for all students, or as they are under the augmentation of
+/// `[validate]`, drawn for each student.
+fn class_feed<'a>(
+    session: &Session<'_>,
+    config: &Config,
+    relabel: Option<&relabel::Config>,
+    images: &'a dyn Images,
+    seed: u64,
+) -> Result<DatasetFeed<'a>> {
+    let (device, augment) = (&session.device, config.augmentation()?);
+    let feed = match relabel {
+        Some(relabel) => DatasetFeed::new(images, relabel.views(), session.seed, "relabel", device),
+        None => {
+            let seed = session.seed ^ (seed + 1);
+            DatasetFeed::new(images, whole(config.batch_size), seed, "validate", device)
+        }
+    };
+    Ok(feed.with_augment(augment))
+}
+
+/// Images as they are.
+pub fn whole(batch_size: u32) -> ViewRule {
+    ViewRule {
+        crop: CropRule::None,
+        flip: 0.,
+        mix: MixRule::None,
+        batch_size,
+        color_jitter: ColorRule::NONE,
+    }
+}
+
 fn train_full(
     session: &Session<'_>,
     config: &Config,
-    squeeze: &squeeze::Config,
+    squeeze: Option<&squeeze::Config>,
     student: &StudentConfig,
 ) -> Result<ResultRow> {
-    let epochs = config.full_data.epochs.unwrap_or(squeeze.epochs);
+    let train = config
+        .full_train(squeeze)
+        .context("validate.full_data.epochs")?;
     let first = || config.seeds.iter().take(1).copied().collect();
     let seeds: Vec<u64> = config.full_data.seeds.clone().unwrap_or_else(first);
-    let train = TrainConfig {
-        epochs,
-        evaluate_every: config.evaluate_every,
-        ..squeeze.train()
-    };
     let mut scores = Vec::new();
     for seed in seeds {
-        let mut feed = DatasetFeed {
-            images: session.train,
-            rule: squeeze.views(),
-            seed: session.seed ^ (seed + 1),
-            stage: FULL_DATA,
-            device: session.device.clone(),
-            epoch: 0,
+        let rule = squeeze.map_or_else(|| whole(config.batch_size), |s| s.views());
+        let augment = match squeeze {
+            Some(_) => Augment::default(),
+            None => config.augmentation()?,
         };
+        let (images, seed_of_views) = (&**session.train, session.seed ^ (seed + 1));
+        let mut feed = DatasetFeed::new(images, rule, seed_of_views, FULL_DATA, &session.device)
+            .with_augment(augment);
         let one = One {
             session,
             student,
             set: FULL_DATA,
             config: &train,
-            loss: &squeeze.loss,
+            loss: squeeze.map_or(&config.hard_loss, |s| &s.loss),
         };
         scores.push(one.train(seed, &mut feed)?);
     }
@@ -213,7 +257,7 @@ fn train_full(
         image_bytes: (0..count)
             .map(|i| session.train.encoded_bytes(i) as u64)
             .sum(),
-        epochs: u64::from(epochs),
+        epochs: u64::from(train.epochs),
         ..ResultRow::default()
     };
     row.with_scores(&scores)
@@ -262,6 +306,7 @@ impl One<'_> {
                 folder: &folder,
                 config: self.config,
                 loss: &loss as &dyn Loss,
+                after_epoch: None,
             };
             let scores = training.run(&mut network, feed)?;
             atomic::write_json(&outcome, &scores)?;

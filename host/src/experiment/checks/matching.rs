@@ -1,0 +1,150 @@
+//! What can be wrong with `[match]`.
+
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use plugin_api::{
+    Ctx, abi::Kind, architecture::InputShape, matcher::MatchNeeds, tensor::BatchNormMode,
+};
+
+use crate::{
+    artifact::RunFolder,
+    data::{Dataset, Fault, Normalization},
+    engine::{Tensor, Value, grad},
+    plugins::{export, import, registry::Registry},
+    stages::{ComponentConfig, experts, match_::Config, network::Network},
+};
+
+use super::{network, too_few};
+
+/// The table's own faults, those of its components, and what the matcher misses.
+pub fn faults(
+    config: &Config,
+    experts: Option<&experts::Config>,
+    registry: &Registry,
+    input: Option<InputShape>,
+) -> Vec<Fault> {
+    let mut faults = config.faults();
+    faults.extend(experts.into_iter().flat_map(experts::Config::faults));
+    let own = config
+        .matcher
+        .faults(registry, Kind::MATCHER, "match.matcher");
+    let is_fine = own.is_empty();
+    faults.extend(own);
+    let path = "match.architecture";
+    let network = network(registry, &config.architecture, path, input, &mut faults);
+    let Some(needs) = is_fine.then(|| needs(config, registry)).flatten() else {
+        return faults;
+    };
+    let name = &config.matcher.plugin;
+    if needs.learning_rate && config.learning_rate.is_none() {
+        let message =
+            format!("missing, and matcher \"{name}\" learns it; an empty table has the defaults");
+        faults.push(Fault::new("match.learning_rate", message));
+    }
+    match (needs.expert_epochs, experts) {
+        (Some(_), None) => {
+            let message =
+                format!("missing table [experts], whose trainings matcher \"{name}\" follows");
+            faults.push(Fault::new("experts", message));
+        }
+        (Some(last), Some(experts)) if last > u64::from(experts.epochs) => {
+            let message = format!(
+                "matcher \"{name}\" looks at epoch {last} of an expert, and they are trained for {}; raise this or lower \
+                 max_start_epoch or expert_epochs of the matcher",
+                experts.epochs
+            );
+            faults.push(Fault::new("experts.epochs", message));
+        }
+        _ => {}
+    }
+    if let (Some(network), true) = (&network, faults.is_empty())
+        && let Err(error) = try_network(network, &needs)
+    {
+        let message = format!("matcher \"{name}\" cannot work in this network: {error}");
+        faults.push(Fault::new(path, message));
+    }
+    faults
+}
+
+/// Classes with fewer images than the matcher takes at once.
+pub fn count_faults(config: &Config, registry: &Registry, train: &Dataset) -> Option<Fault> {
+    let needs = needs(config, registry)?;
+    let message = too_few(needs.real_per_class, train)?;
+    Some(Fault::new("match.matcher.params.real_per_class", message))
+}
+
+/// A folder with trajectories of others.
+pub fn store_fault(
+    experts: &experts::Config,
+    architecture: &ComponentConfig,
+    registry: &Registry,
+    place: (&Path, u64),
+    data: (&Dataset, &Normalization),
+) -> Option<Fault> {
+    let (base, seed) = place;
+    let (train, normalization) = data;
+    // Without a folder of its own it is the run's, whose stage is stale where it does not fit.
+    experts.folder.as_ref()?;
+    let input = InputShape {
+        channels: 3,
+        height: train.resolution(),
+        width: train.resolution(),
+        classes: train.num_classes(),
+    };
+    let network = Network::build(registry, architecture, input, &Device::Cpu).ok()?;
+    let identity = experts.identity(seed, train, normalization, architecture, &network);
+    let message = experts.store(&RunFolder::at(""), base).fault(&identity)?;
+    Some(Fault::new("experts.folder", message))
+}
+
+fn needs(config: &Config, registry: &Registry) -> Option<MatchNeeds> {
+    let made = registry.create_matcher(&config.matcher.plugin, &config.matcher.params());
+    made.ok().map(|matcher| matcher.needs().clone())
+}
+
+/// Runs the network on two black images: features, and gradients of gradients where the matcher needs them.
+fn try_network(network: &Network, needs: &MatchNeeds) -> anyhow::Result<()> {
+    let told = crate::stages::network::plugin_error;
+    let shape = network.input();
+    let images = Value::zeros(
+        (2, shape.channels, shape.height, shape.width),
+        DType::F32,
+        &Device::Cpu,
+    )?;
+    let anchor = export(Tensor::constant(Value::zeros(
+        (),
+        DType::F32,
+        &Device::Cpu,
+    )?));
+    let ctx = Ctx::new("match", 0, &anchor);
+    let values = network.initial(0, 0, &Device::Cpu)?;
+    let params = network.spec().params.iter().zip(values);
+    let inputs: Vec<Tensor> = params
+        .map(|(spec, value)| match spec.trainable {
+            true => Tensor::leaf(value),
+            false => Tensor::constant(value),
+        })
+        .collect();
+    let x = Tensor::leaf(images);
+    let pass = network.forward_on(&inputs, &x, BatchNormMode::TRAIN_STATISTICS, &ctx)?;
+    for feature in &needs.features {
+        let have: Vec<&str> = pass.taps.iter().map(|(n, _)| n.as_str()).collect();
+        anyhow::ensure!(
+            have.contains(&feature.as_str()),
+            "it taps no feature \"{feature}\" (have: {})",
+            have.join(", ")
+        );
+    }
+    if needs.second_order {
+        let score = import(&pass.logits).map_err(told)?.sqr()?.sum_all()?;
+        let learned: Vec<&Tensor> = inputs.iter().filter(|t| t.is_tracked()).collect();
+        let first = grad(&score, &learned, true)?;
+        let mut sum = score.affine(0., 0.)?;
+        for gradient in first.into_iter().flatten() {
+            sum = sum.add(&gradient.sqr()?.sum_all()?)?;
+        }
+        grad(&sum, &[&x], false)?;
+    }
+    Ok(())
+}

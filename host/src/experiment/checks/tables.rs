@@ -1,0 +1,131 @@
+//! Which tables of an experiment go together.
+
+use serde_json::Value as Json;
+
+use crate::data::Fault;
+
+/// What is missing, and what stands in another's way.
+pub fn faults(json: &Json) -> Vec<Fault> {
+    let has = |table: &str| json.get(table).is_some();
+    let mut faults = Vec::new();
+    let mut missing = |needed: &str, stage: &str| {
+        let message = format!("missing table [{needed}], which [{stage}] needs");
+        faults.push(Fault::new(needed, message));
+    };
+    let makes = if has("match") { "match" } else { "recover" };
+    for stage in ["relabel", "validate"] {
+        if has(stage) && !has(makes) {
+            missing(makes, stage);
+        }
+    }
+    if has("validate") && !has("relabel") && makes == "recover" {
+        missing("relabel", "validate");
+    }
+    for stage in ["recover", "relabel"] {
+        if has(stage) && !has("squeeze") {
+            missing("squeeze", stage);
+        }
+    }
+    if has("experts") && !has("match") {
+        missing("match", "experts");
+    }
+    if has("match") && has("recover") {
+        let message = "[match] and [recover] both make the distilled images; keep one of them";
+        faults.push(Fault::new("match", message));
+    }
+    if !["squeeze", "recover", "match"].into_iter().any(has) {
+        let message = "nothing to do: expected a table [squeeze] or [match]";
+        faults.push(Fault::new("experiment", message));
+    }
+    if let Some(validate) = json.get("validate") {
+        faults.extend(epochs(validate, has("relabel"), has("squeeze")));
+    }
+    faults
+}
+
+fn epochs(validate: &Json, relabelled: bool, has_teacher: bool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let own = validate.get("epochs").is_some();
+    if relabelled && own {
+        let message = "relabel.epochs says how long students train; take this key out";
+        faults.push(Fault::new("validate.epochs", message));
+    }
+    if !relabelled && !own {
+        let message = "missing, expected the epochs of a student, since there is no [relabel]";
+        faults.push(Fault::new("validate.epochs", message));
+    }
+    let controls = validate.get("controls").and_then(Json::as_array);
+    let full = controls.is_some_and(|c| c.iter().any(|name| name == "full-data"));
+    if full && !has_teacher && validate.pointer("/full_data/epochs").is_none() {
+        let message = "missing, expected the epochs of the control, since there is no [squeeze]";
+        faults.push(Fault::new("validate.full_data.epochs", message));
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(json: Json) -> Vec<String> {
+        faults(&json).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn whole_experiments_have_no_fault() {
+        for json in [
+            json!({"squeeze": {}}),
+            json!({"squeeze": {}, "recover": {}, "relabel": {}, "validate": {}}),
+            json!({"match": {}, "validate": {"epochs": 1}}),
+            json!({"squeeze": {}, "match": {}, "relabel": {}, "validate": {}}),
+        ] {
+            assert_eq!(told(json.clone()), Vec::<String>::new(), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_double_is_told() {
+        for (json, part) in [
+            (json!({}), "nothing to do"),
+            (
+                json!({"recover": {}}),
+                "squeeze: missing table [squeeze], which [recover] needs",
+            ),
+            (
+                json!({"squeeze": {}, "relabel": {}}),
+                "recover: missing table [recover]",
+            ),
+            (
+                json!({"squeeze": {}, "recover": {}, "validate": {"epochs": 1}}),
+                "relabel: missing table [relabel], which [validate] needs",
+            ),
+            (
+                json!({"match": {}, "relabel": {}}),
+                "squeeze: missing table [squeeze], which [relabel]",
+            ),
+            (
+                json!({"match": {}, "recover": {}, "squeeze": {}}),
+                "keep one of them",
+            ),
+            (
+                json!({"match": {}, "validate": {}}),
+                "validate.epochs: missing",
+            ),
+            (
+                json!({"match": {}, "squeeze": {}, "relabel": {}, "validate": {"epochs": 1}}),
+                "validate.epochs: relabel.epochs says",
+            ),
+            (
+                json!({"match": {}, "validate": {"epochs": 1, "controls": ["full-data"]}}),
+                "validate.full_data.epochs: missing",
+            ),
+        ] {
+            let all = told(json.clone());
+            assert!(
+                all.iter().any(|text| text.contains(part)),
+                "{json}: {all:?}"
+            );
+        }
+    }
+}
