@@ -106,7 +106,12 @@ fn learned_labels_and_rates_and_what_a_matcher_does_not_learn() {
         "match.learning_rate={}",
     ];
     lab.run(&options).done();
-    assert!(lab.path("run/match/labels.safetensors").exists());
+    let labels = fs::metadata(lab.path("run/match/labels.safetensors")).unwrap();
+    let row = &lab.json("validate/results.json")[0];
+    assert_eq!(
+        (&row["labels"], &row["label_bytes"]),
+        (&json!("learned"), &json!(labels.len()))
+    );
     // Distribution matching learns neither.
     let rate = lab.json("match/metrics.json")["learning_rate"]
         .as_f64()

@@ -35,8 +35,8 @@ impl RunFolder {
     /// Removes what interrupted writes left. Only for who holds the lock: another process may be writing.
     pub fn sweep(&self) {
         for folder in [
-            "", "squeeze", "recover", "experts", "match", "relabel", "validate", "profile",
-            "report",
+            "", "squeeze", "recover", "experts", "match", "given", "relabel", "validate",
+            "profile", "report",
         ] {
             atomic::sweep(&self.root.join(folder));
         }
@@ -79,7 +79,7 @@ impl RunFolder {
 
     /// The images of whichever stage distilled them, if one has.
     pub fn made_images(&self) -> Option<PathBuf> {
-        let stages = ["recover", "match"].map(|stage| self.images(stage));
+        let stages = ["recover", "match", "given"].map(|stage| self.images(stage));
         stages.into_iter().find(|images| images.exists())
     }
 

@@ -1,6 +1,10 @@
 //! Sets of images of one size: in memory as bytes, on disk as an ImageFolder in the right class order.
 
-use std::{fs, io::Cursor, path::Path};
+use std::{
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use image::{ExtendedColorType, ImageEncoder, codecs};
@@ -173,6 +177,57 @@ impl ImageSet {
     }
 }
 
+impl ImageSet {
+    /// Reads what [`ImageSet::save`] wrote, or class folders that anybody wrote: those of `class_names`, or where the names are
+    /// others as many in sorted order.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or of another size than `resolution`, or there are more or fewer folders.
+    pub fn load_any(folder: &Path, class_names: &[String], resolution: usize) -> Result<Self> {
+        if index_path(folder).exists() {
+            return Self::load(folder);
+        }
+        let listed = |folder: &Path, is_wanted: &dyn Fn(&Path) -> bool| -> Result<Vec<PathBuf>> {
+            let entries = fs::read_dir(folder)
+                .with_context(|| format!("cannot read the folder {}", folder.display()))?;
+            let mut paths: Vec<PathBuf> = entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<Result<_>>()?;
+            paths.retain(|path| is_wanted(path));
+            paths.sort();
+            Ok(paths)
+        };
+        let mut folders = listed(folder, &Path::is_dir)?;
+        ensure!(
+            folders.len() == class_names.len(),
+            "{} has {} class folders, expected {}",
+            folder.display(),
+            folders.len(),
+            class_names.len()
+        );
+        let named: Vec<PathBuf> = class_names.iter().map(|name| folder.join(name)).collect();
+        if named.iter().all(|path| folders.contains(path)) {
+            folders = named;
+        }
+        let (mut pixels_nchw, mut labels) = (Vec::new(), Vec::new());
+        for (class, folder) in folders.iter().enumerate() {
+            for file in listed(folder, &Path::is_file)? {
+                let read = decode(&file, resolution);
+                let pixels =
+                    read.with_context(|| format!("cannot read image {}", file.display()))?;
+                pixels_nchw.extend(pixels);
+                labels.push(class as u32);
+            }
+        }
+        Ok(Self {
+            resolution,
+            pixels_nchw,
+            labels,
+            class_names: class_names.to_vec(),
+        })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Index {
     resolution: usize,
@@ -182,7 +237,7 @@ struct Index {
     files: Vec<String>,
 }
 
-fn index_path(folder: &Path) -> std::path::PathBuf {
+fn index_path(folder: &Path) -> PathBuf {
     folder.with_file_name("set.json")
 }
 

@@ -19,7 +19,7 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Carry out an experiment, or go on with it
+    /// Carry out experiments, or go on with them
     Run(RunArgs),
     /// Everything but the computing: plugins, options, data, sizes; and what time and memory it will take
     Check(CheckArgs),
@@ -37,6 +37,8 @@ pub enum Command {
     },
     /// Print a run's results
     Report(ReportArgs),
+    /// Runs side by side: accuracy, controls, bytes, time, memory
+    Compare(CompareArgs),
     /// Copy the distilled images out of a run
     Export(ExportArgs),
     /// Take weights of torchvision, timm or a run as a teacher's
@@ -45,11 +47,9 @@ pub enum Command {
     ExportWeights(ExportWeightsArgs),
 }
 
-/// An experiment file and changes to it.
+/// Changes to an experiment file.
 #[derive(Args, Debug)]
-pub struct FileArgs {
-    /// Experiment file (TOML)
-    pub file: PathBuf,
+pub struct ChangeArgs {
     /// Replace a value: `--set recover.iterations=100`; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
@@ -61,16 +61,19 @@ pub struct FileArgs {
 /// `alambic run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// The experiment
+    /// Experiment files (TOML), done in this order; a folder stands for those in it, in the order of their names
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Changes to each of them
     #[command(flatten)]
-    pub file: FileArgs,
+    pub changes: ChangeArgs,
     /// Do this stage and all after it again
     #[arg(long, value_name = "STAGE", conflicts_with = "only")]
     pub from: Option<String>,
     /// Do this stage alone
     #[arg(long, value_name = "STAGE")]
     pub only: Option<String>,
-    /// The run's folder; runs/NAME by default
+    /// The run's folder, of a single experiment; runs/NAME by default
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print the summary as JSON
@@ -84,9 +87,11 @@ pub struct RunArgs {
 /// `alambic check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The experiment
+    /// Experiment file (TOML)
+    pub file: PathBuf,
+    /// Changes to it
     #[command(flatten)]
-    pub file: FileArgs,
+    pub changes: ChangeArgs,
     /// Leave out the estimate of time and memory, which tries a few steps
     #[arg(long)]
     pub no_estimate: bool,
@@ -195,6 +200,44 @@ pub struct ReportArgs {
     /// Print the tables as Markdown
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
+}
+
+/// `alambic compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Run folders
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Judge all sets alike too, by the squeeze, relabel and validate tables of this experiment file
+    #[arg(long, value_name = "FILE")]
+    pub protocol: Option<PathBuf>,
+    /// Replace a value of the protocol: `--set validate.seeds=[0]`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "protocol")]
+    pub overrides: Vec<String>,
+    /// Folder of the protocol's runs; runs/NAME of its file by default
+    #[arg(long, value_name = "DIR", requires = "protocol")]
+    pub out: Option<PathBuf>,
+    /// How the table is written
+    #[arg(long, value_enum, default_value = "terminal")]
+    pub format: CompareFormat,
+    /// Write it to a file
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CompareFormat {
+    /// Aligned columns
+    Terminal,
+    /// A Markdown table
+    Markdown,
+    /// Comma-separated values, all digits
+    Csv,
+    /// A list of objects, all digits
+    Json,
+    /// A page
+    Html,
 }
 
 /// `alambic export`.

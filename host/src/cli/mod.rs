@@ -1,6 +1,7 @@
 //! The command line: clap's types and one thin function for each subcommand.
 
 mod args;
+mod compare;
 mod data;
 mod plugin;
 mod report;
@@ -55,6 +56,7 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Plugin { ref command } => plugin::plugin(cli, command),
         Command::Data { ref command } => data::data(command),
         Command::Report(ref report) => report::report(cli, report),
+        Command::Compare(ref args) => compare::run(cli, args),
         Command::Export(ref export) => report::export(export),
         Command::ImportWeights(ref import) => weights::import(cli, import),
         Command::ExportWeights(ref export) => weights::export(export),

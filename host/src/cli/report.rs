@@ -80,7 +80,8 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn existing(path: &Path) -> Result<RunFolder, Failure> {
+/// The folder of a run that has begun.
+pub fn existing(path: &Path) -> Result<RunFolder, Failure> {
     let folder = RunFolder::at(path);
     if folder.manifest()?.is_none() {
         return Err(no_run(path));

@@ -6,9 +6,11 @@ use anyhow::{Context, anyhow};
 use serde_json::{Value as Json, json};
 
 use crate::{
+    data::Fault,
     experiment::{
         checks::{self, Checked},
         estimate, file,
+        plan::STAGES,
         run::{self, Failure, Selection},
     },
     plugins::registry::Registry,
@@ -17,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    args::{CheckArgs, Cli, FileArgs, RunArgs},
+    args::{ChangeArgs, CheckArgs, Cli, RunArgs},
     usage,
 };
 
@@ -31,20 +33,69 @@ pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     Ok(registry)
 }
 
-fn checked(cli: &Cli, args: &FileArgs) -> Result<(Registry, Checked, PathBuf), Failure> {
-    let registry = registry(cli)?;
-    let mut json = file::read(&args.file, &args.overrides).map_err(Failure::Config)?;
-    if let Some(device) = &args.device {
+fn checked(
+    file: &Path,
+    changes: &ChangeArgs,
+    registry: &Registry,
+) -> Result<(Checked, PathBuf), Failure> {
+    let mut json = file::read(file, &changes.overrides).map_err(Failure::Config)?;
+    if let Some(device) = &changes.device {
         json["device"] = Json::String(device.clone());
     }
-    let base = args.file.parent().map(Path::to_owned).unwrap_or_default();
-    let checked = checks::check(&json, &registry, &base).map_err(Failure::Config)?;
-    Ok((registry, checked, base))
+    let base = file.parent().map(Path::to_owned).unwrap_or_default();
+    let checked = checks::check(&json, registry, &base).map_err(Failure::Config)?;
+    Ok((checked, base))
 }
 
 /// `alambic run`.
 pub fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
-    let (registry, checked, base) = checked(cli, &args.file)?;
+    let registry = registry(cli)?;
+    let files = file::listed(&args.files).map_err(|fault| Failure::Config(vec![fault]))?;
+    let [file] = files.as_slice() else {
+        return run_all(&files, args, &registry);
+    };
+    run_one(file, args, &registry)
+}
+
+/// One after the other, once no fault was found in any.
+fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(), Failure> {
+    if args.out.is_some() {
+        let message = format!(
+            "is the folder of one run, and these are {} experiments",
+            files.len()
+        );
+        return Err(usage("--out", message));
+    }
+    let mut faults = Vec::new();
+    let mut names: Vec<(String, &Path)> = Vec::new();
+    for file in files {
+        let place =
+            |fault: Fault| Fault::new(format!("{}: {}", file.display(), fault.path), fault.message);
+        match checked(file, &args.changes, registry) {
+            Ok((checked, _)) => {
+                let name = checked.experiment.name;
+                if let Some((_, other)) = names.iter().find(|(n, _)| *n == name) {
+                    let message = format!("{} has the name \"{name}\" too", other.display());
+                    faults.push(place(Fault::new("name", message)));
+                }
+                names.push((name, file));
+            }
+            Err(Failure::Config(found)) => faults.extend(found.into_iter().map(place)),
+            Err(other) => return Err(other),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Failure::Config(faults));
+    }
+    for (i, file) in files.iter().enumerate() {
+        eprintln!("{} of {}: {}", i + 1, files.len(), file.display());
+        run_one(file, args, registry)?;
+    }
+    Ok(())
+}
+
+fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failure> {
+    let (checked, base) = checked(file, &args.changes, registry)?;
     let root = args
         .out
         .clone()
@@ -53,7 +104,7 @@ pub fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         from: args.from.clone(),
         only: args.only.clone(),
     };
-    let summary = run::run(&checked, &registry, &base, root.clone(), &selection)?;
+    let summary = run::run(&checked, registry, &base, root.clone(), &selection)?;
     if args.json {
         print_json(&summary)?;
     } else {
@@ -65,27 +116,17 @@ pub fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
 
 /// `alambic check`.
 pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
-    let (registry, checked, _) = checked(cli, &args.file)?;
+    let registry = registry(cli)?;
+    let (checked, _) = checked(&args.file, &args.changes, &registry)?;
     let Checked {
         experiment,
         train,
         test,
         device: _,
     } = &checked;
-    let images = experiment
-        .recover
-        .as_ref()
-        .map(|r| r.images_per_class as usize * train.num_classes());
-    let stages: Vec<&str> = [
-        ("squeeze", true),
-        ("recover", experiment.recover.is_some()),
-        ("relabel", experiment.relabel.is_some()),
-        ("validate", experiment.validate.is_some()),
-    ]
-    .into_iter()
-    .filter(|(_, has)| *has)
-    .map(|(name, _)| name)
-    .collect();
+    let origin = experiment.origin();
+    let images = origin.map(|o| o.images_per_class as usize * train.num_classes());
+    let stages: Vec<&str> = STAGES.into_iter().filter(|s| experiment.has(s)).collect();
     let estimate = match args.no_estimate {
         true => None,
         false => Some(estimate::estimate(&checked, &registry)?),
@@ -108,7 +149,7 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
         println!("{answer}");
         return Ok(());
     }
-    println!("{}: no fault found", args.file.file.display());
+    println!("{}: no fault found", args.file.display());
     println!("  stages   {}", stages.join(", "));
     let bytes: u64 = (0..train.len())
         .map(|i| train.encoded_bytes(i) as u64)

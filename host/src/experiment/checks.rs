@@ -14,7 +14,7 @@ use crate::{
     data::{self, Dataset, Fault},
     plugins::registry::Registry,
     stages::{
-        ComponentConfig, experts, match_,
+        ComponentConfig, experts, given, match_,
         network::Network,
         origin::{Init, Origin},
         recover, relabel, squeeze,
@@ -102,8 +102,17 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     if let Some(config) = &match_ {
         faults.extend(matching::faults(config, experts.as_ref(), registry, input));
     }
+    let given: Option<given::Config> = table(json, "given");
+    if let (Some(config), Some((train, _))) = (&given, &sets)
+        && let Err(error) = config.load(base, train.class_names(), train.resolution())
+    {
+        faults.push(Fault::new("given.images", format!("{error:#}")));
+    }
     let recovered = recover.as_ref().map(recover::Config::origin);
-    let origin = recovered.or_else(|| match_.as_ref().map(match_::Config::origin));
+    let matched = match_.as_ref().map(match_::Config::origin);
+    let origin = recovered
+        .or(matched)
+        .or(given.as_ref().map(given::Config::origin));
     if let (Some(origin), Some((train, _))) = (&origin, &sets) {
         let controls = validate.as_ref().map(|v| v.controls.as_slice());
         check_counts(origin, controls.unwrap_or_default(), train, &mut faults);

@@ -1,6 +1,9 @@
 //! From a file to JSON: reading TOML, `--set KEY=VALUE`, and the schema.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value as Json;
@@ -8,6 +11,33 @@ use serde_json::Value as Json;
 use crate::{data::Fault, plugins::schema};
 
 use super::Experiment;
+
+/// The experiment files that paths stand for: themselves, or where they are folders the TOML files in them, by name.
+///
+/// # Errors
+/// When a folder cannot be read or has none.
+pub fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let place = || path.display().to_string();
+        let entries = fs::read_dir(path)
+            .map_err(|e| Fault::new(place(), format!("cannot read the folder: {e}")))?;
+        let entries = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut own: Vec<PathBuf> = entries
+            .filter(|file| file.extension().is_some_and(|e| e == "toml"))
+            .collect();
+        if own.is_empty() {
+            return Err(Fault::new(place(), "has no experiment files (.toml)"));
+        }
+        own.sort();
+        files.extend(own);
+    }
+    Ok(files)
+}
 
 /// Reads an experiment file and applies the overrides.
 ///

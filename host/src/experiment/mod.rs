@@ -1,12 +1,14 @@
 //! An experiment: a TOML file as types, checked whole before anything is computed, and carried out stage by stage.
 
 pub mod checks;
+pub mod compare;
 pub mod estimate;
 pub mod file;
 pub mod labels;
 pub mod meter;
 pub mod outcome;
 pub mod plan;
+pub mod protocol;
 pub mod publish;
 pub mod run;
 pub mod weights;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data,
-    stages::{experts, match_, origin::Origin, recover, relabel, sets, squeeze, validate},
+    stages::{experts, given, match_, origin::Origin, recover, relabel, sets, squeeze, validate},
 };
 
 /// One experiment, complete: no inheritance, no environment.
@@ -49,6 +51,9 @@ pub struct Experiment {
     /// The distilled images, by a matcher: in the place of `[recover]`
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub match_: Option<match_::Config>,
+    /// The distilled images, made elsewhere: in the place of `[recover]`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<given::Config>,
     /// Their labels
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relabel: Option<relabel::Config>,
@@ -61,7 +66,22 @@ impl Experiment {
     /// What the distilled images start from, whichever stage makes them.
     pub fn origin(&self) -> Option<Origin> {
         let recovered = self.recover.as_ref().map(recover::Config::origin);
-        recovered.or_else(|| self.match_.as_ref().map(match_::Config::origin))
+        let matched = || self.match_.as_ref().map(match_::Config::origin);
+        let given = || self.given.as_ref().map(given::Config::origin);
+        recovered.or_else(matched).or_else(given)
+    }
+
+    /// Whether it has a stage.
+    pub fn has(&self, stage: &str) -> bool {
+        match stage {
+            "squeeze" => self.squeeze.is_some(),
+            "recover" => self.recover.is_some(),
+            "experts" => self.experts.is_some() && self.match_.is_some(),
+            "match" => self.match_.is_some(),
+            "given" => self.given.is_some(),
+            "relabel" => self.origin().is_some() && self.relabel.is_some(),
+            _ => self.validate.is_some(),
+        }
     }
 
     /// The sets that are relabelled and trained on.

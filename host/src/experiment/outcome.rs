@@ -9,7 +9,7 @@ use crate::{
     report::summary::{
         Bytes, Data, FORMAT_VERSION, Recover, ResultRow, StageCost, StageStatus, Summary, Teacher,
     },
-    stages::{match_, recover, squeeze},
+    stages::{given, match_, recover, squeeze},
 };
 
 use super::{Experiment, checks::Checked, plan::STAGES};
@@ -38,7 +38,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
             profile: read_if_there(&folder.profile(stage))?,
         })
     };
-    let stages = STAGES.iter().filter(|s| has(experiment, s));
+    let stages = STAGES.iter().filter(|s| experiment.has(s));
     let stages: Vec<StageCost> = stages.map(cost).collect::<Result<_>>()?;
     let seconds_of = |stage: &str| records.and_then(|r| r.get(stage)).map_or(0., |r| r.seconds);
     let results: Vec<ResultRow> =
@@ -47,6 +47,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         read_if_there(&folder.stage("recover").join("metrics.json"))?;
     let matched: Option<match_::Output> =
         read_if_there(&folder.stage("match").join("metrics.json"))?;
+    let given: Option<given::Output> = read_if_there(&folder.stage("given").join("metrics.json"))?;
     let squeezed: Option<squeeze::Output> =
         read_if_there(&folder.stage("squeeze").join("metrics.json"))?;
     let labels = results
@@ -58,6 +59,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
             .as_ref()
             .map(|r| r.image_bytes)
             .or(matched.as_ref().map(|m| m.image_bytes))
+            .or(given.as_ref().map(|g| g.image_bytes))
             .unwrap_or(0),
         labels,
     };
@@ -110,17 +112,6 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         results,
         bytes,
     })
-}
-
-fn has(experiment: &Experiment, stage: &str) -> bool {
-    match stage {
-        "squeeze" => experiment.squeeze.is_some(),
-        "recover" => experiment.recover.is_some(),
-        "match" => experiment.match_.is_some(),
-        "experts" => experiment.experts.is_some() && experiment.match_.is_some(),
-        "relabel" => experiment.origin().is_some() && experiment.relabel.is_some(),
-        _ => experiment.validate.is_some(),
-    }
 }
 
 fn read_if_there<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {

@@ -11,7 +11,7 @@ use crate::{
     data::{Dataset, Normalization},
     plugins::registry::Registry,
     stages::{
-        ComponentConfig,
+        ComponentConfig, given,
         session::{fingerprint, sizes},
     },
 };
@@ -19,8 +19,8 @@ use crate::{
 use super::Experiment;
 
 /// The stages, in their order.
-pub const STAGES: [&str; 6] = [
-    "squeeze", "recover", "experts", "match", "relabel", "validate",
+pub const STAGES: [&str; 7] = [
+    "squeeze", "recover", "experts", "match", "given", "relabel", "validate",
 ];
 
 /// A stage of a run.
@@ -143,6 +143,12 @@ pub fn plan(
                 (Kind::ARCHITECTURE, &config.architecture),
             ],
         )?;
+    }
+    if let Some(given) = &experiment.given {
+        let (classes, side) = (sets.0.class_names(), sets.0.resolution());
+        let set = given.load(base, classes, side)?;
+        // The images count, and not where they come from.
+        push("given", json!(given::hash(&set)), Json::Null, &[])?;
     }
     if let (Some(_), Some(relabel)) = (experiment.origin(), &experiment.relabel) {
         push(

@@ -14,7 +14,7 @@ use crate::{
     engine::{allocation, profile},
     plugins::registry::Registry,
     report::summary::Summary,
-    stages::{Session, experts, match_, recover, relabel, sets, squeeze, validate},
+    stages::{Session, experts, given, match_, recover, relabel, sets, squeeze, validate},
 };
 
 use super::{
@@ -380,6 +380,7 @@ fn work(session: &Session<'_>, experiment: &Experiment, stage: &str, base: &Path
             let store = experts.map(|e| (e.store(session.folder, base), e.count));
             match_::run(session, of(&experiment.match_, stage)?, store).map(drop)
         }
+        "given" => given::run(session, of(&experiment.given, stage)?, base).map(drop),
         "relabel" => {
             let (config, teacher) = (of(&experiment.relabel, stage)?, teacher()?);
             for name in experiment.set_names() {

@@ -5,6 +5,7 @@
 pub mod append;
 pub mod axis;
 pub mod base64;
+pub mod comparison;
 pub mod cost;
 pub mod curves;
 pub mod events;

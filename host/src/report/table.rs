@@ -1,4 +1,4 @@
-//! The result table, for a terminal or as Markdown, and the units that people read.
+//! Tables, for a terminal or as Markdown, and the units that people read.
 
 use super::summary::ResultRow;
 
@@ -29,21 +29,34 @@ pub enum TableFormat {
 
 /// The result table, one line for each row, with a line break at its end.
 pub fn result_table(rows: &[ResultRow], format: TableFormat) -> String {
-    let mut lines = vec![RESULT_COLUMNS.map(String::from)];
-    lines.extend(rows.iter().map(result_cells));
+    let lines = rows.iter().map(|row| result_cells(row).to_vec()).collect();
+    table(&RESULT_COLUMNS, NUM_WORD_COLUMNS, lines, format)
+}
+
+/// A table under headings, one line for each row, with a line break at its end. The first `words` columns are aligned to the left,
+/// the others to the right; a row has a cell for each heading.
+pub fn table(
+    headings: &[&str],
+    words: usize,
+    rows: Vec<Vec<String>>,
+    format: TableFormat,
+) -> String {
+    let mut lines = vec![headings.iter().map(|h| (*h).to_owned()).collect()];
+    lines.extend(rows);
     if format == TableFormat::Markdown {
         for cell in lines.iter_mut().flatten() {
             *cell = cell.replace('\\', "\\\\").replace('|', "\\|");
         }
     }
     let width_of = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let widths: [usize; RESULT_COLUMNS.len()] =
-        std::array::from_fn(|column| width_of(column).unwrap_or(0));
+    let widths: Vec<usize> = (0..headings.len())
+        .map(|column| width_of(column).unwrap_or(0))
+        .collect();
 
     let mut table = String::new();
     for (idx, line) in lines.iter().enumerate() {
-        let cells: Vec<String> = (line.iter().zip(widths).enumerate())
-            .map(|(column, (cell, width))| match column < NUM_WORD_COLUMNS {
+        let cells: Vec<String> = (line.iter().zip(&widths).enumerate())
+            .map(|(column, (cell, &width))| match column < words {
                 true => format!("{cell:<width$}"),
                 false => format!("{cell:>width$}"),
             })
@@ -53,18 +66,18 @@ pub fn result_table(rows: &[ResultRow], format: TableFormat) -> String {
             TableFormat::Markdown => format!("| {} |\n", cells.join(" | ")),
         };
         if idx == 0 {
-            table += &rule(&widths, format);
+            table += &rule(&widths, words, format);
         }
     }
     table
 }
 
-fn rule(widths: &[usize], format: TableFormat) -> String {
+fn rule(widths: &[usize], words: usize, format: TableFormat) -> String {
     let dashes = widths
         .iter()
         .enumerate()
         .map(|(column, &width)| match format {
-            TableFormat::Markdown if column >= NUM_WORD_COLUMNS => {
+            TableFormat::Markdown if column >= words => {
                 format!("{}:", "-".repeat(width + 1))
             }
             TableFormat::Markdown => "-".repeat(width + 2),
@@ -149,7 +162,7 @@ pub fn human_count(count: u64) -> String {
 }
 
 /// Names are the user's: a line break in one must not break the table.
-fn one_line(name: &str) -> String {
+pub fn one_line(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

@@ -9,6 +9,7 @@ pub mod component;
 pub mod dataset_feed;
 pub mod experts;
 pub mod fit;
+pub mod given;
 pub mod journal;
 pub mod label_feed;
 pub mod match_;

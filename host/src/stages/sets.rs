@@ -5,7 +5,7 @@ use candle_core::Device;
 use plugin_api::view::Crop;
 
 use crate::{
-    artifact::{ImageSet, RunFolder, tensors},
+    artifact::{ImageSet, tensors},
     data::Normalization,
 };
 
@@ -25,6 +25,11 @@ pub const RANDOM_REAL: &str = "random-real";
 pub const INIT_ONLY: &str = "init-only";
 /// All training images.
 pub const FULL_DATA: &str = "full-data";
+
+/// Class labels alone, in tables and in the run folder.
+pub const HARD: &str = "hard";
+/// Labels that a matcher learned, in tables.
+pub const LEARNED: &str = "learned";
 
 /// The name of the set that an origin becomes.
 pub fn made(origin: &Origin) -> &'static str {
@@ -75,13 +80,8 @@ impl ExactImages {
     ///
     /// # Errors
     /// When they are missing, damaged, or of another set.
-    pub fn load(
-        folder: &RunFolder,
-        stage: &str,
-        set: ImageSet,
-        normalization: &Normalization,
-    ) -> Result<Self> {
-        let path = folder.float_images(stage);
+    pub fn load(session: &Session<'_>, origin: &Origin, set: &ImageSet) -> Result<Self> {
+        let path = session.folder.float_images(origin.stage);
         let (mut found, _) = tensors::load(&path, &Device::Cpu)?;
         let images = found
             .remove("images")
@@ -96,10 +96,14 @@ impl ExactImages {
         );
         let mut values_nchw = images.flatten_all()?.to_vec1::<f32>()?;
         for (i, plane) in values_nchw.chunks_exact_mut(side * side).enumerate() {
-            let (mean, std) = (normalization.mean[i % 3], normalization.std[i % 3]);
+            let Normalization { mean, std } = session.normalization;
+            let (mean, std) = (mean[i % 3], std[i % 3]);
             plane.iter_mut().for_each(|v| *v = *v * std + mean);
         }
-        Ok(Self { set, values_nchw })
+        Ok(Self {
+            set: set.clone(),
+            values_nchw,
+        })
     }
 }
 

@@ -94,7 +94,8 @@ pub(super) fn half() -> f64 {
 pub(super) fn no_mix() -> MixRule {
     MixRule::None
 }
-pub(super) fn cross_entropy() -> ComponentConfig {
+/// Cross-entropy with its defaults.
+pub fn cross_entropy() -> ComponentConfig {
     ComponentConfig::named("cross-entropy")
 }
 fn decay() -> Decay {

@@ -4,6 +4,9 @@ use serde_json::Value as Json;
 
 use crate::data::Fault;
 
+/// The tables that make the distilled images, of which an experiment has one at most.
+const MAKERS: [&str; 3] = ["recover", "match", "given"];
+
 /// What is missing, and what stands in another's way.
 pub fn faults(json: &Json) -> Vec<Fault> {
     let has = |table: &str| json.get(table).is_some();
@@ -12,13 +15,13 @@ pub fn faults(json: &Json) -> Vec<Fault> {
         let message = format!("missing table [{needed}], which [{stage}] needs");
         faults.push(Fault::new(needed, message));
     };
-    let makes = if has("match") { "match" } else { "recover" };
+    let makers: Vec<&str> = MAKERS.into_iter().filter(|maker| has(maker)).collect();
     for stage in ["relabel", "validate"] {
-        if has(stage) && !has(makes) {
-            missing(makes, stage);
+        if has(stage) && makers.is_empty() {
+            missing("recover", stage);
         }
     }
-    if has("validate") && !has("relabel") && makes == "recover" {
+    if has("validate") && !has("relabel") && makers == ["recover"] {
         missing("relabel", "validate");
     }
     for stage in ["recover", "relabel"] {
@@ -29,12 +32,13 @@ pub fn faults(json: &Json) -> Vec<Fault> {
     if has("experts") && !has("match") {
         missing("match", "experts");
     }
-    if has("match") && has("recover") {
-        let message = "[match] and [recover] both make the distilled images; keep one of them";
-        faults.push(Fault::new("match", message));
+    if let [first, second, ..] = makers.as_slice() {
+        let message =
+            format!("[{second}] and [{first}] both make the distilled images; keep one of them");
+        faults.push(Fault::new(*second, message));
     }
-    if !["squeeze", "recover", "match"].into_iter().any(has) {
-        let message = "nothing to do: expected a table [squeeze] or [match]";
+    if makers.is_empty() && !has("squeeze") {
+        let message = "nothing to do: expected a table [squeeze], [match] or [given]";
         faults.push(Fault::new("experiment", message));
     }
     if let Some(validate) = json.get("validate") {
@@ -78,6 +82,7 @@ mod tests {
             json!({"squeeze": {}}),
             json!({"squeeze": {}, "recover": {}, "relabel": {}, "validate": {}}),
             json!({"match": {}, "validate": {"epochs": 1}}),
+            json!({"given": {}, "validate": {"epochs": 1}}),
             json!({"squeeze": {}, "match": {}, "relabel": {}, "validate": {}}),
         ] {
             assert_eq!(told(json.clone()), Vec::<String>::new(), "{json}");

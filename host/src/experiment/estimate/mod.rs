@@ -6,6 +6,7 @@
 
 mod basis;
 mod law;
+mod matching;
 mod probe;
 mod students;
 mod teacher;
@@ -161,6 +162,8 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
     let made = [
         ("squeeze", basis.squeeze(experiment).transpose()),
         ("recover", basis.recover(experiment).transpose()),
+        ("experts", basis.experts(experiment).transpose()),
+        ("match", basis.matching(experiment).transpose()),
         ("relabel", basis.relabel(experiment).transpose()),
         ("validate", basis.validate(experiment).transpose()),
     ];

@@ -14,6 +14,7 @@ use crate::{
         ComponentConfig, Session,
         accuracy::accuracy,
         dataset_feed::DatasetFeed,
+        match_,
         network::Network,
         recover::{self, Keep, Stepper},
         relabel::{self, Labeller},
@@ -244,6 +245,19 @@ pub fn recover(
     }
     drop(best);
     Ok(watch.trial(session, batch))
+}
+
+/// The first iterations of match.
+///
+/// # Errors
+/// When an operation or a plugin fails, or a number is not finite.
+pub fn matching(session: &Session<'_>, config: &match_::Config) -> Result<Trial> {
+    let mut watch = Watch::start();
+    let mut stepper = match_::Stepper::new(session, config, None)?;
+    for i in 0..STEPS {
+        watch.step(i, || stepper.step(i as u64))?;
+    }
+    Ok(watch.trial(session, config.images_per_class as usize))
 }
 
 /// A pass of the relabeler over a set of `batch` black images; also the bytes that it stores for a view.

@@ -93,7 +93,8 @@ impl Config {
         faults
     }
 
-    fn train(&self) -> TrainConfig {
+    /// The part that the training loop reads.
+    pub fn train(&self) -> TrainConfig {
         TrainConfig {
             epochs: self.epochs,
             batch_size: self.batch_size,

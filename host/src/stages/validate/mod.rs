@@ -25,16 +25,10 @@ use super::{
     origin::Origin,
     relabel,
     render::Images,
-    sets::{self, ExactImages, FULL_DATA, MATCHED},
+    sets::{self, ExactImages, FULL_DATA, HARD, LEARNED, MATCHED},
     squeeze,
     train::{Feed, Scores, TrainConfig, Training, forget},
 };
-
-/// Class labels alone, in tables and in the run folder.
-const HARD: &str = "hard";
-
-/// Labels that a matcher learned, in tables.
-const LEARNED: &str = "learned";
 
 /// The configurations of the stages before, which validation follows.
 #[derive(Clone, Copy)]
@@ -124,27 +118,20 @@ fn train_arm(
         Some(_) => arm.set.to_owned(),
         None => format!("{}-{HARD}", arm.set),
     };
-    let mut beside = Beside::default();
-    let exact = match (arm.stored, arm.set) {
-        (None, MATCHED) => {
-            if upstream.relabel.is_none() {
-                beside = Beside::read(session)?;
-            }
-            let (stage, normalization) = (upstream.origin.stage, &session.normalization);
-            let set = arm.images.clone();
-            Some(ExactImages::load(
-                session.folder,
-                stage,
-                set,
-                normalization,
-            )?)
-        }
-        _ => None,
+    let is_matched = arm.stored.is_none() && arm.set == MATCHED;
+    let exact = match is_matched {
+        true => Some(ExactImages::load(session, &upstream.origin, arm.images)?),
+        false => None,
     };
     let images: &dyn Images = match &exact {
         Some(exact) => exact,
         None => arm.images,
     };
+    let beside = match is_matched && upstream.relabel.is_none() {
+        true => Beside::read(session)?,
+        false => Beside::default(),
+    };
+    label_bytes += beside.label_bytes;
     let mut train = config.train(epochs);
     if let Some(rate) = beside.learning_rate {
         train.optimizer = train.optimizer.with_lr(rate);

@@ -1,0 +1,78 @@
+//! `alambic compare`.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    artifact::{RunFolder, atomic},
+    experiment::{compare, file, protocol::Protocol, run::Failure},
+    report::{
+        comparison::{Format, Row, write},
+        table::TableFormat,
+    },
+};
+
+use super::{
+    args::{Cli, CompareArgs, CompareFormat},
+    report::existing,
+    run::registry,
+    usage,
+};
+
+/// Prints one table of several runs, or writes it to a file.
+pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
+    let mut runs: Vec<(RunFolder, Vec<Row>)> = Vec::new();
+    for path in &args.runs {
+        let folder = existing(path)?;
+        let rows = compare::rows(&folder)?;
+        runs.push((folder, rows));
+    }
+    if let Some(protocol) = &args.protocol {
+        judge(cli, args, protocol, &mut runs)?;
+    }
+    let format = match args.format {
+        CompareFormat::Terminal => Format::Table(TableFormat::Terminal),
+        CompareFormat::Markdown => Format::Table(TableFormat::Markdown),
+        CompareFormat::Csv => Format::Csv,
+        CompareFormat::Json => Format::Json,
+        CompareFormat::Html => Format::Html,
+    };
+    let rows: Vec<Row> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
+    let text = write(&rows, format)?;
+    match &args.to {
+        None => print!("{text}"),
+        Some(file) if file.is_dir() => {
+            let message = format!("{} is a folder, expected a file", file.display());
+            return Err(usage("--to", message));
+        }
+        Some(file) => {
+            let file = std::path::absolute(file).map_err(anyhow::Error::from)?;
+            atomic::write(&file, text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn judge(
+    cli: &Cli,
+    args: &CompareArgs,
+    protocol: &Path,
+    runs: &mut [(RunFolder, Vec<Row>)],
+) -> Result<(), Failure> {
+    let registry = registry(cli)?;
+    let json = file::read(protocol, &args.overrides).map_err(Failure::Config)?;
+    let base = protocol.parent().map(Path::to_owned).unwrap_or_default();
+    let out = args.out.clone().unwrap_or_else(|| {
+        let stem = protocol.file_stem().unwrap_or_default();
+        PathBuf::from("runs").join(stem)
+    });
+    let named = runs.iter().map(|(folder, rows)| {
+        let name = rows.first().map(|row| row.run.clone());
+        (name.unwrap_or_default(), folder.clone())
+    });
+    let named: Vec<_> = named.collect();
+    let judged = Protocol::new(&json, &base, &registry, &out)?.judge(&named)?;
+    for ((_, rows), (summary, folder)) in runs.iter_mut().zip(&judged) {
+        compare::add_common(rows, summary, folder)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Runs side by side: what each left on disk, as rows of one table.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    artifact::RunFolder,
+    report::{
+        comparison::{Accuracy, Common, Row, label_robust_score},
+        summary::{ResultRow, Summary},
+    },
+    stages::sets::{FULL_DATA, HARD, LEARNED, RANDOM_REAL},
+};
+
+use super::Experiment;
+
+/// A row for each student of a run.
+///
+/// # Errors
+/// When the run has not ended, or a file of it is damaged.
+pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
+    let read = |path: std::path::PathBuf| {
+        fs::read_to_string(&path).with_context(|| {
+            format!(
+                "{} is missing: the run has not ended yet; run it again",
+                path.display()
+            )
+        })
+    };
+    let summary = Summary::from_json(&read(folder.report().join("summary.json"))?)?;
+    let experiment: Experiment = toml::from_str(&read(folder.experiment())?)
+        .with_context(|| folder.experiment().display().to_string())?;
+    let made: Vec<&ResultRow> = own_rows(&summary);
+    ensure!(
+        !made.is_empty(),
+        "{} has no validated images; run it to its end",
+        folder.root().display()
+    );
+    let rows = made
+        .into_iter()
+        .map(|own| row(folder, &experiment, &summary, own));
+    Ok(rows.collect())
+}
+
+/// The distilled set under the run's own labels: the first of its rows for each student.
+fn own_rows(summary: &Summary) -> Vec<&ResultRow> {
+    let mut own: Vec<&ResultRow> = Vec::new();
+    for row in summary.results.iter().filter(|r| r.is_distilled()) {
+        if own.iter().all(|o| o.network != row.network) {
+            own.push(row);
+        }
+    }
+    own
+}
+
+/// The accuracies that belong to one row of a distilled set.
+struct Beside<'a> {
+    hard: Option<&'a ResultRow>,
+    random_real: Option<&'a ResultRow>,
+    full_data: Option<&'a ResultRow>,
+}
+
+impl<'a> Beside<'a> {
+    fn of(summary: &'a Summary, own: &ResultRow) -> Self {
+        let find = |set: &str, labels: &str| {
+            let mut rows = summary.results.iter();
+            rows.find(|r| r.network == own.network && r.set == set && r.labels == labels)
+        };
+        // Real images have no learned labels.
+        let labels = match own.labels.as_str() {
+            LEARNED => HARD,
+            labels => labels,
+        };
+        Self {
+            hard: find(&own.set, HARD),
+            random_real: find(RANDOM_REAL, labels),
+            full_data: find(FULL_DATA, HARD),
+        }
+    }
+
+    fn score(&self, own: &ResultRow) -> Option<f64> {
+        Some(label_robust_score(
+            self.full_data?.mean_last,
+            self.hard?.mean_last,
+            own.mean_last,
+            self.random_real?.mean_last,
+        ))
+    }
+}
+
+fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &ResultRow) -> Row {
+    let beside = Beside::of(summary, own);
+    let (method, network) = method(experiment);
+    let making = || summary.stages.iter().filter(|s| s.stage != "validate");
+    let optimised = making().filter(|s| ["recover", "match"].contains(&s.stage.as_str()));
+    Row {
+        run: summary.name.clone(),
+        folder: folder.root().display().to_string(),
+        method,
+        network,
+        student: own.network.clone(),
+        labels: own.labels.clone(),
+        images_per_class: own.images_per_class,
+        own: accuracy(own),
+        hard: beside.hard.map(accuracy),
+        random_real: beside.random_real.map(accuracy),
+        full_data: beside.full_data.map(accuracy),
+        image_bytes: own.image_bytes,
+        label_bytes: own.label_bytes,
+        seconds_per_image: optimised.map(|s| s.seconds).sum::<f64>() / own.images.max(1) as f64,
+        making_seconds: making().map(|s| s.seconds).sum(),
+        peak_bytes: making().filter_map(|s| s.peak_bytes).max(),
+        common: None,
+        label_robust_score: beside.score(own),
+    }
+}
+
+/// Puts what a protocol found beside the rows of its run; its first student counts.
+///
+/// # Errors
+/// When the protocol's run has no result.
+pub fn add_common(rows: &mut [Row], summary: &Summary, folder: &Path) -> Result<()> {
+    let own = own_rows(summary);
+    let own = own.first().context("a protocol without a validated set")?;
+    let beside = Beside::of(summary, own);
+    for row in rows {
+        row.common = Some(Common {
+            folder: folder.display().to_string(),
+            labels: own.labels.clone(),
+            distilled: accuracy(own),
+            hard: beside.hard.map(accuracy),
+            random_real: beside.random_real.map(accuracy),
+            full_data: beside.full_data.map(accuracy),
+        });
+        row.label_robust_score = beside.score(own);
+    }
+    Ok(())
+}
+
+fn accuracy(row: &ResultRow) -> Accuracy {
+    Accuracy {
+        mean: row.mean_last,
+        std: row.std_last,
+        seeds: row.seeds.len(),
+    }
+}
+
+/// Stage and components that made the images, and the network in which they were made.
+fn method(experiment: &Experiment) -> (String, String) {
+    if let Some(config) = &experiment.match_ {
+        let variant = config.matcher.params.get("method").and_then(|m| m.as_str());
+        let mut method = format!("match: {}", config.matcher.plugin);
+        if let Some(variant) = variant {
+            method += &format!(" ({variant})");
+        }
+        if config.augment != "none" {
+            method += ", augmented";
+        }
+        return (method, config.architecture.plugin.clone());
+    }
+    let teacher = experiment
+        .squeeze
+        .as_ref()
+        .map(|s| s.architecture.plugin.clone());
+    let mut parts = Vec::new();
+    if let Some(config) = &experiment.recover {
+        parts.push(config.loss.plugin.clone());
+        parts.extend(config.regularizers.iter().map(|r| r.plugin.clone()));
+    }
+    (
+        format!("recover: {}", parts.join(" + ")),
+        teacher.unwrap_or_default(),
+    )
+}

@@ -1,0 +1,84 @@
+//! Experts and match: trainings like any other, and iterations that are tried as they are.
+
+use anyhow::Result;
+
+use crate::{
+    experiment::Experiment,
+    stages::{accuracy::EVALUATION_BATCH, experts, squeeze, validate},
+};
+
+use super::{
+    Fitting, StageEstimate,
+    basis::{Basis, largest},
+    probe::{self, Recipe},
+};
+
+impl Basis<'_> {
+    /// Experts, where the experiment has them; those that stand in a shared folder count too.
+    ///
+    /// # Errors
+    /// When a trial fails.
+    pub fn experts(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
+        let (Some(config), Some(matching)) = (&experiment.experts, &experiment.match_) else {
+            return Ok(None);
+        };
+        let (session, train) = (self.session, config.train());
+        let (images, tests) = (session.train.len(), session.test.len());
+        let loss = squeeze::cross_entropy();
+        let recipe = Recipe {
+            architecture: &matching.architecture,
+            loss: &loss,
+            train: &train,
+            views: validate::whole(config.batch_size),
+        };
+        let training = self.train(recipe, images)?;
+        let batch = images.min(config.batch_size as usize);
+        let (train_cache, test_cache) = self.caches();
+        let caches = train_cache + test_cache;
+        let laws = [
+            (&training.steps, batch),
+            (&training.evaluation, tests.min(EVALUATION_BATCH)),
+        ];
+        self.left_by_others(&laws);
+        let others = [
+            training.evaluation.bytes_at(tests.min(EVALUATION_BATCH)) + caches,
+            training.checkpoint_bytes + caches,
+        ];
+        let stage = self.stage(
+            experts::STAGE,
+            &training.steps,
+            batch,
+            caches,
+            largest(others),
+        );
+        let steps = images.div_ceil(config.batch_size as usize) as u64 * u64::from(config.epochs);
+        Ok(Some(StageEstimate {
+            seconds: f64::from(config.count) * training.secs(images, tests, &train)
+                + self.decoding(config.epochs * config.count),
+            steps: steps * u64::from(config.count),
+            ..stage
+        }))
+    }
+
+    /// Match, where the experiment has it: its first iterations as they are.
+    ///
+    /// # Errors
+    /// When a trial fails; a matcher that follows experts cannot be tried before they are there.
+    pub fn matching(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
+        let Some(config) = &experiment.match_ else {
+            return Ok(None);
+        };
+        let found = probe::matching(self.session, config)?;
+        let images = self.session.train.num_classes() as u64 * u64::from(config.images_per_class);
+        Ok(Some(StageEstimate {
+            stage: "match",
+            peak_bytes: found.peak_bytes + self.caches().0,
+            seconds: found.step_secs * config.iterations as f64,
+            steps: config.iterations,
+            step_secs: found.step_secs,
+            batch_size: images,
+            tried_batch_size: images,
+            fitting: Fitting::Nothing,
+        }))
+    }
+}

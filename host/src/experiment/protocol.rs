@@ -1,0 +1,159 @@
+//! One protocol for the sets of many runs: the squeeze, relabel and validate tables of a file, applied to each set alike.
+//!
+//! The teacher is trained once. Each set then goes through an experiment of its own, whose images are given; all of them can be gone on
+//! with and opened like any other run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    artifact::{ImageSet, RunFolder},
+    data::Fault,
+    plugins::registry::Registry,
+    report::summary::Summary,
+};
+
+use super::{
+    checks::check,
+    run::{Failure, Selection, run},
+};
+
+/// The tables and keys of a protocol; whatever else its file has is another experiment's matter.
+const KEYS: [&str; 7] = [
+    "seed",
+    "device",
+    "checkpoint_secs",
+    "data",
+    "squeeze",
+    "relabel",
+    "validate",
+];
+
+/// A protocol that sets go through.
+pub struct Protocol<'a> {
+    tables: Map<String, Json>,
+    base: PathBuf,
+    registry: &'a Registry,
+    out: PathBuf,
+}
+
+impl<'a> Protocol<'a> {
+    /// The tables of an experiment file; `base` is its folder, and everything is written below `out`.
+    ///
+    /// # Errors
+    /// When the file has nothing to judge by.
+    pub fn new(
+        json: &Json,
+        base: &Path,
+        registry: &'a Registry,
+        out: &Path,
+    ) -> Result<Self, Failure> {
+        let mut tables = Map::new();
+        for key in KEYS {
+            if let Some(value) = json.get(key) {
+                tables.insert(key.to_owned(), value.clone());
+            }
+        }
+        if !tables.contains_key("validate") {
+            let fault = Fault::new(
+                "validate",
+                "missing table [validate], which a protocol is about",
+            );
+            return Err(Failure::Config(vec![fault]));
+        }
+        Ok(Self {
+            tables,
+            base: base.to_owned(),
+            registry,
+            out: out.to_owned(),
+        })
+    }
+
+    /// Judges the sets of runs; gives the summary of each and where it stands.
+    ///
+    /// # Errors
+    /// All faults of all sets before anything is computed, then those of the runs.
+    pub fn judge(&self, runs: &[(String, RunFolder)]) -> Result<Vec<(Summary, PathBuf)>, Failure> {
+        let teacher = self.out.join("teacher");
+        let mut faults = Vec::new();
+        for (i, (name, folder)) in runs.iter().enumerate() {
+            if name == "teacher" || runs[..i].iter().any(|(other, _)| other == name) {
+                let message = format!(
+                    "two of the runs are called \"{name}\", or one \"teacher\"; names must differ"
+                );
+                faults.push(Fault::new(folder.root().display().to_string(), message));
+            }
+            // Without the teacher's weights, which are not there yet.
+            let json = self.experiment(name, folder, None)?;
+            if let Err(found) = check(&json, self.registry, &self.base) {
+                let place = |f: Fault| Fault::new(format!("{name}: {}", f.path), f.message);
+                faults.extend(found.into_iter().map(place));
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Failure::Config(faults));
+        }
+        let has_teacher = self.tables.contains_key("squeeze");
+        if has_teacher {
+            eprintln!("protocol: teacher");
+            let only = ["seed", "device", "checkpoint_secs", "data", "squeeze"];
+            let mut json = self.tables.clone();
+            json.retain(|key, _| only.contains(&key.as_str()));
+            json.insert("name".to_owned(), json!("teacher"));
+            self.carry_out(&Json::Object(json), teacher.clone())?;
+        }
+        let weights = has_teacher.then(|| RunFolder::at(&teacher).model());
+        let judged = runs.iter().map(|(name, folder)| {
+            eprintln!("protocol: {name}");
+            let json = self.experiment(name, folder, weights.as_deref())?;
+            let out = self.out.join(name);
+            Ok((self.carry_out(&json, out.clone())?, out))
+        });
+        judged.collect()
+    }
+
+    fn experiment(
+        &self,
+        name: &str,
+        folder: &RunFolder,
+        weights: Option<&Path>,
+    ) -> Result<Json, Failure> {
+        let set = images(folder)?;
+        let mut json = self.tables.clone();
+        json.insert("name".to_owned(), json!(name));
+        let images_per_class = set.len() / set.class_names.len().max(1);
+        let root = std::path::absolute(folder.root()).map_err(anyhow::Error::from)?;
+        json.insert(
+            "given".to_owned(),
+            json!({"images": root, "images_per_class": images_per_class}),
+        );
+        if let (Some(weights), Some(squeeze)) = (weights, json.get_mut("squeeze")) {
+            let weights = std::path::absolute(weights).map_err(anyhow::Error::from)?;
+            squeeze["weights"] = json!(weights);
+        }
+        Ok(Json::Object(json))
+    }
+
+    fn carry_out(&self, json: &Json, out: PathBuf) -> Result<Summary, Failure> {
+        let checked = check(json, self.registry, &self.base).map_err(Failure::Config)?;
+        run(
+            &checked,
+            self.registry,
+            &self.base,
+            out,
+            &Selection::default(),
+        )
+    }
+}
+
+fn images(folder: &RunFolder) -> Result<ImageSet> {
+    let images = folder.made_images().ok_or_else(|| {
+        anyhow!(
+            "{} has no distilled images yet; run it to its end",
+            folder.root().display()
+        )
+    })?;
+    ImageSet::load(&images).with_context(|| folder.root().display().to_string())
+}

@@ -1,0 +1,119 @@
+//! Given: a distilled set that was made elsewhere, by another run or another program.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    artifact::{ImageFormat, ImageSet, RunFolder, Scaling, atomic, manifest::hex},
+    data::{Normalization, Rounding},
+};
+
+use super::{
+    Session,
+    origin::{Init, Origin},
+};
+
+/// The name of the stage and of its folder.
+pub const STAGE: &str = "given";
+
+/// A distilled set that was made elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of a run, or of class folders with images of `data.resolution`, relative to the experiment file
+    pub images: String,
+    /// Images of each class
+    #[schemars(range(min = 1))]
+    pub images_per_class: u32,
+}
+
+/// What was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Bytes of the image files.
+    pub image_bytes: u64,
+}
+
+impl Config {
+    /// What its controls start from, and how it is stored.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            stage: STAGE,
+            images_per_class: self.images_per_class,
+            init: Init::Noise,
+            format: ImageFormat::Png,
+            quantization: Rounding::default(),
+        }
+    }
+
+    fn folder(&self, base: &Path) -> PathBuf {
+        let path = base.join(&self.images);
+        RunFolder::at(&path).made_images().unwrap_or(path)
+    }
+
+    /// The images; `base` is the folder of the experiment file.
+    ///
+    /// # Errors
+    /// When an image is missing or damaged, or the set is of other classes, another size or another number of images.
+    pub fn load(&self, base: &Path, classes: &[String], resolution: usize) -> Result<ImageSet> {
+        let folder = self.folder(base);
+        let set = ImageSet::load_any(&folder, classes, resolution)?;
+        let place = folder.display();
+        ensure!(
+            set.resolution == resolution,
+            "{place} has images of {0}x{0} pixels, expected {resolution}x{resolution} (data.resolution)",
+            set.resolution
+        );
+        ensure!(
+            set.class_names == classes,
+            "{place} has the classes {:?}, and the data have {classes:?}",
+            set.class_names
+        );
+        let mut counts = vec![0u32; classes.len()];
+        for &label in &set.labels {
+            let count = counts.get_mut(label as usize);
+            *count.with_context(|| format!("{place} has an image of class {label}"))? += 1;
+        }
+        let other = counts.iter().position(|&n| n != self.images_per_class);
+        ensure!(
+            other.is_none(),
+            "{place} has {} images of class \"{}\", expected {} (given.images_per_class)",
+            counts[other.unwrap_or(0)],
+            classes[other.unwrap_or(0)],
+            self.images_per_class
+        );
+        Ok(set)
+    }
+}
+
+/// What a set is: its pixels and its labels.
+pub fn hash(set: &ImageSet) -> String {
+    let mut hash = Sha256::new();
+    hash.update(&set.pixels_nchw);
+    for label in &set.labels {
+        hash.update(label.to_le_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+/// Takes the set into the run.
+///
+/// # Errors
+/// As [`Config::load`], and when the disk says no.
+pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output> {
+    let (classes, side) = (session.train.class_names(), session.train.resolution());
+    let set = config.load(base, classes, side)?;
+    let Normalization { mean, std } = session.normalization;
+    let format = config.origin().format;
+    set.save(&session.folder.images(STAGE), format, Scaling { mean, std })?;
+    let output = Output {
+        image_bytes: set.encoded_bytes(format)?,
+    };
+    let folder = session.folder.stage(STAGE);
+    atomic::write_json(&folder.join("metrics.json"), &output)?;
+    Ok(output)
+}
