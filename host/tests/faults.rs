@@ -116,11 +116,11 @@ fn stages_and_tables_that_are_not_there() {
         &["--from", "validate"],
         &["needs squeeze", "not finished"],
     );
-    lab.edit(&[("[relabel]", "[match]")]);
+    lab.edit(&[("[relabel]", "[labels]")]);
     let lines = refused(
         &lab,
         &[],
-        &["unknown field \"match\"", "relabel: missing table"],
+        &["unknown field \"labels\"", "relabel: missing table"],
     );
     assert!(lines.iter().any(|l| l.contains("which [validate] needs")));
     lab.edit(&[("[squeeze]", "[squeze]")]);

@@ -95,17 +95,9 @@ pub fn run(
     }
     let normalization =
         Normalization::resolve(&experiment.data, &checked.train).map_err(anyhow::Error::from)?;
-    if let (Some(experts), Some(matching)) = (&experiment.experts, &experiment.match_) {
-        let fault = store_fault(
-            experts,
-            &matching.architecture,
-            registry,
-            (base, experiment.seed),
-            (&checked.train, &normalization),
-        );
-        if let Some(fault) = fault {
-            return Err(Failure::Config(vec![fault]));
-        }
+    let data = (checked.train.as_ref(), &normalization);
+    if let Some(fault) = store_fault(experiment, registry, base, data) {
+        return Err(Failure::Config(vec![fault]));
     }
     let plan = plan(
         experiment,

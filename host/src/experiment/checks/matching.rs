@@ -12,10 +12,10 @@ use crate::{
     data::{Dataset, Fault, Normalization},
     engine::{Tensor, Value, grad},
     plugins::{export, import, registry::Registry},
-    stages::{ComponentConfig, experts, match_::Config, network::Network},
+    stages::{experts, match_::Config, network::Network},
 };
 
-use super::{network, too_few};
+use super::{Experiment, network, too_few};
 
 /// The table's own faults, those of its components, and what the matcher misses.
 pub fn faults(
@@ -76,14 +76,13 @@ pub fn count_faults(config: &Config, registry: &Registry, train: &Dataset) -> Op
 
 /// A folder with trajectories of others.
 pub fn store_fault(
-    experts: &experts::Config,
-    architecture: &ComponentConfig,
+    experiment: &Experiment,
     registry: &Registry,
-    place: (&Path, u64),
-    data: (&Dataset, &Normalization),
+    base: &Path,
+    (train, normalization): (&Dataset, &Normalization),
 ) -> Option<Fault> {
-    let (base, seed) = place;
-    let (train, normalization) = data;
+    let experts = experiment.experts.as_ref()?;
+    let architecture = &experiment.match_.as_ref()?.architecture;
     // Without a folder of its own it is the run's, whose stage is stale where it does not fit.
     experts.folder.as_ref()?;
     let input = InputShape {
@@ -93,7 +92,13 @@ pub fn store_fault(
         classes: train.num_classes(),
     };
     let network = Network::build(registry, architecture, input, &Device::Cpu).ok()?;
-    let identity = experts.identity(seed, train, normalization, architecture, &network);
+    let identity = experts.identity(
+        experiment.seed,
+        train,
+        normalization,
+        architecture,
+        &network,
+    );
     let message = experts.store(&RunFolder::at(""), base).fault(&identity)?;
     Some(Fault::new("experts.folder", message))
 }
