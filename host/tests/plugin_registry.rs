@@ -79,7 +79,7 @@ fn one_file_counts_once() {
     let plugin = &registry.plugins()[0];
     assert_eq!(
         (plugin.name.as_str(), plugin.version.as_str(), plugin.api),
-        ("nasty", "1.0.0", [1, 0])
+        ("nasty", "1.0.0", plugin_api::abi::API_VERSION)
     );
     assert_eq!(
         plugin.path,
