@@ -27,8 +27,11 @@ const COLUMNS: [&str; 17] = [
     "LRS",
 ];
 
-/// Columns of words.
+/// Columns of words; each row has them.
 const WORDS: usize = 5;
+
+/// What stands in a cell of which nothing is known.
+const NOTHING: &str = "-";
 
 /// A set under a protocol that all sets go through alike.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -129,8 +132,8 @@ pub enum Format {
 pub fn write(rows: &[Row], format: Format) -> Result<String> {
     match format {
         Format::Table(format) => {
-            let cells = rows.iter().map(cells).collect();
-            Ok(table(&COLUMNS, WORDS, cells, format))
+            let (columns, cells) = shown(rows);
+            Ok(table(&columns, WORDS, cells, format))
         }
         Format::Csv => csv(rows),
         Format::Json => Ok(serde_json::to_string_pretty(rows)? + "\n"),
@@ -140,11 +143,11 @@ pub fn write(rows: &[Row], format: Format) -> Result<String> {
 
 fn percent(accuracy: &Option<Accuracy>) -> String {
     let shown = accuracy.as_ref();
-    shown.map_or_else(|| "-".to_owned(), |a| mean_and_std(a.mean, a.std))
+    shown.map_or_else(|| NOTHING.to_owned(), |a| mean_and_std(a.mean, a.std))
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
     vec![
         one_line(&row.run),
         one_line(&row.method),
@@ -164,6 +167,16 @@ fn cells(row: &Row) -> Vec<String> {
         or_dash(row.peak_bytes.map(human_bytes)),
         or_dash(row.label_robust_score.map(|score| format!("{score:.3}"))),
     ]
+}
+
+/// Headings and cells without the columns of which no row has anything.
+fn shown(rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let all: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let has = |column: &usize| all.iter().any(|row| row[*column] != NOTHING);
+    let columns: Vec<usize> = (0..COLUMNS.len()).filter(has).collect();
+    let pick = |row: &Vec<String>| columns.iter().map(|&c| row[c].clone()).collect();
+    let headings = columns.iter().map(|&c| COLUMNS[c]).collect();
+    (headings, all.iter().map(pick).collect())
 }
 
 fn csv(rows: &[Row]) -> Result<String> {
@@ -245,11 +258,9 @@ fn html(rows: &[Row]) -> Result<String> {
     environment
         .add_template(PAGE.0, PAGE.1)
         .context("comparison template")?;
-    let rows: Vec<Value> = rows
-        .iter()
-        .map(|row| context! { cells => cells(row) })
-        .collect();
-    let page = context! { columns => COLUMNS.to_vec(), words => WORDS, rows };
+    let (columns, cells) = shown(rows);
+    let rows: Vec<Value> = cells.into_iter().map(|cells| context! { cells }).collect();
+    let page = context! { columns, words => WORDS, rows };
     let template = environment.get_template(PAGE.0)?;
     template.render(page).context("comparison")
 }
@@ -302,6 +313,10 @@ mod tests {
         ] {
             assert!(terminal.contains(part), "{part}: {terminal}");
         }
+        assert!(
+            !terminal.contains("common") && !terminal.contains("LRS"),
+            "{terminal}"
+        );
         assert!(of(Format::Table(TableFormat::Markdown)).starts_with("| run "));
         let text = of(Format::Csv);
         let mut reader = csv::Reader::from_reader(text.as_bytes());
