@@ -39,17 +39,6 @@ impl<'a> Descent<'a> {
         })
     }
 
-    /// A set of constants with the same values.
-    pub fn fixed(&self, synthetic: &Synthetic) -> Result<Synthetic> {
-        let constant = |t: &Option<Tensor>| t.as_ref().map(Tensor::detach).transpose();
-        Ok(Synthetic {
-            images: synthetic.images.detach()?,
-            classes: synthetic.classes.clone(),
-            labels: constant(&synthetic.labels)?,
-            learning_rate: constant(&synthetic.learning_rate)?,
-        })
-    }
-
     /// The gradients of the loss on the batch of a step.
     pub fn gradients(
         &self,
@@ -120,6 +109,17 @@ impl<'a> Descent<'a> {
         let parts = pairs.filter_map(|(d, w)| Some((d.as_ref()?, w)));
         total(parts.map(|(d, w)| (d * w)?.sum_all()))
     }
+}
+
+/// A set of constants with the same values.
+pub fn fixed(synthetic: &Synthetic) -> Result<Synthetic> {
+    let constant = |t: &Option<Tensor>| t.as_ref().map(Tensor::detach).transpose();
+    Ok(Synthetic {
+        images: synthetic.images.detach()?,
+        classes: synthetic.classes.clone(),
+        labels: constant(&synthetic.labels)?,
+        learning_rate: constant(&synthetic.learning_rate)?,
+    })
 }
 
 fn total(parts: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {

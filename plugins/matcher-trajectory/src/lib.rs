@@ -6,7 +6,7 @@
 
 mod descent;
 
-use descent::Descent;
+use descent::{Descent, fixed};
 use plugin_api::prelude::*;
 
 /// How the gradient of the loss is had.
@@ -25,7 +25,7 @@ enum Method {
 
 /// `||w_T - w*||^2 / ||w_0 - w*||^2`: `w_0` is an expert after a random epoch, `w*` the same expert `expert_epochs` later, and `w_T`
 /// what `steps` steps of gradient descent on the synthetic set make of `w_0`, at the learned learning rate.
-#[derive(Clone, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Trajectory {
     /// How the gradient is had
@@ -99,7 +99,7 @@ impl Trajectory {
         synthetic: &Synthetic,
     ) -> Result<Matched> {
         let exact = self.method == Method::TeslaExact;
-        let fixed = descent.fixed(synthetic)?;
+        let fixed = fixed(synthetic)?;
         let rate = descent.rate.detach()?;
         let mut path = vec![descent.network.leaves(&span.start)?];
         for step in 0..self.steps {
