@@ -2,16 +2,20 @@
 
 mod steps;
 
-use alambic_benches::{NetworkName, Work};
+use alambic_benches::{NetworkName, Work, lab::Canvas};
 use anyhow::Result;
 use steps::Case;
 
-const CASES: [Case; 1] = [Case {
-    name: "convnet3, instance norm, 32x32, batch 64",
-    network: NetworkName::Convnet3,
-    batch: 64,
-}];
+const CASES: [(Work, Case); 1] = [(
+    Work::GradientMatching,
+    Case {
+        name: "convnet3, instance norm, 32x32, batch 64",
+        canvas: Canvas::CIFAR10,
+        network: NetworkName::Convnet3,
+        batch: 64,
+    },
+)];
 
 fn main() -> Result<()> {
-    steps::main(Work::GradientMatching, &CASES)
+    steps::main(&CASES)
 }

@@ -8,7 +8,8 @@ use alambic::{
     plugins::export,
 };
 use alambic_benches::{
-    Lab, NetworkName, Size, Work, as_the_program_does, lab, peak::print_peak, work::with_steps,
+    Lab, NetworkName, Size, Work, as_the_program_does, lab, lab::Canvas, peak::print_peak,
+    work::with_steps,
 };
 use anyhow::Result;
 use candle_core::Device;
@@ -66,6 +67,7 @@ fn print_share_of_a_recover_step() -> Result<()> {
     const STEPS: u32 = 5;
     let size = Size {
         network: NetworkName::Resnet18,
+        canvas: Canvas::CIFAR10,
         batch: 32,
         synthetic: 32,
     };
@@ -74,7 +76,7 @@ fn print_share_of_a_recover_step() -> Result<()> {
     let plain = secs_of_a_call(|| one.add(&one).expect("a sum"));
     let crossing = secs_of_a_call(|| handle.broadcast_add(&handle).expect("a sum"));
     let added = (crossing - plain).max(0.);
-    let lab = Lab::new(lab::plugins()?, size.images())?;
+    let lab = Lab::new(lab::plugins()?, size.images(), size.canvas)?;
     with_steps(Work::Recover, &lab, &size, &mut |step| {
         step()?;
         profile::set_profiling(true);

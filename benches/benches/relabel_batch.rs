@@ -2,23 +2,31 @@
 
 mod steps;
 
-use alambic_benches::{NetworkName, Work};
+use alambic_benches::{NetworkName, Work, lab::Canvas};
 use anyhow::Result;
 use steps::Case;
 
-const CASES: [Case; 2] = [
-    Case {
-        name: "resnet18, small stem, 32x32, batch 32",
-        network: NetworkName::Resnet18,
-        batch: 32,
-    },
-    Case {
-        name: "convnet3, batch norm, 32x32, batch 64",
-        network: NetworkName::Convnet3Bn,
-        batch: 64,
-    },
+const CASES: [(Work, Case); 2] = [
+    (
+        Work::Relabel,
+        Case {
+            name: "resnet18, small stem, 32x32, batch 32",
+            canvas: Canvas::CIFAR10,
+            network: NetworkName::Resnet18,
+            batch: 32,
+        },
+    ),
+    (
+        Work::Relabel,
+        Case {
+            name: "convnet3, batch norm, 32x32, batch 64",
+            canvas: Canvas::CIFAR10,
+            network: NetworkName::Convnet3Bn,
+            batch: 64,
+        },
+    ),
 ];
 
 fn main() -> Result<()> {
-    steps::main(Work::Relabel, &CASES)
+    steps::main(&CASES)
 }

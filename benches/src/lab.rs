@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use alambic::{
     artifact::{ImageFormat, ImageSet, RunFolder, Scaling},
-    data::{Dataset, Normalization, Split},
+    data::{Dataset, Inputs, Normalization, Split},
     engine::{Tensor, Value},
     plugins::Registry,
     stages::{Session, network::Network, render::render},
@@ -20,10 +20,28 @@ use tempfile::TempDir;
 
 use crate::work::NetworkName;
 
-/// Classes of the synthetic images.
-pub const CLASSES: usize = 10;
-/// Their pixels a side: those of CIFAR.
-pub const RESOLUTION: usize = 32;
+/// The shape of a set of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canvas {
+    /// Classes.
+    pub classes: usize,
+    /// Pixels a side.
+    pub side: usize,
+}
+
+impl Canvas {
+    /// CIFAR-10's.
+    pub const CIFAR10: Self = Self {
+        classes: 10,
+        side: 32,
+    };
+    /// Tiny-ImageNet's.
+    pub const TINY_IMAGENET: Self = Self {
+        classes: 200,
+        side: 64,
+    };
+}
+
 /// Seed of images, weights and views.
 pub const SEED: u64 = 0;
 /// Mean and deviation of CIFAR-10, as SRe2L's CIFAR scripts have them.
@@ -76,23 +94,24 @@ impl Lab {
     ///
     /// # Errors
     /// When they cannot be stored or read.
-    pub fn new(registry: Registry, count: usize) -> Result<Self> {
+    pub fn new(registry: Registry, count: usize, canvas: Canvas) -> Result<Self> {
+        let Canvas { classes, side } = canvas;
         let files = tempfile::tempdir()?;
         let mut rng = Rng::new(SEED, "bench", "pixels", StreamId::default());
         // Every class has an image, as a data set must.
-        let count = count.max(CLASSES);
+        let count = count.max(classes);
         let set = ImageSet {
-            resolution: RESOLUTION,
-            pixels_nchw: (0..count * 3 * RESOLUTION * RESOLUTION)
+            resolution: side,
+            pixels_nchw: (0..count * 3 * side * side)
                 .map(|_| rng.below(256) as u8)
                 .collect(),
-            labels: (0..count).map(|i| (i % CLASSES) as u32).collect(),
-            class_names: (0..CLASSES).map(|c| format!("class{c}")).collect(),
+            labels: (0..count).map(|i| (i % classes) as u32).collect(),
+            class_names: (0..classes).map(|c| format!("class{c}")).collect(),
         };
         let folder = files.path().join("set/images");
         set.save(&folder, ImageFormat::Png, SCALING)?;
         let config = serde_json::from_value(json!({
-            "format": "imagefolder", "train": folder, "test": folder, "resolution": RESOLUTION,
+            "format": "imagefolder", "train": folder, "test": folder, "resolution": side,
         }))?;
         let images = Dataset::open(&config, Split::Train, files.path()).map_err(|faults| {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -117,10 +136,10 @@ impl Lab {
             checkpoint_secs: f64::INFINITY,
             train: &self.images,
             test: &self.images,
-            normalization: Normalization {
+            inputs: Inputs::from(Normalization {
                 mean: SCALING.mean,
                 std: SCALING.std,
-            },
+            }),
         }
     }
 
@@ -143,7 +162,7 @@ impl Lab {
     /// The first `count` images, whole and normalised.
     ///
     /// # Shapes
-    /// [count, 3, 32, 32]
+    /// [count, 3, R, R]
     ///
     /// # Errors
     /// When there are fewer.
@@ -154,9 +173,9 @@ impl Lab {
             self.set.len()
         );
         let views: Vec<View> = (0..count as u32)
-            .map(|i| View::whole(i, RESOLUTION as u32))
+            .map(|i| View::whole(i, self.set.resolution as u32))
             .collect();
-        render(&self.set, &views, &session.normalization, &session.device)
+        render(&self.set, &views, &session.inputs, &session.device)
     }
 }
 
@@ -177,12 +196,12 @@ mod tests {
 
     #[test]
     fn a_lab_has_images_of_every_class_and_a_batch_of_them() {
-        let lab = Lab::new(Registry::default(), 4).unwrap();
+        let lab = Lab::new(Registry::default(), 4, Canvas::CIFAR10).unwrap();
         let session = lab.session();
-        assert_eq!(session.train.num_classes(), CLASSES);
-        assert_eq!(session.input().height, RESOLUTION);
+        assert_eq!(session.train.num_classes(), 10);
+        assert_eq!(session.input().height, 32);
         let batch = lab.batch(&session, 4).unwrap();
-        assert_eq!(batch.dims(), [4, 3, RESOLUTION, RESOLUTION]);
-        assert!(lab.batch(&session, CLASSES + 1).is_err());
+        assert_eq!(batch.dims(), [4, 3, 32, 32]);
+        assert!(lab.batch(&session, 10 + 1).is_err());
     }
 }

@@ -105,7 +105,7 @@ fn with_session(work: impl FnOnce(&Session<'_>)) {
         checkpoint_secs: 3600.,
         train: &train,
         test: &test,
-        normalization,
+        inputs: normalization.into(),
     });
 }
 

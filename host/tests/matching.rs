@@ -160,6 +160,93 @@ fn what_cannot_work_is_told_before_anything_is_computed() {
     refused("validate.epochs=0", &["validate.epochs: ", "at least 1"]);
 }
 
+#[test]
+fn a_network_without_a_way_to_the_images_is_refused() {
+    let lab = Lab::matching();
+    let plugins = lab.path("plugins");
+    fs::create_dir(&plugins).unwrap();
+    let file = support::fixture("second", &[]);
+    fs::copy(file, plugins.join("libsecond.so")).unwrap();
+    let told = |matcher: &str, kind: &str| {
+        let matcher = format!("match.matcher={matcher}");
+        let network = "match.architecture={ plugin = \"threshold\" }";
+        let folder = plugins.to_str().unwrap();
+        let arguments = ["--plugin-dir", folder, "--set", &matcher, "--set", network];
+        let parts = [
+            "match.architecture: ",
+            &format!("cannot work in this network: no {kind} reaches the images"),
+        ];
+        let lines = lab.run(&arguments).refused(2, &parts);
+        assert!(lines.len() == 1 && !lab.path("run").exists(), "{lines:?}");
+    };
+    told(
+        "{ plugin = \"gradient\", params = { real_per_class = 8 } }",
+        "gradient of a gradient",
+    );
+    told(
+        "{ plugin = \"distribution\", params = { real_per_class = 8 } }",
+        "gradient",
+    );
+}
+
+const ZCA: [&str; 2] = ["--set", "data.whitening={ kind = \"zca\" }"];
+
+#[test]
+fn whitened_images_are_learned_and_stored_as_pixels() {
+    let lab = Lab::matching();
+    let arguments = [
+        &ZCA[..],
+        &[
+            "--set",
+            "match.init=\"real\"",
+            "--set",
+            "match.iterations=1",
+        ],
+    ]
+    .concat();
+    let lit = |run: &str| -> Vec<f64> {
+        let mut files = common::files(&lab.path(run));
+        files.retain(|f, _| f.starts_with("match/images/") && f.ends_with(".png"));
+        let mean = |bytes: &Vec<u8>| {
+            let image = image::load_from_memory(bytes).unwrap().to_rgb8();
+            image.iter().map(|v| f64::from(*v)).sum::<f64>() / image.len() as f64
+        };
+        files.values().map(mean).collect()
+    };
+    // One small step away from the real images that both start from: whitened for the network, and pixels again on disk.
+    let step = ["--set", "match.optimizer.lr=1e-3"];
+    lab.run(&[&arguments[..], &step].concat()).done();
+    lab.run_into("plain", &[&arguments[2..], &step].concat())
+        .done();
+    for (a, b) in lit("run").iter().zip(lit("plain")) {
+        assert!((a - b).abs() < 0.5, "{a} {b}");
+    }
+    let scores = |run: &str| fs::read(lab.path(run).join("validate/results.json")).unwrap();
+    assert_ne!(
+        scores("run"),
+        scores("plain"),
+        "students see whitened images"
+    );
+    // The same bytes again, and other whitenings are other runs.
+    lab.run_into("again", &[&arguments[..], &step].concat())
+        .done();
+    assert_same(&lab.results("run"), &lab.results("again"));
+    lab.run(&[&arguments[2..], &step].concat())
+        .refused(2, &["match: stale"]);
+    refused(
+        "data.whitening={ kind = \"zca\", epsilon = 0.0 }",
+        &["data.whitening.epsilon: got 0, expected a number above 0"],
+    );
+    refused(
+        "data.whitening={ kind = \"pca\" }",
+        &["data.whitening", "zca"],
+    );
+    let recovered = Lab::new();
+    recovered
+        .run(&ZCA)
+        .refused(2, &["data.whitening: whitened images are for [experts]"]);
+}
+
 const EXPERTS: [&str; 10] = [
     "--set",
     "match.matcher={ plugin = \"trajectory\", params = { steps = 3, expert_epochs = 1, max_start_epoch = 2 } }",

@@ -134,9 +134,9 @@ fn runs_of_both_families_stand_in_one_table() {
         );
     }
     // Of the second alone: class labels are its own, and it was trained on all images too.
-    assert!(rows[0]["hard"].is_null() && rows[0]["label_robust_score"].is_null());
+    assert!(rows[0]["hard"].is_null() && rows[0]["scores"]["label"].is_null());
     assert_eq!(rows[1]["hard"], rows[1]["own"]);
-    let score = rows[1]["label_robust_score"].as_f64().unwrap();
+    let score = rows[1]["scores"]["label"].as_f64().unwrap();
     assert!((0. ..=1.).contains(&score), "{score}");
     for format in ["markdown", "csv", "html"] {
         let file = format!("table.{format}");
@@ -168,7 +168,7 @@ fn a_protocol_judges_all_sets_alike() {
         "--set",
         "relabel.epochs=10",
         "--set",
-        "validate.controls=[\"random-real\", \"hard-label\", \"full-data\"]",
+        "validate.controls=[\"random-real\", \"hard-label\", \"unaugmented\", \"full-data\"]",
         "--set",
         "validate.full_data.epochs=1",
         "--format",
@@ -189,7 +189,23 @@ fn a_protocol_judges_all_sets_alike() {
         for part in ["hard", "random_real", "full_data"] {
             assert!(common[part]["mean"].is_number(), "{part}: {common}");
         }
-        assert!(row["label_robust_score"].is_number());
+        assert!(row["scores"]["label"].is_number());
+        // (e^b - e^-1) / (e - e^-1), b half of both leads over real images, as fractions.
+        let mean = |set: &str, labels: &str| {
+            let mut rows = results.as_array().unwrap().iter();
+            let row = rows.find(|r| r["set"] == set && r["labels"] == labels);
+            row.unwrap_or_else(|| panic!("{set} {labels}"))["mean_last"]
+                .as_f64()
+                .unwrap()
+        };
+        let own = results[0]["set"].as_str().unwrap();
+        let lead = |labels| (mean(own, labels) - mean("random-real", labels)) / 100.;
+        let b = 0.5 * lead("hard") + 0.5 * lead("hard-unaugmented");
+        let least = (-1f64).exp();
+        let score = (b.exp() - least) / (1f64.exp() - least);
+        let told = row["scores"]["augmentation"].as_f64().unwrap();
+        assert!((told - score).abs() < 1e-12, "{told} {score}");
+        assert!(row["scores"]["folder"].as_str().unwrap().ends_with(name));
     }
     // One teacher and one choice of real images for all: the controls are the same to the last digit.
     assert_eq!(

@@ -1,7 +1,8 @@
 //! A work's step as a criterion benchmark; elements are images.
 
 use alambic_benches::{
-    Lab, NetworkName, Size, Work, as_the_program_does, lab, peak::print_peak, work::with_steps,
+    Lab, NetworkName, Size, Work, as_the_program_does, lab, lab::Canvas, peak::print_peak,
+    work::with_steps,
 };
 use anyhow::Result;
 use clap::ValueEnum;
@@ -11,6 +12,7 @@ use criterion::{Criterion, Throughput};
 pub struct Case {
     pub name: &'static str,
     pub network: NetworkName,
+    pub canvas: Canvas,
     pub batch: usize,
 }
 
@@ -18,10 +20,11 @@ impl Case {
     fn measure(&self, c: &mut Criterion, work: Work) -> Result<()> {
         let size = Size {
             network: self.network,
+            canvas: self.canvas,
             batch: self.batch,
             synthetic: self.batch,
         };
-        let lab = Lab::new(lab::plugins()?, size.images())?;
+        let lab = Lab::new(lab::plugins()?, size.images(), size.canvas)?;
         let kind = work.to_possible_value().expect("no work is hidden");
         let title = format!("{} step", kind.get_name());
         with_steps(work, &lab, &size, &mut |step| {
@@ -36,13 +39,13 @@ impl Case {
     }
 }
 
-/// Measures a work's step for every case.
-pub fn main(work: Work, cases: &[Case]) -> Result<()> {
+/// Measures a step of each work in its case.
+pub fn main(cases: &[(Work, Case)]) -> Result<()> {
     as_the_program_does(|| {
         let mut c = Criterion::default().configure_from_args();
         cases
             .iter()
-            .try_for_each(|case| case.measure(&mut c, work))?;
+            .try_for_each(|(work, case)| case.measure(&mut c, *work))?;
         c.final_summary();
         Ok(())
     })

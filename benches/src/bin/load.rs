@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use alambic::{
-    data::{Config, Dataset, Normalization, Split},
+    data::{Config, Dataset, Inputs, Normalization, Split},
     stages::{dataset_feed::DatasetFeed, render::render, train::Feed},
 };
 use alambic_benches::{
@@ -55,10 +55,10 @@ fn load(args: &Args) -> Result<()> {
     let config: Config = serde_json::from_value(table)?;
     let images = Dataset::open(&config, Split::Train, Path::new(""))
         .map_err(|faults| anyhow!("{}", faults[0]))?;
-    let normalization = Normalization {
+    let inputs = Inputs::from(Normalization {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
-    };
+    });
     let rule = ViewRule {
         crop: CropRule::random_resized(),
         flip: 0.5,
@@ -76,7 +76,7 @@ fn load(args: &Args) -> Result<()> {
         }
         let part = &views[at..views.len().min(at + args.batch)];
         at += part.len();
-        let batch = render(feed.images(), part, &normalization, &Device::Cpu)?;
+        let batch = render(feed.images(), part, &inputs, &Device::Cpu)?;
         Ok(f64::from(batch.mean_all()?.to_scalar::<f32>()?))
     };
     serve(&mut step, &mut |done| {

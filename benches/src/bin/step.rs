@@ -6,6 +6,7 @@
 use alambic::engine::profile::{set_profiling, take};
 use alambic_benches::{
     Lab, NetworkName, Size, Work, as_the_program_does, lab,
+    lab::Canvas,
     serve::{announce, serve},
     work::with_steps,
 };
@@ -41,6 +42,7 @@ fn main() -> Result<()> {
 fn work(args: &Args) -> Result<()> {
     let size = Size {
         network: args.network,
+        canvas: Canvas::CIFAR10,
         batch: args.batch,
         synthetic: args.synthetic.unwrap_or(args.batch),
     };
@@ -49,7 +51,7 @@ fn work(args: &Args) -> Result<()> {
     }
     let registry = lab::plugins()?;
     announce()?;
-    let lab = Lab::new(registry, size.images())?;
+    let lab = Lab::new(registry, size.images(), size.canvas)?;
     set_profiling(args.operations);
     with_steps(args.work, &lab, &size, &mut |step| {
         serve(step, &mut |done| {

@@ -20,10 +20,7 @@ use plugin_api::{
 use serde_json::json;
 
 use super::{Size, Step};
-use crate::{
-    Lab,
-    lab::{RESOLUTION, noise},
-};
+use crate::{Lab, lab::noise};
 
 /// DC's guard against a row without a gradient.
 const EPSILON: f64 = 1e-6;
@@ -121,7 +118,8 @@ pub(super) fn run(
         loss: &loss,
         ctx: &ctx,
     };
-    let dims = [size.synthetic, 3, RESOLUTION, RESOLUTION];
+    let side = size.canvas.side;
+    let dims = [size.synthetic, 3, side, side];
     let mut synthetic = [noise("synthetic", &dims)?.into_value()];
     // DC's defaults for its images.
     let sgd = SgdConfig {

@@ -4,13 +4,14 @@ mod matching;
 mod recover;
 mod relabel;
 mod training;
+mod trajectory;
 
 use alambic::stages::ComponentConfig;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
 
-use crate::Lab;
+use crate::{Lab, lab::Canvas};
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +22,9 @@ pub enum Work {
     Training,
     /// A step of gradient matching (DC): gradients of a real and a synthetic batch, their distance, its gradient by the images
     GradientMatching,
+    /// An iteration of trajectory matching (MTT): 20 steps of SGD on a batch each, their distance from an expert, its gradient by all
+    /// images and the learning rate
+    TrajectoryMatching,
     /// Labels of a batch: views, forward pass, records
     Relabel,
 }
@@ -34,21 +38,27 @@ pub enum NetworkName {
     Convnet3,
     /// ConvNet-3 of width 128 with batch norm
     Convnet3Bn,
+    /// ConvNet-4 of width 128 with instance norm
+    Convnet4,
+    /// ConvNet-4 of width 128 with batch norm
+    Convnet4Bn,
 }
 
 impl NetworkName {
     /// The plugin and its options.
     pub fn config(self) -> ComponentConfig {
-        let convnet = |norm: &str| {
-            let params = json!({"depth": 3, "width": 128, "norm": norm});
+        let convnet = |depth: usize, norm: &str| {
+            let params = json!({"depth": depth, "width": 128, "norm": norm});
             ComponentConfig::with("convnet", params)
         };
         match self {
             Self::Resnet18 => {
                 ComponentConfig::with("resnet", json!({"depth": 18, "stem": "small"}))
             }
-            Self::Convnet3 => convnet("instance"),
-            Self::Convnet3Bn => convnet("batch"),
+            Self::Convnet3 => convnet(3, "instance"),
+            Self::Convnet3Bn => convnet(3, "batch"),
+            Self::Convnet4 => convnet(4, "instance"),
+            Self::Convnet4Bn => convnet(4, "batch"),
         }
     }
 }
@@ -58,6 +68,8 @@ impl NetworkName {
 pub struct Size {
     /// The network.
     pub network: NetworkName,
+    /// The images.
+    pub canvas: Canvas,
     /// Images in a batch; in gradient matching, real images.
     pub batch: usize,
     /// Synthetic images in gradient matching.
@@ -88,6 +100,7 @@ pub fn with_steps(
         Work::Recover => recover::run(lab, size, body),
         Work::Training => training::run(lab, size, body),
         Work::GradientMatching => matching::run(lab, size, body),
+        Work::TrajectoryMatching => trajectory::run(lab, size, body),
         Work::Relabel => relabel::run(lab, size, body),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{Size, Step};
-use crate::{Lab, lab::CLASSES};
+use crate::Lab;
 
 pub(super) fn run(
     lab: &Lab,
@@ -19,7 +19,7 @@ pub(super) fn run(
     // The defaults of SRe2L's `data_synthesis.py` for the image priors, its CIFAR script for the shift; the rest are ours, which
     // are its ImageNet script's.
     let config: Config = serde_json::from_value(json!({
-        "images_per_class": size.batch.div_ceil(CLASSES),
+        "images_per_class": size.batch.div_ceil(size.canvas.classes),
         "batch_size": size.batch,
         "regularizers": [
             {"plugin": "bn-stats", "weight": 0.01},
@@ -30,7 +30,7 @@ pub(super) fn run(
     let teacher = lab.network(&session, size.network)?;
     let stepper = Stepper::new(&session, &config, &teacher)?;
     let mut canvas = config.origin().initial_images(&session, 0..size.batch)?;
-    let labels = &config.origin().labels(CLASSES)[..size.batch];
+    let labels = &config.origin().labels(size.canvas.classes)[..size.batch];
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
     let mut iteration = 0;
     body(&mut || {

@@ -9,7 +9,7 @@ use alambic::{
 use anyhow::Result;
 
 use super::{Size, Step};
-use crate::{Lab, lab::RESOLUTION};
+use crate::Lab;
 
 pub(super) fn run(
     lab: &Lab,
@@ -24,8 +24,9 @@ pub(super) fn run(
     let teacher = lab.network(&session, size.network)?;
     let whole = lab.set();
     let set = ImageSet {
-        resolution: RESOLUTION,
-        pixels_nchw: whole.pixels_nchw[..size.batch * 3 * RESOLUTION * RESOLUTION].to_vec(),
+        resolution: whole.resolution,
+        pixels_nchw: whole.pixels_nchw[..size.batch * 3 * whole.resolution * whole.resolution]
+            .to_vec(),
         labels: whole.labels[..size.batch].to_vec(),
         class_names: whole.class_names.clone(),
     };

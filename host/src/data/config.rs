@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::ClassRef;
 use super::fault::Fault;
+use super::whitening::WhiteningConfig;
 
 /// Sides that make sense for a square canvas; the upper end bounds a canvas to 48 MiB.
 const RESOLUTIONS: RangeInclusive<u32> = 1..=4096;
@@ -39,6 +40,9 @@ pub struct Config {
     /// Standard deviation of each channel, for pixels in 0 to 1; computed from the training images when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub std: Option<[f64; 3]>,
+    /// Whitening of the normalised images that networks are given, as MTT and TESLA are published; none where left out
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<WhiteningConfig>,
     /// How an image of another size is brought to the square
     #[serde(default)]
     pub resize: Resize,
@@ -151,6 +155,8 @@ impl Config {
                 format!("got {std:?}, expected values above 0 and up to 1 (divide by 255)");
             faults.push(Fault::new("data.std", message));
         }
+        let whitening = self.whitening.iter();
+        faults.extend(whitening.flat_map(|w| w.faults(self.resolution)));
         if self.format != Format::Parquet {
             let columns = [
                 ("image_column", &self.image_column),

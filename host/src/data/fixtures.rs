@@ -34,6 +34,7 @@ pub(super) fn config(format: Format, train: &str, test: &str) -> Config {
         classes: None,
         mean: None,
         std: None,
+        whitening: None,
         resize: Resize::ShorterCrop,
         interpolation: Interpolation::Bilinear,
         cache_bytes: 1 << 20,

@@ -7,10 +7,12 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     artifact::RunFolder,
     report::{
-        comparison::{Accuracy, Common, Row, label_robust_score},
+        comparison::{
+            Accuracy, Common, Row, Scores, augmentation_robust_score, label_robust_score,
+        },
         summary::{ResultRow, Summary},
     },
-    stages::sets::{FULL_DATA, HARD, LEARNED, RANDOM_REAL},
+    stages::sets::{FULL_DATA, HARD, LEARNED, RANDOM_REAL, UNAUGMENTED},
 };
 
 use super::Experiment;
@@ -58,6 +60,8 @@ fn own_rows(summary: &Summary) -> Vec<&ResultRow> {
 struct Beside<'a> {
     hard: Option<&'a ResultRow>,
     random_real: Option<&'a ResultRow>,
+    /// The distilled and the real images with class labels, augmented, then both without augmentation.
+    pairs: [[Option<&'a ResultRow>; 2]; 2],
     full_data: Option<&'a ResultRow>,
 }
 
@@ -72,20 +76,42 @@ impl<'a> Beside<'a> {
             LEARNED => HARD,
             labels => labels,
         };
+        // Class labels, or those that a matcher learned in their place.
+        let classes = match own.labels.as_str() {
+            LEARNED => LEARNED.to_owned(),
+            _ => HARD.to_owned(),
+        };
         Self {
             hard: find(&own.set, HARD),
             random_real: find(RANDOM_REAL, labels),
+            pairs: [classes.as_str(), &format!("{classes}{UNAUGMENTED}")].map(|own_labels| {
+                let real = own_labels.replace(LEARNED, HARD);
+                [find(&own.set, own_labels), find(RANDOM_REAL, &real)]
+            }),
             full_data: find(FULL_DATA, HARD),
         }
     }
 
-    fn score(&self, own: &ResultRow) -> Option<f64> {
-        Some(label_robust_score(
-            self.full_data?.mean_last,
-            self.hard?.mean_last,
-            own.mean_last,
-            self.random_real?.mean_last,
-        ))
+    fn scores(&self, own: &ResultRow, folder: &Path) -> Scores {
+        let mean = |row: &Option<&ResultRow>| row.map(|r| r.mean_last);
+        let label = || {
+            Some(label_robust_score(
+                mean(&self.full_data)?,
+                mean(&self.hard)?,
+                own.mean_last,
+                mean(&self.random_real)?,
+            ))
+        };
+        let augmentation = || {
+            let [augmented, plain] = &self.pairs;
+            let gain = |[own, real]: &[Option<&ResultRow>; 2]| Some(mean(own)? - mean(real)?);
+            Some(augmentation_robust_score(gain(augmented)?, gain(plain)?))
+        };
+        Scores {
+            folder: folder.display().to_string(),
+            label: label(),
+            augmentation: augmentation(),
+        }
     }
 }
 
@@ -112,7 +138,7 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
         making_seconds: making().map(|s| s.seconds).sum(),
         peak_bytes: making().filter_map(|s| s.peak_bytes).max(),
         common: None,
-        label_robust_score: beside.score(own),
+        scores: beside.scores(own, folder.root()),
     }
 }
 
@@ -133,7 +159,7 @@ pub fn add_common(rows: &mut [Row], summary: &Summary, folder: &Path) -> Result<
             random_real: beside.random_real.map(accuracy),
             full_data: beside.full_data.map(accuracy),
         });
-        row.label_robust_score = beside.score(own);
+        row.scores = beside.scores(own, folder);
     }
     Ok(())
 }

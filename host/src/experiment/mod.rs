@@ -4,6 +4,7 @@ pub mod checks;
 pub mod compare;
 pub mod estimate;
 pub mod file;
+pub mod finished;
 pub mod labels;
 pub mod meter;
 pub mod outcome;

@@ -12,7 +12,7 @@ use crate::{
     plugins::registry::Registry,
     stages::{
         ComponentConfig, given,
-        session::{fingerprint, sizes},
+        session::{fingerprint, input_identity, sizes},
     },
 };
 
@@ -65,7 +65,7 @@ pub fn plan(
             "sizes": sizes,
             "resize": experiment.data.resize,
             "interpolation": experiment.data.interpolation,
-            "normalization": {"mean": normalization.mean, "std": normalization.std},
+            "normalization": input_identity(normalization, experiment.data.whitening.as_ref()),
         })
     };
     let mut before = inputs(json!([sizes(sets.0), sizes(sets.1)]));

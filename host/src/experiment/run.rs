@@ -10,19 +10,24 @@ use anyhow::{Context, Result};
 
 use crate::{
     artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
-    data::{DecodeError, Fault, Normalization},
+    data::{DecodeError, Fault, Inputs, Normalization},
     engine::{allocation, profile},
     plugins::registry::Registry,
     report::summary::Summary,
-    stages::{Session, experts, given, match_, recover, relabel, sets, squeeze, validate},
+    stages::{
+        Session, experts, given,
+        match_::{self, Experts},
+        recover, relabel, sets, squeeze, validate,
+    },
 };
 
 use super::{
     Experiment,
     checks::{Checked, matching::store_fault},
+    finished::{await_mending, is_finished, redone, refuse_stale},
     meter::Meter,
     outcome,
-    plan::{Plan, Planned, STAGES, plan},
+    plan::{Planned, STAGES, plan},
     publish,
 };
 
@@ -56,7 +61,8 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-fn config_fault(path: &str, message: impl Into<String>) -> Failure {
+/// A fault of the experiment or of the command.
+pub fn config_fault(path: &str, message: impl Into<String>) -> Failure {
     Failure::Config(vec![Fault::new(path, message)])
 }
 
@@ -144,6 +150,20 @@ pub fn run(
     let text = toml::to_string(experiment).context("the resolved experiment as TOML")?;
     atomic::write(&folder.experiment(), text.as_bytes())?;
 
+    let is_selected = |stage: &Planned| {
+        let only = selection.only.as_deref();
+        only.is_none_or(|only| only == stage.name)
+    };
+    let works = |stage: &Planned| is_selected(stage) && !is_finished(&manifest, stage);
+    let inputs = match plan.stages.iter().any(works) {
+        true => Inputs::make(
+            &experiment.data,
+            &checked.train,
+            normalization,
+            &checked.device,
+        )?,
+        false => normalization.into(),
+    };
     let session = Session {
         registry,
         folder: &folder,
@@ -152,15 +172,11 @@ pub fn run(
         checkpoint_secs: experiment.checkpoint_secs,
         train: &checked.train,
         test: &checked.test,
-        normalization,
+        inputs,
     };
     let mut worked = false;
     for stage in &plan.stages {
-        if selection
-            .only
-            .as_deref()
-            .is_some_and(|only| only != stage.name)
-        {
+        if !is_selected(stage) {
             continue;
         }
         if is_finished(&manifest, stage) {
@@ -226,86 +242,8 @@ fn lock(folder: &RunFolder) -> Result<File, Failure> {
     }
 }
 
-/// The stages that `--from` asks to do again.
-fn redone(selection: &Selection) -> Vec<&'static str> {
-    match &selection.from {
-        Some(from) => STAGES.into_iter().skip_while(|s| s != from).collect(),
-        None => Vec::new(),
-    }
-}
-
 fn is_unreadable_image(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.is::<DecodeError>())
-}
-
-/// Lets the run go on with a mended image, which nothing so far was computed from.
-fn await_mending(plan: &Plan, manifest: &mut Manifest) {
-    for stage in &plan.stages {
-        if let Some(record) = manifest.stages.get_mut(stage.name) {
-            record.hash = stage.hash_but_sizes.clone();
-        }
-    }
-}
-
-fn is_of(record: &StageRecord, stage: &Planned) -> bool {
-    record.hash == stage.hash || record.hash == stage.hash_but_sizes
-}
-
-/// Finished, if perhaps for other sets or seeds than are asked for now.
-fn is_made(manifest: &Manifest, stage: &Planned) -> bool {
-    let record = manifest.stages.get(stage.name);
-    record.is_some_and(|r| r.status == Status::Finished && is_of(r, stage))
-}
-
-fn is_finished(manifest: &Manifest, stage: &Planned) -> bool {
-    let record = manifest.stages.get(stage.name);
-    record.is_some_and(|r| {
-        r.status == Status::Finished && is_of(r, stage) && r.extent == stage.extent
-    })
-}
-
-fn refuse_stale(plan: &Plan, manifest: &Manifest, selection: &Selection) -> Result<(), Failure> {
-    let redone = redone(selection);
-    let stale: Vec<&str> = plan
-        .stages
-        .iter()
-        .filter(|s| !redone.contains(&s.name))
-        .filter(|s| {
-            let record = manifest.stages.get(s.name);
-            record.is_some_and(|r| !is_of(r, s))
-        })
-        .map(|s| s.name)
-        .collect();
-    if let Some(first) = stale.first() {
-        let message = format!(
-            "stale: made with another configuration or other inputs ({}); redo with --from {first}, or choose another --out",
-            stale.join(", ")
-        );
-        return Err(config_fault(first, message));
-    }
-    let missing_before = |only: &str| {
-        let before = plan.stages.iter().take_while(|s| s.name != only);
-        before
-            .filter(|s| !is_made(manifest, s))
-            .map(|s| s.name)
-            .next()
-    };
-    let start = selection.only.as_deref().or(selection.from.as_deref());
-    if let Some(start) = start {
-        if !plan.stages.iter().any(|s| s.name == start) {
-            return Err(config_fault(
-                "stage",
-                format!("this experiment has no stage \"{start}\""),
-            ));
-        }
-        if let Some(missing) = missing_before(start) {
-            let message = format!(
-                "stage \"{start}\" needs {missing}, which is not finished; run without --only and --from"
-            );
-            return Err(config_fault(start, message));
-        }
-    }
-    Ok(())
 }
 
 fn do_stage(
@@ -368,9 +306,11 @@ fn work(session: &Session<'_>, experiment: &Experiment, stage: &str, base: &Path
             experts::run(session, config, &matching.architecture, base).map(drop)
         }
         "match" => {
-            let experts = experiment.experts.as_ref();
-            let store = experts.map(|e| (e.store(session.folder, base), e.count));
-            match_::run(session, of(&experiment.match_, stage)?, store).map(drop)
+            let experts = match &experiment.experts {
+                Some(e) => Experts::Stored(e.store(session.folder, base), e.count),
+                None => Experts::Absent,
+            };
+            match_::run(session, of(&experiment.match_, stage)?, experts).map(drop)
         }
         "given" => given::run(session, of(&experiment.given, stage)?, base).map(drop),
         "relabel" => {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::table::{TableFormat, human_bytes, human_duration, mean_and_std, one_line, table};
 
 /// Headings, in the order of the cells.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "run",
     "method",
     "network",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 17] = [
     "making",
     "peak memory",
     "LRS",
+    "ARS",
 ];
 
 /// Columns of words; each row has them.
@@ -98,18 +99,38 @@ pub struct Row {
     pub peak_bytes: Option<u64>,
     /// The set under the protocol of all sets.
     pub common: Option<Common>,
-    /// DD-Ranking's label-robust score, of the common protocol where there is one; absent where one of the accuracies that it is made of
-    /// is.
-    pub label_robust_score: Option<f64>,
+    /// Of the common protocol where there is one, otherwise of the run's own.
+    pub scores: Scores,
+}
+
+/// DD-Ranking's scores; absent where one of the accuracies that they are made of is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Scores {
+    /// Folder of the run that the accuracies are of.
+    pub folder: String,
+    /// [`label_robust_score`]
+    pub label: Option<f64>,
+    /// [`augmentation_robust_score`]
+    pub augmentation: Option<f64>,
 }
 
 /// DD-Ranking's label-robust score (Li et al., 2025, arXiv 2505.13300) of accuracies in percent, which count as fractions:
 /// `(e^a - e^-1) / (e - e^-1)` with `a = (IOR - HLR) / 2`, `HLR = full - hard`, `IOR = own - random_real`.
 pub fn label_robust_score(full: f64, hard: f64, own: f64, random_real: f64) -> f64 {
     let (hlr, ior) = ((full - hard) / 100., (own - random_real) / 100.);
-    let alpha = 0.5 * ior - 0.5 * hlr;
+    robust_score(0.5 * ior - 0.5 * hlr)
+}
+
+/// DD-Ranking's augmentation-robust score (as [`label_robust_score`]) of how many percentage points the set is ahead of as many real
+/// images, `augmented` and `plain`: `(e^b - e^-1) / (e - e^-1)` with their mean as a fraction.
+pub fn augmentation_robust_score(augmented: f64, plain: f64) -> f64 {
+    robust_score(0.5 * (augmented / 100.) + 0.5 * (plain / 100.))
+}
+
+/// From [-1, 1] to [0, 1].
+fn robust_score(advantage: f64) -> f64 {
     let least = (-1f64).exp();
-    (alpha.exp() - least) / (1f64.exp() - least)
+    (advantage.exp() - least) / (1f64.exp() - least)
 }
 
 /// How a comparison is written.
@@ -133,7 +154,7 @@ pub fn write(rows: &[Row], format: Format) -> Result<String> {
     match format {
         Format::Table(format) => {
             let (columns, cells) = shown(rows);
-            Ok(table(&columns, WORDS, cells, format))
+            Ok(table(&columns, WORDS, cells, format) + "\n" + &sources(rows).join("\n") + "\n")
         }
         Format::Csv => csv(rows),
         Format::Json => Ok(serde_json::to_string_pretty(rows)? + "\n"),
@@ -148,6 +169,7 @@ fn percent(accuracy: &Option<Accuracy>) -> String {
 
 fn cells(row: &Row) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
+    let score = |score: f64| format!("{score:.3}");
     vec![
         one_line(&row.run),
         one_line(&row.method),
@@ -165,8 +187,23 @@ fn cells(row: &Row) -> Vec<String> {
         format!("{:.2}", row.seconds_per_image),
         human_duration(row.making_seconds),
         or_dash(row.peak_bytes.map(human_bytes)),
-        or_dash(row.label_robust_score.map(|score| format!("{score:.3}"))),
+        or_dash(row.scores.label.map(score)),
+        or_dash(row.scores.augmentation.map(score)),
     ]
+}
+
+/// Where the figures of each run came from; a run has several rows where it has several students.
+fn sources(rows: &[Row]) -> Vec<String> {
+    let line = |row: &Row| {
+        let own = format!("- {}: {}", one_line(&row.run), one_line(&row.folder));
+        match &row.common {
+            Some(common) => format!("{own}; common, LRS and ARS: {}", one_line(&common.folder)),
+            None => own,
+        }
+    };
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    lines.dedup();
+    lines
 }
 
 /// Headings and cells without the columns of which no row has anything.
@@ -209,6 +246,8 @@ fn csv(rows: &[Row]) -> Result<String> {
         "making_seconds",
         "peak_bytes",
         "label_robust_score",
+        "augmentation_robust_score",
+        "scores_folder",
     ])?;
     for row in rows {
         let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
@@ -245,7 +284,9 @@ fn csv(rows: &[Row]) -> Result<String> {
             row.seconds_per_image.to_string(),
             row.making_seconds.to_string(),
             count(row.peak_bytes),
-            number(row.label_robust_score),
+            number(row.scores.label),
+            number(row.scores.augmentation),
+            row.scores.folder.clone(),
         ])?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
@@ -259,8 +300,11 @@ fn html(rows: &[Row]) -> Result<String> {
         .add_template(PAGE.0, PAGE.1)
         .context("comparison template")?;
     let (columns, cells) = shown(rows);
+    let sources: Vec<String> = (sources(rows).iter())
+        .map(|line| line.trim_start_matches("- ").to_owned())
+        .collect();
     let rows: Vec<Value> = cells.into_iter().map(|cells| context! { cells }).collect();
-    let page = context! { columns, words => WORDS, rows };
+    let page = context! { columns, words => WORDS, rows, sources };
     let template = environment.get_template(PAGE.0)?;
     template.render(page).context("comparison")
 }
@@ -296,7 +340,7 @@ mod tests {
             making_seconds: 1250.,
             peak_bytes: Some(400 << 20),
             common: None,
-            label_robust_score: None,
+            scores: Scores::default(),
         }
     }
 
@@ -343,5 +387,12 @@ mod tests {
         // As good as the full data with class labels and as much beyond random as can be: 1.
         assert!((label_robust_score(0., 100., 100., 0.) - 1.).abs() < 1e-12);
         assert!(label_robust_score(100., 0., 0., 100.).abs() < 1e-12);
+    }
+
+    // python: b = 0.5*0.12 + 0.5*0.05; (math.exp(b)-math.exp(-1))/(math.e-math.exp(-1))
+    #[test]
+    fn the_augmentation_robust_score_is_that_of_fractions() {
+        let score = augmentation_robust_score(12., 5.);
+        assert!((score - 0.306686901538937).abs() < 1e-12, "{score:.13}");
     }
 }

@@ -23,7 +23,7 @@ pub fn accuracy(session: &Session<'_>, network: &Network, images: &dyn Images) -
     let mut correct = 0usize;
     for part in all.chunks(EVALUATION_BATCH) {
         let views: Vec<View> = part.iter().map(|&i| View::whole(i, side)).collect();
-        let x = render(images, &views, &session.normalization, &session.device)?;
+        let x = render(images, &views, &session.inputs, &session.device)?;
         let answers = network
             .logits(&x, BatchNormMode::EVAL, &ctx)?
             .argmax(1)?

@@ -107,7 +107,7 @@ pub fn hash(set: &ImageSet) -> String {
 pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output> {
     let (classes, side) = (session.train.class_names(), session.train.resolution());
     let set = config.load(base, classes, side)?;
-    let Normalization { mean, std } = session.normalization;
+    let Normalization { mean, std } = session.inputs.normalization;
     let format = config.origin().format;
     set.save(&session.folder.images(STAGE), format, Scaling { mean, std })?;
     let output = Output {

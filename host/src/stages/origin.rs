@@ -48,7 +48,7 @@ impl Origin {
             .collect()
     }
 
-    /// The images that a set starts from, normalised, [N, 3, R, R] for `range` of the distilled images. They are the same for every
+    /// The images that a set starts from, as a network is given them, [N, 3, R, R] for `range` of the distilled images. They are the same for every
     /// method of one seed.
     ///
     /// # Errors
@@ -78,28 +78,28 @@ impl Origin {
                 Init::Real => {
                     let pixels = session.train.pixels(order(class)[number as usize])?;
                     let mut normalised = vec![0f32; size];
-                    session
-                        .normalization
-                        .normalize(&pixels, side * side, &mut normalised);
+                    let normalization = &session.inputs.normalization;
+                    normalization.normalize(&pixels, side * side, &mut normalised);
                     values.extend(normalised);
                 }
             }
         }
-        Ok(Value::from_vec(
-            values,
-            (range.len(), 3, side, side),
-            &session.device,
-        )?)
+        let images = Value::from_vec(values, (range.len(), 3, side, side), &session.device)?;
+        match self.init {
+            Init::Noise => Ok(images),
+            Init::Real => session.inputs.of_normalised(images),
+        }
     }
 
-    /// Normalised images as bytes.
+    /// Images as bytes, of what a network is given.
     ///
     /// # Errors
     /// When the images cannot be read.
     pub fn to_bytes(&self, session: &Session<'_>, images: &Value) -> Result<Vec<u8>> {
         let side = session.train.resolution();
-        let values = images.flatten_all()?.to_vec1::<f32>()?;
-        let normalization = &session.normalization;
+        let normalised = session.inputs.to_normalised(images)?;
+        let values = normalised.flatten_all()?.to_vec1::<f32>()?;
+        let normalization = &session.inputs.normalization;
         Ok(normalization.to_bytes(&values, side * side, self.quantization))
     }
 

@@ -269,7 +269,7 @@ impl<'a> Labeller<'a> {
         let device = &self.session.device;
         for (batch, part) in views.chunks(self.config.batch_size as usize).enumerate() {
             let ctx = self.ctx(pass, batch)?;
-            let x = render(self.images, part, &self.session.normalization, device)?;
+            let x = render(self.images, part, &self.session.inputs, device)?;
             let logits = self
                 .teacher
                 .logits(&x, self.config.teacher_mode.mode(), &ctx)?;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::{
     artifact::ImageSet,
-    data::{Dataset, Normalization},
+    data::{Dataset, Inputs, Normalization},
     engine::{Value, profile},
 };
 
@@ -132,7 +132,7 @@ impl Images for Dataset {
     }
 }
 
-/// Renders views, normalised.
+/// Renders views as a network is given them: normalised, and whitened where the experiment says so.
 ///
 /// # Shapes
 /// [N, 3, R, R]
@@ -142,7 +142,7 @@ impl Images for Dataset {
 pub fn render(
     images: &dyn Images,
     views: &[View],
-    normalization: &Normalization,
+    inputs: &Inputs,
     device: &Device,
 ) -> Result<Value> {
     profile::mark();
@@ -151,8 +151,9 @@ pub fn render(
     let mut out = vec![0f32; views.len() * size];
     out.par_chunks_mut(size.max(1))
         .zip(views)
-        .try_for_each(|(out, view)| render_view(images, view, normalization, out))?;
+        .try_for_each(|(out, view)| render_view(images, view, &inputs.normalization, out))?;
     let images = Value::from_vec(out, (views.len(), 3, side, side), device)?;
+    let images = inputs.of_normalised(images)?;
     profile::done("render views");
     Ok(images)
 }
@@ -375,7 +376,7 @@ mod tests {
             weight: 49_152,
         };
         let [cutmix, mixup] = [cutmix, mixup].map(|mix| View::new(one, mix));
-        let out = render(&set, &[cutmix, mixup], &plain, &Device::Cpu).unwrap();
+        let out = render(&set, &[cutmix, mixup], &plain.into(), &Device::Cpu).unwrap();
         let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(
             out[..16],

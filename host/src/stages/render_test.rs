@@ -26,7 +26,7 @@ fn shows(view: View, normalization: &Normalization, expected: [f32; 3 * SIDE * S
         labels: vec![0, 1],
         class_names: vec!["a".into(), "b".into()],
     };
-    let got = render(&set, &[view], normalization, &Device::Cpu).unwrap();
+    let got = render(&set, &[view], &(*normalization).into(), &Device::Cpu).unwrap();
     let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
         assert!((got - expected).abs() < 2e-4, "{i}: {got} {expected}");

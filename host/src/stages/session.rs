@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     artifact::{RunFolder, hash_json},
-    data::{Dataset, Normalization},
+    data::{Dataset, Inputs, Normalization, WhiteningConfig},
     engine::{Tensor, Value},
     plugins::{ops::export, registry::Registry},
 };
@@ -28,6 +28,15 @@ pub fn sizes(set: &Dataset) -> String {
     hash_json(&json!(sizes))
 }
 
+/// What bytes are turned into before a network sees them, for hashes.
+pub fn input_identity(normalization: &Normalization, whitening: Option<&WhiteningConfig>) -> Json {
+    let Normalization { mean, std } = normalization;
+    match whitening {
+        None => json!({"mean": mean, "std": std}),
+        Some(whitening) => json!({"mean": mean, "std": std, "whitening": whitening}),
+    }
+}
+
 /// What all stages of a run share.
 pub struct Session<'a> {
     /// Plugins.
@@ -45,7 +54,7 @@ pub struct Session<'a> {
     /// Test images.
     pub test: &'a Dataset,
     /// How bytes become inputs of a network.
-    pub normalization: Normalization,
+    pub inputs: Inputs,
 }
 
 impl Session<'_> {

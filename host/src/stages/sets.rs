@@ -28,6 +28,8 @@ pub const FULL_DATA: &str = "full-data";
 
 /// Class labels alone, in tables and in the run folder.
 pub const HARD: &str = "hard";
+/// What is added to the name of labels where images were neither cropped, mixed nor augmented.
+pub const UNAUGMENTED: &str = "-unaugmented";
 /// Labels that a matcher learned, in tables.
 pub const LEARNED: &str = "learned";
 
@@ -96,7 +98,7 @@ impl ExactImages {
         );
         let mut values_nchw = images.flatten_all()?.to_vec1::<f32>()?;
         for (i, plane) in values_nchw.chunks_exact_mut(side * side).enumerate() {
-            let Normalization { mean, std } = session.normalization;
+            let Normalization { mean, std } = session.inputs.normalization;
             let (mean, std) = (mean[i % 3], std[i % 3]);
             plane.iter_mut().for_each(|v| *v = *v * std + mean);
         }

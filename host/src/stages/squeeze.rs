@@ -221,8 +221,7 @@ pub fn load_teacher(session: &Session<'_>, architecture: &ComponentConfig) -> Re
 
 fn class_texts(session: &Session<'_>) -> BTreeMap<String, String> {
     let names = serde_json::json!(session.train.class_names()).to_string();
-    let normalization =
-        serde_json::json!({"mean": session.normalization.mean, "std": session.normalization.std});
+    let normalization = serde_json::json!({"mean": session.inputs.normalization.mean, "std": session.inputs.normalization.std});
     BTreeMap::from([
         ("class_names".to_owned(), names),
         ("normalization".to_owned(), normalization.to_string()),

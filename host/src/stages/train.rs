@@ -191,7 +191,7 @@ impl Training<'_> {
                     .at(u64::from(at.epoch), u64::from(epochs))
                     .for_batch(at.batch as u64);
                 let part = &views[rows.clone()];
-                let images = render(feed.images(), part, &self.session.normalization, device)?;
+                let images = render(feed.images(), part, &self.session.inputs, device)?;
                 let images = feed.augment(images, at.epoch, part, rows.start)?;
                 let targets = feed.targets(at.epoch, part, rows.clone(), &ctx)?;
                 // Taken before the step and written after it: only a state that gave a finite loss is worth going back to.
@@ -237,7 +237,10 @@ impl Training<'_> {
             };
             journal.progress(
                 u64::from(at.epoch),
-                &format!("top-1 {:.2} %", at.scores.top1_last),
+                &match at.epoch >= self.config.evaluate_every || last {
+                    true => format!("top-1 {:.2} %", at.scores.top1_last),
+                    false => format!("loss {:.4}", numbers[0].1),
+                },
             );
         }
         journal.finish()?;

@@ -12,7 +12,7 @@ use crate::{
     data::{Dataset, Fault, Normalization},
     engine::{Tensor, Value, grad},
     plugins::{export, import, registry::Registry},
-    stages::{experts, match_::Config, network::Network},
+    stages::{experts, match_::Config, network::Network, session::input_identity},
 };
 
 use super::{Experiment, network, too_few};
@@ -95,7 +95,7 @@ pub fn store_fault(
     let identity = experts.identity(
         experiment.seed,
         train,
-        normalization,
+        input_identity(normalization, experiment.data.whitening.as_ref()),
         architecture,
         &network,
     );
@@ -108,7 +108,8 @@ fn needs(config: &Config, registry: &Registry) -> Option<MatchNeeds> {
     made.ok().map(|matcher| matcher.needs().clone())
 }
 
-/// Runs the network on two black images: features, and gradients of gradients where the matcher needs them.
+/// Runs the network on two black images: features, and the gradients by which a matcher learns images; gradients of gradients where
+/// it needs them.
 fn try_network(network: &Network, needs: &MatchNeeds) -> anyhow::Result<()> {
     let told = crate::stages::network::plugin_error;
     let shape = network.input();
@@ -141,15 +142,20 @@ fn try_network(network: &Network, needs: &MatchNeeds) -> anyhow::Result<()> {
             have.join(", ")
         );
     }
+    let score = import(&pass.logits).map_err(told)?.sqr()?.sum_all()?;
+    let (mut sum, mut kind) = (score.clone(), "gradient");
     if needs.second_order {
-        let score = import(&pass.logits).map_err(told)?.sqr()?.sum_all()?;
         let learned: Vec<&Tensor> = inputs.iter().filter(|t| t.is_tracked()).collect();
         let first = grad(&score, &learned, true)?;
-        let mut sum = score.affine(0., 0.)?;
+        (sum, kind) = (score.affine(0., 0.)?, "gradient of a gradient");
         for gradient in first.into_iter().flatten() {
             sum = sum.add(&gradient.sqr()?.sum_all()?)?;
         }
-        grad(&sum, &[&x], false)?;
     }
+    let reached = sum.is_tracked() && grad(&sum, &[&x], false)?[0].is_some();
+    anyhow::ensure!(
+        reached,
+        "no {kind} reaches the images: an operation on the way has no derivative"
+    );
     Ok(())
 }

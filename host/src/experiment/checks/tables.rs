@@ -32,6 +32,11 @@ pub fn faults(json: &Json) -> Vec<Fault> {
     if has("experts") && !has("match") {
         missing("match", "experts");
     }
+    if json.pointer("/data/whitening").is_some() && has("squeeze") {
+        let message = "whitened images are for [experts], [match], [given] and their students; [squeeze] and what follows it work on \
+                       normalised pixels: take one of the two out";
+        faults.push(Fault::new("data.whitening", message));
+    }
     if let [first, second, ..] = makers.as_slice() {
         let message =
             format!("[{second}] and [{first}] both make the distilled images; keep one of them");
@@ -63,6 +68,12 @@ fn epochs(validate: &Json, relabelled: bool, has_teacher: bool) -> Vec<Fault> {
     if full && !has_teacher && validate.pointer("/full_data/epochs").is_none() {
         let message = "missing, expected the epochs of the control, since there is no [squeeze]";
         faults.push(Fault::new("validate.full_data.epochs", message));
+    }
+    let unaugmented = controls.is_some_and(|c| c.iter().any(|name| name == "unaugmented"));
+    let augment = validate.get("augment").and_then(Json::as_str);
+    if unaugmented && !relabelled && augment.is_none_or(|words| words == "none") {
+        let message = "the control unaugmented leaves out what is not there; give validate.augment, or take the control out";
+        faults.push(Fault::new("validate.controls", message));
     }
     faults
 }

@@ -63,7 +63,7 @@ impl Basis<'_> {
     /// Match, where the experiment has it: its first iterations as they are.
     ///
     /// # Errors
-    /// When a trial fails; a matcher that follows experts cannot be tried before they are there.
+    /// When a trial fails.
     pub fn matching(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
         let Some(config) = &experiment.match_ else {
             return Ok(None);

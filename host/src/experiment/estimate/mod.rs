@@ -11,14 +11,14 @@ mod probe;
 mod students;
 mod teacher;
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::{
     artifact::RunFolder,
-    data::Normalization,
+    data::{Inputs, Normalization, Whitening},
     engine::allocation,
     plugins::registry::Registry,
     report::table::{human_bytes, human_count, human_duration},
@@ -137,6 +137,15 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
     let plain = |values: Option<[f64; 3]>, default: f32| {
         values.map_or([default; 3], |values| values.map(|v| v as f32))
     };
+    let side = checked.train.resolution();
+    let whitening = match &experiment.data.whitening {
+        Some(config) => Some(Arc::new(Whitening::identity(
+            config,
+            side,
+            &checked.device,
+        )?)),
+        None => None,
+    };
     let session = Session {
         registry,
         folder: &folder,
@@ -145,10 +154,13 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         checkpoint_secs: experiment.checkpoint_secs,
         train: &checked.train,
         test: &checked.test,
-        // To compute the images' own would mean to decode them all, and changes no time and no size.
-        normalization: Normalization {
-            mean: plain(experiment.data.mean, 0.5),
-            std: plain(experiment.data.std, 0.25),
+        inputs: Inputs {
+            whitening,
+            // To compute the images' own would mean to decode them all, and changes no time and no size.
+            ..Inputs::from(Normalization {
+                mean: plain(experiment.data.mean, 0.5),
+                std: plain(experiment.data.std, 0.25),
+            })
         },
     };
     let available_bytes = available_bytes();

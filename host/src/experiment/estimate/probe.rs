@@ -164,7 +164,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
     let mut optimizer = Optimizer::new(recipe.train.optimizer.clone(), &shapes);
     let mut step = |network: &mut Network, optimizer: &mut Optimizer| {
         let ctx = session.ctx("squeeze")?.at(0, 1).for_batch(0);
-        let images = render(&first, &views, &session.normalization, device)?;
+        let images = render(&first, &views, &session.inputs, device)?;
         let targets = feed.targets(0, &views, 0..views.len(), &ctx)?;
         let loss = training.step(network, optimizer, &images, &targets, 0., &ctx)?;
         ensure!(loss.is_finite(), "the loss of the first step is {loss}");
@@ -253,7 +253,7 @@ pub fn recover(
 /// When an operation or a plugin fails, or a number is not finite.
 pub fn matching(session: &Session<'_>, config: &match_::Config) -> Result<Trial> {
     let mut watch = Watch::start();
-    let mut stepper = match_::Stepper::new(session, config, None)?;
+    let mut stepper = match_::Stepper::new(session, config, match_::Experts::Untrained)?;
     for i in 0..STEPS {
         watch.step(i, || stepper.step(i as u64))?;
     }

@@ -103,8 +103,7 @@ impl Basis<'_> {
             return Ok(None);
         };
         let train = config.train(epochs);
-        let hard = config.controls.contains(&Control::HardLabel);
-        let kinds = 1 + usize::from(relabel.is_some() && hard);
+        let kinds = config.kinds_of_labels(relabel.is_some());
         let trainings = experiment.set_names().len() * kinds * config.seeds.len();
         let (mut worst, mut seconds, mut steps): (Option<StageEstimate>, _, _) = (None, 0., 0);
         for student in &config.architectures {

@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 use plugin_api::loss::Loss;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::{
     artifact::{RunFolder, atomic},
-    data::{Dataset, Fault, Normalization},
+    data::{Dataset, Fault},
     engine::optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig},
 };
 
@@ -24,7 +24,7 @@ use super::{
     augment::Augment,
     dataset_feed::DatasetFeed,
     network::Network,
-    session::{fingerprint, sizes},
+    session::{fingerprint, input_identity, sizes},
     squeeze,
     train::{Decay, Scores, TrainConfig, Training, forget},
     validate::whole,
@@ -113,22 +113,21 @@ impl Config {
         })
     }
 
-    /// Whose trajectories they are.
+    /// Whose trajectories they are, `inputs` what bytes are turned into.
     pub fn identity(
         &self,
         seed: u64,
         train: &Dataset,
-        normalization: &Normalization,
+        inputs: Json,
         architecture: &ComponentConfig,
         network: &Network,
     ) -> Identity {
-        let Normalization { mean, std } = normalization;
         Identity {
             network: json!({"architecture": architecture, "declared": network.spec()}),
             data: json!({
                 "train": fingerprint(train),
                 "sizes": sizes(train),
-                "normalization": {"mean": mean, "std": std},
+                "normalization": inputs,
             }),
             training: json!({
                 "seed": seed,
@@ -166,7 +165,10 @@ pub fn run(
     let identity = config.identity(
         session.seed,
         session.train,
-        &session.normalization,
+        input_identity(
+            &session.inputs.normalization,
+            session.inputs.whitening_config(),
+        ),
         architecture,
         &build()?,
     );

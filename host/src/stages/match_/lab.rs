@@ -12,7 +12,7 @@ use plugin_api::{
 };
 
 use crate::{
-    data::{Dataset, Normalization},
+    data::{Dataset, Inputs},
     engine::Tensor,
     plugins::ops::{export, import},
     stages::{
@@ -29,16 +29,26 @@ use super::STAGE;
 /// Networks of matchers are drawn apart from teacher and students, which are members from 0 on.
 const FIRST_MEMBER: u64 = 1 << 31;
 
+/// The experts that a matcher may ask for.
+pub enum Experts {
+    /// None.
+    Absent,
+    /// Trajectories, and how many of them.
+    Stored(Store, u32),
+    /// Fresh networks in their place, to try a step before they are trained.
+    Untrained,
+}
+
 /// What all iterations share.
 pub struct Bench {
     train: Arc<Dataset>,
-    normalization: Normalization,
+    inputs: Inputs,
     device: Device,
     seed: u64,
     architecture: ForeignArchitecture,
     network: Network,
     augment: Augment,
-    experts: Option<(Store, u32)>,
+    experts: Experts,
 }
 
 /// What one iteration is lent.
@@ -58,12 +68,12 @@ impl Bench {
         session: &Session<'_>,
         architecture: &ComponentConfig,
         augment: &str,
-        experts: Option<(Store, u32)>,
+        experts: Experts,
     ) -> anyhow::Result<Self> {
         let ComponentConfig { plugin, .. } = architecture;
         Ok(Self {
             train: Arc::clone(session.train),
-            normalization: session.normalization,
+            inputs: session.inputs.clone(),
             device: session.device.clone(),
             seed: session.seed,
             architecture: session
@@ -103,7 +113,7 @@ impl Lab for IterationLab {
         let side = bench.train.resolution() as u32;
         let whole = |&i: &u32| View::whole(own[i as usize] as u32, side);
         let views: Vec<View> = order.iter().take(count).map(whole).collect();
-        let images = render(&*bench.train, &views, &bench.normalization, &bench.device);
+        let images = render(&*bench.train, &views, &bench.inputs, &bench.device);
         Ok(export(Tensor::constant(images.map_err(told)?)))
     }
 
@@ -145,8 +155,12 @@ impl Lab for IterationLab {
 
     fn expert(&self, expert: u64, epoch: u64) -> Result<Vec<PluginTensor>> {
         let bench = &self.bench;
-        let Some((store, count)) = &bench.experts else {
-            plugin_api::bail!("this experiment has no experts; add a table [experts]")
+        let (store, count) = match &bench.experts {
+            Experts::Stored(store, count) => (store, count),
+            Experts::Untrained => return self.initial(epoch),
+            Experts::Absent => {
+                plugin_api::bail!("this experiment has no experts; add a table [experts]")
+            }
         };
         // Round after round in an order of its own, so that all serve equally often.
         let id = StreamId {

@@ -18,9 +18,10 @@ use crate::{
 };
 
 pub use config::{Config, Learned, LearnedRate};
+pub use lab::Experts;
 pub use stepper::Stepper;
 
-use super::{Session, experts::Store, journal::Journal, plugin_state::StateTexts};
+use super::{Session, journal::Journal, plugin_state::StateTexts};
 
 /// The name of the stage, of its folder and of its random numbers.
 pub const STAGE: &str = "match";
@@ -82,15 +83,11 @@ struct Progressed {
     plugin_texts: StateTexts,
 }
 
-/// Learns the set and stores it in `match/`; `experts` are trajectories and how many of them.
+/// Learns the set and stores it in `match/`.
 ///
 /// # Errors
 /// When an operation fails or a number is not finite; the last good state stays on disk.
-pub fn run(
-    session: &Session<'_>,
-    config: &Config,
-    experts: Option<(Store, u32)>,
-) -> Result<Output> {
+pub fn run(session: &Session<'_>, config: &Config, experts: Experts) -> Result<Output> {
     let folder = session.folder.stage(STAGE);
     let mut checkpoint = Checkpoint::new(
         folder.join("checkpoint.safetensors"),
@@ -155,13 +152,14 @@ fn store(
     let (origin, folder) = (config.origin(), session.folder.stage(STAGE));
     let pixels = origin.to_bytes(session, stepper.images())?;
     let set = origin.set_of(session, pixels);
-    let Normalization { mean, std } = session.normalization;
+    let Normalization { mean, std } = session.inputs.normalization;
     let files = session.folder.images(STAGE);
     set.save(&files, config.format, Scaling { mean, std })?;
     let class_names = serde_json::json!(set.class_names).to_string();
     let texts = BTreeMap::from([("class_names".to_owned(), class_names)]);
     let exact = session.folder.float_images(STAGE);
-    let images = ("images".to_owned(), stepper.images().clone());
+    let normalised = session.inputs.to_normalised(stepper.images())?;
+    let images = ("images".to_owned(), normalised);
     tensors::save(&exact, &[images], &texts)?;
     if let Some(labels) = stepper.labels() {
         let logits = ("logits".to_owned(), labels.clone());

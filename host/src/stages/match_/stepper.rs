@@ -14,7 +14,6 @@ use crate::{
     plugins::ops::{export, import},
     stages::{
         ComponentConfig, Session,
-        experts::Store,
         network::{is_finite, plugin_error},
         plugin_state::{self, StateTexts},
     },
@@ -22,7 +21,7 @@ use crate::{
 
 use super::{
     Config, STAGE,
-    lab::{Bench, IterationLab},
+    lab::{Bench, Experts, IterationLab},
 };
 
 /// What a label's logit begins with for its own class; 0 for the others.
@@ -156,15 +155,11 @@ pub struct Stepper<'a> {
 }
 
 impl<'a> Stepper<'a> {
-    /// Makes the matcher and the first values of all that is learned; `experts` are trajectories and how many of them.
+    /// Makes the matcher and the first values of all that is learned.
     ///
     /// # Errors
     /// When a plugin refuses its options, or a real image cannot be decoded.
-    pub fn new(
-        session: &'a Session<'a>,
-        config: &'a Config,
-        experts: Option<(Store, u32)>,
-    ) -> Result<Self> {
+    pub fn new(session: &'a Session<'a>, config: &'a Config, experts: Experts) -> Result<Self> {
         let ComponentConfig { plugin, .. } = &config.matcher;
         let matcher = session
             .registry

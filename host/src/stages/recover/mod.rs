@@ -213,7 +213,7 @@ fn store(
         "recover made {made} images, expected {count}"
     );
     let set = config.origin().set_of(session, pixels_nchw);
-    let Normalization { mean, std } = session.normalization;
+    let Normalization { mean, std } = session.inputs.normalization;
     set.save(
         &session.folder.images(STAGE),
         config.format,

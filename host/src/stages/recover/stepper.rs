@@ -214,7 +214,7 @@ impl<'a> Stepper<'a> {
     }
 
     fn clamped(&self, canvas: &Value) -> Result<Value> {
-        let channels = valid_ranges(&self.session.normalization)
+        let channels = valid_ranges(&self.session.inputs.normalization)
             .into_iter()
             .enumerate();
         let parts = channels.map(|(c, (low, high))| canvas.narrow(1, c, 1)?.clamp(low, high));

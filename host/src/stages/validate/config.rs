@@ -25,6 +25,9 @@ pub enum Control {
     InitOnly,
     /// Each of these sets with its class labels alone, which is all there is without `[relabel]`
     HardLabel,
+    /// Each of these sets with its class labels, without views and without augmentation: what `alambic compare` needs for the
+    /// augmentation-robust score
+    Unaugmented,
     /// All training images with their class labels, under the recipe of squeeze, or under that of validate where there is none
     FullData,
 }
@@ -158,6 +161,16 @@ impl Config {
             .filter(|(c, _)| self.controls.contains(c))
             .map(|(_, name)| name);
         std::iter::once(made).chain(wanted).collect()
+    }
+
+    /// How often each set is trained on, with `relabelled` labels stored.
+    pub fn kinds_of_labels(&self, relabelled: bool) -> usize {
+        let wanted = |control| usize::from(self.controls.contains(&control));
+        let hard = match relabelled {
+            true => 1 + wanted(Control::HardLabel),
+            false => 1,
+        };
+        hard + wanted(Control::Unaugmented)
     }
 
     /// The augmentation of batches with class labels.

@@ -25,7 +25,7 @@ use super::{
     origin::Origin,
     relabel,
     render::Images,
-    sets::{self, ExactImages, FULL_DATA, HARD, LEARNED, MATCHED},
+    sets::{self, ExactImages, FULL_DATA, HARD, LEARNED, MATCHED, UNAUGMENTED},
     squeeze,
     train::{Feed, Scores, TrainConfig, Training, forget},
 };
@@ -46,9 +46,20 @@ struct Arm<'a> {
     set: &'static str,
     /// How the stored labels were made; absent for class labels.
     stored: Option<&'a relabel::Config>,
+    /// Whether class labels come with the views or the augmentation of the experiment.
+    augmented: bool,
     loss: &'a ComponentConfig,
     images: &'a ImageSet,
     image_bytes: u64,
+}
+
+impl Arm<'_> {
+    /// What class labels are called in tables.
+    fn labels(&self, learned: bool) -> String {
+        let kind = if learned { LEARNED } else { HARD };
+        let suffix = if self.augmented { "" } else { UNAUGMENTED };
+        format!("{kind}{suffix}")
+    }
 }
 
 /// Trains all students and gives a row for each set, kind of labels and network.
@@ -64,19 +75,23 @@ pub fn run(
     for set in config.set_names(sets::made(&upstream.origin)) {
         let images = sets::load(session, &upstream.origin, set)?;
         let image_bytes = images.encoded_bytes(upstream.origin.format)?;
-        let arm = |stored, loss| Arm {
+        let arm = |stored, augmented, loss| Arm {
             set,
             stored,
+            augmented,
             loss,
             images: &images,
             image_bytes,
         };
         let mut arms = Vec::new();
         if upstream.relabel.is_some() {
-            arms.push(arm(upstream.relabel, &config.loss));
+            arms.push(arm(upstream.relabel, true, &config.loss));
         }
         if upstream.relabel.is_none() || config.controls.contains(&Control::HardLabel) {
-            arms.push(arm(None, &config.hard_loss));
+            arms.push(arm(None, true, &config.hard_loss));
+        }
+        if config.controls.contains(&Control::Unaugmented) {
+            arms.push(arm(None, false, &config.hard_loss));
         }
         for arm in &arms {
             for student in &config.architectures {
@@ -114,9 +129,10 @@ fn train_arm(
         }
         None => None,
     };
-    let set_name = match arm.stored {
-        Some(_) => arm.set.to_owned(),
-        None => format!("{}-{HARD}", arm.set),
+    let set_name = match (arm.stored, arm.augmented) {
+        (Some(_), _) => arm.set.to_owned(),
+        (None, true) => format!("{}-{HARD}", arm.set),
+        (None, false) => format!("{}-{HARD}{UNAUGMENTED}", arm.set),
     };
     let is_matched = arm.stored.is_none() && arm.set == MATCHED;
     let exact = match is_matched {
@@ -142,8 +158,11 @@ fn train_arm(
         let feed: &mut dyn Feed = match &mut labels {
             Some(labels) => labels,
             None => {
-                classes = class_feed(session, config, upstream.relabel, images, seed)?
-                    .with_labels(beside.labels.clone());
+                classes = match arm.augmented {
+                    true => class_feed(session, config, upstream.relabel, images, seed)?,
+                    false => plain_feed(session, config, images, seed),
+                };
+                classes = classes.with_labels(beside.labels.clone());
                 &mut classes
             }
         };
@@ -160,8 +179,7 @@ fn train_arm(
         set: arm.set.to_owned(),
         labels: match (arm.stored, &beside.labels) {
             (Some(relabel), _) => relabel.relabeler.plugin.clone(),
-            (None, Some(_)) => LEARNED.to_owned(),
-            (None, None) => HARD.to_owned(),
+            (None, learned) => arm.labels(learned.is_some()),
         },
         network: student.label(),
         images: arm.images.len() as u64,
@@ -186,12 +204,20 @@ fn class_feed<'a>(
     let (device, augment) = (&session.device, config.augmentation()?);
     let feed = match relabel {
         Some(relabel) => DatasetFeed::new(images, relabel.views(), session.seed, "relabel", device),
-        None => {
-            let seed = session.seed ^ (seed + 1);
-            DatasetFeed::new(images, whole(config.batch_size), seed, "validate", device)
-        }
+        None => plain_feed(session, config, images, seed),
     };
     Ok(feed.with_augment(augment))
+}
+
+/// Images with class labels as they are, in an order drawn for each student.
+fn plain_feed<'a>(
+    session: &Session<'_>,
+    config: &Config,
+    images: &'a dyn Images,
+    seed: u64,
+) -> DatasetFeed<'a> {
+    let (rule, seed) = (whole(config.batch_size), session.seed ^ (seed + 1));
+    DatasetFeed::new(images, rule, seed, "validate", &session.device)
 }
 
 /// Images as they are.

@@ -1,0 +1,79 @@
+//! How bytes become what a network is given.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::{
+    config::Config,
+    dataset::Dataset,
+    normalization::Normalization,
+    whitening::{Whitening, WhiteningConfig},
+};
+use crate::engine::Value;
+
+/// Normalised, and whitened where the experiment says so.
+#[derive(Clone)]
+pub struct Inputs {
+    /// Of each channel.
+    pub normalization: Normalization,
+    /// Of whole images.
+    pub whitening: Option<Arc<Whitening>>,
+}
+
+impl From<Normalization> for Inputs {
+    fn from(normalization: Normalization) -> Self {
+        Self {
+            normalization,
+            whitening: None,
+        }
+    }
+}
+
+impl Inputs {
+    /// What the configuration says. A whitening is made of the training images, in each process anew, to the same bytes.
+    ///
+    /// # Errors
+    /// When an image cannot be decoded.
+    pub fn make(
+        config: &Config,
+        train: &Dataset,
+        normalization: Normalization,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let mut inputs = Self::from(normalization);
+        if let Some(whitening) = &config.whitening {
+            eprintln!("data: whitening is made of the training images");
+            let made = Whitening::fit(whitening, train, &normalization, device)?;
+            inputs.whitening = Some(Arc::new(made));
+        }
+        Ok(inputs)
+    }
+
+    /// How the whitening was made.
+    pub fn whitening_config(&self) -> Option<&WhiteningConfig> {
+        self.whitening.as_ref().map(|w| w.config())
+    }
+
+    /// What a network is given of normalised images, [N, 3, R, R].
+    ///
+    /// # Errors
+    /// When the images have another size than those that the whitening was made of.
+    pub fn of_normalised(&self, images: Value) -> anyhow::Result<Value> {
+        match &self.whitening {
+            Some(whitening) => whitening.apply(&images),
+            None => Ok(images),
+        }
+    }
+
+    /// Normalised images of what a network was given, [N, 3, R, R].
+    ///
+    /// # Errors
+    /// As [`Inputs::of_normalised`].
+    pub fn to_normalised(&self, images: &Value) -> anyhow::Result<Value> {
+        match &self.whitening {
+            Some(whitening) => whitening.undo(images),
+            None => Ok(images.clone()),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Which stages of a run are finished, and which were made of something else.
+
+use anyhow::Result;
+
+use crate::artifact::{Manifest, StageRecord, Status};
+
+use super::{
+    plan::{Plan, Planned, STAGES},
+    run::{Failure, Selection, config_fault},
+};
+
+/// The stages that `--from` asks to do again.
+pub fn redone(selection: &Selection) -> Vec<&'static str> {
+    match &selection.from {
+        Some(from) => STAGES.into_iter().skip_while(|s| s != from).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Lets the run go on with a mended image, which nothing so far was computed from.
+pub fn await_mending(plan: &Plan, manifest: &mut Manifest) {
+    for stage in &plan.stages {
+        if let Some(record) = manifest.stages.get_mut(stage.name) {
+            record.hash = stage.hash_but_sizes.clone();
+        }
+    }
+}
+
+fn is_of(record: &StageRecord, stage: &Planned) -> bool {
+    record.hash == stage.hash || record.hash == stage.hash_but_sizes
+}
+
+/// Finished, if perhaps for other sets or seeds than are asked for now.
+fn is_made(manifest: &Manifest, stage: &Planned) -> bool {
+    let record = manifest.stages.get(stage.name);
+    record.is_some_and(|r| r.status == Status::Finished && is_of(r, stage))
+}
+
+/// Whether a stage is done as it is asked for.
+pub fn is_finished(manifest: &Manifest, stage: &Planned) -> bool {
+    let record = manifest.stages.get(stage.name);
+    record.is_some_and(|r| {
+        r.status == Status::Finished && is_of(r, stage) && r.extent == stage.extent
+    })
+}
+
+/// Refuses what was made of something else, and stages before whose inputs nothing stands.
+///
+/// # Errors
+/// A fault that names the stages.
+pub fn refuse_stale(
+    plan: &Plan,
+    manifest: &Manifest,
+    selection: &Selection,
+) -> Result<(), Failure> {
+    let redone = redone(selection);
+    let stale: Vec<&str> = plan
+        .stages
+        .iter()
+        .filter(|s| !redone.contains(&s.name))
+        .filter(|s| {
+            let record = manifest.stages.get(s.name);
+            record.is_some_and(|r| !is_of(r, s))
+        })
+        .map(|s| s.name)
+        .collect();
+    if let Some(first) = stale.first() {
+        let message = format!(
+            "stale: made with another configuration or other inputs ({}); redo with --from {first}, or choose another --out",
+            stale.join(", ")
+        );
+        return Err(config_fault(first, message));
+    }
+    let missing_before = |only: &str| {
+        let before = plan.stages.iter().take_while(|s| s.name != only);
+        before
+            .filter(|s| !is_made(manifest, s))
+            .map(|s| s.name)
+            .next()
+    };
+    let start = selection.only.as_deref().or(selection.from.as_deref());
+    if let Some(start) = start {
+        if !plan.stages.iter().any(|s| s.name == start) {
+            return Err(config_fault(
+                "stage",
+                format!("this experiment has no stage \"{start}\""),
+            ));
+        }
+        if let Some(missing) = missing_before(start) {
+            let message = format!(
+                "stage \"{start}\" needs {missing}, which is not finished; run without --only and --from"
+            );
+            return Err(config_fault(start, message));
+        }
+    }
+    Ok(())
+}
