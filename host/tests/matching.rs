@@ -211,7 +211,16 @@ fn whitened_images_are_learned_and_stored_as_pixels() {
             let image = image::load_from_memory(bytes).unwrap().to_rgb8();
             image.iter().map(|v| f64::from(*v)).sum::<f64>() / image.len() as f64
         };
+        assert_eq!(files.len(), 20);
         files.values().map(mean).collect()
+    };
+    let learned = |run: &str| -> Vec<f32> {
+        let bytes = exact(&lab, run);
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let floats = file.tensor("images").unwrap().data().chunks_exact(4);
+        floats
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
     };
     // One small step away from the real images that both start from: whitened for the network, and pixels again on disk.
     let step = ["--set", "match.optimizer.lr=1e-3"];
@@ -221,6 +230,10 @@ fn whitened_images_are_learned_and_stored_as_pixels() {
     for (a, b) in lit("run").iter().zip(lit("plain")) {
         assert!((a - b).abs() < 0.5, "{a} {b}");
     }
+    let (whitened, plain) = (learned("run"), learned("plain"));
+    let off = whitened.iter().zip(&plain).map(|(a, b)| (a - b).abs());
+    assert!(whitened.len() == 20 * 3 * 64 && off.fold(0., f32::max) < 0.1);
+    assert_ne!(whitened, plain);
     let scores = |run: &str| fs::read(lab.path(run).join("validate/results.json")).unwrap();
     assert_ne!(
         scores("run"),

@@ -181,18 +181,35 @@ fn a_protocol_judges_all_sets_alike() {
         let path = lab.path(&format!("judged/{name}/validate/results.json"));
         serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
     };
+    let controls = judged("small");
+    let of_second = judged("matching");
+    let sets: Vec<&Json> = of_second
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| &r["set"])
+        .collect();
+    assert_eq!(sets, ["distilled"; 3]);
     for (row, name) in rows.as_array().unwrap().iter().zip(["small", "matching"]) {
         let (common, results) = (&row["common"], judged(name));
         assert_eq!(common["distilled"]["mean"], results[0]["mean_last"]);
         assert_eq!(common["labels"], "fkd");
         assert!(common["folder"].as_str().unwrap().ends_with(name));
+        assert!(
+            common["controls_folder"]
+                .as_str()
+                .unwrap()
+                .ends_with("small")
+        );
         for part in ["hard", "random_real", "full_data"] {
             assert!(common[part]["mean"].is_number(), "{part}: {common}");
         }
         assert!(row["scores"]["label"].is_number());
         // (e^b - e^-1) / (e - e^-1), b half of both leads over real images, as fractions.
         let mean = |set: &str, labels: &str| {
-            let mut rows = results.as_array().unwrap().iter();
+            // Real images are trained on once for both.
+            let all = [&results, &controls].map(|r| r.as_array().unwrap());
+            let mut rows = all.into_iter().flatten();
             let row = rows.find(|r| r["set"] == set && r["labels"] == labels);
             row.unwrap_or_else(|| panic!("{set} {labels}"))["mean_last"]
                 .as_f64()
@@ -207,7 +224,7 @@ fn a_protocol_judges_all_sets_alike() {
         assert!((told - score).abs() < 1e-12, "{told} {score}");
         assert!(row["scores"]["folder"].as_str().unwrap().ends_with(name));
     }
-    // One teacher and one choice of real images for all: the controls are the same to the last digit.
+    // One teacher and one choice of real images for all.
     assert_eq!(
         rows[0]["common"]["random_real"],
         rows[1]["common"]["random_real"]

@@ -214,7 +214,7 @@ pub struct CompareArgs {
     /// Replace a value of the protocol: `--set validate.seeds=[0]`; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "protocol")]
     pub overrides: Vec<String>,
-    /// Folder of the protocol's runs; runs/NAME of its file by default
+    /// Folder of the protocol's runs; runs/compare/NAME of its file by default
     #[arg(long, value_name = "DIR", requires = "protocol")]
     pub out: Option<PathBuf>,
     /// How the table is written

@@ -63,7 +63,7 @@ fn judge(
     let base = protocol.parent().map(Path::to_owned).unwrap_or_default();
     let out = args.out.clone().unwrap_or_else(|| {
         let stem = protocol.file_stem().unwrap_or_default();
-        PathBuf::from("runs").join(stem)
+        PathBuf::from("runs/compare").join(stem)
     });
     let named = runs.iter().map(|(folder, rows)| {
         let name = rows.first().map(|row| row.run.clone());
@@ -71,8 +71,8 @@ fn judge(
     });
     let named: Vec<_> = named.collect();
     let judged = Protocol::new(&json, &base, &registry, &out)?.judge(&named)?;
-    for ((_, rows), (summary, folder)) in runs.iter_mut().zip(&judged) {
-        compare::add_common(rows, summary, folder)?;
+    for ((_, rows), judged) in runs.iter_mut().zip(&judged) {
+        compare::add_common(rows, judged)?;
     }
     Ok(())
 }

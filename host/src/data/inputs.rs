@@ -31,23 +31,23 @@ impl From<Normalization> for Inputs {
 }
 
 impl Inputs {
-    /// What the configuration says. A whitening is made of the training images, in each process anew, to the same bytes.
+    /// Makes what the configuration asks for and is not there yet. A whitening is made of the training images, in each process anew, to
+    /// the same bytes.
     ///
     /// # Errors
     /// When an image cannot be decoded.
-    pub fn make(
+    pub fn prepare(
+        &mut self,
         config: &Config,
         train: &Dataset,
-        normalization: Normalization,
         device: &Device,
-    ) -> anyhow::Result<Self> {
-        let mut inputs = Self::from(normalization);
-        if let Some(whitening) = &config.whitening {
+    ) -> anyhow::Result<()> {
+        if let (Some(whitening), None) = (&config.whitening, &self.whitening) {
             eprintln!("data: whitening is made of the training images");
-            let made = Whitening::fit(whitening, train, &normalization, device)?;
-            inputs.whitening = Some(Arc::new(made));
+            let made = Whitening::fit(whitening, train, &self.normalization, device)?;
+            self.whitening = Some(Arc::new(made));
         }
-        Ok(inputs)
+        Ok(())
     }
 
     /// How the whitening was made.

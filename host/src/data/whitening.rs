@@ -15,6 +15,9 @@ use crate::engine::{Tensor, Value};
 /// Images whose products are summed at once.
 const CHUNK: usize = 512;
 
+/// Matrices of f64 that are there at once when the eigenvectors are found.
+const FIT_MATRICES: u64 = 6;
+
 /// The largest side: the matrix has (3 R²)² elements, and its eigenvectors take time with the sixth power of R.
 const LARGEST_SIDE: u32 = 48;
 
@@ -145,6 +148,12 @@ impl Whitening {
         })
     }
 
+    /// The most memory that [`Whitening::fit`] needs for images of this side, bytes.
+    pub fn fit_bytes(side: usize) -> u64 {
+        let size = 3 * side as u64 * side as u64;
+        FIT_MATRICES * 8 * size * size
+    }
+
     /// A transform that changes nothing, as large as that of images with this side.
     ///
     /// # Errors
@@ -229,9 +238,9 @@ mod tests {
     }
 
     const EXPECTED: [f32; 18] = [
-        -0.906148, -0.431329, -0.831764, 0.251795, -0.631522, 0.739246, -0.034772,
-        1.039773, -0.788857, 0.967759, -0.583306, 0.060768, 0.241939, -0.145826, 0.015192,
-        -0.520573, 0.752211, 0.805414,
+        -0.906148, -0.431329, -0.831764, 0.251795, -0.631522, 0.739246, -0.034772, 1.039773,
+        -0.788857, 0.967759, -0.583306, 0.060768, 0.241939, -0.145826, 0.015192, -0.520573,
+        0.752211, 0.805414,
     ];
 
     #[test]

@@ -7,15 +7,14 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     artifact::RunFolder,
     report::{
-        comparison::{
-            Accuracy, Common, Row, Scores, augmentation_robust_score, label_robust_score,
-        },
+        comparison::{Accuracy, Common, Row},
+        scores::{Scores, augmentation_robust_score, label_robust_score},
         summary::{ResultRow, Summary},
     },
     stages::sets::{FULL_DATA, HARD, LEARNED, RANDOM_REAL, UNAUGMENTED},
 };
 
-use super::Experiment;
+use super::{Experiment, protocol::Judged};
 
 /// A row for each student of a run.
 ///
@@ -146,13 +145,19 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
 ///
 /// # Errors
 /// When the protocol's run has no result.
-pub fn add_common(rows: &mut [Row], summary: &Summary, folder: &Path) -> Result<()> {
+pub fn add_common(rows: &mut [Row], judged: &Judged) -> Result<()> {
+    let Judged {
+        summary,
+        folder,
+        controls,
+    } = judged;
     let own = own_rows(summary);
     let own = own.first().context("a protocol without a validated set")?;
     let beside = Beside::of(summary, own);
     for row in rows {
         row.common = Some(Common {
             folder: folder.display().to_string(),
+            controls_folder: controls.display().to_string(),
             labels: own.labels.clone(),
             distilled: accuracy(own),
             hard: beside.hard.map(accuracy),
@@ -182,6 +187,9 @@ fn method(experiment: &Experiment) -> (String, String) {
         }
         if config.augment != "none" {
             method += ", augmented";
+        }
+        if experiment.data.whitening.is_some() {
+            method += ", whitened";
         }
         return (method, config.architecture.plugin.clone());
     }

@@ -1,9 +1,12 @@
 //! One protocol for the sets of many runs: the squeeze, relabel and validate tables of a file, applied to each set alike.
 //!
 //! The teacher is trained once. Each set then goes through an experiment of its own, whose images are given; all of them can be gone on
-//! with and opened like any other run.
+//! with and opened like any other run. Controls that do not depend on the set are trained with the first one of each size.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value as Json, json};
@@ -12,7 +15,8 @@ use crate::{
     artifact::{ImageSet, RunFolder},
     data::Fault,
     plugins::registry::Registry,
-    report::summary::Summary,
+    report::summary::{ResultRow, Summary},
+    stages::validate::Control,
 };
 
 use super::{
@@ -37,6 +41,16 @@ pub struct Protocol<'a> {
     base: PathBuf,
     registry: &'a Registry,
     out: PathBuf,
+}
+
+/// What a protocol found of a set.
+pub struct Judged {
+    /// The summary of its run, with all controls.
+    pub summary: Summary,
+    /// Its run.
+    pub folder: PathBuf,
+    /// The run that trained on the real images.
+    pub controls: PathBuf,
 }
 
 impl<'a> Protocol<'a> {
@@ -71,11 +85,11 @@ impl<'a> Protocol<'a> {
         })
     }
 
-    /// Judges the sets of runs; gives the summary of each and where it stands.
+    /// Judges the sets of runs.
     ///
     /// # Errors
     /// All faults of all sets before anything is computed, then those of the runs.
-    pub fn judge(&self, runs: &[(String, RunFolder)]) -> Result<Vec<(Summary, PathBuf)>, Failure> {
+    pub fn judge(&self, runs: &[(String, RunFolder)]) -> Result<Vec<Judged>, Failure> {
         let teacher = self.out.join("teacher");
         let mut faults = Vec::new();
         for (i, (name, folder)) in runs.iter().enumerate() {
@@ -86,7 +100,7 @@ impl<'a> Protocol<'a> {
                 faults.push(Fault::new(folder.root().display().to_string(), message));
             }
             // Without the teacher's weights, which are not there yet.
-            let json = self.experiment(name, folder, None)?;
+            let (json, _) = self.experiment(name, folder, None)?;
             if let Err(found) = check(&json, self.registry, &self.base) {
                 let place = |f: Fault| Fault::new(format!("{name}: {}", f.path), f.message);
                 faults.extend(found.into_iter().map(place));
@@ -105,21 +119,44 @@ impl<'a> Protocol<'a> {
             self.carry_out(&Json::Object(json), teacher.clone())?;
         }
         let weights = has_teacher.then(|| RunFolder::at(&teacher).model());
+        // By images of a class: real images are chosen without regard to the set that they are compared with.
+        let mut controls: BTreeMap<usize, (PathBuf, Vec<ResultRow>)> = BTreeMap::new();
         let judged = runs.iter().map(|(name, folder)| {
             eprintln!("protocol: {name}");
-            let json = self.experiment(name, folder, weights.as_deref())?;
-            let out = self.out.join(name);
-            Ok((self.carry_out(&json, out.clone())?, out))
+            let (mut json, size) = self.experiment(name, folder, weights.as_deref())?;
+            let known = controls.get(&size).cloned();
+            if known.is_some() {
+                leave_out_controls(&mut json)?;
+            }
+            let folder = self.out.join(name);
+            let mut summary = self.carry_out(&json, folder.clone())?;
+            let controls = match known {
+                Some((controls, known)) => {
+                    summary.results.extend(known);
+                    controls
+                }
+                None => {
+                    let others = summary.results.iter().filter(|r| !r.is_distilled());
+                    controls.insert(size, (folder.clone(), others.cloned().collect()));
+                    folder.clone()
+                }
+            };
+            Ok(Judged {
+                summary,
+                folder,
+                controls,
+            })
         });
         judged.collect()
     }
 
+    /// An experiment on the set of a run, and its images of a class.
     fn experiment(
         &self,
         name: &str,
         folder: &RunFolder,
         weights: Option<&Path>,
-    ) -> Result<Json, Failure> {
+    ) -> Result<(Json, usize), Failure> {
         let set = images(folder)?;
         let mut json = self.tables.clone();
         json.insert("name".to_owned(), json!(name));
@@ -133,7 +170,7 @@ impl<'a> Protocol<'a> {
             let weights = std::path::absolute(weights).map_err(anyhow::Error::from)?;
             squeeze["weights"] = json!(weights);
         }
-        Ok(Json::Object(json))
+        Ok((Json::Object(json), images_per_class))
     }
 
     fn carry_out(&self, json: &Json, out: PathBuf) -> Result<Summary, Failure> {
@@ -146,6 +183,18 @@ impl<'a> Protocol<'a> {
             &Selection::default(),
         )
     }
+}
+
+/// Keeps the controls that have to do with the set: other labels, no augmentation.
+fn leave_out_controls(experiment: &mut Json) -> Result<()> {
+    let given = experiment["validate"]["controls"].take();
+    let mut own: Vec<Control> = match given {
+        Json::Null => Vec::new(),
+        given => serde_json::from_value(given)?,
+    };
+    own.retain(|c| matches!(c, Control::HardLabel | Control::Unaugmented));
+    experiment["validate"]["controls"] = json!(own);
+    Ok(())
 }
 
 fn images(folder: &RunFolder) -> Result<ImageSet> {

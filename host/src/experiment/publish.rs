@@ -156,7 +156,8 @@ fn students(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Curve>> {
     };
     let mut curves = Vec::new();
     for set in experiment.set_names() {
-        for name in [set.to_owned(), format!("{set}-hard")] {
+        for labels in ["", "-hard", "-hard-unaugmented"] {
+            let name = format!("{set}{labels}");
             for student in &validate.architectures {
                 let lines = read_log(&folder.validation(&name, &student.label(), *seed))?;
                 let several = validate.architectures.len() > 1;

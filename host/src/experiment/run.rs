@@ -4,13 +4,14 @@ use std::{
     collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result};
 
 use crate::{
     artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
-    data::{DecodeError, Fault, Inputs, Normalization},
+    data::{DecodeError, Fault, Normalization},
     engine::{allocation, profile},
     plugins::registry::Registry,
     report::summary::Summary,
@@ -154,17 +155,7 @@ pub fn run(
         let only = selection.only.as_deref();
         only.is_none_or(|only| only == stage.name)
     };
-    let works = |stage: &Planned| is_selected(stage) && !is_finished(&manifest, stage);
-    let inputs = match plan.stages.iter().any(works) {
-        true => Inputs::make(
-            &experiment.data,
-            &checked.train,
-            normalization,
-            &checked.device,
-        )?,
-        false => normalization.into(),
-    };
-    let session = Session {
+    let mut session = Session {
         registry,
         folder: &folder,
         seed: experiment.seed,
@@ -172,7 +163,7 @@ pub fn run(
         checkpoint_secs: experiment.checkpoint_secs,
         train: &checked.train,
         test: &checked.test,
-        inputs,
+        inputs: normalization.into(),
     };
     let mut worked = false;
     for stage in &plan.stages {
@@ -184,7 +175,7 @@ pub fn run(
             continue;
         }
         worked = true;
-        if let Err(error) = do_stage(&session, experiment, stage, &mut manifest, base) {
+        if let Err(error) = do_stage(&mut session, experiment, stage, &mut manifest, base) {
             if is_unreadable_image(&error) {
                 await_mending(&plan, &mut manifest);
                 folder.write_manifest(&manifest)?;
@@ -247,7 +238,7 @@ fn is_unreadable_image(error: &anyhow::Error) -> bool {
 }
 
 fn do_stage(
-    session: &Session<'_>,
+    session: &mut Session<'_>,
     experiment: &Experiment,
     stage: &Planned,
     manifest: &mut Manifest,
@@ -267,7 +258,9 @@ fn do_stage(
         .stages
         .insert(stage.name.to_owned(), record(Status::Started, &meter));
     session.folder.write_manifest(manifest)?;
-    let done = work(session, experiment, stage.name, base);
+    let (train, device) = (Arc::clone(session.train), session.device.clone());
+    let prepared = session.inputs.prepare(&experiment.data, &train, &device);
+    let done = prepared.and_then(|()| work(session, experiment, stage.name, base));
     let status = if done.is_ok() {
         Status::Finished
     } else {

@@ -4,7 +4,10 @@ use anyhow::{Context, Result};
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
-use super::table::{TableFormat, human_bytes, human_duration, mean_and_std, one_line, table};
+use super::{
+    scores::Scores,
+    table::{TableFormat, human_bytes, human_duration, mean_and_std, one_line, table},
+};
 
 /// Headings, in the order of the cells.
 const COLUMNS: [&str; 18] = [
@@ -39,6 +42,8 @@ const NOTHING: &str = "-";
 pub struct Common {
     /// Folder of the run that judged it.
     pub folder: String,
+    /// Folder of the run that trained on the real images.
+    pub controls_folder: String,
     /// Labels of the protocol.
     pub labels: String,
     /// The distilled set.
@@ -101,36 +106,6 @@ pub struct Row {
     pub common: Option<Common>,
     /// Of the common protocol where there is one, otherwise of the run's own.
     pub scores: Scores,
-}
-
-/// DD-Ranking's scores; absent where one of the accuracies that they are made of is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Scores {
-    /// Folder of the run that the accuracies are of.
-    pub folder: String,
-    /// [`label_robust_score`]
-    pub label: Option<f64>,
-    /// [`augmentation_robust_score`]
-    pub augmentation: Option<f64>,
-}
-
-/// DD-Ranking's label-robust score (Li et al., 2025, arXiv 2505.13300) of accuracies in percent, which count as fractions:
-/// `(e^a - e^-1) / (e - e^-1)` with `a = (IOR - HLR) / 2`, `HLR = full - hard`, `IOR = own - random_real`.
-pub fn label_robust_score(full: f64, hard: f64, own: f64, random_real: f64) -> f64 {
-    let (hlr, ior) = ((full - hard) / 100., (own - random_real) / 100.);
-    robust_score(0.5 * ior - 0.5 * hlr)
-}
-
-/// DD-Ranking's augmentation-robust score (as [`label_robust_score`]) of how many percentage points the set is ahead of as many real
-/// images, `augmented` and `plain`: `(e^b - e^-1) / (e - e^-1)` with their mean as a fraction.
-pub fn augmentation_robust_score(augmented: f64, plain: f64) -> f64 {
-    robust_score(0.5 * (augmented / 100.) + 0.5 * (plain / 100.))
-}
-
-/// From [-1, 1] to [0, 1].
-fn robust_score(advantage: f64) -> f64 {
-    let least = (-1f64).exp();
-    (advantage.exp() - least) / (1f64.exp() - least)
 }
 
 /// How a comparison is written.
@@ -197,7 +172,11 @@ fn sources(rows: &[Row]) -> Vec<String> {
     let line = |row: &Row| {
         let own = format!("- {}: {}", one_line(&row.run), one_line(&row.folder));
         match &row.common {
-            Some(common) => format!("{own}; common, LRS and ARS: {}", one_line(&common.folder)),
+            Some(common) => format!(
+                "{own}; common, LRS and ARS: {}, real images: {}",
+                one_line(&common.folder),
+                one_line(&common.controls_folder)
+            ),
             None => own,
         }
     };
@@ -235,6 +214,7 @@ fn csv(rows: &[Row]) -> Result<String> {
         "random_real_std",
         "full_data_mean",
         "common_folder",
+        "common_controls_folder",
         "common_mean",
         "common_std",
         "common_hard_mean",
@@ -273,6 +253,10 @@ fn csv(rows: &[Row]) -> Result<String> {
             row.common
                 .as_ref()
                 .map(|c| c.folder.clone())
+                .unwrap_or_default(),
+            row.common
+                .as_ref()
+                .map(|c| c.controls_folder.clone())
                 .unwrap_or_default(),
             number(row.common.as_ref().map(|c| c.distilled.mean)),
             number(row.common.as_ref().and_then(|c| c.distilled.std)),
@@ -377,22 +361,5 @@ mod tests {
             page.contains("dc, &lt;small&gt;") && page.contains("44.90 ± 0.50"),
             "{page}"
         );
-    }
-
-    // python: a = 0.5*(0.60-0.55) - 0.5*(0.85-0.30); (math.exp(a)-math.exp(-1))/(math.e-math.exp(-1))
-    #[test]
-    fn the_label_robust_score_is_that_of_fractions() {
-        let score = label_robust_score(85., 30., 60., 55.);
-        assert!((score - 0.174_830_209_551_55).abs() < 1e-12, "{score:.13}");
-        // As good as the full data with class labels and as much beyond random as can be: 1.
-        assert!((label_robust_score(0., 100., 100., 0.) - 1.).abs() < 1e-12);
-        assert!(label_robust_score(100., 0., 0., 100.).abs() < 1e-12);
-    }
-
-    // python: b = 0.5*0.12 + 0.5*0.05; (math.exp(b)-math.exp(-1))/(math.e-math.exp(-1))
-    #[test]
-    fn the_augmentation_robust_score_is_that_of_fractions() {
-        let score = augmentation_robust_score(12., 5.);
-        assert!((score - 0.306686901538937).abs() < 1e-12, "{score:.13}");
     }
 }

@@ -13,5 +13,6 @@ pub mod gallery;
 pub mod html;
 pub mod log;
 pub mod progress;
+pub mod scores;
 pub mod summary;
 pub mod table;

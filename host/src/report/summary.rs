@@ -112,7 +112,7 @@ pub struct Recover {
 pub struct ResultRow {
     /// Training set: `distilled`, `matched`, or a control: `random-real`, `init-only`, `full-data`.
     pub set: String,
-    /// Labels: `soft`, `hard` or the name of a relabeler.
+    /// Labels: `hard`, `learned` or the name of a relabeler; with `-unaugmented` after it where views and augmentation were left out.
     pub labels: String,
     /// Label of the validation network.
     pub network: String,

@@ -17,7 +17,7 @@ use super::{Session, render::Images as _};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
-    /// Standard normal noise, normalised pixels, as SRe2L
+    /// Standard normal noise on the scale of a network's inputs, as SRe2L
     #[default]
     Noise,
     /// Real training images

@@ -274,7 +274,7 @@ impl Training<'_> {
     /// finite, nothing has changed.
     ///
     /// # Shapes
-    /// `images` [N, 3, R, R], normalised.
+    /// `images` [N, 3, R, R], as the network is given them.
     ///
     /// # Errors
     /// When an operation fails.

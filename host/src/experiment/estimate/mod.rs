@@ -179,10 +179,16 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         ("relabel", basis.relabel(experiment).transpose()),
         ("validate", basis.validate(experiment).transpose()),
     ];
+    // The first stage of a run makes the whitening.
+    let mut before = match &experiment.data.whitening {
+        Some(_) => Whitening::fit_bytes(side),
+        None => 0,
+    };
     for (stage, made) in made {
         match made {
             None => {}
-            Some(Ok(made)) => {
+            Some(Ok(mut made)) => {
+                made.peak_bytes = made.peak_bytes.max(std::mem::take(&mut before));
                 estimate.warnings.extend(made.warning(free));
                 estimate.stages.push(made);
             }

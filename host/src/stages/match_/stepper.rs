@@ -231,7 +231,7 @@ impl<'a> Stepper<'a> {
         plugin_state::take("matcher", state, texts, |s| self.matcher.load(s))
     }
 
-    /// The images, normalised, [N, 3, R, R].
+    /// The images as a network is given them, [N, 3, R, R].
     pub fn images(&self) -> &Value {
         &self.learning.images.value
     }
