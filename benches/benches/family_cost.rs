@@ -12,7 +12,7 @@ use anyhow::Result;
 use steps::Case;
 
 /// Images of a batch: what 20 unrolled steps of ResNet-18 leave room for in a common machine's memory.
-const BATCH: usize = 2;
+const BATCH: usize = 4;
 
 const fn case(name: &'static str, network: NetworkName) -> Case {
     Case {
@@ -28,28 +28,28 @@ fn main() -> Result<()> {
         (
             Work::Recover,
             case(
-                "convnet4, batch norm, 64x64, batch 2",
+                "convnet4, batch norm, 64x64, batch 4",
                 NetworkName::Convnet4Bn,
             ),
         ),
         (
             Work::TrajectoryMatching,
             case(
-                "convnet4, instance norm, 64x64, batch 2",
+                "convnet4, instance norm, 64x64, batch 4",
                 NetworkName::Convnet4,
             ),
         ),
         (
             Work::Recover,
             case(
-                "resnet18, small stem, 64x64, batch 2",
+                "resnet18, small stem, 64x64, batch 4",
                 NetworkName::Resnet18,
             ),
         ),
         (
             Work::TrajectoryMatching,
             case(
-                "resnet18, small stem, 64x64, batch 2",
+                "resnet18, small stem, 64x64, batch 4",
                 NetworkName::Resnet18,
             ),
         ),
