@@ -31,7 +31,7 @@
 //!
 //! The kinds: [`Loss`](loss::Loss), [`Regularizer`](regularizer::Regularizer), [`Architecture`](architecture::Architecture),
 //! [`Relabeler`](relabeler::Relabeler) and [`Matcher`](matcher::Matcher). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and mixes, [`grad`] gradients
-//! of any order. With the feature `testing`, [`testing`] runs components on a small tensor backend of its own and checks their
+//! of any order, [`kernel`] operations of a plugin's own with their CUDA source. With the feature `testing`, [`testing`] runs components on a small tensor backend of its own and checks their
 //! gradients.
 
 #![deny(missing_docs)]
@@ -41,6 +41,7 @@ pub mod architecture;
 pub mod component;
 mod error;
 mod export;
+pub mod kernel;
 pub mod loss;
 pub mod matcher;
 pub mod nn;

@@ -104,6 +104,7 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
         from: args.from.clone(),
         only: args.only.clone(),
     };
+    tell_fallback(&checked);
     let summary = run::run(&checked, registry, &base, root.clone(), &selection)?;
     if args.json {
         print_json(&summary)?;
@@ -112,6 +113,13 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
         println!("report: {}", root.join("report/index.html").display());
     }
     Ok(())
+}
+
+/// Says why `auto` is not the GPU.
+fn tell_fallback(checked: &Checked) {
+    if let Some(reason) = &checked.device.fallback {
+        eprintln!("computing on the CPU: {reason}");
+    }
 }
 
 /// `alambic check`.
@@ -124,6 +132,7 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
         test,
         device: _,
     } = &checked;
+    tell_fallback(&checked);
     let origin = experiment.origin();
     let images = origin.map(|o| o.images_per_class as usize * train.num_classes());
     let stages: Vec<&str> = STAGES.into_iter().filter(|s| experiment.has(s)).collect();

@@ -6,6 +6,7 @@ pub mod allocation;
 pub mod autograd;
 pub mod backward;
 pub mod error;
+pub mod gpu;
 pub mod kernel;
 pub mod ops;
 pub mod optim;

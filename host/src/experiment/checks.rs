@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use crate::{
     data::{self, Dataset, Fault},
+    engine::gpu::device::{self, Opened},
     plugins::registry::Registry,
     stages::{
         ComponentConfig, experts, given, match_,
@@ -33,7 +34,7 @@ pub struct Checked {
     /// Test images.
     pub test: Dataset,
     /// Where tensors live.
-    pub device: Device,
+    pub device: Opened,
 }
 
 /// Checks a whole experiment; `base` is the folder that its paths are relative to.
@@ -43,7 +44,7 @@ pub struct Checked {
 pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, Vec<Fault>> {
     let mut faults = file::schema_faults(json);
     let device = json.get("device").and_then(Json::as_str).unwrap_or("auto");
-    let device = open_device(device)
+    let device = device::open(device)
         .map_err(|message| faults.push(Fault::new("device", message)))
         .ok();
     check_name(json, &mut faults);
@@ -163,27 +164,6 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
 
 fn table<T: DeserializeOwned>(json: &Json, key: &str) -> Option<T> {
     serde_json::from_value(json.get(key)?.clone()).ok()
-}
-
-/// The device that a name means.
-///
-/// # Errors
-/// When it is not there; the message says why.
-pub fn open_device(name: &str) -> Result<Device, String> {
-    match name {
-        "auto" | "cpu" => Ok(Device::Cpu),
-        cuda if cuda
-            .strip_prefix("cuda:")
-            .is_some_and(|n| n.parse::<usize>().is_ok()) =>
-        {
-            Err(format!(
-                "\"{cuda}\" is not there: this program was built without CUDA; use \"cpu\" or \"auto\""
-            ))
-        }
-        other => Err(format!(
-            "unknown device \"{other}\" (have: auto, cpu, cuda:N)"
-        )),
-    }
 }
 
 fn check_name(json: &Json, faults: &mut Vec<Fault>) {

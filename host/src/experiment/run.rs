@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
     data::{DecodeError, Fault, Normalization},
-    engine::{allocation, profile},
+    engine::{allocation, gpu::device, profile},
     plugins::registry::Registry,
     report::summary::Summary,
     stages::{
@@ -139,7 +139,7 @@ pub fn run(
             record.hash = stage.hash.clone();
         }
     }
-    manifest.device = "cpu".to_owned();
+    manifest.device = device::name(&checked.device.device);
     manifest.alambic_version = env!("CARGO_PKG_VERSION").to_owned();
     manifest.seed = experiment.seed;
     manifest.plugins = plan.plugins.clone();
@@ -159,7 +159,7 @@ pub fn run(
         registry,
         folder: &folder,
         seed: experiment.seed,
-        device: checked.device.clone(),
+        device: checked.device.device.clone(),
         checkpoint_secs: experiment.checkpoint_secs,
         train: &checked.train,
         test: &checked.test,

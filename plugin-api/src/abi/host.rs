@@ -10,7 +10,7 @@ use abi_stable::{
     std_types::{RResult, RSlice, RSliceMut, RVec},
 };
 
-use super::{Error, ErrorKind};
+use super::{Error, ErrorKind, RComponent};
 
 /// A pointer that only the host understands; null stands for "no tensor".
 #[repr(transparent)]
@@ -101,6 +101,14 @@ pub struct HostVTable {
         DType,
         RSlice<'_, u8>,
         RSlice<'_, usize>,
+        &mut RawTensor,
+    ) -> RResult<(), Error>,
+    /// Does an operation that the plugin brings itself; since 1.2.
+    #[cfg(not(feature = "test-older"))]
+    #[sabi(missing_field(option))]
+    pub custom: unsafe extern "C" fn(
+        RComponent,
+        RSlice<'_, RawTensor>,
         &mut RawTensor,
     ) -> RResult<(), Error>,
     #[cfg(feature = "test-newer")]
@@ -279,5 +287,38 @@ impl Tensor {
         result.into_result()?;
         // SAFETY: the host answered with success, so `raw` is an owned handle.
         Ok(unsafe { Tensor::from_raw(raw, self.table) })
+    }
+
+    #[cfg(feature = "test-older")]
+    pub(crate) fn raw_custom(_: RComponent, _: &[&Tensor]) -> Result<Tensor, Error> {
+        Err(Error::new(
+            ErrorKind::UNSUPPORTED,
+            "this version has no kernels",
+        ))
+    }
+
+    /// Does an operation of the plugin's own on tensors of one host.
+    #[cfg(not(feature = "test-older"))]
+    pub(crate) fn raw_custom(kernel: RComponent, inputs: &[&Tensor]) -> Result<Tensor, Error> {
+        let table = inputs[0].table;
+        let alike = |t: &&Tensor| t.table_address() == inputs[0].table_address();
+        if !inputs.iter().all(alike) {
+            return Err(Error::new(
+                ErrorKind::TENSOR,
+                "tensors of two different hosts in one operation",
+            ));
+        }
+        let Some(custom) = table.custom() else {
+            return Err(Error::new(
+                ErrorKind::UNSUPPORTED,
+                "this host's plugin API is below 1.2 and runs no kernels of plugins; the plugin needs a newer one",
+            ));
+        };
+        let raws: Vec<RawTensor> = inputs.iter().map(|t| t.raw).collect();
+        let mut raw = RawTensor::NULL;
+        // SAFETY: every input is a live handle of this host; the slice lives through the call.
+        unsafe { custom(kernel, raws.as_slice().into(), &mut raw) }.into_result()?;
+        // SAFETY: the host answered with success, so `raw` is an owned handle.
+        Ok(unsafe { Tensor::from_raw(raw, table) })
     }
 }

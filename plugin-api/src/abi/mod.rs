@@ -63,6 +63,10 @@ impl Method {
     pub const LAB_INITIAL: Self = Self(43);
     /// The lab of matchers: parameters of an expert.
     pub const LAB_EXPERT: Self = Self(44);
+    /// Kernels of a plugin's own: the gradients of the inputs.
+    pub const KERNEL_BACKWARD: Self = Self(50);
+    /// Kernels of a plugin's own: CUDA source and launches.
+    pub const KERNEL_CUDA: Self = Self(51);
 }
 
 /// The one method that every object on either side of the boundary has.

@@ -7,6 +7,7 @@ use candle_core::DType;
 use super::strided::{Operand, Piece, collapse, lines};
 use super::{Host, Scalar, dispatch, to_value};
 use crate::engine::error::Result;
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::tensor::Value;
 
 /// An arithmetic function of two numbers.
@@ -78,7 +79,13 @@ impl<T: Scalar, F: Fn(T, T) -> T + Sync> Piece<T, 2> for Zip<'_, T, F> {
 
 /// The value with its entries in row-major order; candle's own copy of a permuted or broadcast value is serial.
 pub(crate) fn contiguous(x: &Value) -> Result<Value> {
-    if x.is_contiguous() || !x.device().is_cpu() {
+    if x.is_contiguous() {
+        return Ok(x.clone());
+    }
+    if let Some(gpu) = Gpu::of(x) {
+        return gpu::elementwise::copy(&gpu, x);
+    }
+    if !x.device().is_cpu() {
         return Ok(x.contiguous()?);
     }
     match x.dtype() {

@@ -26,11 +26,11 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Entries of one group of one image: a row.
-    pub(super) fn row(&self) -> usize {
+    pub(crate) fn row(&self) -> usize {
         self.per_group * self.plane
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.batch * self.groups
     }
 

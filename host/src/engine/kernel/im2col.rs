@@ -3,7 +3,7 @@
 use super::{Scalar, vectorised};
 
 /// Sizes of a two-dimensional convolution; pairs are (vertical, horizontal).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     pub(crate) batch: usize,
     pub(crate) in_channels: usize,

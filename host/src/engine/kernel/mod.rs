@@ -22,7 +22,7 @@ mod row_norm;
 pub(crate) mod scratch;
 pub(crate) mod separable;
 pub(crate) mod softmax;
-mod strided;
+pub(crate) mod strided;
 pub(crate) mod sums;
 pub(crate) mod tasks;
 pub(crate) mod unary;

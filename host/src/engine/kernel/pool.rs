@@ -82,6 +82,16 @@ impl Windows {
     pub(crate) fn len(&self) -> usize {
         self.ranges.len()
     }
+
+    /// Entries of the axis.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where each window starts and ends.
+    pub(crate) fn ranges(&self) -> &[(usize, usize)] {
+        &self.ranges
+    }
 }
 
 /// Index within its plane of the first largest entry of each window.

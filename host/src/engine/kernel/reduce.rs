@@ -9,7 +9,7 @@ use super::scratch::KERNELS;
 use super::sums::lane_sum;
 use super::tasks::each_part;
 use super::{Host, Scalar, dispatch, to_value, vectorised};
-use crate::engine::error::{Error, Result};
+use crate::engine::error::Result;
 use crate::engine::tensor::Value;
 
 /// Entries that one task sums; a longer row is cut into blocks of this many.
@@ -20,27 +20,14 @@ const COLUMNS: usize = 1 << 10;
 
 /// Sum over `dims`, which are kept with size 1.
 pub(crate) fn sum_keepdim(x: &Value, dims: &[usize]) -> Result<Value> {
-    if !x.device().is_cpu() {
-        return x
-            .sum_keepdim(dims)
-            .map_err(|e| Error::backend("sum", &[x], e));
-    }
-    let mut sorted = dims.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
     let mut value = contiguous(x)?;
-    // Neighbouring dimensions are summed together, the last group first.
-    while let Some(last) = sorted.pop() {
-        let mut first = last;
-        while sorted.last().is_some_and(|d| d + 1 == first) {
-            first = sorted.pop().expect("just looked at");
-        }
+    for group in groups(dims) {
         let shape = value.dims().to_vec();
-        let outer: usize = shape[..first].iter().product();
-        let reduced: usize = shape[first..=last].iter().product();
-        let inner: usize = shape[last + 1..].iter().product();
+        let outer: usize = shape[..group.start].iter().product();
+        let reduced: usize = shape[group.clone()].iter().product();
+        let inner: usize = shape[group.end..].iter().product();
         let mut out_shape = shape;
-        out_shape[first..=last].fill(1);
+        out_shape[group].fill(1);
         value = dispatch!("sum", value.dtype(), T => {
             let data = Host::<T>::open("sum", &value)?;
             let sums = sum::<T>(&data, outer, reduced, inner);
@@ -48,6 +35,22 @@ pub(crate) fn sum_keepdim(x: &Value, dims: &[usize]) -> Result<Value> {
         })?;
     }
     Ok(value)
+}
+
+/// Dimensions that are summed together because they are neighbours, the last group first.
+pub(crate) fn groups(dims: &[usize]) -> Vec<Range<usize>> {
+    let mut sorted = dims.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut groups = Vec::new();
+    while let Some(last) = sorted.pop() {
+        let mut first = last;
+        while sorted.last().is_some_and(|d| d + 1 == first) {
+            first = sorted.pop().expect("just looked at");
+        }
+        groups.push(first..last + 1);
+    }
+    groups
 }
 
 /// Sum over the middle of (outer, reduced, inner).

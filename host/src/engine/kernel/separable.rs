@@ -58,6 +58,21 @@ impl Axis {
         self.starts.len() - 1
     }
 
+    /// Entries of a line that it maps.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where the taps of each result start, and where the last ones end.
+    pub(crate) fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// Position and weight of every tap, result by result.
+    pub(crate) fn taps(&self) -> &[(usize, f64)] {
+        &self.taps
+    }
+
     fn taps_of(&self, i: usize) -> &[(usize, f64)] {
         &self.taps[self.starts[i]..self.starts[i + 1]]
     }

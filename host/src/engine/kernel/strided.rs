@@ -51,7 +51,7 @@ impl<'a, T: WithDType> Operand<'a, T> {
 }
 
 /// Merges neighbouring dimensions that all operands step through evenly; the last dimension of the result is the inner loop.
-pub(super) fn collapse<const N: usize>(
+pub(crate) fn collapse<const N: usize>(
     dims: &[usize],
     strides: [&[usize]; N],
 ) -> (Vec<usize>, [Vec<usize>; N]) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::error::{Result, ensure};
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::affine::sample;
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::{Host, dispatch, to_value};
@@ -41,11 +42,14 @@ pub fn affine_sample(x: &Tensor, maps: &[Affine]) -> Result<Tensor> {
 fn sampled(op: &'static str, x: &Tensor, maps: &Arc<[Affine]>, transposed: bool) -> Result<Tensor> {
     let [_, channels, height, width] = x.dims_n(op)?;
     let images = contiguous(x.value())?;
-    let value = dispatch!(op, x.dtype(), T => {
-        let data = Host::<T>::open(op, &images)?;
-        let sampled = sample(&data, maps, [channels, height, width], transposed);
-        to_value(sampled, x.dims(), &images)
-    })?;
+    let value = match Gpu::of(&images) {
+        Some(gpu) => gpu::planes::sample(&gpu, op, &images, maps, transposed)?,
+        None => dispatch!(op, x.dtype(), T => {
+            let data = Host::<T>::open(op, &images)?;
+            let sampled = sample(&data, maps, [channels, height, width], transposed);
+            to_value(sampled, x.dims(), &images)
+        })?,
+    };
     let maps = maps.clone();
     x.moved(op, Ok(value), move |_, g| {
         sampled(op, g, &maps, !transposed)

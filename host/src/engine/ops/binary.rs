@@ -4,6 +4,7 @@ use candle_core::DType;
 
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::elementwise::{Binary, binary, few};
 use crate::engine::profile;
 use crate::engine::tensor::{Tensor, Value};
@@ -45,7 +46,7 @@ fn check(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
     broadcast_shape(op, a.dims(), b.dims())
 }
 
-/// Arithmetic: the engine's kernel for floating-point numbers on the CPU, candle's elsewhere.
+/// Arithmetic: the engine's kernels for floating-point numbers, candle's for others.
 fn arithmetic(
     op: &'static str,
     kind: Binary,
@@ -53,6 +54,10 @@ fn arithmetic(
     b: &Tensor,
     elsewhere: Kernel,
 ) -> Result<Value> {
+    if let Some(gpu) = Gpu::of(a.value()) {
+        let dims = check(op, a, b)?;
+        return gpu::elementwise::binary(&gpu, op, kind, a.value(), b.value(), &dims);
+    }
     let on_cpu = a.device().is_cpu() && matches!(a.dtype(), DType::F32 | DType::F64);
     if on_cpu
         && a.dtype() == b.dtype()

@@ -5,6 +5,7 @@ use candle_core::DType;
 use super::binary::broadcast_shape;
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::elementwise::{Binary, binary, select};
 use crate::engine::tensor::{Tensor, Value};
 
@@ -89,7 +90,11 @@ impl Tensor {
         let (yes, no) = (on_true.value(), on_false.value());
         let on_cpu = self.device().is_cpu() && matches!(on_true.dtype(), DType::F32 | DType::F64);
         let mask = self.value().clone();
-        let value = if on_cpu && mask.dtype() == DType::U8 && on_false.dtype() == on_true.dtype() {
+        let alike = mask.dtype() == DType::U8 && on_false.dtype() == on_true.dtype();
+        let gpu = Gpu::of(yes).filter(|_| alike);
+        let value = if let Some(gpu) = gpu {
+            gpu::elementwise::select(&gpu, op, &mask, yes, no, &shape)?
+        } else if on_cpu && alike {
             select(op, &mask, yes, no, &shape)?
         } else {
             let stretch = |v: &Value| v.broadcast_as(shape.as_slice());
@@ -122,7 +127,11 @@ impl Tensor {
     pub(crate) fn gate(&self, by: &Value) -> Result<Tensor> {
         let op = "gate";
         let on_cpu = self.device().is_cpu() && matches!(self.dtype(), DType::F32 | DType::F64);
-        let value = if on_cpu && self.dtype() == by.dtype() && self.dims() == by.dims() {
+        let alike = self.dtype() == by.dtype() && self.dims() == by.dims();
+        let gpu = Gpu::of(by).filter(|_| alike);
+        let value = if let Some(gpu) = gpu {
+            gpu::elementwise::binary(&gpu, op, Binary::Gate, self.value(), by, self.dims())?
+        } else if on_cpu && alike {
             binary(op, Binary::Gate, self.value(), by, self.dims())?
         } else {
             let open = by.zeros_like().and_then(|zero| by.gt(&zero));

@@ -3,8 +3,12 @@
 //! With `y = conv(x, w)`, `input_grad` and `weight_grad` are its transposes in x and in w. All three are linear in
 //! each argument, so the derivative of any of them is one of the other two, to any order.
 
+use candle_core::DType;
+
 use crate::engine::autograd::{Context, Lean, Save, record_lean};
 use crate::engine::error::{Result, ensure};
+#[cfg(feature = "cuda")]
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::conv::{self as kernel, Direction};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::im2col::ConvShape;
@@ -115,6 +119,15 @@ fn run(
         ],
     };
     let (a, b) = (contiguous(a.value())?, contiguous(b.value())?);
+    #[cfg(feature = "cuda")]
+    if let Some(Gpu::Cuda(cuda)) = Gpu::of(&a) {
+        return gpu::cudnn::run(cuda, direction, shape, &a, &b, &dims);
+    }
+    if a.dtype() == DType::BF16 {
+        // The processor rounds the result alone, as sums in f32 do on a GPU.
+        let [a, b] = [a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?].map(Tensor::constant);
+        return Ok(run(op, direction, shape, &a, &b)?.to_dtype(DType::BF16)?);
+    }
     dispatch!(op, a.dtype(), T => {
         let (left, right) = (Host::<T>::open(op, &a)?, Host::<T>::open(op, &b)?);
         let result = kernel::run(direction, shape, &left, &right);

@@ -1,17 +1,21 @@
 //! Linear maps of image planes along rows and columns: what average pooling and bilinear crops are.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::engine::error::Result;
+use crate::engine::gpu::planes::Tables;
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::separable::{Map, apply};
 use crate::engine::kernel::{Host, dispatch, to_value};
-use crate::engine::tensor::Tensor;
+use crate::engine::tensor::{Tensor, Value};
 
 /// The maps of all images, or one for the batch, and their transposes.
 pub(super) struct Maps {
     forward: Vec<Map>,
     transposed: Vec<Map>,
+    /// Both on the device, once they were needed there.
+    tables: [OnceLock<Tables>; 2],
 }
 
 impl Maps {
@@ -20,7 +24,21 @@ impl Maps {
         Arc::new(Self {
             forward,
             transposed,
+            tables: Default::default(),
         })
+    }
+
+    /// The maps, or their transposes, on the device of `like`.
+    fn tables(&self, transposed: bool, like: &Value) -> Result<&Tables> {
+        let (maps, place) = match transposed {
+            true => (&self.transposed, &self.tables[1]),
+            false => (&self.forward, &self.tables[0]),
+        };
+        if let Some(tables) = place.get() {
+            return Ok(tables);
+        }
+        let tables = Tables::new(maps, like.device())?;
+        Ok(place.get_or_init(|| tables))
     }
 }
 
@@ -42,10 +60,17 @@ pub(super) fn mapped(
     };
     let [height, width] = used.first().map_or([0, 0], Map::output);
     let images = contiguous(x.value())?;
-    let value = dispatch!(op, x.dtype(), T => {
-        let mapped = apply(&Host::<T>::open(op, &images)?, used, channels.max(1));
-        to_value(mapped, &[batch, channels, height, width], &images)
-    })?;
+    let dims = [batch, channels, height, width];
+    let value = match Gpu::of(&images) {
+        Some(gpu) => {
+            let tables = maps.tables(transposed, &images)?;
+            gpu::planes::mapped(&gpu, op, &images, tables, &dims)?
+        }
+        None => dispatch!(op, x.dtype(), T => {
+            let mapped = apply(&Host::<T>::open(op, &images)?, used, channels.max(1));
+            to_value(mapped, &dims, &images)
+        })?,
+    };
     let maps = maps.clone();
     x.moved(op, Ok(value), move |_, g| mapped(op, g, &maps, !transposed))
 }

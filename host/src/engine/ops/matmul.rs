@@ -1,5 +1,7 @@
 //! Products of matrices, batched, and the linear layer.
 
+use candle_core::DType;
+
 use super::binary::broadcast_shape;
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Error, Result, ensure};
@@ -85,7 +87,12 @@ impl Tensor {
             other.dtype()
         );
         let batch = broadcast_shape(op, &a[..a.len() - 2], &b[..b.len() - 2])?;
-        let value = if self.device().is_cpu() {
+        let value = if self.device().is_cpu() && self.dtype() == DType::BF16 {
+            // The processor rounds the result alone, as sums in f32 do on a GPU.
+            let wide = |v: &Value| v.to_dtype(DType::F32);
+            let (a, b) = (wide(self.value())?, wide(other.value())?);
+            matmul_cpu::<f32>(&a, &b, &batch)?.to_dtype(DType::BF16)?
+        } else if self.device().is_cpu() {
             dispatch!(op, self.dtype(), T => matmul_cpu::<T>(self.value(), other.value(), &batch))?
         } else {
             let product = self.value().broadcast_matmul(other.value());

@@ -6,6 +6,7 @@ pub mod affine;
 pub mod binary;
 pub mod compare;
 pub mod conv;
+pub mod custom;
 pub mod index;
 mod mapped;
 pub mod matmul;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::node::BatchNorm;
 use crate::engine::autograd::{Context, Lean, Save, record_lean};
 use crate::engine::error::{Result, ensure};
+use crate::engine::gpu::computed;
 use crate::engine::kernel::batch_norm::Planes;
-use crate::engine::kernel::dispatch;
 use crate::engine::tensor::Tensor;
 
 /// What a batch normalisation normalises with, and which statistics it gives back.
@@ -79,10 +79,10 @@ pub fn batch_norm(
         ("running_var", running_var),
     ] {
         ensure!(
-            t.dims() == [channels] && t.dtype() == x.dtype(),
+            t.dims() == [channels] && t.dtype() == computed(x.dtype()),
             op,
             "expected {name} of shape [{channels}] and type {:?} for input {input:?}, got {:?} {:?}",
-            x.dtype(),
+            computed(x.dtype()),
             t.dims(),
             t.dtype()
         );
@@ -110,6 +110,7 @@ pub fn batch_norm(
         ],
         has_residual: residual.is_some(),
         mask: None,
+        entries: x.dtype(),
     };
     let masks_by_x = config.relu && residual.is_none();
     let masks_by_result = config.relu && residual.is_some();
@@ -117,9 +118,7 @@ pub fn batch_norm(
     let keeps_result = masks_by_result && weight.is_tracked();
     let tracked = x.is_tracked() || bias.is_tracked() || residual.is_some_and(Tensor::is_tracked);
     let keeps_mask = masks_by_result && !keeps_result && tracked;
-    let (outputs, mask) = dispatch!(op, x.dtype(), T => {
-        node.forward::<T>(x, weight, bias, residual, keeps_mask)
-    })?;
+    let (outputs, mask) = node.forward(x, weight, bias, residual, keeps_mask)?;
     node.mask = mask;
 
     let frozen = config.mode.is_frozen();
@@ -157,7 +156,7 @@ pub fn batch_norm(
         if context.create_graph() {
             node.composed_vjp(context, grads)
         } else {
-            dispatch!("batch_norm", node.running[0].dtype(), T => node.fused_vjp::<T>(context, grads))
+            node.fused_vjp(context, grads)
         }
     };
     let mut recorded = record_lean(op, &inputs, outputs, save, lean, Box::new(vjp));

@@ -1,9 +1,12 @@
 //! The node of a batch normalisation: its forward pass and its two ways back.
 
+use candle_core::DType;
+
 use super::batch::{BatchNormConfig, BatchNormMode};
 use super::composed::{self, View};
 use crate::engine::autograd::Context;
 use crate::engine::error::Result;
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::batch_norm::backward::{Backward, Mask, backward};
 use crate::engine::kernel::batch_norm::{self as kernel, Planes};
 use crate::engine::kernel::elementwise::contiguous;
@@ -20,11 +23,36 @@ pub(super) struct BatchNorm {
     /// Where the ReLU let its input through, as u8. Kept with a residual and frozen weights alone: without a residual the mask follows
     /// from x, and with weights to learn the result is kept.
     pub(super) mask: Option<Value>,
+    /// Type of the input's entries; statistics and weights may be wider.
+    pub(super) entries: DType,
+}
+
+const OP: &str = "batch_norm";
+
+/// What the backward reads of the forward pass.
+struct Kept {
+    x: Option<Value>,
+    weight: Value,
+    bias: Value,
+    /// Mean and variance that x was normalised with.
+    normaliser: [Value; 2],
+    /// The batch's mean.
+    mean: Option<Value>,
+    /// The result, where it tells the ReLU's mask.
+    y: Option<Value>,
+}
+
+/// Which gradients are wanted.
+#[derive(Clone, Copy)]
+struct Needs {
+    x: bool,
+    affine: bool,
+    residual: bool,
 }
 
 impl BatchNorm {
     /// The results, and the mask where it is wanted.
-    pub(super) fn forward<T: Scalar>(
+    pub(super) fn forward(
         &self,
         x: &Tensor,
         weight: &Tensor,
@@ -32,24 +60,48 @@ impl BatchNorm {
         residual: Option<&Tensor>,
         mask: bool,
     ) -> Result<(Vec<Value>, Option<Value>)> {
-        let op = "batch_norm";
-        let (x, weight, bias) = (
-            contiguous(x.value())?,
-            weight.value().contiguous()?,
-            bias.value().contiguous()?,
-        );
+        let x = contiguous(x.value())?;
+        let affine = [weight.value().contiguous()?, bias.value().contiguous()?];
         let residual = residual.map(|r| contiguous(r.value())).transpose()?;
-        let residual = residual
-            .as_ref()
-            .map(|r| Host::<T>::open(op, r))
-            .transpose()?;
+        let [weight, bias] = affine.each_ref();
+        let Some(gpu) = Gpu::of(&x) else {
+            return dispatch!(OP, x.dtype(), T => {
+                self.forward_cpu::<T>(&x, [weight, bias], residual.as_ref(), mask)
+            });
+        };
+        let frozen = self.config.mode.is_frozen();
+        let args = gpu::batch_norm::Forward {
+            planes: self.planes,
+            x: &x,
+            weight,
+            bias,
+            frozen: frozen.then_some(self.running.each_ref()),
+            residual: residual.as_ref(),
+            statistics: self.config.mode != BatchNormMode::Eval,
+            relu: self.config.relu,
+            mask,
+            eps: self.config.eps,
+        };
+        let (y, mask, statistics) = gpu::batch_norm::forward(&gpu, &args)?;
+        let outputs = std::iter::once(y).chain(statistics.into_iter().flatten());
+        Ok((outputs.collect(), mask))
+    }
+
+    fn forward_cpu<T: Scalar>(
+        &self,
+        x: &Value,
+        [weight, bias]: [&Value; 2],
+        residual: Option<&Value>,
+        mask: bool,
+    ) -> Result<(Vec<Value>, Option<Value>)> {
+        let residual = residual.map(|r| Host::<T>::open(OP, r)).transpose()?;
         let [mean, var] = &self.running;
-        let (mean, var) = (Host::<T>::open(op, mean)?, Host::<T>::open(op, var)?);
+        let (mean, var) = (Host::<T>::open(OP, mean)?, Host::<T>::open(OP, var)?);
         let result = kernel::forward(&kernel::Forward {
             planes: self.planes,
-            x: &Host::<T>::open(op, &x)?,
-            weight: &Host::<T>::open(op, &weight)?,
-            bias: &Host::<T>::open(op, &bias)?,
+            x: &Host::<T>::open(OP, x)?,
+            weight: &Host::<T>::open(OP, weight)?,
+            bias: &Host::<T>::open(OP, bias)?,
             frozen: self.config.mode.is_frozen().then_some((&*mean, &*var)),
             residual: residual.as_deref(),
             statistics: self.config.mode != BatchNormMode::Eval,
@@ -57,12 +109,12 @@ impl BatchNorm {
             mask,
             eps: self.config.eps,
         });
-        let mut outputs = vec![to_value(result.y, &self.input, &x)?];
+        let mut outputs = vec![to_value(result.y, &self.input, x)?];
         if !result.mean.is_empty() {
-            outputs.push(to_value(result.mean, &[self.planes.channels], &x)?);
-            outputs.push(to_value(result.var, &[self.planes.channels], &x)?);
+            outputs.push(to_value(result.mean, &[self.planes.channels], x)?);
+            outputs.push(to_value(result.var, &[self.planes.channels], x)?);
         }
-        let mask = mask.then(|| to_value(result.mask, &self.input, &x));
+        let mask = mask.then(|| to_value(result.mask, &self.input, x));
         Ok((outputs, mask.transpose()?))
     }
 
@@ -74,58 +126,119 @@ impl BatchNorm {
             || (self.config.relu && !self.has_residual)
     }
 
-    pub(super) fn fused_vjp<T: Scalar>(
+    /// The first-order gradients of input, weight, bias and residual that are needed.
+    pub(super) fn fused_vjp(
         &self,
         context: &Context<'_>,
         grads: &[Option<Tensor>],
     ) -> Result<Vec<Option<Tensor>>> {
-        let op = "batch_norm";
-        let frozen = self.config.mode.is_frozen();
         let values: Vec<Option<Value>> = grads
             .iter()
             .map(|g| g.as_ref().map(|g| contiguous(g.value())).transpose())
             .collect::<Result<_>>()?;
-        let opened: Vec<Option<Host<'_, T>>> = values
-            .iter()
-            .map(|g| g.as_ref().map(|g| Host::open(op, g)).transpose())
-            .collect::<Result<_>>()?;
-        let given = |i: usize| opened.get(i).and_then(|g| g.as_deref());
+        let given = |i: usize| values.get(i).and_then(Option::as_ref);
+        let frozen = self.config.mode.is_frozen();
         let x = self.reads_x(context, given(2).is_some());
-        let x = x
-            .then(|| contiguous(context.input(0).value()))
-            .transpose()?;
-        let x = x.as_ref().map(|x| Host::<T>::open(op, x)).transpose()?;
-        let (weight, bias) = (
-            context.input(1).value().contiguous()?,
-            context.input(2).value().contiguous()?,
-        );
-        let mask = self.mask.as_ref();
-        let mask = mask.map(|m| Host::<u8>::open(op, m)).transpose()?;
-        let by_result = self.config.relu && self.has_residual && mask.is_none();
-        let y = by_result.then(|| context.output(0).into_value());
-        let y = y.as_ref().map(|y| Host::<T>::open(op, y)).transpose()?;
-        let statistics = (self.config.mode != BatchNormMode::Eval).then(|| {
-            [
-                context.output(1).into_value(),
-                context.output(2).into_value(),
-            ]
-        });
-        let [centre, spread] = match &statistics {
-            Some(batch) if !frozen => batch,
-            _ => &self.running,
+        let x = x.then(|| contiguous(context.input(0).value()));
+        let by_result = self.config.relu && self.has_residual && self.mask.is_none();
+        let statistics = (self.config.mode != BatchNormMode::Eval)
+            .then(|| [1, 2].map(|i| context.output(i).into_value()));
+        let kept = Kept {
+            x: x.transpose()?,
+            weight: context.input(1).value().contiguous()?,
+            bias: context.input(2).value().contiguous()?,
+            normaliser: match &statistics {
+                Some(batch) if !frozen => batch.clone(),
+                _ => self.running.clone(),
+            },
+            mean: statistics.map(|[mean, _]| mean),
+            y: by_result.then(|| context.output(0).into_value()),
         };
-        let mean = statistics
-            .as_ref()
-            .map(|[mean, _]| Host::<T>::open(op, mean))
-            .transpose()?;
+        let given = [given(0), given(1), given(2)];
+        let needs = Needs {
+            x: context.needs(0),
+            affine: context.needs(1) || context.needs(2),
+            residual: self.has_residual && context.needs(3),
+        };
+        let grads = match Gpu::of(&self.running[0]) {
+            Some(gpu) => self.gradients_gpu(&gpu, &kept, given, needs)?,
+            None => dispatch!(OP, self.running[0].dtype(), T => {
+                self.gradients_cpu::<T>(&kept, given, needs)
+            })?,
+        };
+        let mut out = vec![
+            grads.x,
+            Some(grads.weight).filter(|_| context.needs(1)),
+            Some(grads.bias).filter(|_| context.needs(2)),
+        ];
+        if self.has_residual {
+            out.push(grads.residual);
+        }
+        Ok(out.into_iter().map(|g| g.map(Tensor::constant)).collect())
+    }
+
+    fn gradients_gpu(
+        &self,
+        gpu: &Gpu,
+        kept: &Kept,
+        [g_y, g_mean, g_var]: [Option<&Value>; 3],
+        needs: Needs,
+    ) -> Result<gpu::batch_norm::Gradients> {
+        use gpu::batch_norm::Gate;
+        let gate = match (&self.mask, &kept.y) {
+            _ if !self.config.relu => Gate::Open,
+            (Some(mask), _) => Gate::Mask(mask),
+            (None, Some(y)) => Gate::Result(y),
+            (None, None) => Gate::ByX,
+        };
+        gpu::batch_norm::backward(
+            gpu,
+            &gpu::batch_norm::Backward {
+                planes: self.planes,
+                x: kept.x.as_ref(),
+                weight: &kept.weight,
+                bias: &kept.bias,
+                normaliser: kept.normaliser.each_ref(),
+                frozen: self.config.mode.is_frozen(),
+                mean: kept.mean.as_ref(),
+                gate,
+                eps: self.config.eps,
+                g_y,
+                g_mean,
+                g_var,
+                needs_x: needs.x,
+                needs_affine: needs.affine,
+                needs_residual: needs.residual,
+                dims: &self.input,
+                entries: self.entries,
+            },
+        )
+    }
+
+    fn gradients_cpu<T: Scalar>(
+        &self,
+        kept: &Kept,
+        given: [Option<&Value>; 3],
+        needs: Needs,
+    ) -> Result<gpu::batch_norm::Gradients> {
+        fn open<T: Scalar>(value: Option<&Value>) -> Result<Option<Host<'_, T>>> {
+            value.map(|v| Host::open(OP, v)).transpose()
+        }
+        let [g_y, g_mean, g_var] = given;
+        let (g_y, g_mean, g_var) = (open::<T>(g_y)?, open::<T>(g_mean)?, open::<T>(g_var)?);
+        let (x, y) = (open::<T>(kept.x.as_ref())?, open::<T>(kept.y.as_ref())?);
+        let mean = open::<T>(kept.mean.as_ref())?;
+        let mask = self.mask.as_ref();
+        let mask = mask.map(|m| Host::<u8>::open(OP, m)).transpose()?;
+        let [centre, spread] = &kept.normaliser;
         let result = backward(&Backward {
             planes: self.planes,
             x: x.as_deref(),
-            weight: &Host::<T>::open(op, &weight)?,
-            bias: &Host::<T>::open(op, &bias)?,
-            centre: &Host::<T>::open(op, centre)?,
-            spread: &Host::<T>::open(op, spread)?,
-            frozen,
+            weight: &Host::<T>::open(OP, &kept.weight)?,
+            bias: &Host::<T>::open(OP, &kept.bias)?,
+            centre: &Host::<T>::open(OP, centre)?,
+            spread: &Host::<T>::open(OP, spread)?,
+            frozen: self.config.mode.is_frozen(),
             mean: mean.as_deref(),
             relu: self.config.relu,
             mask: match (&mask, &y) {
@@ -133,31 +246,22 @@ impl BatchNorm {
                 (None, y) => y.as_deref().map(Mask::Result),
             },
             eps: self.config.eps,
-            g_y: given(0),
-            g_mean: given(1),
-            g_var: given(2),
-            needs_x: context.needs(0),
-            needs_affine: context.needs(1) || context.needs(2),
-            needs_residual: self.has_residual && context.needs(3),
+            g_y: g_y.as_deref(),
+            g_mean: g_mean.as_deref(),
+            g_var: g_var.as_deref(),
+            needs_x: needs.x,
+            needs_affine: needs.affine,
+            needs_residual: needs.residual,
         });
-        let tensor = |data: Vec<T>, dims: &[usize]| -> Result<Option<Tensor>> {
-            Ok(Some(Tensor::constant(to_value(data, dims, &weight)?)))
-        };
+        let value = |data: Vec<T>, dims: &[usize]| to_value(data, dims, &kept.weight);
+        let image = |data: Option<Vec<T>>| data.map(|data| value(data, &self.input)).transpose();
         let channels = [self.planes.channels];
-        let mut out = vec![None; 3 + usize::from(self.has_residual)];
-        if let Some(dx) = result.x {
-            out[0] = tensor(dx, &self.input)?;
-        }
-        if context.needs(1) {
-            out[1] = tensor(result.weight, &channels)?;
-        }
-        if context.needs(2) {
-            out[2] = tensor(result.bias, &channels)?;
-        }
-        if let Some(residual) = result.residual {
-            out[3] = tensor(residual, &self.input)?;
-        }
-        Ok(out)
+        Ok(gpu::batch_norm::Gradients {
+            x: image(result.x)?,
+            weight: value(result.weight, &channels)?,
+            bias: value(result.bias, &channels)?,
+            residual: image(result.residual)?,
+        })
     }
 
     pub(super) fn composed_vjp(
@@ -242,9 +346,7 @@ impl BatchNorm {
             ..*self
         };
         let (x, weight, bias) = (context.input(0), context.input(1), context.input(2));
-        let (mut outputs, _) = dispatch!("batch_norm", x.dtype(), T => {
-            twin.forward::<T>(&x, &weight, &bias, None, false)
-        })?;
+        let (mut outputs, _) = twin.forward(&x, &weight, &bias, None, false)?;
         Ok(outputs.swap_remove(0))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::twice;
 use crate::engine::autograd::{Context, Save, record, record_one};
 use crate::engine::error::{Result, ensure};
+use crate::engine::gpu::{self, Gpu, computed};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::group_norm::{self as kernel, Cotangent, Groups, Shared};
 use crate::engine::kernel::group_norm_twice::{Second, backward_twice};
@@ -82,11 +83,11 @@ fn normalise(
 ) -> Result<Tensor> {
     for (name, t) in [("weight", weight), ("bias", bias)] {
         ensure!(
-            t.dims() == [sizes.channels()] && t.dtype() == x.dtype(),
+            t.dims() == [sizes.channels()] && t.dtype() == computed(x.dtype()),
             op,
             "expected {name} of shape [{}] and type {:?} for input {:?}, got {:?} {:?}",
             sizes.channels(),
-            x.dtype(),
+            computed(x.dtype()),
             x.dims(),
             t.dims(),
             t.dtype()
@@ -100,8 +101,7 @@ fn normalise(
         relu,
         bias: bias.value().contiguous()?,
     };
-    let [y, mean, var] =
-        dispatch!(op, x.dtype(), T => norm.forward::<T>(x.value(), weight.value()))?;
+    let [y, mean, var] = norm.forward(x.value(), weight.value())?;
     let backward = Arc::new(Backward { norm, mean, var });
     let save = Save {
         inputs: &[0, 1],
@@ -145,8 +145,35 @@ impl Norm {
         })
     }
 
+    /// Calls `work` with the normalisation on a GPU.
+    fn on_gpu<R>(
+        &self,
+        gpu: &Gpu,
+        x: &Value,
+        weight: &Value,
+        work: impl FnOnce(&gpu::group_norm::Norm<'_>) -> Result<R>,
+    ) -> Result<R> {
+        work(&gpu::group_norm::Norm {
+            gpu,
+            op: self.op,
+            sizes: self.sizes,
+            x: &contiguous(x)?,
+            weight: &contiguous(weight)?,
+            bias: &self.bias,
+            eps: self.eps,
+            relu: self.relu,
+        })
+    }
+
     /// The result, and mean and variance of each (image, group).
-    fn forward<T: Scalar>(&self, x: &Value, weight: &Value) -> Result<[Value; 3]> {
+    fn forward(&self, x: &Value, weight: &Value) -> Result<[Value; 3]> {
+        match Gpu::of(x) {
+            Some(gpu) => self.on_gpu(&gpu, x, weight, |norm| norm.forward()),
+            None => dispatch!(self.op, x.dtype(), T => self.forward_cpu::<T>(x, weight)),
+        }
+    }
+
+    fn forward_cpu<T: Scalar>(&self, x: &Value, weight: &Value) -> Result<[Value; 3]> {
         self.opened::<T, _>(x, weight, |shared| {
             let (y, mean, var) = kernel::forward(shared);
             let statistics = [self.sizes.batch, self.sizes.groups];
@@ -176,9 +203,19 @@ impl Backward {
         needs_x: bool,
     ) -> Result<[Option<Tensor>; 3]> {
         let op = self.norm.op;
-        let outputs = dispatch!(op, x.dtype(), T => {
-            self.first::<T>(g.value(), x.value(), weight.value(), needs_x)
-        })?;
+        let outputs = match Gpu::of(x.value()) {
+            Some(gpu) => {
+                let g = contiguous(g.value())?;
+                let given = self.cotangent(&g);
+                let grads = self.norm.on_gpu(&gpu, x.value(), weight.value(), |norm| {
+                    norm.backward(&given, needs_x)
+                })?;
+                grads.into_iter().flatten().collect()
+            }
+            None => dispatch!(op, x.dtype(), T => {
+                self.first::<T>(g.value(), x.value(), weight.value(), needs_x)
+            })?,
+        };
         let save = Save {
             inputs: &[0, 1, 2],
             outputs: &[],
@@ -221,6 +258,14 @@ impl Backward {
         })
     }
 
+    fn cotangent<'a>(&'a self, g: &'a Value) -> gpu::group_norm::Cotangent<'a> {
+        gpu::group_norm::Cotangent {
+            mean: &self.mean,
+            var: &self.var,
+            g,
+        }
+    }
+
     fn given<'a, T: Scalar>(&'a self, g: &'a Value) -> Result<Given<'a, T>> {
         let op = self.norm.op;
         Ok(Given {
@@ -243,18 +288,15 @@ impl Backward {
         let sizes = self.norm.sizes;
         if !context.create_graph() && sizes.plane > 1 {
             let given = [by_x, by_weight, by_bias];
-            let values = dispatch!(self.norm.op, x.dtype(), T => {
-                self.fused::<T>([g.value(), x.value(), weight.value()], given)
-            })?;
+            let values = [g.value(), x.value(), weight.value()];
+            let values = self.fused(values, given)?;
             let wanted = values.into_iter().zip(needs);
             return Ok(wanted
                 .map(|(value, wanted)| wanted.then(|| Tensor::constant(value)))
                 .collect());
         }
         let mask = if self.norm.relu {
-            let [y, ..] = dispatch!(self.norm.op, x.dtype(), T => {
-                self.norm.forward::<T>(x.value(), weight.value())
-            })?;
+            let [y, ..] = self.norm.forward(x.value(), weight.value())?;
             Some(y)
         } else {
             None
@@ -267,27 +309,48 @@ impl Backward {
         form.gradients([&g, &x, &weight], [by_x, by_weight, by_bias], needs)
     }
 
-    fn fused<T: Scalar>(
+    fn fused(
         &self,
         [g, x, weight]: [&Value; 3],
         grads: [Option<&Tensor>; 3],
     ) -> Result<[Value; 3]> {
+        let g = contiguous(g)?;
+        let zeros = |like: &Value| Value::zeros(like.dims(), like.dtype(), like.device());
+        let [by_x, by_weight, by_bias] = grads;
+        let value = |grad: Option<&Tensor>, like: &Value| match grad {
+            Some(grad) => contiguous(grad.value()),
+            None => Ok(zeros(like)?),
+        };
+        let second = [
+            value(by_x, x)?,
+            value(by_weight, weight)?,
+            value(by_bias, weight)?,
+        ];
+        let second = second.each_ref();
+        match Gpu::of(x) {
+            Some(gpu) => {
+                let given = self.cotangent(&g);
+                self.norm
+                    .on_gpu(&gpu, x, weight, |norm| norm.backward_twice(&given, second))
+            }
+            None => dispatch!(self.norm.op, x.dtype(), T => {
+                self.fused_cpu::<T>([&g, x, weight], second)
+            }),
+        }
+    }
+
+    fn fused_cpu<T: Scalar>(
+        &self,
+        [g, x, weight]: [&Value; 3],
+        [by_x, by_weight, by_bias]: [&Value; 3],
+    ) -> Result<[Value; 3]> {
         self.norm.opened::<T, _>(x, weight, |shared| {
-            let g = contiguous(g)?;
-            let given = &self.given::<T>(&g)?;
-            let zeros = |like: &Value| Value::zeros(like.dims(), like.dtype(), like.device());
-            let [by_x, by_weight, by_bias] = grads;
-            let value = |grad: Option<&Tensor>, like: &Value| match grad {
-                Some(grad) => contiguous(grad.value()),
-                None => Ok(zeros(like)?),
-            };
-            let (by_x, by_weight) = (value(by_x, x)?, value(by_weight, weight)?);
-            let by_bias = value(by_bias, weight)?;
+            let given = &self.given::<T>(g)?;
             let op = self.norm.op;
             let second = Second {
-                x: &Host::<T>::open(op, &by_x)?,
-                weight: &Host::<T>::open(op, &by_weight)?,
-                bias: &Host::<T>::open(op, &by_bias)?,
+                x: &Host::<T>::open(op, by_x)?,
+                weight: &Host::<T>::open(op, by_weight)?,
+                bias: &Host::<T>::open(op, by_bias)?,
             };
             let result = backward_twice(shared, &given.cotangent(), &second);
             Ok([

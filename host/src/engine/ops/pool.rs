@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::mapped::{Maps, mapped};
 use crate::engine::error::{Result, ensure};
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::pool::{self as kernel, Windows};
 use crate::engine::kernel::separable::Map;
 use crate::engine::kernel::{Host, dispatch, to_value};
-use crate::engine::tensor::Tensor;
+use crate::engine::tensor::{Tensor, Value};
 
 /// Windows of rows and columns.
 struct Plan {
@@ -30,22 +31,22 @@ impl Plan {
 fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tensor> {
     let op = "max_pool2d";
     let [batch, channels, ..] = x.dims_n::<4>(op)?;
-    let [height, width] = if transposed {
-        places.input
-    } else {
-        places.output
-    };
-    let (plane, count) = (
-        places.input.iter().product(),
-        places.output.iter().product(),
-    );
+    let Plan { rows, cols } = &places.plan;
+    let [input, output] = [[rows.size(), cols.size()], [rows.len(), cols.len()]];
+    let [height, width] = if transposed { input } else { output };
     let images = contiguous(x.value())?;
-    let value = dispatch!(op, x.dtype(), T => {
-        let data = Host::<T>::open(op, &images)?;
-        let run = if transposed { kernel::put::<T> } else { kernel::pick::<T> };
-        let entries = run(&data, plane, &places.indices, count);
-        to_value(entries, &[batch, channels, height, width], &images)
-    })?;
+    let value = match Gpu::of(&images) {
+        Some(gpu) => {
+            let windows = [rows, cols];
+            gpu::planes::at_places(&gpu, op, &images, &places.indices, windows, transposed)?
+        }
+        None => dispatch!(op, x.dtype(), T => {
+            let (data, at) = (Host::<T>::open(op, &images)?, Host::<u32>::open(op, &places.indices)?);
+            let run = if transposed { kernel::put::<T> } else { kernel::pick::<T> };
+            let entries = run(&data, input.iter().product(), &at, output.iter().product());
+            to_value(entries, &[batch, channels, height, width], &images)
+        })?,
+    };
     let places = places.clone();
     x.moved(op, Ok(value), move |_, g| {
         at_places(g, &places, !transposed)
@@ -54,9 +55,9 @@ fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tenso
 
 /// Where in its plane each window's maximum stands.
 struct Places {
-    input: [usize; 2],
-    output: [usize; 2],
-    indices: Vec<u32>,
+    plan: Plan,
+    /// (N, C, OH, OW), u32.
+    indices: Value,
 }
 
 /// Checks the window sizes and lays the windows out.
@@ -157,18 +158,17 @@ impl Tensor {
     ) -> Result<Tensor> {
         let op = "max_pool2d";
         let plan = strided(op, self, kernel, stride, padding, false)?;
-        let [_, _, height, width] = self.dims_n(op)?;
+        let [batch, channels, ..] = self.dims_n::<4>(op)?;
         let images = contiguous(self.value())?;
-        let indices = dispatch!(op, self.dtype(), T => {
-            let data = Host::<T>::open(op, &images)?;
-            Ok(kernel::largest::<T>(&data, &plan.rows, &plan.cols))
-        })?;
-        let places = Places {
-            input: [height, width],
-            output: [plan.rows.len(), plan.cols.len()],
-            indices,
+        let indices = match Gpu::of(&images) {
+            Some(gpu) => gpu::planes::largest(&gpu, op, &images, [&plan.rows, &plan.cols])?,
+            None => dispatch!(op, self.dtype(), T => {
+                let data = Host::<T>::open(op, &images)?;
+                let indices = kernel::largest::<T>(&data, &plan.rows, &plan.cols);
+                to_value(indices, &[batch, channels, plan.rows.len(), plan.cols.len()], &images)
+            })?,
         };
-        at_places(self, &Arc::new(places), false)
+        at_places(self, &Arc::new(Places { plan, indices }), false)
     }
 }
 

@@ -3,6 +3,8 @@
 use super::shape::check_dim;
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
+use crate::engine::gpu::softmax::{self, Rows};
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::reduce::sum_keepdim;
 use crate::engine::kernel::softmax as kernel;
@@ -44,7 +46,10 @@ impl Tensor {
             check_dim("sum", self, dim)?;
         }
         let kept = reduced_shape(self, dims, true);
-        let value = sum_keepdim(self.value(), dims)?;
+        let value = match Gpu::of(self.value()) {
+            Some(gpu) => gpu::reduce::sum_keepdim(&gpu, self.value(), dims)?,
+            None => sum_keepdim(self.value(), dims)?,
+        };
         let value = value
             .reshape(reduced_shape(self, dims, keepdim))
             .named("sum", &[self])?;
@@ -114,10 +119,13 @@ impl Tensor {
         let last = x.rank() - 1;
         let (size, rows) = (x.dims()[last], contiguous(x.value())?);
         let dims = [&x.dims()[..last], &[1]].concat();
-        let value = dispatch!(op, x.dtype(), T => {
-            let sums = kernel::logsumexp(&Host::<T>::open(op, &rows)?, size);
-            to_value(sums, &dims, &rows)
-        })?;
+        let value = match Gpu::of(&rows) {
+            Some(gpu) => softmax::rows(&gpu, op, Rows::LogSumExp, &[&rows])?,
+            None => dispatch!(op, x.dtype(), T => {
+                let sums = kernel::logsumexp(&Host::<T>::open(op, &rows)?, size);
+                to_value(sums, &dims, &rows)
+            })?,
+        };
         let save = Save {
             inputs: &[0],
             outputs: &[],
@@ -138,10 +146,13 @@ impl Tensor {
         let x = self.with_last(op, dim)?;
         let last = x.rank() - 1;
         let (size, rows) = (x.dims()[last], contiguous(x.value())?);
-        let value = dispatch!(op, x.dtype(), T => {
-            let rows_softmax = kernel::softmax(&Host::<T>::open(op, &rows)?, size);
-            to_value(rows_softmax, x.dims(), &rows)
-        })?;
+        let value = match Gpu::of(&rows) {
+            Some(gpu) => softmax::rows(&gpu, op, Rows::Softmax, &[&rows])?,
+            None => dispatch!(op, x.dtype(), T => {
+                let rows_softmax = kernel::softmax(&Host::<T>::open(op, &rows)?, size);
+                to_value(rows_softmax, x.dims(), &rows)
+            })?,
+        };
         let y = record_one(op, &[&x], value, OUTPUT, move |c, g| {
             let y = c.output(0);
             if c.create_graph() {
@@ -150,10 +161,13 @@ impl Tensor {
                 return Ok(vec![Some(weighted.sub(&y.mul(&mean)?)?)]);
             }
             let g = contiguous(g.value())?;
-            let value = dispatch!(op, g.dtype(), T => {
-                let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
-                to_value(kernel::softmax_grad(&y, &g_rows, size), g.dims(), &g)
-            })?;
+            let value = match Gpu::of(&g) {
+                Some(gpu) => softmax::rows(&gpu, op, Rows::SoftmaxGrad, &[y.value(), &g])?,
+                None => dispatch!(op, g.dtype(), T => {
+                    let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
+                    to_value(kernel::softmax_grad(&y, &g_rows, size), g.dims(), &g)
+                })?,
+            };
             Ok(vec![Some(Tensor::constant(value))])
         });
         y.transpose(dim, last)
@@ -168,10 +182,13 @@ impl Tensor {
         let x = self.with_last(op, dim)?;
         let last = x.rank() - 1;
         let (size, rows) = (x.dims()[last], contiguous(x.value())?);
-        let value = dispatch!(op, x.dtype(), T => {
-            let logs = kernel::log_softmax(&Host::<T>::open(op, &rows)?, size);
-            to_value(logs, x.dims(), &rows)
-        })?;
+        let value = match Gpu::of(&rows) {
+            Some(gpu) => softmax::rows(&gpu, op, Rows::LogSoftmax, &[&rows])?,
+            None => dispatch!(op, x.dtype(), T => {
+                let logs = kernel::log_softmax(&Host::<T>::open(op, &rows)?, size);
+                to_value(logs, x.dims(), &rows)
+            })?,
+        };
         let y = record_one(op, &[&x], value, OUTPUT, move |c, g| {
             let y = c.output(0);
             if c.create_graph() {
@@ -179,10 +196,13 @@ impl Tensor {
                 return Ok(vec![Some(g.sub(&y.exp()?.mul(&total)?)?)]);
             }
             let g = contiguous(g.value())?;
-            let value = dispatch!(op, g.dtype(), T => {
-                let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
-                to_value(kernel::log_softmax_grad(&y, &g_rows, size), g.dims(), &g)
-            })?;
+            let value = match Gpu::of(&g) {
+                Some(gpu) => softmax::rows(&gpu, op, Rows::LogSoftmaxGrad, &[y.value(), &g])?,
+                None => dispatch!(op, g.dtype(), T => {
+                    let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
+                    to_value(kernel::log_softmax_grad(&y, &g_rows, size), g.dims(), &g)
+                })?,
+            };
             Ok(vec![Some(Tensor::constant(value))])
         });
         y.transpose(dim, last)

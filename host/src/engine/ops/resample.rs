@@ -2,6 +2,7 @@
 
 use super::mapped::{Maps, mapped};
 use crate::engine::error::{Result, ensure};
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::resample::{bilinear, mirror};
 use crate::engine::kernel::separable::{Axis, Map};
@@ -117,11 +118,14 @@ pub fn flip_images(x: &Tensor, flags: &[bool]) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let images = contiguous(x.value())?;
-    let value = dispatch!(op, x.dtype(), T => {
-        let data = Host::<T>::open(op, &images)?;
-        let mirrored = mirror(&data, channels * height * width, width, flags);
-        to_value(mirrored, x.dims(), &images)
-    })?;
+    let value = match Gpu::of(&images) {
+        Some(gpu) => gpu::planes::mirror(&gpu, op, &images, flags)?,
+        None => dispatch!(op, x.dtype(), T => {
+            let data = Host::<T>::open(op, &images)?;
+            let mirrored = mirror(&data, channels * height * width, width, flags);
+            to_value(mirrored, x.dims(), &images)
+        })?,
+    };
     let flags = flags.to_vec();
     x.moved(op, Ok(value), move |_, g| flip_images(g, &flags))
 }

@@ -6,6 +6,7 @@ use candle_core::DType;
 
 use crate::engine::autograd::{Context, Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::unary::{Unary, has_kernel, unary};
 use crate::engine::tensor::{Tensor, Value};
 
@@ -23,7 +24,7 @@ const OUTPUT: Save<'static> = Save {
 };
 
 impl Tensor {
-    /// The engine's kernel for floating-point numbers on the CPU, candle's elsewhere.
+    /// The engine's kernels for floating-point numbers, candle's for others.
     fn unary(
         &self,
         name: &'static str,
@@ -32,7 +33,9 @@ impl Tensor {
         save: Save<'_>,
         vjp: impl Fn(&Context<'_>, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Result<Tensor> {
-        let value = if has_kernel(self.value()) {
+        let value = if let Some(gpu) = Gpu::of(self.value()) {
+            gpu::elementwise::unary(&gpu, name, kind, self.value())?
+        } else if has_kernel(self.value()) {
             unary(name, kind, self.value())?
         } else {
             elsewhere(self.value()).named(name, &[self])?

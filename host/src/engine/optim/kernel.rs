@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use super::Slot;
 use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
 use crate::engine::error::Result;
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::lockstep::map_rows;
 use crate::engine::kernel::tasks::each;
 use crate::engine::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
@@ -23,6 +24,9 @@ pub(super) fn step(
     decay: f64,
 ) -> Result<Value> {
     let (param, grad) = (param.contiguous()?, grad.contiguous()?);
+    if let Some(gpu) = Gpu::of(&param) {
+        return on_gpu(&gpu, config, slot, [&param, &grad], lr, decay);
+    }
     dispatch!("optimizer step", param.dtype(), T => match config {
         OptimizerConfig::Sgd(config) => sgd::<T>(config, slot, &param, &grad, lr, decay),
         OptimizerConfig::Adam(AdamConfig { betas, eps, weight_decay, .. }) => {
@@ -34,6 +38,57 @@ pub(super) fn step(
             adam::<T>(*betas, *eps, decays, slot, &param, &grad, lr)
         }
     })
+}
+
+/// As [`step`], on a GPU.
+fn on_gpu(
+    gpu: &Gpu,
+    config: &OptimizerConfig,
+    slot: &mut Slot,
+    [param, grad]: [&Value; 2],
+    lr: f64,
+    decay: f64,
+) -> Result<Value> {
+    let (betas, eps, [coupled, decoupled]) = match config {
+        OptimizerConfig::Sgd(config) => {
+            let numbers = gpu::optimizer::Sgd {
+                lr,
+                decay: config.weight_decay * decay,
+                momentum: config.momentum,
+                nesterov: config.nesterov,
+            };
+            let (new, moment) =
+                gpu::optimizer::sgd(gpu, param, grad, slot.first.as_ref(), &numbers)?;
+            slot.first = moment;
+            return Ok(new);
+        }
+        OptimizerConfig::Adam(config) => {
+            (config.betas, config.eps, [config.weight_decay * decay, 0.0])
+        }
+        OptimizerConfig::AdamW(config) => {
+            (config.betas, config.eps, [0.0, config.weight_decay * decay])
+        }
+    };
+    let [correction1, correction2] = betas.map(|beta| bias_correction(beta, slot.steps));
+    let numbers = gpu::optimizer::Adam {
+        step_size: lr / correction1,
+        root: correction2.sqrt(),
+        shrink: 1.0 - lr * decoupled,
+        coupled,
+        betas,
+        eps,
+    };
+    let moments = slot.first.as_ref().zip(slot.second.as_ref());
+    let moments = moments.map(|(first, second)| [first, second]);
+    let [new, first, second] = gpu::optimizer::adam(gpu, param, grad, moments, &numbers)?;
+    slot.first = Some(first);
+    slot.second = Some(second);
+    Ok(new)
+}
+
+/// `1 - beta^t`
+fn bias_correction(beta: f64, steps: u64) -> f64 {
+    1.0 - beta.powi(i32::try_from(steps).unwrap_or(i32::MAX))
 }
 
 /// `g += decay p; m = momentum m + g (m = g at first); p -= lr (g + momentum m with nesterov, else m)`.
@@ -84,9 +139,8 @@ fn adam<T: Scalar>(
     lr: f64,
 ) -> Result<Value> {
     let op = "adam";
-    let power = |beta: f64| beta.powi(i32::try_from(slot.steps).unwrap_or(i32::MAX));
-    let step_size = T::from_f64(lr / (1.0 - power(beta1)));
-    let root = T::from_f64((1.0 - power(beta2)).sqrt());
+    let step_size = T::from_f64(lr / bias_correction(beta1, slot.steps));
+    let root = T::from_f64(bias_correction(beta2, slot.steps).sqrt());
     let (shrink, coupled) = (T::from_f64(1.0 - lr * decoupled), T::from_f64(coupled));
     let (keep1, take1) = (T::from_f64(beta1), T::from_f64(1.0 - beta1));
     let (keep2, take2) = (T::from_f64(beta2), T::from_f64(1.0 - beta2));

@@ -142,7 +142,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         Some(config) => Some(Arc::new(Whitening::identity(
             config,
             side,
-            &checked.device,
+            &checked.device.device,
         )?)),
         None => None,
     };
@@ -150,7 +150,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         registry,
         folder: &folder,
         seed: experiment.seed,
-        device: checked.device.clone(),
+        device: checked.device.device.clone(),
         checkpoint_secs: experiment.checkpoint_secs,
         train: &checked.train,
         test: &checked.test,

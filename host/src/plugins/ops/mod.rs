@@ -4,11 +4,13 @@
 //! error that names the operation, shapes and types, and the process lives on.
 
 mod call;
+mod custom;
 #[cfg(test)]
 mod derivatives;
 mod elementwise;
 mod index;
 mod network;
+mod precision;
 mod reduce;
 mod shape;
 mod transfer;
@@ -18,9 +20,10 @@ use std::sync::{Arc, OnceLock};
 use plugin_api::{
     Error, ErrorKind, Tensor as Handle,
     abi::{
-        API_VERSION, Attrs, DType, HostVTable, HostVTable_Ref, RResult, RSlice, RSliceMut, RVec,
-        RawTensor, caught, fence, make_vtable, silence_panics,
+        API_VERSION, Attrs, DType, HostVTable, HostVTable_Ref, RComponent, RResult, RSlice,
+        RSliceMut, RVec, RawTensor, caught, fence, make_vtable, silence_panics,
     },
+    kernel::ForeignKernel,
     ops,
 };
 
@@ -62,6 +65,7 @@ fn table() -> HostVTable_Ref {
             dispatch,
             to_host,
             from_host,
+            custom: custom_op,
         })
     })
 }
@@ -115,13 +119,18 @@ unsafe extern "C" fn dispatch(
 ) -> RResult<(), Error> {
     fence("a tensor operation of the host", || {
         // SAFETY: the caller has live handles.
-        let call = unsafe {
-            Call::new(
-                inputs.as_slice(),
-                attrs.ints.as_slice(),
-                attrs.floats.as_slice(),
-            )
-        };
+        let prepared = unsafe { precision::prepared(op, inputs.as_slice()) };
+        let prepared = prepared.map_err(|e| Error::new(ErrorKind::TENSOR, e))?;
+        let raws: Option<Vec<RawTensor>> = prepared.as_ref().map(|tensors| {
+            let raw = |t: &Option<Tensor>| {
+                let place = t.as_ref().map(std::ptr::from_ref);
+                place.map_or(RawTensor::NULL, |place| RawTensor(place.cast()))
+            };
+            tensors.iter().map(raw).collect()
+        });
+        let inputs = raws.as_deref().unwrap_or(inputs.as_slice());
+        // SAFETY: the caller has live handles, and those that were prepared live through the call.
+        let call = unsafe { Call::new(inputs, attrs.ints.as_slice(), attrs.floats.as_slice()) };
         let made = perform(op, &call).and_then(|made| fitting(made, outputs.len()));
         let made = made.map_err(|fault| call.error(op, fault))?;
         for (output, tensor) in outputs.as_mut_slice().iter_mut().zip(made) {
@@ -197,6 +206,19 @@ unsafe extern "C" fn from_host(
             dims.as_slice(),
             device,
         )?);
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn custom_op(
+    kernel: RComponent,
+    inputs: RSlice<'_, RawTensor>,
+    output: &mut RawTensor,
+) -> RResult<(), Error> {
+    fence("a kernel of a plugin", || {
+        // SAFETY: the caller has live handles.
+        let inputs: Vec<&Tensor> = inputs.iter().map(|&raw| unsafe { borrow(raw) }).collect();
+        *output = into_raw(custom::apply(ForeignKernel::new(kernel), &inputs)?);
         Ok(())
     })
 }

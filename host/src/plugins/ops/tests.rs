@@ -327,6 +327,7 @@ fn a_tensor_of_another_host_is_refused() {
         dispatch,
         to_host,
         from_host,
+        custom: custom_op,
     });
     let tensor = Tensor::zeros(&[2], DType::F32, &Device::Cpu).unwrap();
     // SAFETY: the handle is fresh and owned, and the other table has the same functions.

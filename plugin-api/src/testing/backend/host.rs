@@ -6,10 +6,11 @@ use super::{Array, array::Node, call::Call, dispatch, element};
 use crate::{
     Error, Result, Tensor,
     abi::{
-        Attrs, DType, HostVTable, HostVTable_Ref, RResult, RSlice, RSliceMut, RVec, RawTensor,
-        caught, fence, make_vtable,
+        Attrs, DType, HostVTable, HostVTable_Ref, RComponent, RResult, RSlice, RSliceMut, RVec,
+        RawTensor, caught, fence, make_vtable,
     },
     ensure,
+    kernel::ForeignKernel,
 };
 
 /// An array as a tensor of plugins.
@@ -30,6 +31,8 @@ fn table() -> HostVTable_Ref {
             to_host: host_to_host,
             #[cfg(not(feature = "test-older"))]
             from_host: host_from_host,
+            #[cfg(not(feature = "test-older"))]
+            custom: host_custom,
             #[cfg(feature = "test-newer")]
             appended: host_appended,
         })
@@ -146,6 +149,48 @@ unsafe extern "C" fn host_from_host(
         *raw = into_raw(Array::constant(dtype, dims.as_slice(), values));
         Ok(())
     })
+}
+
+#[cfg(not(feature = "test-older"))]
+unsafe extern "C" fn host_custom(
+    kernel: RComponent,
+    inputs: RSlice<'_, RawTensor>,
+    raw: &mut RawTensor,
+) -> RResult<(), Error> {
+    fence("the test backend", || {
+        // SAFETY: the caller's handles are live through the call.
+        let inputs: Vec<Array> = inputs.iter().map(|&raw| unsafe { borrow(raw) }).collect();
+        *raw = into_raw(custom(ForeignKernel::new(kernel), inputs)?);
+        Ok(())
+    })
+}
+
+/// The result of a kernel, whose derivative is no function of the graph: a second one is refused.
+#[cfg(not(feature = "test-older"))]
+fn custom(kernel: ForeignKernel, inputs: Vec<Array>) -> Result<Array> {
+    let lent =
+        |inputs: &[Array]| -> Vec<Tensor> { inputs.iter().map(|x| export(x.detach())).collect() };
+    let tensors = lent(&inputs);
+    let y = kernel.forward(&tensors.iter().collect::<Vec<_>>())?;
+    // SAFETY: the kernel made its result beside a tensor of this backend.
+    let y = unsafe { borrow(y.raw()) };
+    let values = y.values().to_vec();
+    let vjp = move |parents: &[Array], which: usize, g: &Array| {
+        let tensors = lent(parents);
+        let needs: Vec<bool> = (0..parents.len()).map(|i| i == which).collect();
+        let g = export(g.detach());
+        let grads = kernel.backward(&tensors.iter().collect::<Vec<_>>(), &g, &needs);
+        let grad = grads.unwrap_or_else(|e| panic!("{e}")).swap_remove(which);
+        // SAFETY: as above.
+        let grad = grad.map(|grad| unsafe { borrow(grad.raw()) });
+        let grad = grad.unwrap_or_else(|| panic!("the kernel gave no gradient of input {which}"));
+        let refused = |_: &[Array], _: usize, _: &Array| -> Array {
+            panic!("a kernel of a plugin has no second derivative")
+        };
+        let values = grad.values().to_vec();
+        Array::made(grad.dtype(), grad.dims(), values, parents.to_vec(), refused)
+    };
+    Ok(Array::made(y.dtype(), y.dims(), values, inputs, vjp))
 }
 
 #[cfg(feature = "test-newer")]

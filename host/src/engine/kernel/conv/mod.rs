@@ -21,7 +21,7 @@ use super::im2col::ConvShape;
 use super::isa::{Isa, isa};
 
 /// Which of the three operations to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// x (N, C, H, W), w (O, C / groups, KH, KW) give y (N, O, OH, OW).
     Forward,

@@ -1,0 +1,84 @@
+//! Devices by name.
+
+use candle_core::Device;
+
+/// A device, and why it is not the one that was hoped for.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where values are to lie.
+    pub device: Device,
+    /// Why `auto` fell back to the CPU in a build that can use a GPU.
+    pub fallback: Option<String>,
+}
+
+/// Opens the device of a name: `cpu`, `cuda:N`, or `auto`, which is `cuda:0` where that is there and else the CPU.
+///
+/// # Errors
+/// If the name means no device or it is not there; the message says why.
+pub fn open(name: &str) -> Result<Opened, String> {
+    let cpu = |fallback| {
+        Ok(Opened {
+            device: Device::Cpu,
+            fallback,
+        })
+    };
+    match name {
+        "cpu" => cpu(None),
+        "auto" if !cfg!(feature = "cuda") => cpu(None),
+        "auto" => match cuda(0) {
+            Ok(device) => Ok(Opened {
+                device,
+                fallback: None,
+            }),
+            Err(reason) => cpu(Some(reason)),
+        },
+        name => match name.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(ordinal)) => match cuda(ordinal) {
+                Ok(device) => Ok(Opened {
+                    device,
+                    fallback: None,
+                }),
+                Err(reason) => Err(format!(
+                    "\"{name}\" is not there: {reason}; use \"cpu\" or \"auto\""
+                )),
+            },
+            _ => Err(format!(
+                "unknown device \"{name}\" (have: auto, cpu, cuda:N)"
+            )),
+        },
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(ordinal: usize) -> Result<Device, String> {
+    super::cuda::open(ordinal)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Device, String> {
+    Err("this program was built without CUDA".to_owned())
+}
+
+/// The device's name in an experiment: `cpu` or `cuda:N`.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        _ => "cpu".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        assert!(open("cpu").unwrap().device.is_cpu());
+        assert!(open("auto").is_ok());
+        for wrong in ["gpu", "cuda", "cuda:x", "cuda:-1", ""] {
+            let message = open(wrong).unwrap_err();
+            assert!(message.contains("have: auto, cpu, cuda:N"), "{message}");
+        }
+        assert_eq!(name(&Device::Cpu), "cpu");
+    }
+}

@@ -1,0 +1,172 @@
+// Batch normalisation with ReLU, residual and statistics, and its first-order gradients. Channels are cut into pieces of a
+// size that the shape fixes, one block for each; partial sums are in f64.
+// Statistics, weights and biases are of type A.
+
+struct Planes {
+    i64 batch, channels, plane;
+    i64 piece; // entries of a channel that a block sums up
+    i64 pieces;
+};
+
+// Entry `i` of a channel, counted over all images.
+__device__ inline i64 entry(const Planes& p, i64 channel, i64 i) {
+    return (i / p.plane * p.channels + channel) * p.plane + i % p.plane;
+}
+
+__device__ inline i64 channel_of(const Planes& p, i64 i) { return i / p.plane % p.channels; }
+
+// Sums of x - k and of its square for each piece, where k is the channel's first entry: no digits are lost to a large mean.
+ROUTINE statistics(Planes p, const T* x, double* partial) {
+    i64 channel = blockIdx.x, first = blockIdx.y * p.piece, count = p.batch * p.plane;
+    i64 last = first + p.piece < count ? first + p.piece : count;
+    A shift = get(x[channel * p.plane]);
+    double sums[2] = {0, 0};
+    for (i64 i = first + threadIdx.x; i < last; i += blockDim.x) {
+        A v = get(x[entry(p, channel, i)]) - shift;
+        sums[0] += v;
+        sums[1] += (double)v * v;
+    }
+    block_sum(sums);
+    if (threadIdx.x == 0) {
+        double* to = partial + (channel * p.pieces + blockIdx.y) * 2;
+        to[0] = sums[0];
+        to[1] = sums[1];
+    }
+}
+
+// Mean and population variance of each channel.
+ROUTINE moments(Planes p, const T* x, const double* partial, A* mean, A* var) {
+    EACH(channel, p.channels) {
+        double sum = 0, squares = 0, count = (double)p.batch * p.plane;
+        for (i64 k = 0; k < p.pieces; k++) {
+            sum += partial[(channel * p.pieces + k) * 2];
+            squares += partial[(channel * p.pieces + k) * 2 + 1];
+        }
+        double off = sum / count, spread = squares / count - off * off;
+        mean[channel] = (A)(get(x[channel * p.plane]) + off);
+        var[channel] = (A)(spread < 0 ? 0 : spread);
+    }
+}
+
+struct Line {
+    A scale, shift;
+};
+
+// Forward and backward share it, so that a recomputed ReLU mask has the very bits of the forward pass.
+__device__ inline Line normaliser(A mean, A var, double eps, A weight, A bias) {
+    double scale = weight / sqrt((double)var + eps);
+    Line line;
+    line.scale = (A)scale;
+    line.shift = (A)(bias - mean * scale);
+    return line;
+}
+
+__device__ inline A at(Line line, A x) { return FN(fma)(x, line.scale, line.shift); }
+
+// The lines of all channels, once.
+ROUTINE lines(Planes p, const A* mean, const A* var, const A* weight, const A* bias, A* to, double eps) {
+    EACH(c, p.channels) {
+        Line line = normaliser(mean[c], var[c], eps, weight[c], bias[c]);
+        to[2 * c] = line.scale;
+        to[2 * c + 1] = line.shift;
+    }
+}
+
+__device__ inline Line line_of(const A* from, i64 c) {
+    Line line;
+    line.scale = from[2 * c];
+    line.shift = from[2 * c + 1];
+    return line;
+}
+
+ROUTINE forward(Planes p, const T* x, const A* from, const T* residual, T* y, u8* mask, int relu) {
+    EACH(i, p.batch * p.channels * p.plane) {
+        A v = at(line_of(from, channel_of(p, i)), get(x[i]));
+        if (residual) v += get(residual[i]);
+        if (relu) v = rectified(v);
+        T out = put(v);
+        y[i] = out;
+        if (mask) mask[i] = get(out) > (A)0;
+    }
+}
+
+// How the ReLU's mask is known.
+#define OPEN 0    // there is none
+#define BY_X 1    // recomputed from x
+#define BY_MASK 2 // bytes
+#define BY_Y 3    // the result
+
+__device__ inline A passed(int gate, A g, i64 i, const T* x, const u8* mask, const T* y, Line line) {
+    bool through = true;
+    if (gate == BY_X) through = get(put(at(line, get(x[i])))) > (A)0;
+    if (gate == BY_MASK) through = mask[i] != 0;
+    if (gate == BY_Y) through = get(y[i]) > (A)0;
+    return through ? g : (A)0;
+}
+
+// Sums of what passed the ReLU, and of that times x - centre, for each piece.
+ROUTINE gradient_sums(Planes p, const T* g, const T* x, const u8* mask, const T* y, const A* from, const A* centre,
+                      double* partial, int gate) {
+    i64 channel = blockIdx.x, first = blockIdx.y * p.piece, count = p.batch * p.plane;
+    i64 last = first + p.piece < count ? first + p.piece : count;
+    Line line = line_of(from, channel);
+    A middle = centre[channel];
+    double sums[2] = {0, 0};
+    for (i64 k = first + threadIdx.x; k < last; k += blockDim.x) {
+        i64 i = entry(p, channel, k);
+        A v = passed(gate, get(g[i]), i, x, mask, y, line);
+        sums[0] += v;
+        if (x) sums[1] += (double)v * (get(x[i]) - middle);
+    }
+    block_sum(sums);
+    if (threadIdx.x == 0) {
+        double* to = partial + (channel * p.pieces + blockIdx.y) * 2;
+        to[0] = sums[0];
+        to[1] = sums[1];
+    }
+}
+
+// The gradients of weight and bias, and the line `dx = scale g + (slope (x - origin) + level)` of each channel.
+// `partial`, `g_mean` and `g_var` may be absent; `mean` is the batch's.
+ROUTINE gradient_lines(Planes p, const double* partial, const A* centre, const A* spread, const A* weight, const A* mean,
+                       const A* g_mean, const A* g_var, A* d_weight, A* d_bias, A* to, double eps, int frozen) {
+    EACH(c, p.channels) {
+        double sum_g = 0, sum_gx = 0, count = (double)p.batch * p.plane;
+        if (partial) {
+            for (i64 k = 0; k < p.pieces; k++) {
+                sum_g += partial[(c * p.pieces + k) * 2];
+                sum_gx += partial[(c * p.pieces + k) * 2 + 1];
+            }
+        }
+        double rstd = 1 / sqrt((double)spread[c] + eps), scale = weight[c] * rstd;
+        double slope = g_var ? 2 * (double)g_var[c] / count : 0;
+        double level = g_mean ? (double)g_mean[c] / count : 0;
+        double origin = mean ? (double)mean[c] : 0;
+        if (!frozen) {
+            slope -= scale * rstd * rstd * sum_gx / count;
+            level -= scale * sum_g / count;
+            origin = centre[c];
+        }
+        d_weight[c] = (A)(sum_gx * rstd);
+        d_bias[c] = (A)sum_g;
+        to[4 * c] = (A)scale;
+        to[4 * c + 1] = (A)slope;
+        to[4 * c + 2] = (A)level;
+        to[4 * c + 3] = (A)origin;
+    }
+}
+
+// The gradients of x and of the residual; each may be absent, and so may g, and x where the slope is 0.
+ROUTINE backward(Planes p, const T* g, const T* x, const u8* mask, const T* y, const A* from, const A* grads, T* dx,
+                 T* d_residual, int gate, int reads_x) {
+    EACH(i, p.batch * p.channels * p.plane) {
+        i64 c = channel_of(p, i);
+        A v = g ? passed(gate, get(g[i]), i, x, mask, y, line_of(from, c)) : (A)0;
+        if (d_residual) d_residual[i] = put(v);
+        if (dx) {
+            const A* k = grads + 4 * c;
+            A rest = reads_x ? k[1] * (get(x[i]) - k[3]) + k[2] : k[2];
+            dx[i] = put(k[0] * v + rest);
+        }
+    }
+}

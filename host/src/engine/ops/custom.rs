@@ -1,0 +1,65 @@
+//! Operations from outside the engine, differentiable once.
+
+use std::sync::Arc;
+
+use crate::engine::autograd::{Context, Save, record, record_one};
+use crate::engine::error::{Error, Result};
+use crate::engine::kernel::elementwise::contiguous;
+use crate::engine::tensor::{Tensor, Value};
+
+/// An operation with its gradient; inputs are contiguous.
+pub trait Custom: Send + Sync + 'static {
+    /// The result.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the inputs.
+    fn forward(&self, inputs: &[Value]) -> Result<Value>;
+
+    /// The gradients of the inputs that are needed, given that of the result.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the inputs.
+    fn backward(&self, inputs: &[Value], g: &Value, needs: &[bool]) -> Result<Vec<Option<Value>>>;
+}
+
+/// The result of an operation from outside.
+///
+/// Its gradient is part of a graph that is recorded, and refuses to be differentiated itself.
+///
+/// # Errors
+/// What the operation says.
+pub fn custom(operation: Arc<dyn Custom>, inputs: &[&Tensor]) -> Result<Tensor> {
+    let values = inputs.iter().map(|x| contiguous(x.value()));
+    let values: Vec<Value> = values.collect::<Result<_>>()?;
+    let y = operation.forward(&values)?;
+    drop(values);
+    let all: Vec<usize> = (0..inputs.len()).collect();
+    let save = Save {
+        inputs: &all,
+        outputs: &[],
+    };
+    let count = inputs.len();
+    Ok(record_one("kernel", inputs, y, save, move |c, g| {
+        let inputs: Vec<Tensor> = (0..count).map(|i| c.input(i)).collect();
+        let values = inputs.iter().map(|x| contiguous(x.value()));
+        let values: Vec<Value> = values.collect::<Result<_>>()?;
+        let needs: Vec<bool> = (0..count).map(|i| c.needs(i)).collect();
+        let grads = operation.backward(&values, &contiguous(g.value())?, &needs)?;
+        let wanted = grads.into_iter().zip(needs);
+        let grads: Vec<Option<Value>> = wanted.map(|(g, need)| g.filter(|_| need)).collect();
+        if !c.create_graph() {
+            return Ok(grads.into_iter().map(|g| g.map(Tensor::constant)).collect());
+        }
+        let present: Vec<Value> = grads.iter().flatten().cloned().collect();
+        let mut sources: Vec<&Tensor> = inputs.iter().collect();
+        sources.push(g);
+        let refused = |_: &Context<'_>, _: &[Option<Tensor>]| {
+            let message = "a kernel of a plugin has no second derivative; write it with tensor operations instead";
+            Err(Error::argument("kernel", message))
+        };
+        let mut made =
+            record("kernel_grad", &sources, present, Save::default(), refused).into_iter();
+        let place = |g: Option<Value>| g.and_then(|_| made.next());
+        Ok(grads.into_iter().map(place).collect())
+    }))
+}
