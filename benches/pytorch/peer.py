@@ -40,15 +40,22 @@ def answer(**fields):
     print(json.dumps(fields), flush=True)
 
 
+def on_gpu():
+    return torch.get_default_device().type == "cuda"
+
+
 def block(steps, step):
     """Does some steps; the peak is that of these steps alone."""
     forget_peak()
+    if on_gpu():
+        torch.cuda.reset_peak_memory_stats()
     cpu, clock = cpu_secs(), time.perf_counter()
     for _ in range(steps):
         value = step()
     wall, cpu = time.perf_counter() - clock, cpu_secs() - cpu
     rss, peak = resident_kib()
-    answer(steps=steps, cpu_secs=cpu, wall_secs=wall, rss_kib=rss, peak_kib=peak, value=value)
+    device_peak = torch.cuda.max_memory_allocated() if on_gpu() else None
+    answer(steps=steps, cpu_secs=cpu, wall_secs=wall, rss_kib=rss, peak_kib=peak, value=value, device_peak_bytes=device_peak)
 
 
 def load_libraries(form):
@@ -66,10 +73,16 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--synthetic", type=int, help="synthetic images in gradient matching; by default as many as real ones")
     parser.add_argument("--form", choices=sorted(works.FORMS), default="eager")
+    parser.add_argument("--side", type=int, default=32, help="pixels a side")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--tf32", action="store_true", help="products of f32 with 10 bits of mantissa on a GPU")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--vector-bits", type=int, help="width of the vectors in compiled code; by default the widest there are")
     args = parser.parse_args()
 
+    works.RESOLUTION = args.side
+    torch.set_default_device(args.device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)

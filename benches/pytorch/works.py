@@ -34,7 +34,7 @@ class Form:
         return torch.compile(function, fullgraph=True, dynamic=False) if self.compiled else function
 
     def precision(self):
-        return torch.autocast("cpu", torch.bfloat16) if self.bf16_channels_last else contextlib.nullcontext()
+        return torch.autocast(torch.get_default_device().type, torch.bfloat16) if self.bf16_channels_last else contextlib.nullcontext()
 
     def layout(self, thing):
         return thing.to(memory_format=torch.channels_last) if self.bf16_channels_last else thing
@@ -68,6 +68,8 @@ def convnet3(norm, width=128, depth=3):
 
 NETWORKS = {
     "resnet18": resnet18,
+    "resnet18-imagenet": lambda: torchvision.models.resnet18(num_classes=CLASSES),
+    "resnet50-imagenet": lambda: torchvision.models.resnet50(num_classes=CLASSES),
     "convnet3": lambda: convnet3(lambda c: nn.GroupNorm(c, c)),
     "convnet3-bn": lambda: convnet3(nn.BatchNorm2d),
 }

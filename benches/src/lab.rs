@@ -85,6 +85,7 @@ pub struct Lab {
     folder: RunFolder,
     images: Arc<Dataset>,
     set: ImageSet,
+    device: Device,
     /// Holds the images' files for as long as they may be read.
     _files: TempDir,
 }
@@ -122,17 +123,23 @@ impl Lab {
             folder: RunFolder::at(files.path().join("run")),
             images: Arc::new(images),
             set,
+            device: Device::Cpu,
             _files: files,
         })
     }
 
-    /// The session of a run on the CPU.
+    /// The same surroundings on another device than the CPU.
+    pub fn on(self, device: Device) -> Self {
+        Self { device, ..self }
+    }
+
+    /// The session of a run.
     pub fn session(&self) -> Session<'_> {
         Session {
             registry: &self.registry,
             folder: &self.folder,
             seed: SEED,
-            device: Device::Cpu,
+            device: self.device.clone(),
             checkpoint_secs: f64::INFINITY,
             train: &self.images,
             test: &self.images,

@@ -10,7 +10,12 @@ use common::{Answer, alambic, digits};
 fn recipes() -> Vec<PathBuf> {
     let experiments = support::project().join("experiments");
     let mut files: Vec<PathBuf> = Vec::new();
-    for folder in [experiments.join("comparison"), experiments] {
+    let folders = [
+        experiments.join("comparison"),
+        experiments.join("gpu"),
+        experiments,
+    ];
+    for folder in folders {
         let entries = fs::read_dir(folder).expect("a folder of experiments");
         files.extend(entries.map(|e| e.expect("an entry").path()));
     }

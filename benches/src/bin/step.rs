@@ -3,7 +3,13 @@
 //! Says its resident memory once the plugins are loaded and before there is a model, then does blocks of steps
 //! (`alambic_benches::serve`); their value is the loss. `RAYON_NUM_THREADS` sets the threads.
 
-use alambic::engine::profile::{set_profiling, take};
+use alambic::engine::{
+    gpu::{
+        device,
+        precision::{Precision, compute_in},
+    },
+    profile::{set_profiling, take},
+};
 use alambic_benches::{
     Lab, NetworkName, Size, Work, as_the_program_does, lab,
     lab::Canvas,
@@ -29,6 +35,15 @@ struct Args {
     /// Synthetic images in gradient matching; by default as many as real ones
     #[arg(long)]
     synthetic: Option<usize>,
+    /// Pixels a side
+    #[arg(long, default_value_t = 32)]
+    side: usize,
+    /// Where to compute: cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// What layers compute in on a GPU: f32, tf32 or bf16
+    #[arg(long, value_parser = precision, default_value = "f32")]
+    precision: Precision,
     /// Say where the time of each block goes, by operation
     #[arg(long)]
     operations: bool,
@@ -39,10 +54,17 @@ fn main() -> Result<()> {
     as_the_program_does(|| work(&args))
 }
 
+fn precision(text: &str) -> Result<Precision, String> {
+    serde_json::from_value(json!(text)).map_err(|e| e.to_string())
+}
+
 fn work(args: &Args) -> Result<()> {
     let size = Size {
         network: args.network,
-        canvas: Canvas::CIFAR10,
+        canvas: Canvas {
+            side: args.side,
+            ..Canvas::CIFAR10
+        },
         batch: args.batch,
         synthetic: args.synthetic.unwrap_or(args.batch),
     };
@@ -51,10 +73,15 @@ fn work(args: &Args) -> Result<()> {
     }
     let registry = lab::plugins()?;
     announce()?;
-    let lab = Lab::new(registry, size.images(), size.canvas)?;
+    let opened = device::open(&args.device).map_err(anyhow::Error::msg)?;
+    let lab = Lab::new(registry, size.images(), size.canvas)?.on(opened.device);
+    let _computing = compute_in(args.precision);
     set_profiling(args.operations);
     with_steps(args.work, &lab, &size, &mut |step| {
+        device::forget_peak();
         serve(step, &mut |done| {
+            done["device_peak_bytes"] = json!(device::peak_bytes());
+            device::forget_peak();
             if args.operations {
                 done["operations"] = json!(take());
             }

@@ -34,6 +34,10 @@ pub enum Work {
 pub enum NetworkName {
     /// ResNet-18 with the stem for small images
     Resnet18,
+    /// ResNet-18 with the stem for 224 pixels
+    Resnet18Imagenet,
+    /// ResNet-50 with the stem for 224 pixels
+    Resnet50Imagenet,
     /// ConvNet-3 of width 128 with instance norm
     Convnet3,
     /// ConvNet-3 of width 128 with batch norm
@@ -51,7 +55,12 @@ impl NetworkName {
             let params = json!({"depth": depth, "width": 128, "norm": norm});
             ComponentConfig::with("convnet", params)
         };
+        let imagenet = |depth: usize| {
+            ComponentConfig::with("resnet", json!({"depth": depth, "stem": "imagenet"}))
+        };
         match self {
+            Self::Resnet18Imagenet => imagenet(18),
+            Self::Resnet50Imagenet => imagenet(50),
             Self::Resnet18 => {
                 ComponentConfig::with("resnet", json!({"depth": 18, "stem": "small"}))
             }

@@ -10,7 +10,14 @@ pub(crate) fn ramp(dims: &[usize], phase: f64) -> Tensor {
     let count: usize = dims.iter().product();
     let number = |i: usize| ((i as f64 + 1.0) * 12.9898 + phase * 78.233).sin();
     let numbers: Vec<f64> = (0..count).map(number).collect();
-    Tensor::from_vec(numbers, dims, &Device::Cpu).expect("the count fits the shape")
+    Tensor::from_vec(numbers, dims, &device()).expect("the count fits the shape")
+}
+
+/// Where gradients are checked: `ALAMBIC_TEST_DEVICE`, else the CPU.
+fn device() -> Device {
+    let name = std::env::var("ALAMBIC_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let opened = super::gpu::device::open(&name);
+    opened.expect("the device of ALAMBIC_TEST_DEVICE").device
 }
 
 /// A function of several tensors, projected to a scalar by fixed irregular weights.
@@ -65,7 +72,7 @@ where
                 let mut moved = numbers.clone();
                 moved[i] += step;
                 let mut all = inputs.to_vec();
-                all[k] = Tensor::from_vec(moved, input.dims(), &Device::Cpu).unwrap();
+                all[k] = Tensor::from_vec(moved, input.dims(), input.device()).unwrap();
                 scalar(&leaves(&all)).unwrap().to_scalar().unwrap()
             };
             let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);

@@ -7,6 +7,7 @@ pub mod file;
 pub mod finished;
 pub mod labels;
 pub mod meter;
+mod out_of_memory;
 pub mod outcome;
 pub mod plan;
 pub mod protocol;

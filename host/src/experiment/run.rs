@@ -12,7 +12,14 @@ use anyhow::{Context, Result};
 use crate::{
     artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
     data::{DecodeError, Fault, Normalization},
-    engine::{allocation, gpu::device, profile},
+    engine::{
+        allocation,
+        gpu::{
+            device,
+            precision::{Precision, compute_in},
+        },
+        profile,
+    },
     plugins::registry::Registry,
     report::summary::Summary,
     stages::{
@@ -27,6 +34,7 @@ use super::{
     checks::{Checked, matching::store_fault},
     finished::{await_mending, is_finished, redone, refuse_stale},
     meter::Meter,
+    out_of_memory::explained,
     outcome,
     plan::{Planned, STAGES, plan},
     publish,
@@ -259,8 +267,15 @@ fn do_stage(
         .insert(stage.name.to_owned(), record(Status::Started, &meter));
     session.folder.write_manifest(manifest)?;
     let (train, device) = (Arc::clone(session.train), session.device.clone());
+    let precision = precision_of(experiment, stage.name);
+    if !precision.is_f32() && device.is_cpu() {
+        let name = stage.name;
+        eprintln!("{name}: its precision is for GPUs; the CPU computes in f32");
+    }
+    let _computing = compute_in(precision);
     let prepared = session.inputs.prepare(&experiment.data, &train, &device);
     let done = prepared.and_then(|()| work(session, experiment, stage.name, base));
+    let done = done.map_err(|error| explained(error, experiment, stage.name));
     let status = if done.is_ok() {
         Status::Finished
     } else {
@@ -276,6 +291,17 @@ fn do_stage(
         atomic::write_json(&session.folder.profile(stage.name), &profile)?;
     }
     Ok(())
+}
+
+fn precision_of(experiment: &Experiment, stage: &str) -> Precision {
+    let precision = match stage {
+        "squeeze" => experiment.squeeze.as_ref().map(|c| c.precision),
+        "recover" => experiment.recover.as_ref().map(|c| c.precision),
+        "relabel" => experiment.relabel.as_ref().map(|c| c.precision),
+        "validate" => experiment.validate.as_ref().map(|c| c.precision),
+        _ => None,
+    };
+    precision.unwrap_or_default()
 }
 
 fn work(session: &Session<'_>, experiment: &Experiment, stage: &str, base: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use plugin_api::{
     architecture::{ForeignModule, InputShape, Module},
     nn::{BatchNormStatistics, Init, ModuleSpec, Params},
     rng::{Rng, StreamId},
-    tensor::BatchNormMode,
+    tensor::{BatchNormMode, DType},
 };
 
 use crate::{
@@ -44,6 +44,14 @@ pub struct Forward {
 /// An error of a plugin, for anyhow.
 pub fn plugin_error(error: plugin_api::Error) -> anyhow::Error {
     anyhow!("{error}")
+}
+
+/// Losses and regularizers see f32, whatever the layers compute in.
+fn wide(tensor: plugin_api::Tensor) -> Result<plugin_api::Tensor> {
+    match tensor.dtype() {
+        DType::BF16 => tensor.to_dtype(DType::F32).map_err(plugin_error),
+        _ => Ok(tensor),
+    }
 }
 
 impl Network {
@@ -150,7 +158,10 @@ impl Network {
             .module
             .forward(&params, &export(x.clone()), ctx)
             .map_err(plugin_error)?;
+        let logits = wide(logits)?;
         let (taps, mut statistics) = params.into_report();
+        let taps = taps.into_iter().map(|(name, tap)| Ok((name, wide(tap)?)));
+        let taps = taps.collect::<Result<_>>()?;
         // A fused residual sum may let a shortcut's norm report first; regularizers count by declaration.
         statistics.sort_by_key(|s| s.index);
         Ok(Forward {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     artifact::{ImageSet, LabelWriter, labels::LabelIndex},
-    engine::{Tensor, Value},
+    engine::{Tensor, Value, gpu::precision::Precision},
     plugins::ops::{export, import},
     report::progress::Progress,
 };
@@ -72,6 +72,9 @@ pub struct Config {
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
+    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// How the teacher's BatchNorm normalises
     #[serde(default)]
     pub teacher_mode: TeacherMode,
@@ -109,6 +112,7 @@ impl Default for Config {
             relabeler: relabeler(),
             epochs: epochs(),
             batch_size: batch_size(),
+            precision: Precision::default(),
             teacher_mode: TeacherMode::default(),
             crop: CropRule::random_resized(),
             flip: super::squeeze::half(),

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     artifact::{atomic, tensors, weights},
-    engine::optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::WarmupConfig},
+    engine::{
+        gpu::precision::Precision,
+        optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::WarmupConfig},
+    },
 };
 
 use super::{
@@ -37,6 +40,9 @@ pub struct Config {
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
+    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Optimizer
     #[serde(default = "optimizer")]
     pub optimizer: OptimizerConfig,

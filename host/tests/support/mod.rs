@@ -13,6 +13,8 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
+use candle_core::Device;
+
 /// The root of the project.
 pub fn project() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -24,6 +26,13 @@ pub fn project() -> PathBuf {
         .and_then(Path::parent)
         .expect("tests lie in host, host in the project")
         .to_owned()
+}
+
+/// Where numeric tests compute: `ALAMBIC_TEST_DEVICE`, else the CPU.
+pub fn device() -> Device {
+    let name = env::var("ALAMBIC_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let opened = alambic::engine::gpu::device::open(&name);
+    opened.expect("the device of ALAMBIC_TEST_DEVICE").device
 }
 
 /// The folder with this build's programs and libraries: `target/<profile>`.
@@ -88,10 +97,13 @@ fn profile_folder() -> &'static str {
     }
 }
 
-/// The folder with the shipped plugins, built once.
+/// The folder with the shipped plugins, built once; `ALAMBIC_TEST_PLUGINS` where there is no compiler.
 pub fn plugin_dir() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        if let Some(folder) = env::var_os("ALAMBIC_TEST_PLUGINS") {
+            return folder.into();
+        }
         let names = shipped();
         let packages: Vec<&str> = names.iter().flat_map(|name| ["-p", name]).collect();
         let target_dir = build_dir()

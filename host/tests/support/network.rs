@@ -4,7 +4,7 @@ use alambic::{
     engine,
     plugins::{Registry, export},
 };
-use candle_core::{DType, Device};
+use candle_core::DType;
 use plugin_api::{
     Ctx, Result, Tensor,
     architecture::{ForeignModule, InputShape, Module},
@@ -17,7 +17,7 @@ use plugin_api::{
 };
 use serde_json::{Value as Json, json};
 
-use super::plugin_dir;
+use super::{device, plugin_dir};
 
 /// The shipped plugins.
 pub fn shipped_plugins() -> Registry {
@@ -65,7 +65,7 @@ impl FilledNetwork {
             .create_loss("cross-entropy", &json!({}))
             .unwrap_or_else(|error| panic!("{error}"));
         let (module, spec) = architecture.build(&input)?;
-        let zero = engine::Tensor::zeros(&[], dtype, &Device::Cpu).expect("one number");
+        let zero = engine::Tensor::zeros(&[], dtype, &device()).expect("one number");
         let device = export(zero);
         Ok(Self {
             module,

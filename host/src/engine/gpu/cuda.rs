@@ -103,8 +103,36 @@ impl Cuda {
     }
 
     /// Bytes that are free, and all there are.
-    pub(crate) fn memory(&self) -> Option<(usize, usize)> {
-        self.device.cuda_stream().context().mem_get_info().ok()
+    pub(super) fn memory(&self) -> Option<[usize; 2]> {
+        let (free, all) = self.device.cuda_stream().context().mem_get_info().ok()?;
+        Some([free, all])
+    }
+
+    /// The most bytes of the pool that were in use since the start or [`Self::forget_peak`].
+    pub(super) fn peak_bytes(&self) -> Option<u64> {
+        let stream = self.device.cuda_stream();
+        let pool = pool_of(stream.context().cu_device()).ok()?;
+        let mut bytes = 0u64;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the pool is open; the driver writes a 64-bit number.
+        let status = unsafe {
+            sys::cuMemPoolGetAttribute(pool, attribute, std::ptr::from_mut(&mut bytes).cast())
+        };
+        status.result().ok().map(|()| bytes)
+    }
+
+    /// Lets the peak begin anew.
+    pub(super) fn forget_peak(&self) {
+        let stream = self.device.cuda_stream();
+        let Ok(pool) = pool_of(stream.context().cu_device()) else {
+            return;
+        };
+        let mut zero = 0u64;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the pool is open; the driver reads a 64-bit number. A peak that stays is only too high.
+        let _ = unsafe {
+            sys::cuMemPoolSetAttribute(pool, attribute, std::ptr::from_mut(&mut zero).cast())
+        };
     }
 
     fn function(&self, routine: &Routine<'_>) -> Result<CudaFunction> {
@@ -165,15 +193,22 @@ impl Cuda {
     }
 }
 
+/// The pool that the driver allocates from.
+fn pool_of(device: sys::CUdevice) -> candle_core::Result<sys::CUmemoryPool> {
+    let mut pool = std::ptr::null_mut();
+    // SAFETY: the device is open; the driver writes the pool's handle.
+    unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, device) }
+        .result()
+        .map_err(candle_core::Error::wrap)?;
+    Ok(pool)
+}
+
 /// Keeps freed memory in the driver's pool: by default it goes back to the system at every synchronisation.
 fn keep_pool(device: sys::CUdevice) -> candle_core::Result<()> {
-    let mut pool = std::ptr::null_mut();
+    let pool = pool_of(device)?;
     let mut threshold = u64::MAX;
-    // SAFETY: the device is open; the driver writes the pool's handle and reads the threshold.
+    // SAFETY: the pool is open; the driver reads a 64-bit number.
     unsafe {
-        sys::cuDeviceGetDefaultMemPool(&mut pool, device)
-            .result()
-            .map_err(candle_core::Error::wrap)?;
         let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
         sys::cuMemPoolSetAttribute(pool, attribute, std::ptr::from_mut(&mut threshold).cast())
             .result()

@@ -67,6 +67,30 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Bytes of the GPU that are free, and all there are; none without one.
+pub fn memory() -> Option<[usize; 2]> {
+    #[cfg(feature = "cuda")]
+    return super::cuda::opened().and_then(super::cuda::Cuda::memory);
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
+/// The most bytes that were in use on the GPU since the start or [`forget_peak`]; none without one.
+pub fn peak_bytes() -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    return super::cuda::opened().and_then(super::cuda::Cuda::peak_bytes);
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
+/// Lets the peak begin anew from what is in use now.
+pub fn forget_peak() {
+    #[cfg(feature = "cuda")]
+    if let Some(cuda) = super::cuda::opened() {
+        cuda.forget_peak();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

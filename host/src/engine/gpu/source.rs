@@ -111,7 +111,7 @@ impl Code<'_> {
 const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
 impl Module {
-    #[cfg(test)]
+    #[cfg(all(test, feature = "cuda"))]
     pub(crate) const ALL: [Self; 7] = [
         Self::Elementwise,
         Self::Reduce,

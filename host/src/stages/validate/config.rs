@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    engine::optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::WarmupConfig},
+    engine::{
+        gpu::precision::Precision,
+        optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::WarmupConfig},
+    },
     stages::{
         ComponentConfig,
         augment::Augment,
@@ -97,6 +100,9 @@ pub struct Config {
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
+    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Optimizer
     #[serde(default = "optimizer")]
     pub optimizer: OptimizerConfig,

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in at most 9 minutes: the tests on it, then steps beside PyTorch's. Results go into OUT.
+#
+#   benches/gpu.sh OUT [tests] [steps] [recipe]      # without a part: tests and steps
+#
+# Each part runs alone as well, and one that fails costs only itself. The programs are looked for in GPU_BIN (target/cuda/release by
+# default): alambic, alambic-step, the plugins, and in GPU_BIN/tests the test programs (`benches/gpu_pack.sh` gathers them all).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${1:?where the results go}
+shift
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+bin=$(cd "${GPU_BIN:-target/cuda/release}" && pwd) || exit 1
+failed=0
+
+part_tests() { # every operation by finite differences, PyTorch's values, second order, plugins' kernels: on the GPU
+    local status=0 program
+    for program in "$bin"/tests/*; do
+        case $(basename "$program") in
+            alambic-lib) set -- engine ;;
+            *) set -- ;;
+        esac
+        echo "== $(basename "$program")"
+        ALAMBIC_TEST_DEVICE=cuda:0 ALAMBIC_TEST_PLUGINS=$bin timeout 240 host/cuda/run.sh "$program" "$@" --test-threads 1 ||
+            status=1
+    done
+    return $status
+}
+
+part_steps() {
+    timeout 420 host/cuda/run.sh python3 benches/pytorch/gpu.py --program "$bin/alambic-step" --out "$out" --seconds 330
+}
+
+part_recipe() { # ten minutes of a recipe; again, and it goes on
+    timeout 500 host/cuda/run.sh "$bin/alambic" run "${RECIPE:-experiments/gpu/gpu-sre2l_cifar10_resnet18_ipc10.toml}" --out "$out/run"
+}
+
+[ $# -gt 0 ] || set -- tests steps
+for part in "$@"; do
+    "part_$part" >"$out/$part.log" 2>&1 || failed=1
+    echo "$part: $(tail -n 1 "$out/$part.log")"
+done
+exit $failed

@@ -1,0 +1,103 @@
+//! Layers in bf16, on the emulated device: near f32 and not equal to it, and f32 for whoever looks on.
+
+mod support;
+
+use alambic::{
+    engine::gpu::{
+        emulated,
+        precision::{Precision, compute_in},
+    },
+    plugins::import,
+};
+use candle_core::DType;
+use plugin_api::{Tensor, architecture::InputShape, tensor::BatchNormMode};
+use serde_json::json;
+use support::network::{FilledNetwork, derivatives, shipped_plugins};
+
+fn distance(got: &[Tensor], expected: &[Tensor]) -> f64 {
+    let all = |tensors: &[Tensor]| -> Vec<f64> {
+        let entries = tensors.iter().map(|t| t.to_vec_f64().unwrap());
+        entries.collect::<Vec<_>>().concat()
+    };
+    let (got, expected) = (all(got), all(expected));
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    let error = norm(&mut got.iter().zip(&expected).map(|(a, b)| a - b));
+    error / norm(&mut expected.iter().copied())
+}
+
+/// The precision is the process's, so one test does it all.
+#[test]
+fn networks_in_bf16_are_near_those_in_f32() {
+    let registry = shipped_plugins();
+    let input = InputShape {
+        channels: 3,
+        height: 16,
+        width: 16,
+        classes: 10,
+    };
+    for (architecture, options) in [
+        ("resnet", json!({"depth": 18, "stem": "small", "width": 8})),
+        (
+            "convnet",
+            json!({"depth": 3, "width": 16, "norm": "instance"}),
+        ),
+        (
+            "convnet",
+            json!({"depth": 2, "width": 16, "norm": "batch", "pooling": "max"}),
+        ),
+        ("vit", json!({"patch": 4, "depth": 2})),
+    ] {
+        let network =
+            FilledNetwork::new(&registry, (architecture, &options), input, DType::F32, 1.0);
+        let network = network.unwrap_or_else(|e| panic!("{architecture}: {e}"));
+        let x = network.images(6).unwrap();
+        let params = network.leaves().unwrap();
+        let run = || {
+            let pass = network
+                .forward(&params, &x, BatchNormMode::RECOVER)
+                .unwrap();
+            let statistics = network.batch_norms(&pass);
+            let is_f32 = |t: &Tensor| t.dtype() == plugin_api::tensor::DType::F32;
+            assert!(statistics.iter().all(|s| is_f32(&s.mean) && is_f32(&s.var)));
+            let logits = pass
+                .logits
+                .to_dtype(plugin_api::tensor::DType::F32)
+                .unwrap();
+            let trained = network.forward(&params, &x, BatchNormMode::TRAIN).unwrap();
+            let loss = network.cross_entropy(&trained).unwrap();
+            let learned: Vec<&Tensor> = network.learned().iter().map(|&i| &params[i]).collect();
+            let gradients = derivatives(&loss, &learned, false).unwrap();
+            assert!(gradients.iter().all(is_f32));
+            let dtype = import(&pass.logits).unwrap().dtype();
+            (dtype, [logits], gradients)
+        };
+        let (_, logits, gradients) = run();
+        let (dtype, same_logits, same_gradients) = emulated(run);
+        assert_eq!(dtype, DType::F32);
+        assert!(distance(&same_logits, &logits) < 1e-4, "{architecture}");
+        assert!(
+            distance(&same_gradients, &gradients) < 1e-3,
+            "{architecture}"
+        );
+        let (dtype, near_logits, near_gradients) = emulated(|| {
+            let _computing = compute_in(Precision::Bf16);
+            run()
+        });
+        assert_eq!(dtype, DType::BF16, "{architecture}");
+        let errors = [
+            distance(&near_logits, &logits),
+            distance(&near_gradients, &gradients),
+        ];
+        eprintln!("{architecture}: relative errors of logits and gradients {errors:?}");
+        assert!(
+            errors[0] > 1e-4 && errors[0] < 0.05,
+            "{architecture}: {errors:?}"
+        );
+        // PyTorch's autocast is off by 0.30 in the gradients of a ResNet-18 at this size: masks of ReLUs flip.
+        assert!(errors[1] < 0.45, "{architecture}: {errors:?}");
+        // The CPU computes in f32 whatever it is asked for.
+        let _computing = compute_in(Precision::Bf16);
+        let (dtype, logits_again, _) = run();
+        assert_eq!((dtype, distance(&logits_again, &logits)), (DType::F32, 0.0));
+    }
+}
