@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::geometry::Geometry;
 use super::normalization::PixelSums;
 use super::open;
+use super::resident::Resident;
 use super::source::{DecodeError, Item, Place};
 
 /// Images whose sums are added up at once.
@@ -28,6 +29,7 @@ pub struct Dataset {
     geometry: Geometry,
     has_originals: bool,
     cache: Cache,
+    pub(super) resident: Resident,
 }
 
 impl Dataset {
@@ -45,6 +47,7 @@ impl Dataset {
         }
         Ok(Self {
             cache: Cache::new(opened.items.len(), config.cache_bytes),
+            resident: Resident::default(),
             items: opened.items,
             labels: opened.labels,
             class_names: opened.class_names,

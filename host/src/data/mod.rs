@@ -22,6 +22,7 @@ mod normalization;
 mod open;
 mod parquet_columns;
 mod parquet_file;
+mod resident;
 mod source;
 mod spool;
 mod survey;

@@ -19,6 +19,7 @@ pub mod plugin_state;
 pub mod recover;
 pub mod relabel;
 pub mod render;
+mod render_gpu;
 #[cfg(test)]
 mod render_test;
 pub mod session;

@@ -232,7 +232,7 @@ pub(crate) fn compiled(
     let options = CompileOptions {
         options: vec![
             format!("--gpu-architecture={architecture}"),
-            "--default-device".to_owned(),
+            "-default-device".to_owned(),
         ],
         name: Some(format!("{name}.cu")),
         ..Default::default()

@@ -29,14 +29,15 @@ pub mod precision;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 pub(crate) mod source;
+pub mod views;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use crate::engine::tensor::Value;
 
 /// A device that runs kernels. Without the feature `cuda` a release build has none.
 #[derive(Clone, Copy)]
-pub(crate) enum Gpu {
+pub enum Gpu {
     /// An NVIDIA device.
     #[cfg(feature = "cuda")]
     Cuda(&'static cuda::Cuda),
@@ -49,14 +50,20 @@ impl Gpu {
     /// The device that a value lies on, if kernels compute with its entries; none for the CPU.
     #[inline]
     pub(crate) fn of(value: &Value) -> Option<Self> {
-        if !matches!(value.dtype(), DType::F32 | DType::F64 | DType::BF16) {
-            return None;
+        match value.dtype() {
+            DType::F32 | DType::F64 | DType::BF16 => Self::at(value.device()),
+            _ => None,
         }
-        match value.device() {
+    }
+
+    /// The device, if it is not the CPU.
+    #[inline]
+    pub fn at(device: &Device) -> Option<Self> {
+        match device {
             #[cfg(feature = "cuda")]
-            candle_core::Device::Cuda(_) => cuda::opened().map(Self::Cuda),
+            Device::Cuda(_) => cuda::opened().map(Self::Cuda),
             #[cfg(debug_assertions)]
-            candle_core::Device::Cpu if emulator::is_on() => Some(Self::Emulated),
+            Device::Cpu if emulator::is_on() => Some(Self::Emulated),
             _ => None,
         }
     }

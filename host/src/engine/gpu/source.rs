@@ -16,6 +16,7 @@ pub(crate) enum Module {
     GroupNorm,
     Planes,
     Optimizer,
+    Views,
 }
 
 /// A source of kernels.
@@ -112,7 +113,7 @@ const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
 impl Module {
     #[cfg(all(test, feature = "cuda"))]
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Elementwise,
         Self::Reduce,
         Self::Softmax,
@@ -120,6 +121,7 @@ impl Module {
         Self::GroupNorm,
         Self::Planes,
         Self::Optimizer,
+        Self::Views,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -131,6 +133,7 @@ impl Module {
             Self::GroupNorm => "group_norm",
             Self::Planes => "planes",
             Self::Optimizer => "optimizer",
+            Self::Views => "views",
         }
     }
 
@@ -143,6 +146,7 @@ impl Module {
             Self::GroupNorm => include_str!("kernels/group_norm.cu"),
             Self::Planes => include_str!("kernels/planes.cu"),
             Self::Optimizer => include_str!("kernels/optimizer.cu"),
+            Self::Views => include_str!("kernels/views.cu"),
         }
     }
 }

@@ -63,3 +63,51 @@ pub fn custom(operation: Arc<dyn Custom>, inputs: &[&Tensor]) -> Result<Tensor> 
         Ok(grads.into_iter().map(place).collect())
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::grad;
+    use crate::engine::gradcheck::{check_first, ramp};
+
+    /// `a^2 b`, in plain values.
+    struct SquareTimes;
+
+    impl Custom for SquareTimes {
+        fn forward(&self, inputs: &[Value]) -> Result<Value> {
+            Ok(inputs[0].sqr()?.mul(&inputs[1])?)
+        }
+
+        fn backward(&self, x: &[Value], g: &Value, needs: &[bool]) -> Result<Vec<Option<Value>>> {
+            let by_a = needs[0].then(|| g.mul(&(&x[0] * 2.0)?)?.mul(&x[1]));
+            let by_b = needs[1].then(|| g.mul(&x[0].sqr()?));
+            Ok(vec![by_a.transpose()?, by_b.transpose()?])
+        }
+    }
+
+    fn square_times(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        custom(Arc::new(SquareTimes), &[a, b])
+    }
+
+    #[test]
+    fn its_gradient_agrees_with_finite_differences() {
+        let inputs = [ramp(&[3, 4], 0.3), ramp(&[3, 4], 1.7)];
+        check_first("custom", &inputs, |x| square_times(&x[0].sqr()?, &x[1]));
+        let turned = ramp(&[4, 3], 0.3);
+        check_first("custom", &[turned], |x| {
+            square_times(&x[0].t()?, &inputs[1])
+        });
+    }
+
+    #[test]
+    fn a_second_derivative_is_refused() {
+        let a = Tensor::leaf(ramp(&[3], 0.3).into_value());
+        let loss = square_times(&a, &a).unwrap().sum_all().unwrap();
+        let first = grad(&loss, &[&a], true).unwrap().remove(0).unwrap();
+        let error = grad(&first.sum_all().unwrap(), &[&a], false).unwrap_err();
+        assert!(
+            error.to_string().contains("no second derivative"),
+            "{error}"
+        );
+    }
+}
