@@ -138,6 +138,7 @@ fn every_shipped_plugin_is_found_and_documented() {
 fn every_shipped_plugin_keeps_its_contract() {
     let options = BTreeMap::from([
         ("image-prior".to_owned(), json!({"tv_l2": 1.0, "l2": 0.5})),
+        ("tv-kernel".to_owned(), json!({"tv_l2": 1.0, "tv_l1": 0.5})),
         ("fkd-pruned".to_owned(), json!({"keep": 0.5})),
         ("convnet".to_owned(), json!({"width": 4, "norm": "batch"})),
         (

@@ -16,7 +16,7 @@ use super::source::CodeKey;
 use crate::engine::error::{Error, Result};
 
 /// The device of this process.
-pub(crate) struct Cuda {
+pub struct Cuda {
     device: CudaDevice,
     ordinal: usize,
     /// `compute_80` and so on: what kernels are compiled for.
