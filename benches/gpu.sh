@@ -15,21 +15,21 @@ bin=$(cd "${GPU_BIN:-target/cuda/release}" && pwd) || exit 1
 failed=0
 
 part_tests() { # every operation by finite differences, PyTorch's values, second order, plugins' kernels: on the GPU
-    local status=0 program
+    local status=0 program end=$((SECONDS + 200))
     for program in "$bin"/tests/*; do
         case $(basename "$program") in
             alambic-lib) set -- engine ;;
             *) set -- ;;
         esac
         echo "== $(basename "$program")"
-        ALAMBIC_TEST_DEVICE=cuda:0 ALAMBIC_TEST_PLUGINS=$bin timeout 240 host/cuda/run.sh "$program" "$@" --test-threads 1 ||
+        ALAMBIC_TEST_DEVICE=cuda:0 ALAMBIC_TEST_PLUGINS=$bin timeout $((end > SECONDS ? end - SECONDS : 1)) host/cuda/run.sh "$program" "$@" --test-threads 1 ||
             status=1
     done
     return $status
 }
 
 part_steps() {
-    timeout 420 host/cuda/run.sh python3 benches/pytorch/gpu.py --program "$bin/alambic-step" --out "$out" --seconds 330
+    timeout 320 host/cuda/run.sh python3 benches/pytorch/gpu.py --program "$bin/alambic-step" --out "$out" --seconds 260
 }
 
 part_recipe() { # ten minutes of a recipe; again, and it goes on

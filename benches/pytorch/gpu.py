@@ -81,12 +81,17 @@ def measure(command_of, steps):
     blocks = {name: [] for name in sides}
     try:
         for _ in range(BLOCKS):
-            for name, side in sides.items():
-                blocks[name].append(side.block(steps))
+            for name, side in list(sides.items()):
+                try:
+                    blocks[name].append(side.block(steps))
+                except Exception as error:
+                    found[name] = {"error": str(error)}
+                    sides.pop(name).end()
     finally:
         for side in sides.values():
             side.end()
-    for name, done in blocks.items():
+    for name in sides:
+        done = blocks[name]
         found[name] = {
             "ms": 1000 * statistics.median(b["wall_secs"] / b["steps"] for b in done),
             "peak_bytes": max(b["device_peak_bytes"] or 0 for b in done),

@@ -22,13 +22,17 @@ pub fn announce() -> Result<()> {
     answer(&json!({"base_kib": base_kib, "threads": rayon::current_num_threads()}))
 }
 
-/// Does blocks of steps until standard input ends; `add` may add to each answer.
+/// Does blocks of steps until standard input ends; `wait` returns when all work of a device is done, `add` may add to each answer.
 ///
 /// # Errors
 /// A line that is not understood, or a step that fails.
-pub fn serve(step: &mut dyn FnMut() -> Result<f64>, add: &mut dyn FnMut(&mut Json)) -> Result<()> {
+pub fn serve(
+    step: &mut dyn FnMut() -> Result<f64>,
+    wait: &dyn Fn() -> Result<()>,
+    add: &mut dyn FnMut(&mut Json),
+) -> Result<()> {
     for line in stdin().lock().lines() {
-        let mut done = block(count(&line?)?, step)?;
+        let mut done = block(count(&line?)?, step, wait)?;
         add(&mut done);
         answer(&done)?;
     }
@@ -48,13 +52,20 @@ fn count(line: &str) -> Result<u32> {
 }
 
 /// Does some steps; the peak is that of these steps alone.
-fn block(steps: u32, step: &mut dyn FnMut() -> Result<f64>) -> Result<Json> {
+fn block(
+    steps: u32,
+    step: &mut dyn FnMut() -> Result<f64>,
+    wait: &dyn Fn() -> Result<()>,
+) -> Result<Json> {
+    wait()?;
     process::forget_peak()?;
     let (cpu, clock) = (process::cpu_secs()?, Instant::now());
     let mut value = 0.;
     for _ in 0..steps {
         value = step()?;
     }
+    // A step reads its loss before the GPU is through with it.
+    wait()?;
     let wall_secs = clock.elapsed().as_secs_f64();
     let cpu_secs = process::cpu_secs()? - cpu;
     let (rss_kib, peak_kib) = process::resident_kib()?;
@@ -89,11 +100,11 @@ mod tests {
     #[test]
     fn a_block_does_every_step_and_tells_the_last() {
         let mut done = 0.;
-        let block = block(4, &mut || {
+        let mut step = || {
             done += 1.;
             Ok(done)
-        })
-        .unwrap();
+        };
+        let block = block(4, &mut step, &|| Ok(())).unwrap();
         assert_eq!(block["value"], 4.);
         assert!(block["peak_kib"].as_u64() >= block["rss_kib"].as_u64());
     }

@@ -59,7 +59,8 @@ _alambic_cuda_env || {
 
 # cargo with the patched sources and a target folder of its own.
 cargo_cuda() {
-    CARGO_TARGET_DIR=$(dirname "$ALAMBIC_CUDA_TOOLCHAIN")/cuda cargo \
+    # After the subcommand: clippy hands its arguments on, and nothing that stands before it.
+    CARGO_TARGET_DIR=$(dirname "$ALAMBIC_CUDA_TOOLCHAIN")/cuda cargo "$1" \
         --config 'source.crates-io.replace-with="patched"' \
-        --config "source.patched.directory=\"$ALAMBIC_CUDA_TOOLCHAIN/sources\"" --locked --offline "$@"
+        --config "source.patched.directory=\"$ALAMBIC_CUDA_TOOLCHAIN/sources\"" --locked --offline "${@:2}"
 }

@@ -1,5 +1,7 @@
 //! Whole runs on the emulated device: every stage goes through the GPU's kernels.
 
+#![cfg(debug_assertions)] // release builds have no emulated device
+
 mod common;
 mod support;
 

@@ -1,5 +1,7 @@
 //! Layers in bf16, on the emulated device: near f32 and not equal to it, and f32 for whoever looks on.
 
+#![cfg(debug_assertions)] // release builds have no emulated device
+
 mod support;
 
 use alambic::{

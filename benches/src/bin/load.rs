@@ -79,7 +79,7 @@ fn load(args: &Args) -> Result<()> {
         let batch = render(feed.images(), part, &inputs, &Device::Cpu)?;
         Ok(f64::from(batch.mean_all()?.to_scalar::<f32>()?))
     };
-    serve(&mut step, &mut |done| {
+    serve(&mut step, &|| Ok(()), &mut |done| {
         done["images"] = json!(images.len());
     })
 }

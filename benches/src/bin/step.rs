@@ -74,12 +74,14 @@ fn work(args: &Args) -> Result<()> {
     let registry = lab::plugins()?;
     announce()?;
     let opened = device::open(&args.device).map_err(anyhow::Error::msg)?;
-    let lab = Lab::new(registry, size.images(), size.canvas)?.on(opened.device);
+    let on = opened.device;
+    let lab = Lab::new(registry, size.images(), size.canvas)?.on(on.clone());
     let _computing = compute_in(args.precision);
     set_profiling(args.operations);
     with_steps(args.work, &lab, &size, &mut |step| {
         device::forget_peak();
-        serve(step, &mut |done| {
+        let wait = || Ok(device::synchronize(&on)?);
+        serve(step, &wait, &mut |done| {
             done["device_peak_bytes"] = json!(device::peak_bytes());
             device::forget_peak();
             if args.operations {

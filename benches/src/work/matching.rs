@@ -120,7 +120,9 @@ pub(super) fn run(
     };
     let side = size.canvas.side;
     let dims = [size.synthetic, 3, side, side];
-    let mut synthetic = [noise("synthetic", &dims)?.into_value()];
+    let mut synthetic = [noise("synthetic", &dims)?
+        .into_value()
+        .to_device(&session.device)?];
     // DC's defaults for its images.
     let sgd = SgdConfig {
         lr: 0.1,

@@ -10,7 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{dataset::Dataset, fault::Fault, normalization::Normalization};
-use crate::engine::{Tensor, Value};
+use crate::engine::{
+    Tensor, Value,
+    gpu::precision::{Precision, compute_in},
+};
 
 /// Images whose products are summed at once.
 const CHUNK: usize = 512;
@@ -188,6 +191,7 @@ impl Whitening {
     pub fn apply(&self, images: &Value) -> anyhow::Result<Value> {
         let flat = images.reshape(((), self.mean.elem_count()))?;
         let centred = Tensor::constant(flat.broadcast_sub(&self.mean)?);
+        let _exact = compute_in(Precision::F32);
         let white = centred.matmul(&Tensor::constant(self.forward.clone()))?;
         Ok(white.value().reshape(images.shape())?)
     }
@@ -198,6 +202,7 @@ impl Whitening {
     /// When the images have another size.
     pub fn undo(&self, images: &Value) -> anyhow::Result<Value> {
         let flat = Tensor::constant(images.reshape(((), self.mean.elem_count()))?);
+        let _exact = compute_in(Precision::F32);
         let coloured = flat.matmul(&Tensor::constant(self.backward.clone()))?;
         let coloured = coloured.value().broadcast_add(&self.mean)?;
         Ok(coloured.reshape(images.shape())?)

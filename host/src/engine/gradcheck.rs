@@ -14,7 +14,7 @@ pub(crate) fn ramp(dims: &[usize], phase: f64) -> Tensor {
 }
 
 /// Where gradients are checked: `ALAMBIC_TEST_DEVICE`, else the CPU.
-fn device() -> Device {
+pub(crate) fn device() -> Device {
     let name = std::env::var("ALAMBIC_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
     let opened = super::gpu::device::open(&name);
     opened.expect("the device of ALAMBIC_TEST_DEVICE").device

@@ -11,7 +11,7 @@ use plugin_api::{
 };
 
 use crate::{
-    engine::{Tensor, Value},
+    engine::{Tensor, Value, gpu::Gpu},
     plugins::ops::export,
 };
 
@@ -91,6 +91,10 @@ impl Images for DatasetFeed<'_> {
 
     fn labels(&self) -> &[u32] {
         self.images.labels()
+    }
+
+    fn on_gpu(&self, device: &candle_core::Device) -> Result<Option<(Gpu, &Value)>> {
+        self.images.on_gpu(device)
     }
 
     fn pixels(&self, index: usize) -> Result<Pixels<'_>> {

@@ -71,6 +71,7 @@ impl ForeignKernel {
         let reply = self.0.call(Method::KERNEL_CUDA, &args)?;
         Ok(ForeignCuda {
             name: reply.get_text("name")?.to_owned(),
+            // A negative size becomes one that no host makes room for.
             dims: reply
                 .get_ints("dims")?
                 .iter()

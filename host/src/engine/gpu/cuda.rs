@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::cudarc::{
-    self,
     driver::{CudaFunction, DevicePtr, result::launch_kernel, sys},
     nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts},
 };
@@ -34,21 +33,33 @@ pub(super) fn opened() -> Option<&'static Cuda> {
     CUDA.get()
 }
 
-/// Libraries that computing needs, and whether each can be opened.
-fn libraries() -> [(&'static str, bool); 5] {
-    // SAFETY: opening NVIDIA's libraries runs no code of theirs beyond their own initialisation.
-    unsafe {
-        [
-            (
-                "libcuda (the NVIDIA driver)",
-                cudarc::driver::sys::is_culib_present(),
-            ),
-            ("libcublas", cudarc::cublas::sys::is_culib_present()),
-            ("libcurand", cudarc::curand::sys::is_culib_present()),
-            ("libnvrtc", cudarc::nvrtc::sys::is_culib_present()),
-            ("libcudnn", cudarc::cudnn::sys::is_culib_present()),
-        ]
-    }
+/// Libraries that computing needs, as the system's loader knows them: the newest name first.
+const LIBRARIES: [(&str, &[&str]); 5] = [
+    (
+        "libcuda (the NVIDIA driver)",
+        &["libcuda.so.1", "libcuda.so"],
+    ),
+    (
+        "libcublas",
+        &["libcublas.so.13", "libcublas.so.12", "libcublas.so"],
+    ),
+    ("libcurand", &["libcurand.so.10", "libcurand.so"]),
+    (NVRTC, &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]),
+    ("libcudnn", &["libcudnn.so.9", "libcudnn.so"]),
+];
+
+const NVRTC: &str = "libnvrtc";
+
+/// The libraries that cannot be opened.
+fn missing() -> Vec<&'static str> {
+    let is_there = |names: &[&str]| {
+        // SAFETY: opening NVIDIA's libraries runs no code of theirs beyond their own initialisation.
+        names
+            .iter()
+            .any(|name| unsafe { libloading::Library::new(name) }.is_ok())
+    };
+    let absent = LIBRARIES.iter().filter(|(_, names)| !is_there(names));
+    absent.map(|(name, _)| *name).collect()
 }
 
 /// Opens device `ordinal`, or gives it again; a process computes on one.
@@ -66,10 +77,7 @@ pub(crate) fn open(ordinal: usize) -> std::result::Result<Device, String> {
         };
     }
     // A call into a library that is missing would end the process: they are looked for first.
-    let missing: Vec<&str> = libraries()
-        .iter()
-        .filter_map(|(name, is_there)| (!is_there).then_some(*name))
-        .collect();
+    let missing = missing();
     if !missing.is_empty() {
         return Err(format!("{} not found", missing.join(", ")));
     }
@@ -225,9 +233,8 @@ pub(crate) fn compiled(
     source: &str,
     architecture: &str,
 ) -> std::result::Result<String, String> {
-    // SAFETY: as in `libraries`.
-    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-        return Err("libnvrtc not found".to_owned());
+    if missing().contains(&NVRTC) {
+        return Err(format!("{NVRTC} not found"));
     }
     let options = CompileOptions {
         options: vec![
@@ -288,8 +295,7 @@ mod tests {
 
     #[test]
     fn without_a_driver_the_device_is_refused_with_a_reason() {
-        // SAFETY: as in `libraries`.
-        if unsafe { cudarc::driver::sys::is_culib_present() } {
+        if !missing().contains(&LIBRARIES[0].0) {
             return;
         }
         let reason = open(0).unwrap_err();

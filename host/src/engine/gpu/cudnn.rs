@@ -217,21 +217,50 @@ impl Plan {
             workspace: 0,
         };
         let found = plan.choose(handle, key.direction)?;
-        let Some((algorithm, workspace)) = found else {
+        let Some((algorithm, proposed)) = found else {
             let message = format!("cuDNN has no deterministic algorithm for {shape:?}");
             return Err(Error::argument(OP, message));
         };
+        // An algorithm is proposed for one kind of arithmetic, which is to be asked for; exact f32 stays exact.
+        if math != Math::CUDNN_FMA_MATH {
+            // SAFETY: the descriptor was just made.
+            unsafe { result::set_convolution_math_type(convolution, proposed) }.map_err(fail)?;
+        }
         plan.algorithm = algorithm;
-        plan.workspace = workspace;
+        plan.workspace = plan.workspace_size(handle)?;
         Ok(plan)
     }
 
-    /// The algorithm for a direction and the bytes of its workspace.
+    /// Bytes that the plan's algorithm uses beside its arguments.
+    fn workspace_size(&self, handle: sys::cudnnHandle_t) -> Result<usize> {
+        let conv = self.convolution;
+        // SAFETY: all descriptors are set.
+        unsafe {
+            match self.algorithm {
+                Algorithm::Forward(algorithm) => result::get_convolution_forward_workspace_size(
+                    handle, self.x, self.w, conv, self.y, algorithm,
+                ),
+                Algorithm::InputGrad(algorithm) => {
+                    result::get_convolution_backward_data_workspace_size(
+                        handle, self.w, self.y, conv, self.x, algorithm,
+                    )
+                }
+                Algorithm::WeightGrad(algorithm) => {
+                    result::get_convolution_backward_filter_workspace_size(
+                        handle, self.x, self.y, conv, self.w, algorithm,
+                    )
+                }
+            }
+        }
+        .map_err(fail)
+    }
+
+    /// The algorithm for a direction and the arithmetic that it is proposed for.
     fn choose(
         &self,
         handle: sys::cudnnHandle_t,
         direction: Direction,
-    ) -> Result<Option<(Algorithm, usize)>> {
+    ) -> Result<Option<(Algorithm, sys::cudnnMathType_t)>> {
         const MOST: usize = 8;
         let mut count: c_int = 0;
         // SAFETY: all descriptors are set; the lists have room for as many proposals as are asked for, and hold plain numbers, for
@@ -251,7 +280,7 @@ impl Plan {
                         list.as_mut_ptr(),
                     )
                     .map_err(fail)?;
-                    first_fit!(list, count).map(|f| (Algorithm::Forward(f.algo), f.memory))
+                    first_fit!(list, count).map(|f| (Algorithm::Forward(f.algo), f.mathType))
                 }
                 Direction::InputGrad => {
                     let mut list: [sys::cudnnConvolutionBwdDataAlgoPerf_t; MOST] =
@@ -267,7 +296,7 @@ impl Plan {
                         list.as_mut_ptr(),
                     )
                     .map_err(fail)?;
-                    first_fit!(list, count).map(|f| (Algorithm::InputGrad(f.algo), f.memory))
+                    first_fit!(list, count).map(|f| (Algorithm::InputGrad(f.algo), f.mathType))
                 }
                 Direction::WeightGrad => {
                     let mut list: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; MOST] =
@@ -283,7 +312,7 @@ impl Plan {
                         list.as_mut_ptr(),
                     )
                     .map_err(fail)?;
-                    first_fit!(list, count).map(|f| (Algorithm::WeightGrad(f.algo), f.memory))
+                    first_fit!(list, count).map(|f| (Algorithm::WeightGrad(f.algo), f.mathType))
                 }
             })
         }

@@ -75,6 +75,14 @@ pub fn memory() -> Option<[usize; 2]> {
     None
 }
 
+/// Waits until the GPU has done all that it was asked for; returns at once without one.
+///
+/// # Errors
+/// What the driver says went wrong meanwhile.
+pub fn synchronize(device: &Device) -> candle_core::Result<()> {
+    device.synchronize()
+}
+
 /// The most bytes that were in use on the GPU since the start or [`forget_peak`]; none without one.
 pub fn peak_bytes() -> Option<u64> {
     #[cfg(feature = "cuda")]

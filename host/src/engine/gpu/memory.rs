@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef};
 
+use super::Gpu;
 use crate::engine::error::{Error, Result};
 use crate::engine::tensor::Value;
 
@@ -32,13 +33,22 @@ impl<'a> Input<'a> {
     pub(crate) fn strided(op: &'static str, value: &'a Value) -> Result<Self> {
         let (storage, layout) = value.storage_and_layout();
         let start = match &*storage {
-            Storage::Cpu(cpu) => start_of(cpu),
+            // An address of the processor's memory is none of a GPU's.
+            Storage::Cpu(cpu) if Gpu::at(&Device::Cpu).is_some() => start_of(cpu),
             #[cfg(feature = "cuda")]
             Storage::Cuda(cuda) => super::cuda::start_of(cuda),
             _ => None,
         };
         let Some(start) = start else {
-            let message = format!("no kernel reads {:?} entries there", value.dtype());
+            let place = if value.device().is_cpu() {
+                "the CPU"
+            } else {
+                "the GPU"
+            };
+            let message = format!(
+                "no kernel of the GPU reads {:?} entries on {place}",
+                value.dtype()
+            );
             return Err(Error::argument(op, message));
         };
         let bytes = layout.start_offset() * value.dtype().size_in_bytes();

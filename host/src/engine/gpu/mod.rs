@@ -10,6 +10,9 @@
 //! `ALAMBIC_EMULATED_GPU=1` all values on the CPU count as lying on an emulated device. That is how kernels and their launches are
 //! tested where there is no GPU.
 
+// A release build without `cuda` has no device: what turns shapes into launches is there, and never called.
+#![cfg_attr(not(any(feature = "cuda", debug_assertions)), allow(dead_code))]
+
 pub(crate) mod batch_norm;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -24,6 +27,7 @@ pub(crate) mod group_norm;
 pub(crate) mod launch;
 pub(crate) mod memory;
 pub(crate) mod optimizer;
+pub(crate) mod order;
 pub(crate) mod planes;
 pub mod precision;
 pub(crate) mod reduce;

@@ -17,6 +17,7 @@ pub(crate) enum Module {
     Planes,
     Optimizer,
     Views,
+    Order,
 }
 
 /// A source of kernels.
@@ -113,7 +114,7 @@ const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
 impl Module {
     #[cfg(all(test, feature = "cuda"))]
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Elementwise,
         Self::Reduce,
         Self::Softmax,
@@ -122,6 +123,7 @@ impl Module {
         Self::Planes,
         Self::Optimizer,
         Self::Views,
+        Self::Order,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -134,6 +136,7 @@ impl Module {
             Self::Planes => "planes",
             Self::Optimizer => "optimizer",
             Self::Views => "views",
+            Self::Order => "order",
         }
     }
 
@@ -147,6 +150,7 @@ impl Module {
             Self::Planes => include_str!("kernels/planes.cu"),
             Self::Optimizer => include_str!("kernels/optimizer.cu"),
             Self::Views => include_str!("kernels/views.cu"),
+            Self::Order => include_str!("kernels/order.cu"),
         }
     }
 }

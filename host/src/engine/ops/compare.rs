@@ -147,7 +147,7 @@ impl Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::gradcheck::{check, ramp};
+    use crate::engine::gradcheck::{check, device, ramp};
     use candle_core::Device;
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_choice_routes_gradients_to_both_sides() {
-        let mask = Value::new(&[1u8, 0, 1], &Device::Cpu).unwrap();
+        let mask = Value::new(&[1u8, 0, 1], &device()).unwrap();
         let mask = Tensor::constant(mask);
         let inputs = [ramp(&[2, 1], 0.3), ramp(&[3], 0.7)];
         check("where_cond", &inputs, |x| {

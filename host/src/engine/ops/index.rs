@@ -141,11 +141,10 @@ impl Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::gradcheck::{check, ramp};
-    use candle_core::Device;
+    use crate::engine::gradcheck::{check, device, ramp};
 
     fn indices(numbers: &[u32], dims: &[usize]) -> Tensor {
-        Tensor::from_vec(numbers.to_vec(), dims, &Device::Cpu).unwrap()
+        Tensor::from_vec(numbers.to_vec(), dims, &device()).unwrap()
     }
 
     #[test]
@@ -167,8 +166,8 @@ mod tests {
 
     #[test]
     fn repeated_indices_add_up() {
-        let zeros = Tensor::zeros(&[3], candle_core::DType::F64, &Device::Cpu).unwrap();
-        let source = Tensor::from_vec(vec![1.0f64, 2.0, 4.0], &[3], &Device::Cpu).unwrap();
+        let zeros = Tensor::zeros(&[3], candle_core::DType::F64, &device()).unwrap();
+        let source = Tensor::from_vec(vec![1.0f64, 2.0, 4.0], &[3], &device()).unwrap();
         let at = indices(&[2, 0, 2], &[3]);
         let sums = zeros.index_add(0, &at, &source).unwrap();
         assert_eq!(sums.to_f64_vec().unwrap(), [2.0, 0.0, 5.0]);

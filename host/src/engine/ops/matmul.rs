@@ -5,6 +5,7 @@ use candle_core::DType;
 use super::binary::broadcast_shape;
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Error, Result, ensure};
+use crate::engine::gpu::Gpu;
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::gemm::{Matrix, batched};
 use crate::engine::kernel::{Host, Scalar, dispatch, to_value};
@@ -63,6 +64,28 @@ fn matmul_cpu<T: Scalar>(a: &Value, b: &Value, batch: &[usize]) -> Result<Value>
     to_value(out, &[batch, &[m, n]].concat(), a)
 }
 
+/// candle's product on a GPU takes few layouts: whole matrices or turned ones, under a single batch dimension.
+fn matmul_gpu(a: &Value, b: &Value, batch: &[usize]) -> Result<Value> {
+    let count: usize = batch.iter().product();
+    let prepared = |x: &Value| -> Result<Value> {
+        let matrix = &x.dims()[x.rank() - 2..];
+        let dims = [batch, matrix].concat();
+        let whole = match x.dims() == dims {
+            true => x.clone(),
+            false => contiguous(&x.broadcast_as(dims)?)?,
+        };
+        let (data, turned) = readable(&whole)?;
+        let [rows, cols] = [data.dims()[data.rank() - 2], data.dims()[data.rank() - 1]];
+        let flat = data.reshape((count, rows, cols))?;
+        Ok(if turned { flat.transpose(1, 2)? } else { flat })
+    };
+    let (left, right) = (prepared(a)?, prepared(b)?);
+    let product = left.matmul(&right);
+    let product = product.map_err(|e| Error::backend("matmul", &[a, b], e))?;
+    let (m, n) = (a.dims()[a.rank() - 2], b.dims()[b.rank() - 1]);
+    Ok(product.reshape([batch, &[m, n]].concat())?)
+}
+
 impl Tensor {
     /// Product of matrices in the last two dimensions; the dimensions before them broadcast.
     ///
@@ -92,6 +115,8 @@ impl Tensor {
             let wide = |v: &Value| v.to_dtype(DType::F32);
             let (a, b) = (wide(self.value())?, wide(other.value())?);
             matmul_cpu::<f32>(&a, &b, &batch)?.to_dtype(DType::BF16)?
+        } else if Gpu::of(self.value()).is_some() {
+            matmul_gpu(self.value(), other.value(), &batch)?
         } else if self.device().is_cpu() {
             dispatch!(op, self.dtype(), T => matmul_cpu::<T>(self.value(), other.value(), &batch))?
         } else {

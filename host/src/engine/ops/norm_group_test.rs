@@ -1,6 +1,6 @@
 //! Tests of group, instance and layer normalisation: definitions, finite differences to the third order, precision, threads.
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 
 use super::{group_norm, layer_norm};
 use crate::engine::error::Result;
@@ -40,7 +40,7 @@ fn gradients(t: &[Tensor], y: Result<Tensor>, create_graph: bool) -> Vec<Tensor>
 
 /// Gradients by all inputs of an irregular function of the gradients.
 fn second_gradients(t: &[Tensor], y: Result<Tensor>) -> Vec<Tensor> {
-    let mut total = Tensor::full(0.0, &[], t[0].dtype(), &Device::Cpu).unwrap();
+    let mut total = Tensor::full(0.0, &[], t[0].dtype(), t[0].device()).unwrap();
     for (i, g) in gradients(t, y, true).iter().enumerate() {
         let weights = ramp(g.dims(), 7.1 + i as f64).to_dtype(g.dtype()).unwrap();
         let term = g.mul(&weights).unwrap().sum_all().unwrap();

@@ -5,16 +5,13 @@ use rayon::prelude::*;
 
 use super::shape::check_dim;
 use crate::engine::error::{Named, Result, ensure};
+use crate::engine::gpu::{self, Gpu};
+use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::{Host, Scalar, dispatch};
-use crate::engine::tensor::{Tensor, Value};
+use crate::engine::tensor::Tensor;
 
 impl Tensor {
-    fn extreme(
-        &self,
-        op: &'static str,
-        dim: usize,
-        pick: fn(&Value, usize) -> candle_core::Result<Value>,
-    ) -> Result<Tensor> {
+    fn extreme(&self, op: &'static str, dim: usize, smallest: bool) -> Result<Tensor> {
         check_dim(op, self, dim)?;
         ensure!(
             self.dims()[dim] > 0,
@@ -22,7 +19,15 @@ impl Tensor {
             "dimension {dim} of {:?} is empty",
             self.dims()
         );
-        let indices = self.value().contiguous().and_then(|x| pick(&x, dim));
+        let x = contiguous(self.value())?;
+        if let Some(gpu) = Gpu::of(&x) {
+            let indices = gpu::order::extreme(&gpu, op, &x, dim, smallest)?;
+            return Ok(Tensor::constant(indices));
+        }
+        let indices = match smallest {
+            true => x.argmin_keepdim(dim),
+            false => x.argmax_keepdim(dim),
+        };
         Ok(Tensor::constant(indices.named(op, &[self])?))
     }
 
@@ -40,7 +45,7 @@ impl Tensor {
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn argmax(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let indices = self.extreme("argmax", dim, |x, d| x.argmax_keepdim(d))?;
+        let indices = self.extreme("argmax", dim, false)?;
         if keepdim {
             Ok(indices)
         } else {
@@ -53,7 +58,7 @@ impl Tensor {
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn argmin(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let indices = self.extreme("argmin", dim, |x, d| x.argmin_keepdim(d))?;
+        let indices = self.extreme("argmin", dim, true)?;
         if keepdim {
             Ok(indices)
         } else {

@@ -9,7 +9,7 @@ use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::reduce::sum_keepdim;
 use crate::engine::kernel::softmax as kernel;
 use crate::engine::kernel::{Host, dispatch, to_value};
-use crate::engine::tensor::{Tensor, Value};
+use crate::engine::tensor::Tensor;
 
 const OUTPUT: Save<'static> = Save {
     inputs: &[],
@@ -226,7 +226,12 @@ impl Tensor {
             "expected floating-point entries, got {:?}",
             self.dtype()
         );
-        let value = self.value().contiguous().and_then(|x: Value| x.cumsum(dim));
+        // candle sums along the last dimension on every device.
+        let last = self.rank() - 1;
+        let turned = contiguous(&self.value().transpose(dim, last)?)?;
+        let value = turned
+            .cumsum(last)
+            .and_then(|sums| sums.transpose(dim, last));
         self.moved("cumsum", value, move |_, g| {
             g.flip(dim)?.cumsum(dim)?.flip(dim)
         })
@@ -236,6 +241,7 @@ impl Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Value;
     use crate::engine::gradcheck::{check, ramp};
     use candle_core::Device;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::grad;
-use crate::engine::gradcheck::{check, check_first, ramp};
+use crate::engine::gradcheck::{check, check_first, device, ramp};
 use candle_core::Device;
 
 #[test]
@@ -32,7 +32,7 @@ fn smooth_functions_agree_with_finite_differences_to_the_second_order() {
         x[0].recip_or_zero()
     });
     check_first("clamp", &[ramp(&[9], 0.37)], |x| x[0].clamp(-0.4, 0.5));
-    let mask = Tensor::constant(Value::new(&[1u8, 0, 1, 1, 0], &Device::Cpu).unwrap());
+    let mask = Tensor::constant(Value::new(&[1u8, 0, 1, 1, 0], &device()).unwrap());
     check("zero_unless", &[ramp(&[3, 5], 0.37)], |x| {
         x[0].sqr()?.zero_unless(&mask)
     });

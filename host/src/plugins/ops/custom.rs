@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use plugin_api::{
     Error, ErrorKind, Result, Tensor as Handle,
-    kernel::{ForeignKernel, Launch, Number},
+    kernel::{Cuda, ForeignCuda, ForeignKernel, Launch, Number},
 };
 
-use super::{export, import};
+use super::{MAX_RANK, call::check_elements, export, import};
 use crate::engine::{
     self, Tensor, Value,
     gpu::{
@@ -40,11 +40,46 @@ fn taken(handle: &Handle) -> engine::Result<Value> {
     Ok(import(handle).map_err(engine_error)?.value().clone())
 }
 
+/// The CUDA side that a kernel tells of, if it has one and it makes sense.
+fn cuda_side(
+    kernel: &ForeignKernel,
+    inputs: &[&Handle],
+) -> engine::Result<Option<(ForeignCuda, Cuda)>> {
+    let mut found = kernel.cuda(inputs).map_err(engine_error)?;
+    let Some(cuda) = found.cuda.take() else {
+        return Ok(None);
+    };
+    let launches = cuda.forward.iter().chain(&cuda.backward);
+    let texts = launches.map(|launch| &launch.routine);
+    let fault = if texts
+        .chain([&found.name, &cuda.source])
+        .any(|text| text.contains('\0'))
+    {
+        "a name or a source with a NUL in it".to_owned()
+    } else if found.dims.len() > MAX_RANK || check_elements(&found.dims).is_err() {
+        format!(
+            "a result of shape {:?}: expected at most {MAX_RANK} dimensions and 2^30 elements",
+            found.dims
+        )
+    } else if check_elements(&[cuda.scratch]).is_err() {
+        format!(
+            "{} numbers of scratch memory: expected at most 2^30",
+            cuda.scratch
+        )
+    } else {
+        return Ok(Some((found, cuda)));
+    };
+    Err(engine::Error::argument(
+        "kernel",
+        format!("{:?}: {fault}", found.name),
+    ))
+}
+
 /// A pass of a kernel on a GPU.
 fn on_gpu(
     gpu: &Gpu,
     name: &str,
-    cuda: &plugin_api::kernel::Cuda,
+    cuda: &Cuda,
     launches: &[Launch],
     inputs: &[&Value],
     results: &[Option<&[usize]>],
@@ -73,18 +108,17 @@ impl Custom for Kernel {
     fn forward(&self, inputs: &[Value]) -> engine::Result<Value> {
         let handles = lent(inputs);
         let handles: Vec<&Handle> = handles.iter().collect();
-        if let Some(gpu) = Gpu::of(&inputs[0]) {
-            let found = self.0.cuda(&handles).map_err(engine_error)?;
-            if let Some(cuda) = &found.cuda {
-                let inputs: Vec<&Value> = inputs.iter().collect();
-                let results = [Some(found.dims.as_slice())];
-                let made = on_gpu(&gpu, &found.name, cuda, &cuda.forward, &inputs, &results)?;
-                return Ok(made
-                    .into_iter()
-                    .flatten()
-                    .next()
-                    .expect("one result was asked for"));
-            }
+        if let Some(gpu) = Gpu::of(&inputs[0])
+            && let Some((found, cuda)) = cuda_side(&self.0, &handles)?
+        {
+            let inputs: Vec<&Value> = inputs.iter().collect();
+            let results = [Some(found.dims.as_slice())];
+            let made = on_gpu(&gpu, &found.name, &cuda, &cuda.forward, &inputs, &results)?;
+            return Ok(made
+                .into_iter()
+                .flatten()
+                .next()
+                .expect("one result was asked for"));
         }
         taken(&self.0.forward(&handles).map_err(engine_error)?)
     }
@@ -97,15 +131,14 @@ impl Custom for Kernel {
     ) -> engine::Result<Vec<Option<Value>>> {
         let handles = lent(inputs);
         let handles: Vec<&Handle> = handles.iter().collect();
-        if let Some(gpu) = Gpu::of(g) {
-            let found = self.0.cuda(&handles).map_err(engine_error)?;
-            if let Some(cuda) = &found.cuda {
-                let read: Vec<&Value> = inputs.iter().chain([g]).collect();
-                let results = inputs.iter().zip(needs);
-                let results: Vec<Option<&[usize]>> =
-                    results.map(|(x, need)| need.then(|| x.dims())).collect();
-                return on_gpu(&gpu, &found.name, cuda, &cuda.backward, &read, &results);
-            }
+        if let Some(gpu) = Gpu::of(g)
+            && let Some((found, cuda)) = cuda_side(&self.0, &handles)?
+        {
+            let read: Vec<&Value> = inputs.iter().chain([g]).collect();
+            let results = inputs.iter().zip(needs);
+            let results: Vec<Option<&[usize]>> =
+                results.map(|(x, need)| need.then(|| x.dims())).collect();
+            return on_gpu(&gpu, &found.name, &cuda, &cuda.backward, &read, &results);
         }
         let g = export(Tensor::constant(g.clone()));
         let grads = self.0.backward(&handles, &g, needs).map_err(engine_error)?;
