@@ -3,6 +3,7 @@
 //! Forward passes are timed from the outside: an operation adds itself to the graph when its value is there, so the time since
 //! the last such moment is its own, with what its caller did to prepare it. Backward passes are timed around each
 //! vector-Jacobian product; the operations inside of one count for it. [`mark`] says that the time so far was no operation's.
+//! A GPU is waited for at each of these moments, which makes its steps slower than they are without a profile.
 //! Times are those of the calling thread, which waits for the threads that a kernel shares its work with.
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::allocation;
+use super::{allocation, gpu::device::settle};
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -74,6 +75,7 @@ impl Records {
 
     /// Begins the next operation; gives the time of the one before and the bytes that it asked for.
     fn lap(&mut self) -> (Duration, u64) {
+        settle();
         let now = (Instant::now(), allocation::allocated_bytes());
         let (began, bytes) = self.last.replace(now).unwrap_or(now);
         (now.0 - began, now.1.saturating_sub(bytes))
@@ -123,6 +125,7 @@ pub(super) fn backward<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
     RECORDS.with_borrow_mut(|records| records.backward_depth += 1);
     let (began, bytes) = (Instant::now(), allocation::allocated_bytes());
     let result = work();
+    settle();
     RECORDS.with_borrow_mut(|records| {
         records.backward_depth = records.backward_depth.saturating_sub(1);
         // A gradient that is asked for inside of a backward counts for the outer one.

@@ -56,7 +56,7 @@ fn missing() -> Vec<&'static str> {
         // SAFETY: opening NVIDIA's libraries runs no code of theirs beyond their own initialisation.
         names
             .iter()
-            .any(|name| unsafe { libloading::Library::new(name) }.is_ok())
+            .any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
     };
     let absent = LIBRARIES.iter().filter(|(_, names)| !is_there(names));
     absent.map(|(name, _)| *name).collect()

@@ -83,6 +83,15 @@ pub fn synchronize(device: &Device) -> candle_core::Result<()> {
     device.synchronize()
 }
 
+/// Waits for the GPU, where there is one, so that a clock that is read next counts its work. What went wrong is told by whoever
+/// reads a result.
+pub(crate) fn settle() {
+    #[cfg(feature = "cuda")]
+    if let Some(cuda) = super::cuda::opened() {
+        let _ = cuda.device().cuda_stream().synchronize();
+    }
+}
+
 /// The most bytes that were in use on the GPU since the start or [`forget_peak`]; none without one.
 pub fn peak_bytes() -> Option<u64> {
     #[cfg(feature = "cuda")]
