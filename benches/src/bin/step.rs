@@ -80,7 +80,7 @@ fn work(args: &Args) -> Result<()> {
     set_profiling(args.operations);
     with_steps(args.work, &lab, &size, &mut |step| {
         device::forget_peak();
-        let wait = || Ok(device::synchronize(&on)?);
+        let wait = || Ok(on.synchronize()?);
         serve(step, &wait, &mut |done| {
             done["device_peak_bytes"] = json!(device::peak_bytes());
             device::forget_peak();

@@ -1,7 +1,7 @@
 //! Views of a set whose pixels lie on a GPU, rendered there.
 
 use anyhow::Result;
-use plugin_api::view::{Crop, Mix, View};
+use plugin_api::view::View;
 
 use crate::{
     data::Normalization,
@@ -27,45 +27,9 @@ pub(super) fn rendered(
     if views.iter().any(colored) {
         return Ok(None);
     }
-    let views: Vec<ViewNumbers> = views.iter().map(numbers).collect();
+    let views: Vec<ViewNumbers> = views.iter().map(View::to_row).collect();
     let scaling = [normalization.mean, normalization.std];
     Ok(Some(render(&gpu, images, &views, scaling)?))
-}
-
-fn numbers(view: &View) -> ViewNumbers {
-    let mut all = [0; 18];
-    all[..6].copy_from_slice(&crop(&view.crop));
-    match &view.mix {
-        Mix::None => {}
-        Mix::CutMix {
-            partner,
-            top,
-            left,
-            bottom,
-            right,
-        } => {
-            all[6] = 1;
-            all[7..13].copy_from_slice(&crop(partner));
-            all[13..17].copy_from_slice(&[*top, *left, *bottom, *right].map(i64::from));
-        }
-        Mix::MixUp { partner, weight } => {
-            all[6] = 2;
-            all[7..13].copy_from_slice(&crop(partner));
-            all[17] = i64::from(*weight);
-        }
-    }
-    all
-}
-
-fn crop(crop: &Crop) -> [i64; 6] {
-    [
-        i64::from(crop.image),
-        i64::from(crop.top),
-        i64::from(crop.left),
-        i64::from(crop.height),
-        i64::from(crop.width),
-        i64::from(crop.flip),
-    ]
 }
 
 #[cfg(all(test, debug_assertions))]
@@ -78,6 +42,7 @@ mod tests {
         stages::render::{self, Images},
     };
     use candle_core::Device;
+    use plugin_api::view::{Crop, Mix};
 
     #[test]
     fn views_are_those_of_the_cpu() {

@@ -33,33 +33,34 @@ pub(super) fn opened() -> Option<&'static Cuda> {
     CUDA.get()
 }
 
-/// Libraries that computing needs, as the system's loader knows them: the newest name first.
-const LIBRARIES: [(&str, &[&str]); 5] = [
-    (
-        "libcuda (the NVIDIA driver)",
-        &["libcuda.so.1", "libcuda.so"],
-    ),
+/// A library, and its names as the system's loader knows them, the newest first.
+type Library = (&'static str, &'static [&'static str]);
+
+const DRIVER: Library = (
+    "libcuda (the NVIDIA driver)",
+    &["libcuda.so.1", "libcuda.so"],
+);
+const NVRTC: Library = (
+    "libnvrtc",
+    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
+);
+
+/// What computing needs.
+const LIBRARIES: [Library; 5] = [
+    DRIVER,
     (
         "libcublas",
         &["libcublas.so.13", "libcublas.so.12", "libcublas.so"],
     ),
     ("libcurand", &["libcurand.so.10", "libcurand.so"]),
-    (NVRTC, &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]),
+    NVRTC,
     ("libcudnn", &["libcudnn.so.9", "libcudnn.so"]),
 ];
 
-const NVRTC: &str = "libnvrtc";
-
-/// The libraries that cannot be opened.
-fn missing() -> Vec<&'static str> {
-    let is_there = |names: &[&str]| {
-        // SAFETY: opening NVIDIA's libraries runs no code of theirs beyond their own initialisation.
-        names
-            .iter()
-            .any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
-    };
-    let absent = LIBRARIES.iter().filter(|(_, names)| !is_there(names));
-    absent.map(|(name, _)| *name).collect()
+fn is_there((_, names): &Library) -> bool {
+    // SAFETY: opening NVIDIA's libraries runs no code of theirs beyond their own initialisation.
+    let opens = |name: &&str| unsafe { libloading::Library::new(*name) }.is_ok();
+    names.iter().any(opens)
 }
 
 /// Opens device `ordinal`, or gives it again; a process computes on one.
@@ -77,7 +78,8 @@ pub(crate) fn open(ordinal: usize) -> std::result::Result<Device, String> {
         };
     }
     // A call into a library that is missing would end the process: they are looked for first.
-    let missing = missing();
+    let missing = LIBRARIES.iter().filter(|library| !is_there(library));
+    let missing: Vec<&str> = missing.map(|(name, _)| *name).collect();
     if !missing.is_empty() {
         return Err(format!("{} not found", missing.join(", ")));
     }
@@ -233,8 +235,8 @@ pub(crate) fn compiled(
     source: &str,
     architecture: &str,
 ) -> std::result::Result<String, String> {
-    if missing().contains(&NVRTC) {
-        return Err(format!("{NVRTC} not found"));
+    if !is_there(&NVRTC) {
+        return Err(format!("{} not found", NVRTC.0));
     }
     let options = CompileOptions {
         options: vec![
@@ -295,7 +297,7 @@ mod tests {
 
     #[test]
     fn without_a_driver_the_device_is_refused_with_a_reason() {
-        if !missing().contains(&LIBRARIES[0].0) {
+        if is_there(&DRIVER) {
             return;
         }
         let reason = open(0).unwrap_err();

@@ -16,36 +16,26 @@ pub struct Opened {
 /// # Errors
 /// If the name means no device or it is not there; the message says why.
 pub fn open(name: &str) -> Result<Opened, String> {
-    let cpu = |fallback| {
-        Ok(Opened {
-            device: Device::Cpu,
-            fallback,
-        })
+    let opened = |device, fallback| Ok(Opened { device, fallback });
+    if name == "cpu" || (name == "auto" && !cfg!(feature = "cuda")) {
+        return opened(Device::Cpu, None);
+    }
+    if name == "auto" {
+        return match cuda(0) {
+            Ok(device) => opened(device, None),
+            Err(reason) => opened(Device::Cpu, Some(reason)),
+        };
+    }
+    let Some(Ok(ordinal)) = name.strip_prefix("cuda:").map(str::parse) else {
+        return Err(format!(
+            "unknown device \"{name}\" (have: auto, cpu, cuda:N)"
+        ));
     };
-    match name {
-        "cpu" => cpu(None),
-        "auto" if !cfg!(feature = "cuda") => cpu(None),
-        "auto" => match cuda(0) {
-            Ok(device) => Ok(Opened {
-                device,
-                fallback: None,
-            }),
-            Err(reason) => cpu(Some(reason)),
-        },
-        name => match name.strip_prefix("cuda:").map(str::parse) {
-            Some(Ok(ordinal)) => match cuda(ordinal) {
-                Ok(device) => Ok(Opened {
-                    device,
-                    fallback: None,
-                }),
-                Err(reason) => Err(format!(
-                    "\"{name}\" is not there: {reason}; use \"cpu\" or \"auto\""
-                )),
-            },
-            _ => Err(format!(
-                "unknown device \"{name}\" (have: auto, cpu, cuda:N)"
-            )),
-        },
+    match cuda(ordinal) {
+        Ok(device) => opened(device, None),
+        Err(reason) => Err(format!(
+            "\"{name}\" is not there: {reason}; use \"cpu\" or \"auto\""
+        )),
     }
 }
 
@@ -73,14 +63,6 @@ pub fn memory() -> Option<[usize; 2]> {
     return super::cuda::opened().and_then(super::cuda::Cuda::memory);
     #[cfg(not(feature = "cuda"))]
     None
-}
-
-/// Waits until the GPU has done all that it was asked for; returns at once without one.
-///
-/// # Errors
-/// What the driver says went wrong meanwhile.
-pub fn synchronize(device: &Device) -> candle_core::Result<()> {
-    device.synchronize()
 }
 
 /// Waits for the GPU, where there is one, so that a clock that is read next counts its work. What went wrong is told by whoever

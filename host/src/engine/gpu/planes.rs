@@ -250,35 +250,20 @@ pub(crate) fn sample(
     let (count, device) = (numbers.len(), x.device());
     let table = Value::from_vec(numbers, count, device)?;
     let (from, table) = (Input::open(op, x)?, Input::open(op, &table)?);
-    if transposed {
-        let out = Output::zeros(x.dims(), computed(x.dtype()), device)?;
-        let args = args![
-            &from,
-            &table,
-            &out,
-            batch,
-            channels,
-            height,
-            width,
-            maps.len()
-        ];
-        let grid = Grid::each(batch * channels);
-        // SAFETY: there is a map for each image or one for all; places are checked by the kernel.
-        unsafe { gpu.launch(&routine("sample_transposed", x), grid, args)? };
-        return Ok(out.into_value().to_dtype(x.dtype())?);
-    }
-    let out = Output::new(x.dims(), x.dtype(), device)?;
-    let args = args![
-        &from,
-        &table,
-        &out,
-        batch,
-        channels,
-        height,
-        width,
-        maps.len()
-    ];
-    // SAFETY: as above.
-    unsafe { gpu.launch(&routine("sample", x), Grid::each(x.elem_count()), args)? };
-    Ok(out.into_value())
+    let (name, threads, out) = match transposed {
+        // A thread for each plane, which adds to zeros in the type that is computed in.
+        true => {
+            let out = Output::zeros(x.dims(), computed(x.dtype()), device)?;
+            ("sample_transposed", batch * channels, out)
+        }
+        false => {
+            let out = Output::new(x.dims(), x.dtype(), device)?;
+            ("sample", x.elem_count(), out)
+        }
+    };
+    let count = maps.len();
+    let args = args![&from, &table, &out, batch, channels, height, width, count];
+    // SAFETY: there is a map for each image or one for all; places are checked by the kernel.
+    unsafe { gpu.launch(&routine(name, x), Grid::each(threads), args)? };
+    Ok(out.into_value().to_dtype(x.dtype())?)
 }

@@ -1,4 +1,4 @@
-//! Sums over any dimensions.
+//! Sums.
 
 use candle_core::DType;
 
@@ -7,8 +7,6 @@ use super::launch::{Grid, Routine, args};
 use super::memory::{Input, Output};
 use super::source::Module;
 use crate::engine::error::Result;
-use crate::engine::kernel::elementwise::contiguous;
-use crate::engine::kernel::reduce::groups;
 use crate::engine::tensor::Value;
 
 /// Entries of a row that one block sums up.
@@ -20,23 +18,13 @@ const SHORT: usize = 32;
 /// Entries of a column that one thread sums up.
 const COLUMN: usize = 256;
 
-/// Sum over `dims`, which are kept with size 1.
-pub(crate) fn sum_keepdim(gpu: &Gpu, x: &Value, dims: &[usize]) -> Result<Value> {
-    let mut value = contiguous(x)?;
-    for group in groups(dims) {
-        let shape = value.dims().to_vec();
-        let outer: usize = shape[..group.start].iter().product();
-        let reduced: usize = shape[group.clone()].iter().product();
-        let inner: usize = shape[group.end..].iter().product();
-        let mut out_shape = shape;
-        out_shape[group].fill(1);
-        value = sum(gpu, &value, [outer, reduced, inner], &out_shape)?;
-    }
-    Ok(value)
-}
-
-/// Sum over the middle of (outer, reduced, inner).
-fn sum(gpu: &Gpu, x: &Value, [outer, reduced, inner]: [usize; 3], dims: &[usize]) -> Result<Value> {
+/// Sum over the middle of (outer, reduced, inner) of a contiguous value; `dims` is the shape of the result.
+pub(crate) fn sum(
+    gpu: &Gpu,
+    x: &Value,
+    [outer, reduced, inner]: [usize; 3],
+    dims: &[usize],
+) -> Result<Value> {
     let (dtype, device, count) = (x.dtype(), x.device(), outer * inner);
     if count * reduced == 0 {
         return Ok(Value::zeros(dims, dtype, device)?);

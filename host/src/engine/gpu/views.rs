@@ -9,7 +9,7 @@ use super::source::Module;
 use crate::engine::error::{Result, ensure};
 use crate::engine::tensor::Value;
 
-/// Integers of a view, in the order of the kernel's `View`: the crop's image, top, left, height, width and flip; 0, or 1 for a box of
+/// Integers of a view, in the order of the kernel's `View`, which is that of `plugin_api`'s rows: the crop's image, top, left, height, width and flip; 0, or 1 for a box of
 /// the partner, or 2 for a share of it; the partner's crop; the box's top, left, bottom and right; the share of the view, of 65536.
 pub type ViewNumbers = [i64; 18];
 

@@ -10,6 +10,7 @@ use super::sums::lane_sum;
 use super::tasks::each_part;
 use super::{Host, Scalar, dispatch, to_value, vectorised};
 use crate::engine::error::Result;
+use crate::engine::gpu::{self, Gpu};
 use crate::engine::tensor::Value;
 
 /// Entries that one task sums; a longer row is cut into blocks of this many.
@@ -28,17 +29,20 @@ pub(crate) fn sum_keepdim(x: &Value, dims: &[usize]) -> Result<Value> {
         let inner: usize = shape[group.end..].iter().product();
         let mut out_shape = shape;
         out_shape[group].fill(1);
-        value = dispatch!("sum", value.dtype(), T => {
-            let data = Host::<T>::open("sum", &value)?;
-            let sums = sum::<T>(&data, outer, reduced, inner);
-            to_value(sums, &out_shape, &value)
-        })?;
+        value = match Gpu::of(&value) {
+            Some(gpu) => gpu::reduce::sum(&gpu, &value, [outer, reduced, inner], &out_shape)?,
+            None => dispatch!("sum", value.dtype(), T => {
+                let data = Host::<T>::open("sum", &value)?;
+                let sums = sum::<T>(&data, outer, reduced, inner);
+                to_value(sums, &out_shape, &value)
+            })?,
+        };
     }
     Ok(value)
 }
 
 /// Dimensions that are summed together because they are neighbours, the last group first.
-pub(crate) fn groups(dims: &[usize]) -> Vec<Range<usize>> {
+fn groups(dims: &[usize]) -> Vec<Range<usize>> {
     let mut sorted = dims.to_vec();
     sorted.sort_unstable();
     sorted.dedup();

@@ -115,13 +115,10 @@ impl Tensor {
             let wide = |v: &Value| v.to_dtype(DType::F32);
             let (a, b) = (wide(self.value())?, wide(other.value())?);
             matmul_cpu::<f32>(&a, &b, &batch)?.to_dtype(DType::BF16)?
-        } else if Gpu::of(self.value()).is_some() {
-            matmul_gpu(self.value(), other.value(), &batch)?
-        } else if self.device().is_cpu() {
+        } else if self.device().is_cpu() && Gpu::of(self.value()).is_none() {
             dispatch!(op, self.dtype(), T => matmul_cpu::<T>(self.value(), other.value(), &batch))?
         } else {
-            let product = self.value().broadcast_matmul(other.value());
-            product.map_err(|e| Error::backend(op, &[self.value(), other.value()], e))?
+            matmul_gpu(self.value(), other.value(), &batch)?
         };
         let save = Save {
             inputs: match (self.is_tracked(), other.is_tracked()) {

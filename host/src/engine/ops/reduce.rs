@@ -3,8 +3,8 @@
 use super::shape::check_dim;
 use crate::engine::autograd::{Save, record_one};
 use crate::engine::error::{Named, Result, ensure};
+use crate::engine::gpu::Gpu;
 use crate::engine::gpu::softmax::{self, Rows};
-use crate::engine::gpu::{self, Gpu};
 use crate::engine::kernel::elementwise::contiguous;
 use crate::engine::kernel::reduce::sum_keepdim;
 use crate::engine::kernel::softmax as kernel;
@@ -46,10 +46,7 @@ impl Tensor {
             check_dim("sum", self, dim)?;
         }
         let kept = reduced_shape(self, dims, true);
-        let value = match Gpu::of(self.value()) {
-            Some(gpu) => gpu::reduce::sum_keepdim(&gpu, self.value(), dims)?,
-            None => sum_keepdim(self.value(), dims)?,
-        };
+        let value = sum_keepdim(self.value(), dims)?;
         let value = value
             .reshape(reduced_shape(self, dims, keepdim))
             .named("sum", &[self])?;

@@ -37,36 +37,30 @@ pub(super) unsafe fn prepared(op: u32, raws: &[RawTensor]) -> Result<Option<Vec<
         return Ok(None);
     }
     // SAFETY: the caller's promise.
-    let inputs = raws
-        .iter()
-        .map(|raw| (!raw.0.is_null()).then(|| unsafe { borrow(*raw) }));
-    let inputs: Vec<Option<&Tensor>> = inputs.collect();
+    let of = |raw: &RawTensor| (!raw.0.is_null()).then(|| unsafe { borrow(*raw) });
+    let has = |dtype: DType| raws.iter().filter_map(of).any(|t| t.dtype() == dtype);
+    let first = raws.first().and_then(of);
     let (narrow, wide) = (DType::BF16, DType::F32);
-    let of = |i: usize| inputs.get(i).copied().flatten();
-    let has = |dtype: DType| inputs.iter().flatten().any(|t| t.dtype() == dtype);
-    let target = if PRODUCTS.contains(&op) && of(0).is_some_and(|x| is_bf16(x.value())) {
-        [narrow; 2]
-    } else if !has(narrow) || (takes_bf16(op) && !has(wide)) {
+    let is_product = PRODUCTS.contains(&op) && first.is_some_and(|x| is_bf16(x.value()));
+    if !is_product && (!has(narrow) || (takes_bf16(op) && !has(wide))) {
         return Ok(None);
-    } else if matches!(op, ops::BATCH_NORM | ops::GROUP_NORM) {
-        // Input and residual are images of one type.
-        [of(0).map_or(wide, Tensor::dtype), wide]
-    } else {
-        [wide; 2]
+    }
+    // The input of a norm and its residual are images of one type.
+    let is_image = |i: usize| match op {
+        ops::BATCH_NORM => i == 0 || i == 5,
+        ops::GROUP_NORM => i == 0,
+        _ => false,
     };
-    let type_of = |i: usize| target[usize::from(op == ops::BATCH_NORM && i != 0 && i != 5)];
-    let converted = inputs.iter().enumerate().map(|(i, input)| {
-        let target = match op {
-            ops::GROUP_NORM if i > 0 => wide,
-            _ => type_of(i),
-        };
-        let Some(input) = input else {
-            return Ok(None);
-        };
-        match input.dtype() {
-            DType::F32 | DType::BF16 => input.to_dtype(target).map(Some),
-            _ => Ok(Some((*input).clone())),
+    let target = |i: usize| match first {
+        _ if is_product => narrow,
+        Some(x) if is_image(i) => x.dtype(),
+        _ => wide,
+    };
+    let converted = raws.iter().enumerate().map(|(i, raw)| match of(raw) {
+        Some(input) if matches!(input.dtype(), DType::F32 | DType::BF16) => {
+            input.to_dtype(target(i)).map(Some)
         }
+        other => Ok(other.cloned()),
     });
     converted.collect::<Result<_>>().map(Some)
 }
