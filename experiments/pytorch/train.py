@@ -82,7 +82,7 @@ def make_optimizer(network, table, decay):
 
 
 def lr_at(table, lr, epoch, epochs):
-    """The learning rate of an epoch (`host/src/engine/optim/schedule.rs`)."""
+    """The learning rate of an epoch (`host/engine/src/optim/schedule.rs`)."""
     warmup, start = table.get("warmup_steps", 0), table.get("warmup_start", 0)
     if epoch < warmup:
         return lr * (start + (1 - start) * epoch / warmup)

@@ -5,8 +5,10 @@
 pub mod artifact;
 pub mod cli;
 pub mod data;
-pub mod engine;
 pub mod experiment;
 pub mod plugins;
 pub mod report;
 pub mod stages;
+
+/// Tensors with derivatives, operations, kernels, optimizers: a crate of its own (`host/engine`).
+pub use alambic_engine as engine;

@@ -163,7 +163,6 @@ impl Case {
     }
 
     /// Panics where a part was off.
-    #[allow(dead_code)] // the matchers' test uses it
     pub fn assert_fine(&self) {
         self.tell();
         assert!(self.faults.is_empty(), "{}", self.faults.join("\n"));

@@ -1,4 +1,4 @@
-"""Files of weights as PyTorch saves them, for host/tests/weights.rs. Made with PyTorch 2.15:
+"""Files of weights as PyTorch saves them, for host/tests/program/weights.rs. Made with PyTorch 2.15:
 
     python3 make_weights.py
 

@@ -11,9 +11,8 @@ use super::{MAX_RANK, call::check_elements, export, import};
 use crate::engine::{
     self, Tensor, Value,
     gpu::{
-        Gpu,
+        Arg, Gpu,
         foreign::{self, Pass},
-        launch::Arg,
     },
     ops::custom::{Custom, custom},
 };

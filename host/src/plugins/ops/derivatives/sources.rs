@@ -29,7 +29,7 @@ fn functions(text: &str) -> Vec<String> {
 
 #[test]
 fn every_function_of_the_engine_is_checked_against_finite_differences() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/ops");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/src/ops");
     let texts: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())

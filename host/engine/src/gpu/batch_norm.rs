@@ -1,0 +1,286 @@
+//! Batch normalisation with ReLU, residual and statistics, and its first-order gradients.
+
+use candle_core::{DType, Device};
+
+use super::launch::{Arg, Grid, Routine, args};
+use super::memory::{Input, Output};
+use super::source::Module;
+use super::{Gpu, computed};
+use crate::error::Result;
+use crate::kernel::batch_norm::Planes;
+use crate::tensor::Value;
+
+const OP: &str = "batch_norm";
+
+/// Entries of a channel that one block sums up.
+const PIECE: usize = 1 << 12;
+
+/// What all kernels of one call share.
+struct Call<'a> {
+    gpu: &'a Gpu,
+    planes: Planes,
+    entries: DType,
+    device: &'a Device,
+}
+
+impl Call<'_> {
+    fn pieces(&self) -> usize {
+        (self.planes.batch * self.planes.plane).div_ceil(PIECE)
+    }
+
+    fn count(&self) -> usize {
+        self.planes.batch * self.planes.channels * self.planes.plane
+    }
+
+    /// The kernels' `Planes`.
+    fn planes(&self) -> Arg {
+        let p = &self.planes;
+        Arg::integers([p.batch, p.channels, p.plane, PIECE, self.pieces()])
+    }
+
+    /// Room for `width` numbers of each channel, in the type that is computed in.
+    fn channels(&self, width: usize) -> Result<Output> {
+        let count = self.planes.channels * width;
+        Output::new(&[count], computed(self.entries), self.device)
+    }
+
+    /// Room for two sums of each piece.
+    fn partial(&self) -> Result<Output> {
+        let count = self.planes.channels * self.pieces() * 2;
+        Output::new(&[count], DType::F64, self.device)
+    }
+
+    /// # Safety
+    /// As [`Gpu::launch`].
+    unsafe fn launch(&self, name: &'static str, grid: Grid, rest: &[Arg]) -> Result<()> {
+        let args: Vec<Arg> = std::iter::once(self.planes())
+            .chain(rest.iter().cloned())
+            .collect();
+        let routine = Routine::own(Module::BatchNorm, name, self.entries);
+        // SAFETY: the caller's promise.
+        unsafe { self.gpu.launch(&routine, grid, &args) }
+    }
+
+    fn by_channel(&self) -> Grid {
+        Grid::each(self.planes.channels)
+    }
+
+    fn by_piece(&self) -> Grid {
+        Grid::pieces(self.planes.channels, self.pieces())
+    }
+
+    /// The line that normalises each channel.
+    fn lines(
+        &self,
+        [mean, var]: [&Input<'_>; 2],
+        affine: [&Input<'_>; 2],
+        eps: f64,
+    ) -> Result<Output> {
+        let lines = self.channels(2)?;
+        let [weight, bias] = affine;
+        let args = args![mean, var, weight, bias, &lines, eps];
+        // SAFETY: four vectors of a number for each channel, and room for two each.
+        unsafe { self.launch("lines", self.by_channel(), args)? };
+        Ok(lines)
+    }
+}
+
+/// Arguments of [`forward`]; all values are contiguous.
+pub(crate) struct Forward<'a> {
+    pub(crate) planes: Planes,
+    pub(crate) x: &'a Value,
+    pub(crate) weight: &'a Value,
+    pub(crate) bias: &'a Value,
+    /// Mean and variance to normalise with instead of the batch's.
+    pub(crate) frozen: Option<[&'a Value; 2]>,
+    pub(crate) residual: Option<&'a Value>,
+    /// Whether the batch's statistics are wanted although `frozen` ones normalise.
+    pub(crate) statistics: bool,
+    pub(crate) relu: bool,
+    /// Whether the ReLU's mask is wanted.
+    pub(crate) mask: bool,
+    pub(crate) eps: f64,
+}
+
+/// The result, the mask if it was wanted, and the batch's mean and variance where they were computed.
+pub(crate) type Output3 = (Value, Option<Value>, Option<[Value; 2]>);
+
+/// As [`forward`](crate::kernel::batch_norm::forward).
+pub(crate) fn forward(gpu: &Gpu, args: &Forward<'_>) -> Result<Output3> {
+    let call = Call {
+        gpu,
+        planes: args.planes,
+        entries: args.x.dtype(),
+        device: args.x.device(),
+    };
+    let x = Input::open(OP, args.x)?;
+    let affine = [Input::open(OP, args.weight)?, Input::open(OP, args.bias)?];
+    let batch = if args.statistics || args.frozen.is_none() {
+        let (partial, mean, var) = (call.partial()?, call.channels(1)?, call.channels(1)?);
+        // SAFETY: x has all entries of the planes; there are two sums for each piece and a number for each channel.
+        unsafe {
+            call.launch("statistics", call.by_piece(), args![&x, &partial])?;
+            let args = args![&x, &partial, &mean, &var];
+            call.launch("moments", call.by_channel(), args)?;
+        }
+        Some([mean.into_value(), var.into_value()])
+    } else {
+        None
+    };
+    let [mean, var] = match (args.frozen, &batch) {
+        (Some(frozen), _) => frozen,
+        (None, Some([mean, var])) => [mean, var],
+        (None, None) => unreachable!("computed where none are given"),
+    };
+    let (mean, var) = (Input::open(OP, mean)?, Input::open(OP, var)?);
+    let lines = call.lines([&mean, &var], affine.each_ref(), args.eps)?;
+    let residual = args.residual.map(|r| Input::open(OP, r)).transpose()?;
+    let y = Output::new(args.x.dims(), call.entries, call.device)?;
+    let mask = args
+        .mask
+        .then(|| Output::new(args.x.dims(), DType::U8, call.device));
+    let mask = mask.transpose()?;
+    // SAFETY: entries, residual, result and mask have one shape; there are two numbers for each channel.
+    unsafe {
+        let args = args![&x, &lines, residual.as_ref(), &y, mask.as_ref(), args.relu];
+        call.launch("forward", Grid::each(call.count()), args)?;
+    }
+    drop((mean, var));
+    Ok((y.into_value(), mask.map(Output::into_value), batch))
+}
+
+/// How the ReLU's mask is known.
+#[derive(Clone, Copy)]
+pub(crate) enum Gate<'a> {
+    /// There is no ReLU.
+    Open,
+    /// Recomputed from x.
+    ByX,
+    /// Bytes, 0 where it stopped its input.
+    Mask(&'a Value),
+    /// Its result.
+    Result(&'a Value),
+}
+
+/// Arguments of [`backward`]; all values are contiguous.
+pub(crate) struct Backward<'a> {
+    pub(crate) planes: Planes,
+    pub(crate) x: Option<&'a Value>,
+    pub(crate) weight: &'a Value,
+    pub(crate) bias: &'a Value,
+    /// Mean and variance that x was normalised with.
+    pub(crate) normaliser: [&'a Value; 2],
+    /// Whether those are constants rather than the batch's statistics.
+    pub(crate) frozen: bool,
+    /// The batch's mean, read where `g_var` is given.
+    pub(crate) mean: Option<&'a Value>,
+    pub(crate) gate: Gate<'a>,
+    pub(crate) eps: f64,
+    pub(crate) g_y: Option<&'a Value>,
+    pub(crate) g_mean: Option<&'a Value>,
+    pub(crate) g_var: Option<&'a Value>,
+    pub(crate) needs_x: bool,
+    pub(crate) needs_affine: bool,
+    pub(crate) needs_residual: bool,
+    /// Shape and type of the input.
+    pub(crate) dims: &'a [usize],
+    pub(crate) entries: DType,
+}
+
+/// Gradients that [`backward`] computed.
+pub(crate) struct Gradients {
+    pub(crate) x: Option<Value>,
+    pub(crate) weight: Value,
+    pub(crate) bias: Value,
+    pub(crate) residual: Option<Value>,
+}
+
+fn opened<'a>(value: Option<&'a Value>) -> Result<Option<Input<'a>>> {
+    value.map(|v| Input::open(OP, v)).transpose()
+}
+
+/// As [`backward`](crate::kernel::batch_norm::backward::backward).
+pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
+    let call = Call {
+        gpu,
+        planes: args.planes,
+        entries: args.entries,
+        device: args.weight.device(),
+    };
+    let [centre, spread] = args.normaliser;
+    let (centre, spread) = (Input::open(OP, centre)?, Input::open(OP, spread)?);
+    let (weight, bias) = (Input::open(OP, args.weight)?, Input::open(OP, args.bias)?);
+    let lines = call.lines([&centre, &spread], [&weight, &bias], args.eps)?;
+    let (x, g) = (opened(args.x)?, opened(args.g_y)?);
+    let (mask, y, gate) = match args.gate {
+        Gate::Open => (None, None, 0),
+        Gate::ByX => (None, None, 1),
+        Gate::Mask(mask) => (Some(mask), None, 2),
+        Gate::Result(y) => (None, Some(y), 3),
+    };
+    let (mask, y) = (opened(mask)?, opened(y)?);
+    let summed = args.needs_affine || (args.needs_x && !args.frozen);
+    let partial = match (&g, summed) {
+        (Some(g), true) => {
+            let partial = call.partial()?;
+            let (x, mask, y) = (x.as_ref(), mask.as_ref(), y.as_ref());
+            let args = args![g, x, mask, y, &lines, &centre, &partial, gate];
+            // SAFETY: all images have one shape, and the mask's kind says which of them are read.
+            unsafe { call.launch("gradient_sums", call.by_piece(), args)? };
+            Some(partial)
+        }
+        _ => None,
+    };
+    let (mean, g_mean, g_var) = (
+        opened(args.mean)?,
+        opened(args.g_mean)?,
+        opened(args.g_var)?,
+    );
+    let (d_weight, d_bias, grads) = (call.channels(1)?, call.channels(1)?, call.channels(4)?);
+    let room = |wanted: bool| {
+        let room = wanted.then(|| Output::new(args.dims, call.entries, call.device));
+        room.transpose()
+    };
+    let (dx, d_residual) = (room(args.needs_x)?, room(args.needs_residual)?);
+    // SAFETY: vectors of a number for each channel, and room for four each.
+    unsafe {
+        let vectors = args![
+            partial.as_ref(),
+            &centre,
+            &spread,
+            &weight,
+            mean.as_ref(),
+            g_mean.as_ref(),
+            g_var.as_ref(),
+            &d_weight,
+            &d_bias,
+            &grads,
+            args.eps,
+            args.frozen
+        ];
+        call.launch("gradient_lines", call.by_channel(), vectors)?;
+    }
+    if dx.is_some() || d_residual.is_some() {
+        let reads_x = x.is_some() && (!args.frozen || args.g_var.is_some());
+        let images = args![
+            g.as_ref(),
+            x.as_ref(),
+            mask.as_ref(),
+            y.as_ref(),
+            &lines,
+            &grads,
+            dx.as_ref(),
+            d_residual.as_ref(),
+            gate,
+            reads_x
+        ];
+        // SAFETY: as above; x is there wherever it is read.
+        unsafe { call.launch("backward", Grid::each(call.count()), images)? };
+    }
+    Ok(Gradients {
+        x: dx.map(Output::into_value),
+        weight: d_weight.into_value(),
+        bias: d_bias.into_value(),
+        residual: d_residual.map(Output::into_value),
+    })
+}

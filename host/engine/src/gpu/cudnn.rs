@@ -1,0 +1,361 @@
+//! Convolutions by cuDNN: forward and the two gradients, with descriptors, algorithm and workspace size kept for each shape.
+
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::cuda_backend::cudarc::cudnn::{result, sys};
+use candle_core::{DType, Device};
+
+use super::cuda::Cuda;
+use super::memory::{Input, Output};
+use super::precision::{self, Precision};
+use crate::error::{Error, Result};
+use crate::kernel::conv::Direction;
+use crate::kernel::im2col::ConvShape;
+use crate::tensor::Value;
+
+const OP: &str = "cudnn convolution";
+
+/// Bytes that an algorithm may use beside its arguments.
+const WORKSPACE: usize = 1 << 30;
+
+fn fail(error: result::CudnnError) -> Error {
+    Error::argument(OP, format!("cuDNN: {error:?}"))
+}
+
+/// What a plan depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    direction: Direction,
+    shape: ConvShape,
+    entries: DType,
+    tf32: bool,
+}
+
+/// cuDNN's handle and what has been planned on it. Used by one thread at a time.
+struct Library {
+    handle: sys::cudnnHandle_t,
+    plans: HashMap<Key, Plan>,
+}
+
+// SAFETY: the handles may be used from any thread, by one at a time, which the mutex around the library sees to.
+unsafe impl Send for Library {}
+
+static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
+
+/// Descriptors of one convolution, kept until the process ends.
+struct Plan {
+    x: sys::cudnnTensorDescriptor_t,
+    w: sys::cudnnFilterDescriptor_t,
+    y: sys::cudnnTensorDescriptor_t,
+    convolution: sys::cudnnConvolutionDescriptor_t,
+    algorithm: Algorithm,
+    workspace: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Forward(sys::cudnnConvolutionFwdAlgo_t),
+    InputGrad(sys::cudnnConvolutionBwdDataAlgo_t),
+    WeightGrad(sys::cudnnConvolutionBwdFilterAlgo_t),
+}
+
+/// One of the three operations on two contiguous values, as [`run`](crate::kernel::conv::run); `dims` is the result's shape.
+///
+/// # Errors
+/// If cuDNN has no deterministic algorithm for the shape within the workspace's limit, or the device has no room.
+pub(crate) fn run(
+    cuda: &Cuda,
+    direction: Direction,
+    shape: &ConvShape,
+    a: &Value,
+    b: &Value,
+    dims: &[usize; 4],
+) -> Result<Value> {
+    let device = Device::Cuda(cuda.device().clone());
+    let key = Key {
+        direction,
+        shape: *shape,
+        entries: a.dtype(),
+        tf32: precision::current() != Precision::F32,
+    };
+    let out = Output::new(dims, a.dtype(), &device)?;
+    if out.address() == 0 {
+        return Ok(out.into_value());
+    }
+    let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
+    let library = match &mut *library {
+        Some(library) => library,
+        none => none.insert(Library::new(cuda)?),
+    };
+    let handle = library.handle;
+    let plan = match library.plans.entry(key) {
+        std::collections::hash_map::Entry::Occupied(plan) => plan.into_mut(),
+        std::collections::hash_map::Entry::Vacant(place) => place.insert(Plan::new(handle, &key)?),
+    };
+    let workspace = Output::new(&[plan.workspace.max(1)], DType::U8, &device)?;
+    let (a, b) = (Input::open(OP, a)?, Input::open(OP, b)?);
+    // SAFETY: the addresses hold tensors of the shapes and types that the plan was made for.
+    unsafe {
+        plan.launch(
+            handle,
+            [a.address(), b.address(), out.address()],
+            &workspace,
+            key.entries,
+        )?
+    };
+    Ok(out.into_value())
+}
+
+impl Library {
+    fn new(cuda: &Cuda) -> Result<Self> {
+        let stream = cuda.device().cuda_stream();
+        let bound = stream.context().bind_to_thread();
+        bound.map_err(|e| Error::from(candle_core::Error::wrap(e)))?;
+        let handle = result::create_handle().map_err(fail)?;
+        // SAFETY: both handles are open; the stream lives as long as the process.
+        unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(fail)?;
+        Ok(Self {
+            handle,
+            plans: HashMap::new(),
+        })
+    }
+}
+
+fn type_of(entries: DType) -> Result<sys::cudnnDataType_t> {
+    Ok(match entries {
+        DType::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+        DType::F64 => sys::cudnnDataType_t::CUDNN_DATA_DOUBLE,
+        DType::BF16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        other => return Err(Error::argument(OP, format!("no convolution of {other:?}"))),
+    })
+}
+
+fn ints<const N: usize>(sizes: [usize; N]) -> [c_int; N] {
+    sizes.map(|size| size as c_int)
+}
+
+/// The first of cuDNN's proposals, fastest first, that gives the same bits every time and fits the workspace.
+macro_rules! first_fit {
+    ($list:expr, $count:expr) => {
+        $list[..$count as usize].iter().find(|found| {
+            found.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
+                && found.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
+                && found.memory <= WORKSPACE
+        })
+    };
+}
+
+impl Plan {
+    fn new(handle: sys::cudnnHandle_t, key: &Key) -> Result<Self> {
+        use sys::cudnnMathType_t as Math;
+        let (shape, entries) = (&key.shape, type_of(key.entries)?);
+        let format = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
+        let computed = match key.entries {
+            DType::F64 => sys::cudnnDataType_t::CUDNN_DATA_DOUBLE,
+            _ => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+        };
+        let math = match (key.entries, key.tf32) {
+            (DType::BF16, _) => Math::CUDNN_TENSOR_OP_MATH,
+            (DType::F32, true) => Math::CUDNN_DEFAULT_MATH,
+            _ => Math::CUDNN_FMA_MATH,
+        };
+        let images = |channels, [height, width]: [usize; 2]| {
+            let desc = result::create_tensor_descriptor().map_err(fail)?;
+            let dims = ints([shape.batch, channels, height, width]);
+            // SAFETY: the descriptor was just made.
+            unsafe { result::set_tensor4d_descriptor(desc, format, entries, dims) }
+                .map_err(fail)?;
+            Ok::<_, Error>(desc)
+        };
+        let (x, y) = (
+            images(shape.in_channels, shape.input)?,
+            images(shape.out_channels, shape.output)?,
+        );
+        let w = result::create_filter_descriptor().map_err(fail)?;
+        let [kernel_h, kernel_w] = shape.kernel;
+        let per_group = shape.in_channels / shape.groups;
+        let filter = ints([shape.out_channels, per_group, kernel_h, kernel_w]);
+        let convolution = result::create_convolution_descriptor().map_err(fail)?;
+        let [
+            [pad_h, pad_w],
+            [stride_h, stride_w],
+            [dilation_h, dilation_w],
+        ] = [
+            ints(shape.padding),
+            ints(shape.stride),
+            ints(shape.dilation),
+        ];
+        // SAFETY: the descriptors were just made.
+        unsafe {
+            result::set_filter4d_descriptor(w, entries, format, filter).map_err(fail)?;
+            result::set_convolution2d_descriptor(
+                convolution,
+                pad_h,
+                pad_w,
+                stride_h,
+                stride_w,
+                dilation_h,
+                dilation_w,
+                sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
+                computed,
+            )
+            .map_err(fail)?;
+            result::set_convolution_math_type(convolution, math).map_err(fail)?;
+            result::set_convolution_group_count(convolution, shape.groups as c_int)
+                .map_err(fail)?;
+        }
+        let mut plan = Self {
+            x,
+            w,
+            y,
+            convolution,
+            algorithm: Algorithm::Forward(
+                sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+            ),
+            workspace: 0,
+        };
+        let found = plan.choose(handle, key.direction)?;
+        let Some((algorithm, proposed)) = found else {
+            let message = format!("cuDNN has no deterministic algorithm for {shape:?}");
+            return Err(Error::argument(OP, message));
+        };
+        // An algorithm is proposed for one kind of arithmetic, which is to be asked for; exact f32 stays exact.
+        if math != Math::CUDNN_FMA_MATH {
+            // SAFETY: the descriptor was just made.
+            unsafe { result::set_convolution_math_type(convolution, proposed) }.map_err(fail)?;
+        }
+        plan.algorithm = algorithm;
+        plan.workspace = plan.workspace_size(handle)?;
+        Ok(plan)
+    }
+
+    /// Bytes that the plan's algorithm uses beside its arguments.
+    fn workspace_size(&self, handle: sys::cudnnHandle_t) -> Result<usize> {
+        let conv = self.convolution;
+        // SAFETY: all descriptors are set.
+        unsafe {
+            match self.algorithm {
+                Algorithm::Forward(algorithm) => result::get_convolution_forward_workspace_size(
+                    handle, self.x, self.w, conv, self.y, algorithm,
+                ),
+                Algorithm::InputGrad(algorithm) => {
+                    result::get_convolution_backward_data_workspace_size(
+                        handle, self.w, self.y, conv, self.x, algorithm,
+                    )
+                }
+                Algorithm::WeightGrad(algorithm) => {
+                    result::get_convolution_backward_filter_workspace_size(
+                        handle, self.x, self.y, conv, self.w, algorithm,
+                    )
+                }
+            }
+        }
+        .map_err(fail)
+    }
+
+    /// The algorithm for a direction and the arithmetic that it is proposed for.
+    fn choose(
+        &self,
+        handle: sys::cudnnHandle_t,
+        direction: Direction,
+    ) -> Result<Option<(Algorithm, sys::cudnnMathType_t)>> {
+        const MOST: usize = 8;
+        let mut count: c_int = 0;
+        // SAFETY: all descriptors are set; the lists have room for as many proposals as are asked for, and hold plain numbers, for
+        // which zeros are valid.
+        unsafe {
+            Ok(match direction {
+                Direction::Forward => {
+                    let mut list: [sys::cudnnConvolutionFwdAlgoPerf_t; MOST] = std::mem::zeroed();
+                    result::get_convolution_forward_algorithm(
+                        handle,
+                        self.x,
+                        self.w,
+                        self.convolution,
+                        self.y,
+                        MOST as c_int,
+                        &mut count,
+                        list.as_mut_ptr(),
+                    )
+                    .map_err(fail)?;
+                    first_fit!(list, count).map(|f| (Algorithm::Forward(f.algo), f.mathType))
+                }
+                Direction::InputGrad => {
+                    let mut list: [sys::cudnnConvolutionBwdDataAlgoPerf_t; MOST] =
+                        std::mem::zeroed();
+                    result::get_convolution_backward_data_algorithm(
+                        handle,
+                        self.w,
+                        self.y,
+                        self.convolution,
+                        self.x,
+                        MOST as c_int,
+                        &mut count,
+                        list.as_mut_ptr(),
+                    )
+                    .map_err(fail)?;
+                    first_fit!(list, count).map(|f| (Algorithm::InputGrad(f.algo), f.mathType))
+                }
+                Direction::WeightGrad => {
+                    let mut list: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; MOST] =
+                        std::mem::zeroed();
+                    result::get_convolution_backward_filter_algorithm(
+                        handle,
+                        self.x,
+                        self.y,
+                        self.convolution,
+                        self.w,
+                        MOST as c_int,
+                        &mut count,
+                        list.as_mut_ptr(),
+                    )
+                    .map_err(fail)?;
+                    first_fit!(list, count).map(|f| (Algorithm::WeightGrad(f.algo), f.mathType))
+                }
+            })
+        }
+    }
+
+    /// # Safety
+    /// The addresses must hold the two arguments and the result of the plan's direction.
+    unsafe fn launch(
+        &self,
+        handle: sys::cudnnHandle_t,
+        [a, b, out]: [u64; 3],
+        workspace: &Output,
+        entries: DType,
+    ) -> Result<()> {
+        // The factors of product and old result are f32, or f64 for f64 entries.
+        let (single, double) = ([1f32, 0f32], [1f64, 0f64]);
+        let factor = |i: usize| -> *const c_void {
+            match entries {
+                DType::F64 => std::ptr::from_ref(&double[i]).cast(),
+                _ => std::ptr::from_ref(&single[i]).cast(),
+            }
+        };
+        let (one, zero) = (factor(0), factor(1));
+        let (scratch, bytes) = (workspace.address() as *mut c_void, self.workspace);
+        let (a, b, out) = (a as *const c_void, b as *const c_void, out as *mut c_void);
+        let conv = self.convolution;
+        // SAFETY: the caller's promise; the workspace has as many bytes as the plan's algorithm asked for.
+        unsafe {
+            match self.algorithm {
+                Algorithm::Forward(algorithm) => result::convolution_forward(
+                    handle, one, self.x, a, self.w, b, conv, algorithm, scratch, bytes, zero,
+                    self.y, out,
+                ),
+                Algorithm::InputGrad(algorithm) => result::convolution_backward_data(
+                    handle, one, self.w, b, self.y, a, conv, algorithm, scratch, bytes, zero,
+                    self.x, out,
+                ),
+                Algorithm::WeightGrad(algorithm) => result::convolution_backward_filter(
+                    handle, one, self.x, a, self.y, b, conv, algorithm, scratch, bytes, zero,
+                    self.w, out,
+                ),
+            }
+        }
+        .map_err(fail)
+    }
+}

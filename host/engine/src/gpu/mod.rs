@@ -1,0 +1,90 @@
+//! The GPU side of the engine's operations: kernels in CUDA C++, and how a value's shape becomes their arguments.
+//!
+//! An operation asks [`Gpu::of`] where a value lies; with an answer it calls the functions of this module, one file a subject as
+//! in [`kernel`](super::kernel), and without one the CPU's kernels. The sources in `kernels/` are compiled for each type of
+//! entries when they are first needed. Convolutions and products of matrices are the libraries' of the device.
+//!
+//! Sums are taken in a fixed order and no kernel adds atomically, so a result does not change from run to run.
+//!
+//! Builds with debug assertions can run the very same sources on the processor, compiled by the C++ compiler: with
+//! `ALAMBIC_EMULATED_GPU=1` all values on the CPU count as lying on an emulated device. That is how kernels and their launches are
+//! tested where there is no GPU.
+
+// A release build without `cuda` has no device: what turns shapes into launches is there, and never called.
+#![cfg_attr(not(any(feature = "cuda", debug_assertions)), allow(dead_code))]
+
+pub(crate) mod batch_norm;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+#[cfg(feature = "cuda")]
+pub(crate) mod cudnn;
+pub mod device;
+pub(crate) mod elementwise;
+#[cfg(debug_assertions)]
+mod emulator;
+pub mod foreign;
+pub(crate) mod group_norm;
+pub(crate) mod launch;
+pub(crate) mod memory;
+pub(crate) mod optimizer;
+pub(crate) mod order;
+pub(crate) mod planes;
+pub mod precision;
+pub(crate) mod reduce;
+pub(crate) mod softmax;
+pub(crate) mod source;
+pub mod views;
+
+use candle_core::{DType, Device};
+
+pub use launch::Arg;
+
+use crate::tensor::Value;
+
+/// A device that runs kernels. Without the feature `cuda` a release build has none.
+#[derive(Clone, Copy)]
+pub enum Gpu {
+    /// An NVIDIA device.
+    #[cfg(feature = "cuda")]
+    Cuda(&'static cuda::Cuda),
+    /// The processor, which runs the kernels' sources one thread after another.
+    #[cfg(debug_assertions)]
+    Emulated,
+}
+
+impl Gpu {
+    /// The device that a value lies on, if kernels compute with its entries; none for the CPU.
+    #[inline]
+    pub fn of(value: &Value) -> Option<Self> {
+        match value.dtype() {
+            DType::F32 | DType::F64 | DType::BF16 => Self::at(value.device()),
+            _ => None,
+        }
+    }
+
+    /// The device, if it is not the CPU.
+    #[inline]
+    pub fn at(device: &Device) -> Option<Self> {
+        match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => cuda::opened().map(Self::Cuda),
+            #[cfg(debug_assertions)]
+            Device::Cpu if emulator::is_on() => Some(Self::Emulated),
+            _ => None,
+        }
+    }
+}
+
+/// Does `work` with all values on the CPU counted as lying on an emulated device, on this thread.
+#[cfg(debug_assertions)]
+pub fn emulated<T>(work: impl FnOnce() -> T) -> T {
+    emulator::switched(true, work)
+}
+
+/// The type that entries of a type are computed in: that of statistics, weights and biases.
+pub(crate) fn computed(entries: DType) -> DType {
+    match entries {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    }
+}

@@ -1,0 +1,299 @@
+//! All first-order gradients of a batch normalisation with ReLU, residual and statistics, in at most two passes a channel.
+
+use super::{Planes, scale_shift};
+use crate::kernel::scratch::{Shared, Unfilled};
+use crate::kernel::sums::{lane_sum, passed_sums};
+use crate::kernel::tasks::map;
+use crate::kernel::{Scalar, vectorised};
+
+/// Arguments of [`backward`]; a slice may be empty where the needs and gradients do not read it.
+pub(crate) struct Backward<'a, T> {
+    pub(crate) planes: Planes,
+    pub(crate) x: Option<&'a [T]>,
+    pub(crate) weight: &'a [T],
+    pub(crate) bias: &'a [T],
+    /// What x was normalised with.
+    pub(crate) centre: &'a [T],
+    pub(crate) spread: &'a [T],
+    /// Whether `centre` and `spread` are constants rather than the batch's statistics.
+    pub(crate) frozen: bool,
+    /// The batch's mean, read where `g_var` is given.
+    pub(crate) mean: Option<&'a [T]>,
+    pub(crate) relu: bool,
+    /// How the ReLU's mask is known; without it the mask is recomputed from x.
+    pub(crate) mask: Option<Mask<'a, T>>,
+    pub(crate) eps: f64,
+    pub(crate) g_y: Option<&'a [T]>,
+    pub(crate) g_mean: Option<&'a [T]>,
+    pub(crate) g_var: Option<&'a [T]>,
+    pub(crate) needs_x: bool,
+    pub(crate) needs_affine: bool,
+    pub(crate) needs_residual: bool,
+}
+
+/// What tells where a ReLU let its input through.
+#[derive(Clone, Copy)]
+pub(crate) enum Mask<'a, T> {
+    /// 1 there, 0 elsewhere.
+    Bytes(&'a [u8]),
+    /// Its result.
+    Result(&'a [T]),
+}
+
+/// Gradients that [`backward`] computed.
+pub(crate) struct Gradients<T> {
+    pub(crate) x: Option<Vec<T>>,
+    pub(crate) weight: Vec<T>,
+    pub(crate) bias: Vec<T>,
+    pub(crate) residual: Option<Vec<T>>,
+}
+
+/// All first-order gradients of [`super::forward`].
+pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
+    let planes = args.planes;
+    let len = planes.batch * planes.channels * planes.plane;
+    let mut x = args.needs_x.then(|| Unfilled::new(len));
+    let mut residual = args.needs_residual.then(|| Unfilled::new(len));
+    let x_to = x.as_mut().map(Unfilled::shared);
+    let residual_to = residual.as_mut().map(Unfilled::shared);
+    let affine = map(planes.channels, |c| {
+        vectorised(Channel {
+            args,
+            c,
+            x_to,
+            residual_to,
+        })
+    });
+    let (weight, bias) = affine.into_iter().unzip();
+    // SAFETY: the tasks cover all channels of all images.
+    let filled = |v: Option<Unfilled<T>>| v.map(|v| unsafe { v.filled() });
+    Gradients {
+        x: filled(x),
+        weight,
+        bias,
+        residual: filled(residual),
+    }
+}
+
+/// The work of [`backward`] on one channel: the gradients of weight and bias.
+struct Channel<'a, T> {
+    args: &'a Backward<'a, T>,
+    c: usize,
+    x_to: Option<Shared<T>>,
+    residual_to: Option<Shared<T>>,
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for Channel<'_, T> {
+    type Output = (T, T);
+
+    #[inline(always)]
+    fn call(self) -> (T, T) {
+        let (args, c, planes) = (self.args, self.c, self.args.planes);
+        let plane = planes.plane;
+        let (centre, spread) = (args.centre[c], args.spread[c]);
+        let affine = scale_shift(centre, spread, args.eps, args.weight[c], args.bias[c]);
+        let rstd = 1.0 / (spread.to_f64() + args.eps).sqrt();
+        // With a mask, or without a gradient, what passed the ReLU is written down first; else it is found again in each pass.
+        let by_x = args.relu && args.mask.is_none();
+        let written = args.mask.is_some() || args.g_y.is_none();
+        let passed = self.residual_to.or(self.x_to).filter(|_| written);
+        let (mut sum_g, mut sum_gx) = (0.0, 0.0);
+        for n in 0..planes.batch {
+            // SAFETY: a task has its own channel.
+            let passed = passed.map(|to| unsafe { to.slice(planes.start(n, c), plane) });
+            let g = match (passed, args.g_y) {
+                (Some(to), Some(g)) => {
+                    self.masked(to, self.cut(g, n), n);
+                    &*to
+                }
+                (Some(to), None) => {
+                    to.fill(T::ZERO);
+                    &*to
+                }
+                (None, Some(g)) => self.cut(g, n),
+                (None, None) => continue,
+            };
+            if !(args.needs_affine || (args.needs_x && !args.frozen)) {
+                continue;
+            }
+            let sums = match args.x {
+                Some(x) if by_x => sums::<T, true>(g, self.cut(x, n), centre, affine),
+                Some(x) => sums::<T, false>(g, self.cut(x, n), centre, affine),
+                None => {
+                    let sum = lane_sum([g], |[g]| g.to_f64());
+                    [sum, 0.0]
+                }
+            };
+            sum_g += sums[0];
+            sum_gx += sums[1];
+        }
+        if let Some(x_to) = self.x_to {
+            let line = self.line(rstd, sum_g, sum_gx);
+            let reads_x = !args.frozen || args.g_var.is_some() || by_x;
+            for n in 0..planes.batch {
+                let start = planes.start(n, c);
+                // SAFETY: as above; the two buffers are different.
+                let (out, passed) = unsafe {
+                    let passed = self.residual_to.filter(|_| written);
+                    (
+                        x_to.slice(start, plane),
+                        passed.map(|from| &*from.slice(start, plane)),
+                    )
+                };
+                let g = match (passed, args.g_y.filter(|_| !written)) {
+                    (Some(g), _) => g,
+                    (None, Some(g)) => self.cut(g, n),
+                    // It was written to the very place where the result goes.
+                    (None, None) => {
+                        line.apply_in_place(
+                            out,
+                            args.x.filter(|_| reads_x).map(|x| self.cut(x, n)),
+                        );
+                        continue;
+                    }
+                };
+                match args.x.filter(|_| reads_x) {
+                    Some(x) if by_x => line.apply::<true>(out, g, self.cut(x, n), affine),
+                    Some(x) => line.apply::<false>(out, g, self.cut(x, n), affine),
+                    None => line.apply_constant(out, g),
+                }
+            }
+        }
+        if let Some(to) = self.residual_to.filter(|_| !written) {
+            for n in 0..planes.batch {
+                // SAFETY: as above.
+                let out = unsafe { to.slice(planes.start(n, c), plane) };
+                match (args.g_y, args.x.filter(|_| by_x)) {
+                    (Some(g), Some(x)) => {
+                        for ((out, g), x) in out.iter_mut().zip(self.cut(g, n)).zip(self.cut(x, n))
+                        {
+                            *out = gate::<T, true>(*g, *x, affine);
+                        }
+                    }
+                    (Some(g), None) => out.copy_from_slice(self.cut(g, n)),
+                    (None, _) => out.fill(T::ZERO),
+                }
+            }
+        }
+        (T::from_f64(sum_gx * rstd), T::from_f64(sum_g))
+    }
+}
+
+impl<T: Scalar> Channel<'_, T> {
+    /// The plane of this channel in image `n`.
+    #[inline(always)]
+    fn cut<'b, U>(&self, all: &'b [U], n: usize) -> &'b [U] {
+        let planes = &self.args.planes;
+        &all[planes.start(n, self.c)..][..planes.plane]
+    }
+
+    /// `g` of image `n` where the mask lets it through.
+    #[inline(always)]
+    fn masked(&self, out: &mut [T], g: &[T], n: usize) {
+        match self.args.mask {
+            None => out.copy_from_slice(g),
+            Some(Mask::Bytes(mask)) => {
+                for ((out, g), open) in out.iter_mut().zip(g).zip(self.cut(mask, n)) {
+                    *out = if *open != 0 { *g } else { T::ZERO };
+                }
+            }
+            Some(Mask::Result(y)) => {
+                for ((out, g), y) in out.iter_mut().zip(g).zip(self.cut(y, n)) {
+                    *out = if *y > T::ZERO { *g } else { T::ZERO };
+                }
+            }
+        }
+    }
+
+    /// The line that maps what passed the ReLU, and x, to the gradient of x.
+    #[inline(always)]
+    fn line(&self, rstd: f64, sum_g: f64, sum_gx: f64) -> Line<T> {
+        let (args, c, count) = (self.args, self.c, self.args.planes.per_channel());
+        let scale = args.weight[c].to_f64() * rstd;
+        let at = |g: Option<&[T]>| g.map_or(0.0, |g| g[c].to_f64());
+        let mut slope = 2.0 * at(args.g_var) / count;
+        let mut level = at(args.g_mean) / count;
+        let mut origin = args.mean.map_or(0.0, |mean| mean[c].to_f64());
+        if !args.frozen {
+            slope -= scale * rstd * rstd * sum_gx / count;
+            level -= scale * sum_g / count;
+            origin = args.centre[c].to_f64();
+        }
+        let [scale, slope, level, origin] = [scale, slope, level, origin].map(T::from_f64);
+        Line {
+            scale,
+            slope,
+            level,
+            origin,
+        }
+    }
+}
+
+/// `dx = scale g + slope (x - origin) + level`
+#[derive(Clone, Copy)]
+struct Line<T> {
+    scale: T,
+    slope: T,
+    level: T,
+    origin: T,
+}
+
+impl<T: Scalar> Line<T> {
+    #[inline(always)]
+    fn at(self, g: T, x: T) -> T {
+        self.scale * g + (self.slope * (x - self.origin) + self.level)
+    }
+
+    #[inline(always)]
+    fn apply<const BY_X: bool>(self, out: &mut [T], g: &[T], x: &[T], affine: (T, T)) {
+        for ((out, g), x) in out.iter_mut().zip(g).zip(x) {
+            *out = self.at(gate::<T, BY_X>(*g, *x, affine), *x);
+        }
+    }
+
+    #[inline(always)]
+    fn apply_constant(self, out: &mut [T], g: &[T]) {
+        for (out, g) in out.iter_mut().zip(g) {
+            *out = self.scale * *g + self.level;
+        }
+    }
+
+    #[inline(always)]
+    fn apply_in_place(self, out: &mut [T], x: Option<&[T]>) {
+        match x {
+            Some(x) => {
+                for (out, x) in out.iter_mut().zip(x) {
+                    *out = self.at(*out, *x);
+                }
+            }
+            None => {
+                for out in out {
+                    *out = self.scale * *out + self.level;
+                }
+            }
+        }
+    }
+}
+
+/// `g` where the ReLU let its input through, which is recomputed from x.
+#[inline(always)]
+fn gate<T: Scalar, const BY_X: bool>(g: T, x: T, (scale, shift): (T, T)) -> T {
+    if !BY_X || x * scale + shift > T::ZERO {
+        g
+    } else {
+        T::ZERO
+    }
+}
+
+/// Sums of what passed the ReLU, and of that times `x - centre`.
+#[inline(always)]
+fn sums<T: Scalar, const BY_X: bool>(g: &[T], x: &[T], centre: T, affine: (T, T)) -> [f64; 2] {
+    let centre = centre.to_f64();
+    let pass = |g, x| gate::<T, BY_X>(g, x, affine);
+    passed_sums(g, x, pass, |g, at| {
+        [
+            lane_sum([g], |[g]| g.to_f64()),
+            lane_sum([g, &x[at]], |[g, x]| g.to_f64() * (x.to_f64() - centre)),
+        ]
+    })
+}

@@ -1,0 +1,172 @@
+//! Batch normalisation on the CPU: one task a channel, statistics in f64 by two passes; its gradients are in [`backward`].
+
+pub(crate) mod backward;
+
+use crate::kernel::scratch::{Shared, Unfilled};
+use crate::kernel::sums::lane_sum;
+use crate::kernel::tasks::map;
+use crate::kernel::{Scalar, vectorised};
+
+/// Sizes of a batch of images: N, C and H W.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planes {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) plane: usize,
+}
+
+impl Planes {
+    fn start(&self, image: usize, channel: usize) -> usize {
+        (image * self.channels + channel) * self.plane
+    }
+
+    fn per_channel(&self) -> f64 {
+        (self.batch * self.plane) as f64
+    }
+}
+
+/// Scale and shift that normalise by a mean and a variance and apply weight and bias; forward and backward share it,
+/// so that a recomputed ReLU mask has the very bits of the forward pass.
+pub(crate) fn scale_shift<T: Scalar>(mean: T, var: T, eps: f64, weight: T, bias: T) -> (T, T) {
+    let scale = weight.to_f64() / (var.to_f64() + eps).sqrt();
+    let shift = bias.to_f64() - mean.to_f64() * scale;
+    (T::from_f64(scale), T::from_f64(shift))
+}
+
+/// Mean and population variance of one channel.
+#[inline(always)]
+fn statistics<T: Scalar>(planes: &Planes, x: &[T], channel: usize) -> (T, T) {
+    // Plain loops: an iterator's fold is a function of its own, compiled without the wide vectors.
+    let count = planes.per_channel();
+    let mut sum = 0.0;
+    for n in 0..planes.batch {
+        let row = &x[planes.start(n, channel)..][..planes.plane];
+        sum += lane_sum([row], |[x]| x.to_f64());
+    }
+    let mean = sum / count;
+    let mut squares = 0.0;
+    for n in 0..planes.batch {
+        let row = &x[planes.start(n, channel)..][..planes.plane];
+        squares += lane_sum([row], |[x]| {
+            let centred = x.to_f64() - mean;
+            centred * centred
+        });
+    }
+    (T::from_f64(mean), T::from_f64(squares / count))
+}
+
+/// Arguments of [`forward`].
+pub(crate) struct Forward<'a, T> {
+    pub(crate) planes: Planes,
+    pub(crate) x: &'a [T],
+    pub(crate) weight: &'a [T],
+    pub(crate) bias: &'a [T],
+    /// Mean and variance to normalise with instead of the batch's.
+    pub(crate) frozen: Option<(&'a [T], &'a [T])>,
+    pub(crate) residual: Option<&'a [T]>,
+    /// Whether the batch's statistics are wanted although `frozen` ones normalise.
+    pub(crate) statistics: bool,
+    pub(crate) relu: bool,
+    /// Whether the ReLU's mask is wanted: 1 where y > 0, 0 elsewhere.
+    pub(crate) mask: bool,
+    pub(crate) eps: f64,
+}
+
+/// Result of [`forward`]; what is not wanted is empty.
+pub(crate) struct Output<T> {
+    pub(crate) y: Vec<T>,
+    pub(crate) mask: Vec<u8>,
+    pub(crate) mean: Vec<T>,
+    pub(crate) var: Vec<T>,
+}
+
+/// `y = relu?((x - mean) / sqrt(var + eps) weight + bias (+ residual))`, and the batch's mean and variance.
+pub(crate) fn forward<T: Scalar>(args: &Forward<'_, T>) -> Output<T> {
+    let planes = args.planes;
+    let wanted = args.statistics || args.frozen.is_none();
+    let mut y = Unfilled::new(args.x.len());
+    let mut mask = Unfilled::new(if args.mask { args.x.len() } else { 0 });
+    let (to, mask_to) = (y.shared(), mask.shared());
+    let statistics = map(planes.channels, |c| {
+        vectorised(Normalise {
+            args,
+            c,
+            to,
+            mask_to,
+        })
+    });
+    // SAFETY: the tasks cover all channels of all images.
+    let (y, mask) = unsafe { (y.filled(), mask.filled()) };
+    let (mean, var) = if wanted {
+        statistics.into_iter().unzip()
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    Output { y, mask, mean, var }
+}
+
+/// The work of [`forward`] on one channel: the batch's mean and variance, 0 where they are not wanted.
+struct Normalise<'a, T> {
+    args: &'a Forward<'a, T>,
+    c: usize,
+    to: Shared<T>,
+    mask_to: Shared<u8>,
+}
+
+impl<T: Scalar> pulp::NullaryFnOnce for Normalise<'_, T> {
+    type Output = (T, T);
+
+    #[inline(always)]
+    fn call(self) -> (T, T) {
+        let (args, c, planes) = (self.args, self.c, self.args.planes);
+        let batch = if args.statistics || args.frozen.is_none() {
+            statistics(&planes, args.x, c)
+        } else {
+            (T::ZERO, T::ZERO)
+        };
+        let (mean, var) = args.frozen.map_or(batch, |(mean, var)| (mean[c], var[c]));
+        let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
+        for n in 0..planes.batch {
+            let start = planes.start(n, c);
+            // SAFETY: a task has its own channel.
+            let out = unsafe { self.to.slice(start, planes.plane) };
+            let residual = args.residual.map(|r| &r[start..][..planes.plane]);
+            let x = &args.x[start..][..planes.plane];
+            affine(out, x, residual, scale, shift, args.relu);
+            if args.mask {
+                // SAFETY: as above.
+                let gate = unsafe { self.mask_to.slice(start, planes.plane) };
+                for (gate, y) in gate.iter_mut().zip(out) {
+                    *gate = u8::from(*y > T::ZERO);
+                }
+            }
+        }
+        batch
+    }
+}
+
+/// `out = relu?(x scale + shift (+ residual))`
+#[inline(always)]
+fn affine<T: Scalar>(
+    out: &mut [T],
+    x: &[T],
+    residual: Option<&[T]>,
+    scale: T,
+    shift: T,
+    relu: bool,
+) {
+    // NaN passes, as through PyTorch's.
+    let cut = |y: T| if relu && y < T::ZERO { T::ZERO } else { y };
+    match residual {
+        None => {
+            for (y, x) in out.iter_mut().zip(x) {
+                *y = cut(*x * scale + shift);
+            }
+        }
+        Some(residual) => {
+            for ((y, x), r) in out.iter_mut().zip(x).zip(residual) {
+                *y = cut(*x * scale + shift + *r);
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Functions of one tensor, entry by entry, on the CPU: one pass over strided entries, in parallel.
+
+use std::mem::MaybeUninit;
+
+use candle_core::DType;
+
+use super::elementary::Elementary;
+use super::strided::{Operand, Piece, collapse, lines};
+use super::{Scalar, dispatch, to_value};
+use crate::error::Result;
+use crate::tensor::Value;
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Unary {
+    Neg,
+    Exp,
+    Log,
+    Sqrt,
+    Recip,
+    /// `1 / x`, and 0 where x is 0.
+    RecipOrZero,
+    Sqr,
+    Abs,
+    Relu,
+    Tanh,
+    Sigmoid,
+    Erf,
+    /// `x P(N <= x)` for a standard normal N.
+    Gelu,
+    /// The derivative of `Gelu`.
+    GeluSlope,
+    Sin,
+    Cos,
+    /// `mul x + add`.
+    Affine {
+        mul: f64,
+        add: f64,
+    },
+    Powf(f64),
+    /// Limited to an interval; what is no number stays so.
+    Clamp {
+        min: f64,
+        max: f64,
+    },
+}
+
+/// Whether [`unary`] has a kernel for this value: floating-point entries of f32 or f64 on the CPU.
+pub(crate) fn has_kernel(x: &Value) -> bool {
+    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
+}
+
+/// The function of every entry.
+pub(crate) fn unary(op: &'static str, kind: Unary, x: &Value) -> Result<Value> {
+    dispatch!(op, x.dtype(), T => {
+        let data = Operand::<T>::open(op, x, x.dims())?;
+        if x.elem_count() == 0 {
+            return to_value(Vec::<T>::new(), x.dims(), x);
+        }
+        to_value(apply(kind, &data, x.dims()), x.dims(), x)
+    })
+}
+
+fn apply<T: Elementary>(kind: Unary, x: &Operand<'_, T>, dims: &[usize]) -> Vec<T> {
+    let (zero, one, half) = (T::ZERO, T::ONE, T::from_f64(0.5));
+    let number = T::from_f64;
+    match kind {
+        Unary::Neg => map(x, dims, |x| -x),
+        Unary::Exp => map(x, dims, Elementary::exp),
+        Unary::Log => map(x, dims, Elementary::ln),
+        Unary::Sqrt => map(x, dims, Scalar::square_root),
+        Unary::Recip => map(x, dims, |x| one / x),
+        Unary::RecipOrZero => map(x, dims, |x| if x == zero { zero } else { one / x }),
+        Unary::Sqr => map(x, dims, |x| x * x),
+        Unary::Abs => map(x, dims, |x| if x > zero { x } else { zero - x }),
+        // A comparison with NaN fails, so that NaN stays.
+        Unary::Relu => map(x, dims, |x| if x < zero { zero } else { x }),
+        Unary::Tanh => map(x, dims, Elementary::tanh),
+        Unary::Sigmoid => map(x, dims, |x| one / (one + Elementary::exp(-x))),
+        Unary::Erf => map(x, dims, Elementary::erf),
+        Unary::Gelu => {
+            let root = number(std::f64::consts::FRAC_1_SQRT_2);
+            map(x, dims, |x| ((x * root).erf() + one) * half * x)
+        }
+        Unary::GeluSlope => {
+            let root = number(std::f64::consts::FRAC_1_SQRT_2);
+            let density = number(1.0 / (2.0 * std::f64::consts::PI).sqrt());
+            map(x, dims, |x| {
+                let bell = Elementary::exp(-(x * x * half)) * density;
+                ((x * root).erf() + one) * half + x * bell
+            })
+        }
+        Unary::Sin => map(x, dims, Elementary::sin),
+        Unary::Cos => map(x, dims, Elementary::cos),
+        Unary::Affine { mul, add } => {
+            let (mul, add) = (number(mul), number(add));
+            map(x, dims, |x| x * mul + add)
+        }
+        Unary::Powf(exponent) => {
+            let exponent = number(exponent);
+            map(x, dims, |x| Elementary::powf(x, exponent))
+        }
+        Unary::Clamp { min, max } => {
+            let (min, max) = (number(min), number(max));
+            map(x, dims, |x| {
+                let raised = if x < min { min } else { x };
+                if raised > max { max } else { raised }
+            })
+        }
+    }
+}
+
+fn map<T: Scalar>(x: &Operand<'_, T>, dims: &[usize], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+    let (sizes, steps) = collapse(dims, [&x.strides]);
+    let piece = Mapped {
+        data: x.data(),
+        step: steps[0][sizes.len() - 1],
+        f,
+    };
+    // SAFETY: `Mapped` writes every entry: the operand reaches as far as the result.
+    unsafe { lines(&sizes, &steps, &piece) }
+}
+
+/// A piece of [`map`].
+struct Mapped<'a, T, F> {
+    data: &'a [T],
+    step: usize,
+    f: F,
+}
+
+impl<T: Scalar, F: Fn(T) -> T + Sync> Piece<T, 1> for Mapped<'_, T, F> {
+    #[inline(always)]
+    fn write(&self, out: &mut [MaybeUninit<T>], [i]: [usize; 1]) {
+        let (f, data, out) = (&self.f, &self.data[i..], out.iter_mut());
+        match self.step {
+            1 => out.zip(data).for_each(|(out, x)| _ = out.write(f(*x))),
+            0 => {
+                let value = f(data[0]);
+                out.for_each(|out| _ = out.write(value));
+            }
+            step => out.zip(data.iter().step_by(step)).for_each(|(out, x)| {
+                out.write(f(*x));
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn flat(v: &Value) -> Vec<f64> {
+        let v = v.to_dtype(DType::F64).unwrap();
+        v.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn functions_agree_with_candle_on_any_layout() {
+        type Reference = fn(&Value) -> candle_core::Result<Value>;
+        let functions: [(Unary, Reference); 14] = [
+            (Unary::Neg, Value::neg),
+            (Unary::Exp, Value::exp),
+            (Unary::Log, Value::log),
+            (Unary::Sqrt, Value::sqrt),
+            (Unary::Recip, Value::recip),
+            (Unary::Sqr, Value::sqr),
+            (Unary::Abs, Value::abs),
+            (Unary::Relu, Value::relu),
+            (Unary::Tanh, Value::tanh),
+            (Unary::Sigmoid, candle_nn::ops::sigmoid),
+            (Unary::Erf, Value::erf),
+            (Unary::Gelu, Value::gelu_erf),
+            (
+                Unary::Affine {
+                    mul: -1.5,
+                    add: 0.25,
+                },
+                |x| x.affine(-1.5, 0.25),
+            ),
+            (Unary::Clamp { min: 0.5, max: 1.5 }, |x| x.clamp(0.5, 1.5)),
+        ];
+        for dtype in [DType::F32, DType::F64] {
+            let numbers: Vec<f64> = (1..=3 * 4 * 5)
+                .map(|i| f64::from(i * 37 % 61) / 20.0)
+                .collect();
+            let x = Value::from_vec(numbers, (3, 4, 5), &Device::Cpu).unwrap();
+            let x = x.to_dtype(dtype).unwrap();
+            let turned = x.permute((2, 0, 1)).unwrap();
+            let stretched = x.narrow(1, 2, 1).unwrap().broadcast_as((3, 7, 5)).unwrap();
+            for view in [x, turned, stretched] {
+                for (kind, reference) in functions {
+                    let (got, expected) = (unary("test", kind, &view), reference(&view));
+                    let (got, expected) = (flat(&got.unwrap()), flat(&expected.unwrap()));
+                    for (a, b) in got.iter().zip(&expected) {
+                        assert!((a - b).abs() <= 1e-6 * b.abs(), "{kind:?}: {a} {b}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_so() {
+        let x = Value::new(&[f32::NAN, f32::INFINITY, -0.0], &Device::Cpu).unwrap();
+        let clamped = flat(&unary("test", Unary::Clamp { min: 0.0, max: 1.0 }, &x).unwrap());
+        assert!(clamped[0].is_nan() && clamped[1..] == [1.0, 0.0]);
+        assert!(flat(&unary("test", Unary::Relu, &x).unwrap())[0].is_nan());
+        let magnitude = flat(&unary("test", Unary::Abs, &x).unwrap());
+        assert!(magnitude[0].is_nan() && magnitude[1..] == [f64::INFINITY, 0.0]);
+    }
+}

@@ -1,0 +1,19 @@
+//! The engine: tensors with automatic differentiation of any order, the operations on them, and the optimizers.
+//!
+//! candle holds storage, devices and plain forward kernels; the graph is the engine's own (see [`autograd`]).
+
+pub mod allocation;
+pub mod autograd;
+pub mod backward;
+pub mod error;
+pub mod gpu;
+pub mod gradcheck;
+pub mod kernel;
+pub mod ops;
+pub mod optim;
+pub mod profile;
+pub mod tensor;
+
+pub use backward::{backward_each, backward_free, grad};
+pub use error::{Error, Result};
+pub use tensor::{Tensor, Value};

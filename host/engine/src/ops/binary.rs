@@ -1,0 +1,343 @@
+//! Arithmetic of two tensors with NumPy's broadcasting.
+
+use candle_core::DType;
+
+use crate::autograd::{Save, record_one};
+use crate::error::{Named, Result, ensure};
+use crate::gpu::{self, Gpu};
+use crate::kernel::elementwise::{Binary, binary, few};
+use crate::profile;
+use crate::tensor::{Tensor, Value};
+
+/// The shape that two shapes broadcast to.
+///
+/// # Errors
+/// If two sizes differ and neither is 1.
+pub fn broadcast_shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let size = |dims: &[usize], i: usize| {
+        let missing = rank - dims.len();
+        if i < missing { 1 } else { dims[i - missing] }
+    };
+    (0..rank)
+        .map(|i| match (size(a, i), size(b, i)) {
+            (m, n) if m == n => Ok(m),
+            (1, n) => Ok(n),
+            (m, 1) => Ok(m),
+            (m, n) => Err(crate::Error::argument(
+                op,
+                format!("shapes {a:?} and {b:?} do not broadcast ({m} against {n})"),
+            )),
+        })
+        .collect()
+}
+
+type Kernel = fn(&Value, &Value) -> candle_core::Result<Value>;
+
+/// The shape of the result, after checking what candle would report less clearly.
+fn check(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
+    ensure!(
+        a.dtype() == b.dtype(),
+        op,
+        "expected one type, got {:?} and {:?} (convert with to_dtype)",
+        a.dtype(),
+        b.dtype()
+    );
+    broadcast_shape(op, a.dims(), b.dims())
+}
+
+/// Arithmetic: the engine's kernels for floating-point numbers, candle's for others.
+fn arithmetic(
+    op: &'static str,
+    kind: Binary,
+    a: &Tensor,
+    b: &Tensor,
+    elsewhere: Kernel,
+) -> Result<Value> {
+    if let Some(gpu) = Gpu::of(a.value()) {
+        let dims = check(op, a, b)?;
+        return gpu::elementwise::binary(&gpu, op, kind, a.value(), b.value(), &dims);
+    }
+    let on_cpu = a.device().is_cpu() && matches!(a.dtype(), DType::F32 | DType::F64);
+    if on_cpu
+        && a.dtype() == b.dtype()
+        && let Some(value) = few(op, kind, a.value(), b.value())?
+    {
+        return Ok(value);
+    }
+    let dims = check(op, a, b)?;
+    if on_cpu {
+        return binary(op, kind, a.value(), b.value(), &dims);
+    }
+    elsewhere(a.value(), b.value()).named(op, &[a, b])
+}
+
+/// Whether nothing need be recorded; told early, because a call on single numbers is as short as what a record prepares.
+fn constant(a: &Tensor, b: &Tensor) -> bool {
+    !a.is_tracked() && !b.is_tracked()
+}
+
+fn when(wanted: bool, compute: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
+    wanted.then(compute).transpose()
+}
+
+impl Tensor {
+    /// `a + b`.
+    ///
+    /// # Errors
+    /// If the types differ or the shapes do not broadcast; so for all of this file.
+    pub fn add(&self, other: &Tensor) -> Result<Tensor> {
+        let value = arithmetic("add", Binary::Add, self, other, Value::broadcast_add)?;
+        if constant(self, other) {
+            profile::done("add");
+            return Ok(Tensor::constant(value));
+        }
+        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
+        Ok(record_one(
+            "add",
+            &[self, other],
+            value,
+            Save::default(),
+            move |c, g| {
+                Ok(vec![
+                    when(c.needs(0), || g.sum_to(&a))?,
+                    when(c.needs(1), || g.sum_to(&b))?,
+                ])
+            },
+        ))
+    }
+
+    /// `a - b`.
+    ///
+    /// # Errors
+    /// As [`Tensor::add`].
+    pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
+        let value = arithmetic("sub", Binary::Sub, self, other, Value::broadcast_sub)?;
+        if constant(self, other) {
+            profile::done("sub");
+            return Ok(Tensor::constant(value));
+        }
+        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
+        Ok(record_one(
+            "sub",
+            &[self, other],
+            value,
+            Save::default(),
+            move |c, g| {
+                Ok(vec![
+                    when(c.needs(0), || g.sum_to(&a))?,
+                    when(c.needs(1), || g.sum_to(&b)?.neg())?,
+                ])
+            },
+        ))
+    }
+
+    /// `a b`, entry by entry.
+    ///
+    /// # Errors
+    /// As [`Tensor::add`].
+    pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
+        let value = arithmetic("mul", Binary::Mul, self, other, Value::broadcast_mul)?;
+        if constant(self, other) {
+            profile::done("mul");
+            return Ok(Tensor::constant(value));
+        }
+        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
+        let save = Save {
+            inputs: crossed(self, other),
+            outputs: &[],
+        };
+        Ok(record_one(
+            "mul",
+            &[self, other],
+            value,
+            save,
+            move |c, g| {
+                Ok(vec![
+                    when(c.needs(0), || g.mul(&c.input(1))?.sum_to(&a))?,
+                    when(c.needs(1), || g.mul(&c.input(0))?.sum_to(&b))?,
+                ])
+            },
+        ))
+    }
+
+    /// `a / b`, entry by entry.
+    ///
+    /// # Errors
+    /// As [`Tensor::add`].
+    pub fn div(&self, other: &Tensor) -> Result<Tensor> {
+        let value = arithmetic("div", Binary::Div, self, other, Value::broadcast_div)?;
+        if constant(self, other) {
+            profile::done("div");
+            return Ok(Tensor::constant(value));
+        }
+        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
+        let save = Save {
+            inputs: &[1],
+            outputs: if other.is_tracked() { &[0] } else { &[] },
+        };
+        Ok(record_one(
+            "div",
+            &[self, other],
+            value,
+            save,
+            move |c, g| {
+                let scaled = g.div(&c.input(1))?;
+                Ok(vec![
+                    when(c.needs(0), || scaled.sum_to(&a))?,
+                    when(c.needs(1), || scaled.mul(&c.output(0))?.sum_to(&b)?.neg())?,
+                ])
+            },
+        ))
+    }
+
+    /// The larger of two entries; a tie shares the gradient equally, as in PyTorch.
+    ///
+    /// # Errors
+    /// As [`Tensor::add`].
+    pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
+        check("maximum", self, other)?;
+        let value = self
+            .value()
+            .broadcast_maximum(other.value())
+            .named("maximum", &[self, other])?;
+        self.selection("maximum", other, value, Tensor::gt)
+    }
+
+    /// The smaller of two entries; a tie shares the gradient equally, as in PyTorch.
+    ///
+    /// # Errors
+    /// As [`Tensor::add`].
+    pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
+        check("minimum", self, other)?;
+        let value = self
+            .value()
+            .broadcast_minimum(other.value())
+            .named("minimum", &[self, other])?;
+        self.selection("minimum", other, value, Tensor::lt)
+    }
+
+    fn selection(
+        &self,
+        name: &'static str,
+        other: &Tensor,
+        value: Value,
+        wins: fn(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let save = Save {
+            inputs: &[0, 1],
+            outputs: &[],
+        };
+        Ok(record_one(
+            name,
+            &[self, other],
+            value,
+            save,
+            move |c, g| {
+                let (a, b) = (c.input(0).detach(), c.input(1).detach());
+                let ties = g.affine(0.5, 0.0)?.zero_unless(&a.eq(&b)?)?;
+                let share = |a: &Tensor, b: &Tensor| {
+                    g.zero_unless(&wins(a, b)?)?.add(&ties)?.sum_to(a.dims())
+                };
+                Ok(vec![
+                    when(c.needs(0), || share(&a, &b))?,
+                    when(c.needs(1), || share(&b, &a))?,
+                ])
+            },
+        ))
+    }
+
+    /// Sums over the dimensions that broadcasting from `dims` to this shape added or stretched.
+    ///
+    /// # Errors
+    /// If this shape is not one that `dims` broadcasts to.
+    pub fn sum_to(&self, dims: &[usize]) -> Result<Tensor> {
+        if self.dims() == dims {
+            return Ok(self.clone());
+        }
+        ensure!(
+            dims.len() <= self.rank()
+                && broadcast_shape("sum_to", dims, self.dims())? == self.dims(),
+            "sum_to",
+            "shape {dims:?} does not broadcast to {:?}",
+            self.dims()
+        );
+        let added = self.rank() - dims.len();
+        let stretched = |&i: &usize| i < added || (dims[i - added] == 1 && self.dims()[i] != 1);
+        let over: Vec<usize> = (0..self.rank()).filter(stretched).collect();
+        self.sum(&over, true)?.reshape(dims)
+    }
+}
+
+/// Which factors of a product to keep: each is read for the other's gradient.
+fn crossed(a: &Tensor, b: &Tensor) -> &'static [usize] {
+    match (a.is_tracked(), b.is_tracked()) {
+        (true, true) => &[0, 1],
+        (true, false) => &[1],
+        _ => &[0],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::{check, ramp};
+    use candle_core::Device;
+
+    #[test]
+    fn arithmetic_with_broadcasting_agrees_with_finite_differences() {
+        let shapes: [(&[usize], &[usize]); 5] = [
+            (&[3, 4], &[3, 4]),
+            (&[3, 4], &[4]),
+            (&[3, 1], &[2, 1, 4]),
+            (&[], &[2, 3]),
+            (&[2, 3, 1], &[1, 1, 5]),
+        ];
+        for (a, b) in shapes {
+            let inputs = [ramp(a, 0.37), ramp(b, 0.53)];
+            check("add", &inputs, |x| x[0].sqr()?.add(&x[1]));
+            check("sub", &inputs, |x| x[0].sub(&x[1].sqr()?));
+            check("mul", &inputs, |x| x[0].mul(&x[1]));
+            check("div", &inputs, |x| x[0].div(&x[1].affine(1.0, 3.0)?));
+            check("maximum", &inputs, |x| {
+                x[0].maximum(&x[1].affine(1.0, 0.01)?)
+            });
+            check("minimum", &inputs, |x| {
+                x[0].minimum(&x[1].affine(1.0, 0.01)?)
+            });
+        }
+    }
+
+    #[test]
+    fn sums_back_to_a_shape_agree_with_finite_differences() {
+        let shapes: [&[usize]; 4] = [&[4], &[3, 1], &[1, 1, 4], &[]];
+        for dims in shapes {
+            check("sum_to", &[ramp(&[2, 3, 4], 0.37)], |x| {
+                x[0].sqr()?.sum_to(dims)
+            });
+        }
+    }
+
+    #[test]
+    fn a_tie_shares_the_gradient() {
+        let a = Tensor::leaf(Value::new(&[1.0f64, 2.0], &Device::Cpu).unwrap());
+        let b = Tensor::leaf(Value::new(&[1.0f64, 3.0], &Device::Cpu).unwrap());
+        let y = a.maximum(&b).unwrap().sum_all().unwrap();
+        let grads = crate::grad(&y, &[&a, &b], false).unwrap();
+        assert_eq!(grads[0].as_ref().unwrap().to_f64_vec().unwrap(), [0.5, 0.0]);
+        assert_eq!(grads[1].as_ref().unwrap().to_f64_vec().unwrap(), [0.5, 1.0]);
+    }
+
+    #[test]
+    fn types_and_shapes_that_do_not_fit_are_told() {
+        let a = ramp(&[2, 3], 1.0);
+        let text = a.mul(&ramp(&[4], 1.0)).unwrap_err().to_string();
+        assert!(
+            text.contains("mul") && text.contains("3 against 4"),
+            "{text}"
+        );
+        let single = a.to_dtype(candle_core::DType::F32).unwrap();
+        assert!(a.add(&single).unwrap_err().to_string().contains("to_dtype"));
+        assert!(a.sum_to(&[2, 2]).is_err());
+    }
+}

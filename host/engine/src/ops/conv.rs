@@ -1,0 +1,287 @@
+//! Two-dimensional convolution: three operations whose derivatives are made of each other.
+//!
+//! With `y = conv(x, w)`, `input_grad` and `weight_grad` are its transposes in x and in w. All three are linear in
+//! each argument, so the derivative of any of them is one of the other two, to any order.
+
+use candle_core::DType;
+
+use crate::autograd::{Context, Lean, Save, record_lean};
+use crate::error::{Result, ensure};
+#[cfg(feature = "cuda")]
+use crate::gpu::{self, Gpu};
+use crate::kernel::conv::{self as kernel, Direction};
+use crate::kernel::elementwise::contiguous;
+use crate::kernel::im2col::ConvShape;
+use crate::kernel::{Host, dispatch, to_value};
+use crate::tensor::{Tensor, Value};
+
+/// Hyper-parameters of a convolution; pairs are (vertical, horizontal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dParams {
+    /// Distance between neighbouring windows.
+    pub stride: [usize; 2],
+    /// Zeros added on both sides.
+    pub padding: [usize; 2],
+    /// Distance between neighbouring taps.
+    pub dilation: [usize; 2],
+    /// Groups that the channels fall into.
+    pub groups: usize,
+}
+
+impl Default for Conv2dParams {
+    fn default() -> Self {
+        Self {
+            stride: [1, 1],
+            padding: [0, 0],
+            dilation: [1, 1],
+            groups: 1,
+        }
+    }
+}
+
+/// Joins an input's and a weight's sizes, checking that they fit.
+fn conv_shape(
+    op: &'static str,
+    [batch, in_channels, height, width]: [usize; 4],
+    [out_channels, per_group, kernel_h, kernel_w]: [usize; 4],
+    params: &Conv2dParams,
+) -> Result<ConvShape> {
+    let groups = params.groups;
+    let shapes = format!(
+        "(input {:?}, weight {:?})",
+        [batch, in_channels, height, width],
+        [out_channels, per_group, kernel_h, kernel_w]
+    );
+    ensure!(
+        groups > 0 && in_channels % groups == 0 && out_channels % groups == 0,
+        op,
+        "{groups} groups do not divide {in_channels} input and {out_channels} output channels {shapes}"
+    );
+    ensure!(
+        in_channels == per_group * groups,
+        op,
+        "input has {in_channels} channels, weight expects {} {shapes}",
+        per_group * groups
+    );
+    ensure!(
+        params.stride.iter().chain(&params.dilation).all(|&n| n > 0) && kernel_h * kernel_w > 0,
+        op,
+        "expected a kernel, a stride and a dilation above 0, got {params:?} {shapes}"
+    );
+    let (input, kernel) = ([height, width], [kernel_h, kernel_w]);
+    let mut output = [0; 2];
+    for axis in 0..2 {
+        let padded = input[axis] + 2 * params.padding[axis];
+        let reach = params.dilation[axis] * (kernel[axis] - 1) + 1;
+        ensure!(
+            padded >= reach,
+            op,
+            "the kernel spans {reach} positions, the padded input has {padded} {shapes}"
+        );
+        output[axis] = (padded - reach) / params.stride[axis] + 1;
+    }
+    Ok(ConvShape {
+        batch,
+        in_channels,
+        out_channels,
+        groups,
+        input,
+        output,
+        kernel,
+        stride: params.stride,
+        padding: params.padding,
+        dilation: params.dilation,
+    })
+}
+
+fn run(
+    op: &'static str,
+    direction: Direction,
+    shape: &ConvShape,
+    a: &Tensor,
+    b: &Tensor,
+) -> Result<Value> {
+    ensure!(
+        a.dtype() == b.dtype(),
+        op,
+        "expected one type, got {:?} and {:?}",
+        a.dtype(),
+        b.dtype()
+    );
+    let dims = match direction {
+        Direction::Forward => output_dims(shape),
+        Direction::InputGrad => input_dims(shape),
+        Direction::WeightGrad => [
+            shape.out_channels,
+            shape.in_channels / shape.groups,
+            shape.kernel[0],
+            shape.kernel[1],
+        ],
+    };
+    let (a, b) = (contiguous(a.value())?, contiguous(b.value())?);
+    #[cfg(feature = "cuda")]
+    if let Some(Gpu::Cuda(cuda)) = Gpu::of(&a) {
+        return gpu::cudnn::run(cuda, direction, shape, &a, &b, &dims);
+    }
+    if a.dtype() == DType::BF16 {
+        // The processor rounds the result alone, as sums in f32 do on a GPU.
+        let [a, b] = [a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?].map(Tensor::constant);
+        return Ok(run(op, direction, shape, &a, &b)?.to_dtype(DType::BF16)?);
+    }
+    dispatch!(op, a.dtype(), T => {
+        let (left, right) = (Host::<T>::open(op, &a)?, Host::<T>::open(op, &b)?);
+        let result = kernel::run(direction, shape, &left, &right);
+        to_value(result, &dims, &a)
+    })
+}
+
+fn input_dims(shape: &ConvShape) -> [usize; 4] {
+    [
+        shape.batch,
+        shape.in_channels,
+        shape.input[0],
+        shape.input[1],
+    ]
+}
+
+fn output_dims(shape: &ConvShape) -> [usize; 4] {
+    [
+        shape.batch,
+        shape.out_channels,
+        shape.output[0],
+        shape.output[1],
+    ]
+}
+
+/// Records one of the three operations; the images among its inputs are not kept where they can be made again.
+fn record(
+    op: &'static str,
+    [a, b]: [&Tensor; 2],
+    value: Value,
+    images: &[usize],
+    vjp: impl Fn(&Context<'_>, &Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
+) -> Tensor {
+    let lean = Lean {
+        inputs: images,
+        again: None,
+    };
+    let vjp = move |c: &Context<'_>, grads: &[Option<Tensor>]| match &grads[0] {
+        Some(g) => Ok(vjp(c, g)?.into()),
+        None => Ok(vec![None; 2]),
+    };
+    let mut outputs = record_lean(op, &[a, b], vec![value], crossed(a, b), lean, Box::new(vjp));
+    outputs.pop().expect("one output was recorded")
+}
+
+/// Each factor is kept only for the gradient of the other.
+fn crossed(a: &Tensor, b: &Tensor) -> Save<'static> {
+    let inputs: &[usize] = match (a.is_tracked(), b.is_tracked()) {
+        (true, true) => &[0, 1],
+        (true, false) => &[1],
+        _ => &[0],
+    };
+    Save {
+        inputs,
+        outputs: &[],
+    }
+}
+
+/// Cross-correlation of images with filters, as `torch.nn.functional.conv2d` without a bias.
+///
+/// # Shapes
+/// x (N, C, H, W), weight (O, C / groups, KH, KW) give (N, O, OH, OW).
+///
+/// # Errors
+/// If the channels, groups, types or sizes do not fit.
+pub fn conv2d(x: &Tensor, weight: &Tensor, params: &Conv2dParams) -> Result<Tensor> {
+    let op = "conv2d";
+    let shape = conv_shape(op, x.dims_n(op)?, weight.dims_n(op)?, params)?;
+    let value = run(op, Direction::Forward, &shape, x, weight)?;
+    let params = *params;
+    Ok(record(op, [x, weight], value, &[0], move |c, g| {
+        let dx = || conv2d_input_grad(g, &c.input(1), shape.input, &params);
+        let dw = || conv2d_weight_grad(&c.input_again(0)?, g, shape.kernel, &params);
+        Ok([
+            c.needs(0).then(dx).transpose()?,
+            c.needs(1).then(dw).transpose()?,
+        ])
+    }))
+}
+
+/// The gradient of [`conv2d`] in its input of size `input_hw`, given the gradient `g` of its output.
+///
+/// # Shapes
+/// g (N, O, OH, OW), weight (O, C / groups, KH, KW) give (N, C, H, W).
+///
+/// # Errors
+/// If `g` is not of the shape that such a convolution gives.
+pub fn conv2d_input_grad(
+    g: &Tensor,
+    weight: &Tensor,
+    input_hw: [usize; 2],
+    params: &Conv2dParams,
+) -> Result<Tensor> {
+    let op = "conv2d_input_grad";
+    let [batch, ..] = g.dims_n::<4>(op)?;
+    let filters = weight.dims_n::<4>(op)?;
+    let input = [batch, filters[1] * params.groups, input_hw[0], input_hw[1]];
+    let shape = conv_shape(op, input, filters, params)?;
+    check_cotangent(op, g, &shape)?;
+    let value = run(op, Direction::InputGrad, &shape, g, weight)?;
+    let params = *params;
+    Ok(record(op, [g, weight], value, &[], move |c, h| {
+        let dg = || conv2d(h, &c.input(1), &params);
+        let dw = || conv2d_weight_grad(h, &c.input(0), shape.kernel, &params);
+        Ok([
+            c.needs(0).then(dg).transpose()?,
+            c.needs(1).then(dw).transpose()?,
+        ])
+    }))
+}
+
+/// The gradient of [`conv2d`] in its weight of size `kernel_hw`, given the gradient `g` of its output.
+///
+/// # Shapes
+/// x (N, C, H, W), g (N, O, OH, OW) give (O, C / groups, KH, KW).
+///
+/// # Errors
+/// If `g` is not of the shape that such a convolution gives.
+pub fn conv2d_weight_grad(
+    x: &Tensor,
+    g: &Tensor,
+    kernel_hw: [usize; 2],
+    params: &Conv2dParams,
+) -> Result<Tensor> {
+    let op = "conv2d_weight_grad";
+    let input = x.dims_n::<4>(op)?;
+    let [_, out_channels, ..] = g.dims_n::<4>(op)?;
+    let per_group = input[1] / params.groups.max(1);
+    let filters = [out_channels, per_group, kernel_hw[0], kernel_hw[1]];
+    let shape = conv_shape(op, input, filters, params)?;
+    check_cotangent(op, g, &shape)?;
+    let value = run(op, Direction::WeightGrad, &shape, x, g)?;
+    let params = *params;
+    Ok(record(op, [x, g], value, &[0], move |c, h| {
+        let dx = || conv2d_input_grad(&c.input(1), h, shape.input, &params);
+        let dg = || conv2d(&c.input_again(0)?, h, &params);
+        Ok([
+            c.needs(0).then(dx).transpose()?,
+            c.needs(1).then(dg).transpose()?,
+        ])
+    }))
+}
+
+fn check_cotangent(op: &'static str, g: &Tensor, shape: &ConvShape) -> Result<()> {
+    let expected = output_dims(shape);
+    ensure!(
+        g.dims() == expected,
+        op,
+        "expected an output gradient of shape {expected:?}, got {:?}",
+        g.dims()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "conv_test.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+//! Batch normalisation (Ioffe and Szegedy, 2015) with ReLU, residual, and the statistics of its input.
+
+use std::sync::Arc;
+
+use super::node::BatchNorm;
+use crate::autograd::{Context, Lean, Save, record_lean};
+use crate::error::{Result, ensure};
+use crate::gpu::computed;
+use crate::kernel::batch_norm::Planes;
+use crate::tensor::Tensor;
+
+/// What a batch normalisation normalises with, and which statistics it gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchNormMode {
+    /// The batch's statistics; the caller moves the running ones towards them.
+    Train,
+    /// The running statistics; none are computed.
+    Eval,
+    /// The running statistics; those of the batch are given back, differentiable (the recover stage of SRe2L).
+    Recover,
+    /// The batch's statistics; the running ones are left alone.
+    TrainStatistics,
+}
+
+impl BatchNormMode {
+    /// Whether the running statistics normalise.
+    pub fn is_frozen(self) -> bool {
+        matches!(self, Self::Eval | Self::Recover)
+    }
+}
+
+/// Hyper-parameters of a batch normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormConfig {
+    /// Which statistics normalise and which are given back.
+    pub mode: BatchNormMode,
+    /// Added to the variance; PyTorch's default is 1e-5.
+    pub eps: f64,
+    /// Whether a ReLU follows.
+    pub relu: bool,
+}
+
+/// Result of [`batch_norm`].
+#[derive(Clone, Debug)]
+pub struct BatchNormOutput {
+    /// The normalised tensor.
+    pub y: Tensor,
+    /// Mean of each channel of the input over (N, H, W); none in eval mode.
+    pub mean: Option<Tensor>,
+    /// Population variance of each channel of the input; none in eval mode.
+    pub var: Option<Tensor>,
+}
+
+/// `y = relu?((x - m) / sqrt(v + eps) weight + bias (+ residual))`, and the mean and variance of x.
+///
+/// All three results are differentiable, together or alone. Running statistics are constants.
+///
+/// # Shapes
+/// x and residual (N, C, H, W); weight, bias, running_mean, running_var, mean, var (C).
+///
+/// # Errors
+/// If shapes or types do not fit, or a channel has no entries.
+pub fn batch_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running_mean: &Tensor,
+    running_var: &Tensor,
+    config: &BatchNormConfig,
+    residual: Option<&Tensor>,
+) -> Result<BatchNormOutput> {
+    let op = "batch_norm";
+    let input: [usize; 4] = x.dims_n(op)?;
+    let [batch, channels, height, width] = input;
+    for (name, t) in [
+        ("weight", weight),
+        ("bias", bias),
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+    ] {
+        ensure!(
+            t.dims() == [channels] && t.dtype() == computed(x.dtype()),
+            op,
+            "expected {name} of shape [{channels}] and type {:?} for input {input:?}, got {:?} {:?}",
+            computed(x.dtype()),
+            t.dims(),
+            t.dtype()
+        );
+    }
+    if let Some(residual) = residual {
+        ensure!(
+            residual.dims() == input && residual.dtype() == x.dtype(),
+            op,
+            "expected a residual of the input's shape {input:?}, got {:?}",
+            residual.dims()
+        );
+    }
+    ensure!(x.elem_count() > 0, op, "the input {input:?} is empty");
+    let mut node = BatchNorm {
+        planes: Planes {
+            batch,
+            channels,
+            plane: height * width,
+        },
+        input,
+        config: *config,
+        running: [
+            running_mean.value().contiguous()?,
+            running_var.value().contiguous()?,
+        ],
+        has_residual: residual.is_some(),
+        mask: None,
+        entries: x.dtype(),
+    };
+    let masks_by_x = config.relu && residual.is_none();
+    let masks_by_result = config.relu && residual.is_some();
+    // In training the next convolution keeps the result anyway; where the weights are frozen nobody does.
+    let keeps_result = masks_by_result && weight.is_tracked();
+    let tracked = x.is_tracked() || bias.is_tracked() || residual.is_some_and(Tensor::is_tracked);
+    let keeps_mask = masks_by_result && !keeps_result && tracked;
+    let (outputs, mask) = node.forward(x, weight, bias, residual, keeps_mask)?;
+    node.mask = mask;
+
+    let frozen = config.mode.is_frozen();
+    let reads_x = config.mode != BatchNormMode::Eval && x.is_tracked();
+    let saved_inputs: &[usize] = if reads_x || weight.is_tracked() || masks_by_x {
+        &[0, 1, 2]
+    } else {
+        &[1, 2]
+    };
+    let saved_outputs: &[usize] = match (outputs.len(), keeps_result) {
+        (1, false) => &[],
+        (1, true) => &[0],
+        (_, false) => &[1, 2],
+        (_, true) => &[0, 1, 2],
+    };
+    debug_assert!(
+        frozen || outputs.len() == 3,
+        "batch statistics were computed"
+    );
+    let mut inputs = vec![x, weight, bias];
+    inputs.extend(residual);
+    let save = Save {
+        inputs: saved_inputs,
+        outputs: saved_outputs,
+    };
+    let node = Arc::new(node);
+    // Without a residual the result follows from x, so whoever needs it later need not keep it.
+    let maker = node.clone();
+    let again = move |context: &Context<'_>| maker.result(context);
+    let lean = Lean {
+        inputs: &[],
+        again: (residual.is_none() && saved_inputs.contains(&0)).then(|| Box::new(again) as Box<_>),
+    };
+    let vjp = move |context: &Context<'_>, grads: &[Option<Tensor>]| {
+        if context.create_graph() {
+            node.composed_vjp(context, grads)
+        } else {
+            node.fused_vjp(context, grads)
+        }
+    };
+    let mut recorded = record_lean(op, &inputs, outputs, save, lean, Box::new(vjp));
+    let var = (recorded.len() == 3).then(|| recorded.remove(2));
+    let mean = (recorded.len() == 2).then(|| recorded.remove(1));
+    let y = recorded.remove(0);
+    Ok(BatchNormOutput { y, mean, var })
+}

@@ -1,0 +1,390 @@
+//! Operations that move entries without computing: reshapes, permutations, slices, concatenation, padding.
+
+use crate::autograd::{Context, Save, record_one};
+use crate::error::{Error, Named, Result, ensure};
+use crate::kernel::elementwise::contiguous;
+use crate::tensor::{Tensor, Value};
+
+/// Fails unless `dim` is a dimension of `x`.
+pub(crate) fn check_dim(op: &'static str, x: &Tensor, dim: usize) -> Result<()> {
+    ensure!(
+        dim < x.rank(),
+        op,
+        "dimension {dim} is out of range for shape {:?}",
+        x.dims()
+    );
+    Ok(())
+}
+
+impl Tensor {
+    /// Records a linear operation of one input whose backward is `vjp`.
+    pub(crate) fn moved(
+        &self,
+        name: &'static str,
+        value: candle_core::Result<Value>,
+        vjp: impl Fn(&Context<'_>, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        let value = value.named(name, &[self])?;
+        Ok(record_one(
+            name,
+            &[self],
+            value,
+            Save::default(),
+            move |context, g| Ok(vec![Some(vjp(context, g)?)]),
+        ))
+    }
+
+    /// The same entries, in row-major order, under another shape.
+    ///
+    /// # Errors
+    /// If the number of entries differs.
+    pub fn reshape(&self, dims: &[usize]) -> Result<Tensor> {
+        if self.dims() == dims {
+            return Ok(self.clone());
+        }
+        ensure!(
+            dims.iter().product::<usize>() == self.elem_count(),
+            "reshape",
+            "{} entries of shape {:?} do not fit {dims:?}",
+            self.elem_count(),
+            self.dims()
+        );
+        let before = self.dims().to_vec();
+        let value = contiguous(self.value())?.reshape(dims);
+        self.moved("reshape", value, move |_, g| g.reshape(&before))
+    }
+
+    /// All dimensions from `start` on as one.
+    ///
+    /// # Errors
+    /// If `start` is above the rank.
+    pub fn flatten_from(&self, start: usize) -> Result<Tensor> {
+        ensure!(
+            start <= self.rank(),
+            "flatten_from",
+            "dimension {start} is out of range for shape {:?}",
+            self.dims()
+        );
+        let (kept, rest) = self.dims().split_at(start);
+        self.reshape(&[kept, &[rest.iter().product()]].concat())
+    }
+
+    /// Dimension `i` of the result is dimension `order[i]` of this tensor.
+    ///
+    /// # Errors
+    /// If `order` is not a permutation of the dimensions.
+    pub fn permute(&self, order: &[usize]) -> Result<Tensor> {
+        let mut inverse = vec![usize::MAX; self.rank()];
+        for (i, &dim) in order.iter().enumerate() {
+            if let Some(place) = inverse.get_mut(dim) {
+                *place = i;
+            }
+        }
+        ensure!(
+            order.len() == self.rank() && !inverse.contains(&usize::MAX),
+            "permute",
+            "{order:?} is not a permutation of the dimensions of {:?}",
+            self.dims()
+        );
+        self.moved("permute", self.value().permute(order), move |_, g| {
+            g.permute(&inverse)
+        })
+    }
+
+    /// Exchanges two dimensions.
+    ///
+    /// # Errors
+    /// If one is out of range.
+    pub fn transpose(&self, a: usize, b: usize) -> Result<Tensor> {
+        check_dim("transpose", self, a.max(b))?;
+        if a == b {
+            return Ok(self.clone());
+        }
+        let mut order: Vec<usize> = (0..self.rank()).collect();
+        order.swap(a, b);
+        self.permute(&order)
+    }
+
+    /// Exchanges the last two dimensions.
+    ///
+    /// # Errors
+    /// If there are fewer than two.
+    pub fn t(&self) -> Result<Tensor> {
+        let rank = self.rank();
+        ensure!(
+            rank >= 2,
+            "t",
+            "expected at least 2 dimensions, got {:?}",
+            self.dims()
+        );
+        self.transpose(rank - 2, rank - 1)
+    }
+
+    /// Drops dimension `dim`, whose size is 1.
+    ///
+    /// # Errors
+    /// If its size is not 1.
+    pub fn squeeze(&self, dim: usize) -> Result<Tensor> {
+        check_dim("squeeze", self, dim)?;
+        ensure!(
+            self.dims()[dim] == 1,
+            "squeeze",
+            "expected size 1 in dimension {dim}, got {:?}",
+            self.dims()
+        );
+        let mut dims = self.dims().to_vec();
+        dims.remove(dim);
+        self.reshape(&dims)
+    }
+
+    /// Adds a dimension of size 1 before dimension `dim`.
+    ///
+    /// # Errors
+    /// If `dim` is above the rank.
+    pub fn unsqueeze(&self, dim: usize) -> Result<Tensor> {
+        ensure!(
+            dim <= self.rank(),
+            "unsqueeze",
+            "dimension {dim} is out of range for shape {:?}",
+            self.dims()
+        );
+        let mut dims = self.dims().to_vec();
+        dims.insert(dim, 1);
+        self.reshape(&dims)
+    }
+
+    /// Repeats dimensions of size 1, and adds leading ones, to reach `dims`; nothing is copied.
+    ///
+    /// # Errors
+    /// If this shape does not broadcast to `dims`.
+    pub fn broadcast_as(&self, dims: &[usize]) -> Result<Tensor> {
+        if self.dims() == dims {
+            return Ok(self.clone());
+        }
+        let before = self.dims().to_vec();
+        let value = self.value().broadcast_as(dims);
+        self.moved("broadcast_as", value, move |_, g| g.sum_to(&before))
+    }
+
+    /// `len` entries of dimension `dim` from `start` on.
+    ///
+    /// # Errors
+    /// If the range leaves the dimension.
+    pub fn narrow(&self, dim: usize, start: usize, len: usize) -> Result<Tensor> {
+        self.slice(dim, start, 1, len)
+    }
+
+    /// `len` entries of dimension `dim`: `start`, `start + step`, ...
+    ///
+    /// # Errors
+    /// If the range leaves the dimension or the step is 0.
+    pub fn slice(&self, dim: usize, start: usize, step: usize, len: usize) -> Result<Tensor> {
+        check_dim("slice", self, dim)?;
+        let size = self.dims()[dim];
+        ensure!(
+            step > 0 && (len == 0 || start + (len - 1) * step < size),
+            "slice",
+            "start {start}, step {step}, length {len} leaves dimension {dim} of {:?}",
+            self.dims()
+        );
+        let value = if step == 1 {
+            self.value().narrow(dim, start, len)
+        } else {
+            positions(self, start, step, len)
+                .and_then(|at| self.value().contiguous()?.index_select(&at, dim))
+        };
+        self.moved("slice", value, move |_, g| g.embed(dim, start, step, size))
+    }
+
+    /// Zeros of size `size` in dimension `dim`, with this tensor at `start`, `start + step`, ...: the transpose of a slice.
+    ///
+    /// # Errors
+    /// If the entries do not fit.
+    pub fn embed(&self, dim: usize, start: usize, step: usize, size: usize) -> Result<Tensor> {
+        check_dim("embed", self, dim)?;
+        let len = self.dims()[dim];
+        ensure!(
+            step > 0 && (len == 0 || start + (len - 1) * step < size),
+            "embed",
+            "{len} entries from {start} with step {step} do not fit size {size}"
+        );
+        let x = self.value();
+        let value = if step == 1 {
+            x.pad_with_zeros(dim, start, size - start - len)
+        } else {
+            let mut dims = self.dims().to_vec();
+            dims[dim] = size;
+            Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
+                let at = positions(self, start, step, len)?;
+                zeros.index_add(&at, &x.contiguous()?, dim)
+            })
+        };
+        self.moved("embed", value, move |_, g| g.slice(dim, start, step, len))
+    }
+
+    /// Adds `before` and `after` entries of `number` around dimension `dim`.
+    ///
+    /// # Errors
+    /// If the dimension is out of range.
+    pub fn pad(&self, dim: usize, before: usize, after: usize, number: f64) -> Result<Tensor> {
+        check_dim("pad", self, dim)?;
+        let padded = self.embed(dim, before, 1, before + self.dims()[dim] + after)?;
+        if number == 0.0 {
+            return Ok(padded);
+        }
+        let inside = Tensor::full(-number, self.dims(), self.dtype(), self.device())?;
+        let border = inside.embed(dim, before, 1, padded.dims()[dim])?;
+        padded.add(&border.affine(1.0, number)?)
+    }
+
+    /// Joins tensors along dimension `dim`.
+    ///
+    /// # Errors
+    /// If there are none, or they differ in type or in another dimension.
+    pub fn cat(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::argument(
+                "cat",
+                "expected at least one tensor, got none",
+            ));
+        };
+        check_dim("cat", first, dim)?;
+        let values: Vec<&Value> = tensors.iter().map(|t| t.value()).collect();
+        let value = Value::cat(&values, dim).named("cat", tensors)?;
+        let sizes: Vec<usize> = tensors.iter().map(|t| t.dims()[dim]).collect();
+        Ok(record_one(
+            "cat",
+            tensors,
+            value,
+            Save::default(),
+            move |c, g| {
+                let mut start = 0;
+                let mut grads = Vec::with_capacity(sizes.len());
+                for (i, &size) in sizes.iter().enumerate() {
+                    let part = c.needs(i).then(|| g.narrow(dim, start, size));
+                    grads.push(part.transpose()?);
+                    start += size;
+                }
+                Ok(grads)
+            },
+        ))
+    }
+
+    /// Joins tensors of one shape along a new dimension before `dim`.
+    ///
+    /// # Errors
+    /// As [`Tensor::cat`].
+    pub fn stack(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
+        let raised: Vec<Tensor> = tensors
+            .iter()
+            .map(|t| t.unsqueeze(dim))
+            .collect::<Result<_>>()?;
+        Self::cat(&raised.iter().collect::<Vec<_>>(), dim)
+    }
+
+    /// Moves entries `shift` places towards larger indices of dimension `dim`; what leaves one end enters at the other.
+    ///
+    /// # Errors
+    /// If the dimension is out of range.
+    pub fn roll(&self, shift: i64, dim: usize) -> Result<Tensor> {
+        check_dim("roll", self, dim)?;
+        let size = self.dims()[dim];
+        if size == 0 {
+            return Ok(self.clone());
+        }
+        let places = shift.rem_euclid(size as i64) as usize;
+        if places == 0 {
+            return Ok(self.clone());
+        }
+        let x = self.value();
+        let value = x.narrow(dim, size - places, places).and_then(|tail| {
+            let head = x.narrow(dim, 0, size - places)?;
+            Value::cat(&[&tail, &head], dim)
+        });
+        self.moved("roll", value, move |_, g| g.roll(-(places as i64), dim))
+    }
+
+    /// Reverses dimension `dim`.
+    ///
+    /// # Errors
+    /// If the dimension is out of range.
+    pub fn flip(&self, dim: usize) -> Result<Tensor> {
+        check_dim("flip", self, dim)?;
+        let order: Vec<u32> = (0..self.dims()[dim] as u32).rev().collect();
+        let value = Value::new(order, self.device())
+            .and_then(|order| self.value().contiguous()?.index_select(&order, dim));
+        self.moved("flip", value, move |_, g| g.flip(dim))
+    }
+}
+
+fn positions(x: &Tensor, start: usize, step: usize, len: usize) -> candle_core::Result<Value> {
+    let positions: Vec<u32> = (0..len).map(|i| (start + i * step) as u32).collect();
+    Value::from_vec(positions, len, x.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::{check, ramp};
+
+    #[test]
+    fn moves_agree_with_finite_differences() {
+        let x = [ramp(&[3, 5, 2], 0.37)];
+        check("reshape", &x, |x| x[0].sqr()?.reshape(&[6, 5]));
+        check("flatten_from", &x, |x| x[0].sqr()?.flatten_from(1));
+        check("permute", &x, |x| x[0].sqr()?.permute(&[2, 0, 1]));
+        check("transpose", &x, |x| x[0].sqr()?.transpose(0, 1));
+        check("t", &x, |x| x[0].sqr()?.t());
+        check("slice", &x, |x| x[0].sqr()?.slice(1, 1, 3, 2));
+        check("narrow", &x, |x| x[0].sqr()?.narrow(1, 2, 3));
+        check("embed", &x, |x| x[0].sqr()?.embed(1, 1, 2, 11));
+        check("pad", &x, |x| x[0].sqr()?.pad(2, 1, 2, -0.7));
+        check("roll", &x, |x| x[0].sqr()?.roll(-3, 1));
+        check("flip", &x, |x| x[0].sqr()?.flip(1));
+        check("unsqueeze", &x, |x| x[0].sqr()?.unsqueeze(1));
+        check("squeeze", &[ramp(&[3, 1, 2], 0.3)], |x| {
+            x[0].sqr()?.squeeze(1)
+        });
+        check("broadcast", &[ramp(&[3, 1], 0.3)], |x| {
+            x[0].sqr()?.broadcast_as(&[2, 3, 4])
+        });
+        let two = [ramp(&[3, 2], 0.37), ramp(&[3, 4], 0.53)];
+        check("cat", &two, |x| {
+            Tensor::cat(&[&x[0].sqr()?, &x[1].exp()?], 1)
+        });
+        let two = [ramp(&[3, 2], 0.37), ramp(&[3, 2], 0.53)];
+        check("stack", &two, |x| {
+            Tensor::stack(&[&x[0].sqr()?, &x[1].exp()?], 1)
+        });
+    }
+
+    #[test]
+    fn entries_land_where_they_should() {
+        let x = ramp(&[4], 1.0);
+        let v = x.to_f64_vec().unwrap();
+        let flat = |t: Result<Tensor>| t.unwrap().to_f64_vec().unwrap();
+        assert_eq!(flat(x.roll(1, 0)), [v[3], v[0], v[1], v[2]]);
+        assert_eq!(flat(x.flip(0)), [v[3], v[2], v[1], v[0]]);
+        assert_eq!(flat(x.slice(0, 0, 3, 2)), [v[0], v[3]]);
+        assert_eq!(
+            flat(x.narrow(0, 1, 2).unwrap().pad(0, 1, 0, 9.0)),
+            [9.0, v[1], v[2]]
+        );
+    }
+
+    #[test]
+    fn ranges_outside_the_tensor_are_told() {
+        let x = ramp(&[2, 3], 1.0);
+        assert!(
+            x.narrow(1, 2, 2)
+                .unwrap_err()
+                .to_string()
+                .contains("[2, 3]")
+        );
+        assert!(x.permute(&[0, 0]).is_err());
+        assert!(x.reshape(&[5]).is_err());
+        assert!(x.squeeze(0).is_err());
+        assert!(x.roll(1, 2).is_err());
+        assert!(Tensor::cat(&[], 0).is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! Whole runs on the emulated device: every stage goes through the GPU's kernels.
+
+use crate::common::Lab;
+use serde_json::Value as Json;
+
+/// Few steps: these runs show that every stage works there, not how well.
+fn short(device: &str, changes: &[&str]) -> Json {
+    let lab = Lab::new();
+    lab.edit(&[
+        ("epochs = 4", "epochs = 1"),
+        ("iterations = 120", "iterations = 10"),
+        ("epochs = 30", "epochs = 2"),
+        (
+            "norm = \"batch\" } }\nepochs",
+            "norm = \"batch\", pooling = \"max\" } }\nepochs",
+        ),
+    ]);
+    let mut command = lab.command("run", &["--json"]);
+    command.args(changes.iter().flat_map(|c| ["--set", c]));
+    if device == "emulated" {
+        command.env("ALAMBIC_EMULATED_GPU", "1");
+    }
+    let answer = crate::common::Answer::of(command.output().expect("the program starts")).done();
+    serde_json::from_str(&answer.stdout).expect("a summary")
+}
+
+fn teacher(summary: &Json) -> f64 {
+    summary["teacher"]["top1"].as_f64().expect("a teacher")
+}
+
+fn statistics_loss(summary: &Json) -> f64 {
+    let recover = &summary["recover"];
+    recover["bn_statistics_loss_first"]
+        .as_f64()
+        .expect("recover")
+}
+
+#[test]
+fn every_stage_runs_on_a_gpu_and_agrees_with_the_cpu() {
+    let (cpu, gpu) = (short("cpu", &[]), short("emulated", &[]));
+    assert!((teacher(&cpu) - teacher(&gpu)).abs() < 3.);
+    let (expected, got) = (statistics_loss(&cpu), statistics_loss(&gpu));
+    assert!((got / expected - 1.).abs() < 0.05, "{got} {expected}");
+    assert_ne!(expected, got, "not a bit of difference: was it run there?");
+    let layers = ["squeeze", "recover", "relabel", "validate"];
+    let narrow = layers.map(|stage| format!("{stage}.precision=bf16"));
+    let bf16 = short("emulated", &narrow.each_ref().map(String::as_str));
+    assert!((teacher(&cpu) - teacher(&bf16)).abs() < 10.);
+    let narrow = statistics_loss(&bf16);
+    assert!(
+        (narrow / expected - 1.).abs() < 0.2 && narrow != got,
+        "{narrow} {expected}"
+    );
+}

@@ -1,0 +1,30 @@
+//! The program as a user meets it, the plugins as real files, and what the project says of itself. One test program, since each
+//! would link all of the host; what counts memory or sets a precision is a program of its own.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod docs;
+mod faults;
+mod fetch;
+#[cfg(debug_assertions)] // release builds have no emulated device
+mod gpu_pipeline;
+mod layering;
+mod matching;
+mod pipeline;
+mod plugin_new;
+mod plugin_registry;
+mod plugins;
+mod profile;
+mod python;
+mod quickstart;
+mod recipes;
+mod resume;
+mod several;
+mod stops;
+mod variants;
+mod weights;
+mod weights_faults;
+mod weights_torch;

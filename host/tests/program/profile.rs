@@ -1,0 +1,119 @@
+//! Memory and time, measured by `run --profile` and estimated by `check`: the estimate must be what is measured then.
+
+use crate::common::{Answer, Lab, assert_same};
+use serde_json::Value as Json;
+
+const STAGES: [&str; 4] = ["squeeze", "recover", "relabel", "validate"];
+
+fn check(lab: &Lab, arguments: &[&str]) -> Answer {
+    let mut command = crate::common::alambic();
+    command.arg("check").arg(lab.path("experiment.toml"));
+    command.args(["--json"]).args(arguments);
+    Answer::of(command.output().expect("the program starts")).done()
+}
+
+fn estimates(answer: &Answer) -> Json {
+    let answer: Json = serde_json::from_str(&answer.stdout).expect("JSON");
+    answer["estimate"].clone()
+}
+
+fn of_stage<'a>(stages: &'a Json, stage: &str) -> &'a Json {
+    let mut stages = stages.as_array().expect("stages").iter();
+    let found = stages.find(|s| s["stage"] == stage);
+    found.unwrap_or_else(|| panic!("no {stage}"))
+}
+
+/// Passes when the peaks of `stages` are estimated within `percent` of what a run measures.
+#[track_caller]
+fn estimated_within(lab: &Lab, percent: f64, stages: &[&str], arguments: &[&str]) {
+    let answer = check(lab, arguments);
+    assert_eq!(answer.stderr, "", "no warning");
+    let estimate = estimates(&answer);
+    let mut run = vec!["--profile"];
+    run.extend(arguments);
+    lab.run(&run).done();
+    for stage in stages {
+        let expected = of_stage(&estimate["stages"], stage)["peak_bytes"]
+            .as_f64()
+            .unwrap();
+        let measured = lab.json(&format!("profile/{stage}.json"));
+        let measured = measured["peak_heap_bytes"].as_f64().unwrap();
+        let off = 100. * (expected / measured - 1.);
+        assert!(
+            off.abs() <= percent,
+            "{stage}: estimated {expected}, measured {measured}, {off:.1} % off"
+        );
+    }
+}
+
+#[test]
+fn a_profile_changes_nothing_that_is_computed() {
+    let plain = Lab::finished();
+    assert!(!plain.path("run/profile").exists());
+    let lab = Lab::new();
+    let answer = lab.run(&["--profile"]).done();
+    assert_same(&plain.results("run"), &lab.results("run"));
+
+    let summary = lab.json("report/summary.json");
+    let page = std::fs::read_to_string(lab.path("run/report/index.html")).unwrap();
+    for stage in STAGES {
+        let profile = lab.json(&format!("profile/{stage}.json"));
+        let number = |json: &Json, key: &str| json[key].as_f64().expect(key);
+        assert!(number(&profile, "peak_heap_bytes") > number(&profile, "heap_bytes_before"));
+        let operations = profile["operations"].as_array().unwrap();
+        let of = |name: &str| operations.iter().find(|o| o["name"] == name);
+        let conv = of("conv2d").unwrap_or_else(|| panic!("{stage}: {operations:?}"));
+        assert!(number(conv, "forward_calls") > 0.);
+        // The teacher labels without a gradient.
+        assert_eq!(number(conv, "backward_calls") > 0., stage != "relabel");
+        let sum: f64 = operations
+            .iter()
+            .map(|o| number(o, "forward_secs") + number(o, "backward_secs"))
+            .sum();
+        assert!(sum > 0. && sum <= number(&profile, "wall_secs"));
+        assert_eq!(of_stage(&summary["stages"], stage)["profile"], profile);
+        assert!(answer.stderr.contains(&format!("profile of {stage}: ")));
+        assert!(page.contains(&format!("Profile of {stage}")));
+    }
+}
+
+#[test]
+fn peaks_are_estimated_within_a_fifth() {
+    let lab = Lab::new();
+    estimated_within(&lab, 20., &["squeeze", "recover"], &[]);
+}
+
+#[test]
+fn peaks_of_a_resnet_are_estimated_within_a_fifth() {
+    let lab = Lab::new();
+    lab.edit(&[
+        (
+            r#"architecture = { plugin = "convnet", params = { depth = 2, width = 16, norm = "batch" } }
+epochs = 4"#,
+            r#"architecture = { plugin = "resnet", params = { depth = 18, stem = "small", width = 8 } }
+epochs = 2"#,
+        ),
+        ("iterations = 120", "iterations = 3"),
+        ("resolution = 8", "resolution = 24"),
+    ]);
+    let short = ["--set", "relabel.epochs=1"];
+    estimated_within(&lab, 20., &["squeeze", "recover"], &short);
+}
+
+#[test]
+fn an_estimate_can_be_left_out() {
+    let lab = Lab::new();
+    let answer = check(&lab, &["--no-estimate"]);
+    assert!(estimates(&answer).is_null());
+    assert_eq!(answer.stderr, "");
+    // A stage whose trial fails is told, and is no fault of the experiment.
+    let runaway = ["recover.optimizer.lr=1e30", "recover.clamp=false"];
+    let answer = check(&lab, &["--set", runaway[0], "--set", runaway[1]]);
+    let estimate = estimates(&answer);
+    assert_eq!(of_stage(&estimate["stages"], "squeeze")["steps"], 4 * 23);
+    assert!(
+        answer
+            .stderr
+            .contains("warning: recover cannot be estimated: ")
+    );
+}

@@ -1,0 +1,11 @@
+//! Numbers across the plugin boundary: networks, losses, regularizers, matchers and plugins' own kernels, beside PyTorch's values or
+//! each other's.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod case;
+#[cfg(debug_assertions)] // release builds have no emulated device
+mod kernels;
+mod matchers;
+mod networks;
