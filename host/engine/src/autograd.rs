@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{Error, Result};
+use super::gpu::holdings::Holding;
 use super::profile;
 use super::tensor::{Tensor, Value};
 
@@ -44,6 +45,8 @@ pub(crate) struct Operation {
     saved_outputs: Vec<Option<Value>>,
     vjp: Box<Vjp>,
     again: Option<Box<Again>>,
+    /// The saved values' share of a GPU's memory.
+    _holdings: Vec<Holding>,
 }
 
 impl Node {
@@ -251,15 +254,24 @@ pub(crate) fn record_lean(
         let spared = lean.inputs.contains(&i) && can_be_made_again(input.edge());
         kept(&i, save.inputs, input.value()).filter(|_| !spared)
     };
+    let saved_inputs: Vec<Option<Value>> = inputs.iter().enumerate().map(saved_input).collect();
+    let saved_outputs: Vec<Option<Value>> = outputs
+        .iter()
+        .enumerate()
+        .map(|(i, output)| kept(&i, save.outputs, output))
+        .collect();
+    let of_inputs = saved_inputs
+        .iter()
+        .zip(inputs)
+        .filter_map(|(saved, input)| Holding::of_input(input.edge(), saved.as_ref()?));
+    let of_outputs = saved_outputs.iter().flatten();
+    let of_outputs = of_outputs.filter_map(|saved| Holding::of(name, saved));
     let operation = Operation {
         name,
         edges: inputs.iter().map(|input| input.edge().clone()).collect(),
-        saved_inputs: inputs.iter().enumerate().map(saved_input).collect(),
-        saved_outputs: outputs
-            .iter()
-            .enumerate()
-            .map(|(i, output)| kept(&i, save.outputs, output))
-            .collect(),
+        _holdings: of_inputs.chain(of_outputs).collect(),
+        saved_inputs,
+        saved_outputs,
         vjp,
         again: lean.again,
     };

@@ -24,11 +24,17 @@ pub enum Error {
         /// Shapes and types of the inputs, as text.
         inputs: String,
         /// What candle said; part of the message, so not a source of its own.
-        cause: candle_core::Error,
+        cause: Box<candle_core::Error>,
     },
     /// A candle error outside any operation, such as reading a value.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(Box<candle_core::Error>),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(cause: candle_core::Error) -> Self {
+        Self::Candle(Box::new(cause))
+    }
 }
 
 impl Error {
@@ -47,6 +53,7 @@ impl Error {
             .map(|v| format!("{:?} {}", v.dims(), v.dtype().as_str()))
             .collect::<Vec<_>>()
             .join(", ");
+        let cause = Box::new(cause);
         Self::Backend { op, inputs, cause }
     }
 }

@@ -66,6 +66,15 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Peak resident memory of the process while it ran.
     pub peak_bytes: Option<u64>,
+    /// Hash of its configuration but for `batch_size`, of a stage that can go on with another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_but_batch: Option<String>,
+    /// The `batch_size` that goes with `hash_but_batch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// What `batch_size` was before, where the stage went on from its saved state with another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_batch_sizes: Vec<u32>,
 }
 
 /// SHA-256 of a JSON value, whatever the order of its keys.

@@ -73,6 +73,9 @@ pub struct RunArgs {
     /// Do this stage alone
     #[arg(long, value_name = "STAGE")]
     pub only: Option<String>,
+    /// Go on from the saved state of an unfinished stage of which `batch_size` alone has changed, after a GPU ran out of memory
+    #[arg(long, conflicts_with = "from")]
+    pub keep_state: bool,
     /// The run's folder, of a single experiment; runs/NAME by default
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -103,6 +103,7 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
     let selection = Selection {
         from: args.from.clone(),
         only: args.only.clone(),
+        keep_state: args.keep_state,
     };
     tell_fallback(&checked);
     let summary = run::run(&checked, registry, &base, root.clone(), &selection)?;

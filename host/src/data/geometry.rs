@@ -1,7 +1,8 @@
 //! The square that every image is brought to: resizing as PIL does it, cropping, and the channel-first layout.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 use super::config::{Config, Interpolation, Resize};
@@ -96,19 +97,19 @@ impl Geometry {
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(filter))
             .use_alpha(false);
-        let source = ImageRef::new(
-            image.width(),
-            image.height(),
-            image.as_raw(),
-            PixelType::U8x3,
-        )
-        .map_err(|e| format!("cannot be resized: {e}"))?;
-        let mut target = Image::new(width, height, PixelType::U8x3);
+        // Of known type: the resizer for any type would be compiled for all of them.
+        let refused = |e: &dyn std::fmt::Display| format!("cannot be resized: {e}");
+        let bytes = image.as_raw();
+        let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), bytes)
+            .map_err(|e| refused(&e))?;
+        let mut resized = RgbImage::new(width, height);
+        let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut resized)
+            .map_err(|e| refused(&e))?;
         Resizer::new()
-            .resize(&source, &mut target, &options)
-            .map_err(|e| format!("cannot be resized: {e}"))?;
-        Ok(RgbImage::from_raw(width, height, target.into_vec())
-            .expect("the target has three bytes a pixel"))
+            .resize_typed(&source, &mut target, &options)
+            .map_err(|e| refused(&e))?;
+        drop(target);
+        Ok(resized)
     }
 }
 

@@ -123,6 +123,7 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
     }
     if let Some(config) = &relabel {
         add_rule_faults(&mut faults, "relabel", &config.views());
+        faults.extend(config.faults());
         faults.extend(
             config
                 .relabeler

@@ -30,6 +30,25 @@ fn is_of(record: &StageRecord, stage: &Planned) -> bool {
     record.hash == stage.hash || record.hash == stage.hash_but_sizes
 }
 
+/// Begun, and with another `batch_size` the same.
+fn goes_on(record: &StageRecord, stage: &Planned) -> bool {
+    let hash = stage.but_batch.as_ref().map(|(hash, _)| hash);
+    record.status == Status::Started && hash.is_some() && record.hash_but_batch.as_ref() == hash
+}
+
+/// Lets a record stand for a stage as it is planned now.
+pub fn take_over(record: &mut StageRecord, stage: &Planned) {
+    record.hash = stage.hash.clone();
+    let Some((hash, size)) = &stage.but_batch else {
+        return;
+    };
+    if let Some(before) = record.batch_size.filter(|before| before != size) {
+        record.earlier_batch_sizes.push(before);
+    }
+    record.hash_but_batch = Some(hash.clone());
+    record.batch_size = Some(*size);
+}
+
 /// Finished, if perhaps for other sets or seeds than are asked for now.
 fn is_made(manifest: &Manifest, stage: &Planned) -> bool {
     let record = manifest.stages.get(stage.name);
@@ -60,13 +79,21 @@ pub fn refuse_stale(
         .filter(|s| !redone.contains(&s.name))
         .filter(|s| {
             let record = manifest.stages.get(s.name);
-            record.is_some_and(|r| !is_of(r, s))
+            record.is_some_and(|r| !(is_of(r, s) || selection.keep_state && goes_on(r, s)))
         })
         .map(|s| s.name)
         .collect();
     if let Some(first) = stale.first() {
+        let is_batch = plan.stages.iter().any(|s| {
+            let record = manifest.stages.get(s.name);
+            s.name == *first && record.is_some_and(|r| goes_on(r, s))
+        });
+        let also = match is_batch {
+            true => " go on from its saved state with --keep-state,",
+            false => "",
+        };
         let message = format!(
-            "stale: made with another configuration or other inputs ({}); redo with --from {first}, or choose another --out",
+            "stale: made with another configuration or other inputs ({});{also} redo with --from {first}, or choose another --out",
             stale.join(", ")
         );
         return Err(config_fault(first, message));

@@ -1,9 +1,9 @@
-//! What a stage costs: seconds, the peak of the process's resident memory, and with `--profile` its heap and its operations.
+//! What a stage costs: seconds, the peak of the GPU's memory or else of the process's resident memory, and with `--profile` its heap and its operations.
 
 use std::{fs, time::Instant};
 
 use crate::{
-    engine::{allocation, profile},
+    engine::{allocation, gpu::device, profile},
     report::cost::StageProfile,
 };
 
@@ -20,6 +20,7 @@ impl Meter {
         // Linux: 5 resets the peak. Elsewhere there is no peak to read either.
         let _ = fs::write("/proc/self/clear_refs", "5");
         allocation::reset_peak();
+        device::forget_peak();
         profile::take();
         profile::mark();
         Self {
@@ -34,8 +35,11 @@ impl Meter {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Peak of the resident memory in bytes, where the system tells it.
+    /// Peak in bytes of the GPU's memory, where one is computed on; else of the resident memory, where the system tells it.
     pub fn peak_bytes(&self) -> Option<u64> {
+        if let Some(bytes) = device::peak_bytes() {
+            return Some(bytes);
+        }
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;

@@ -2,8 +2,15 @@
 
 use anyhow::Error;
 
-use super::Experiment;
-use crate::engine::gpu::device;
+use super::{Experiment, plan::batch_size};
+use crate::{
+    engine::gpu::{
+        device,
+        holdings::{Held, largest},
+    },
+    report::table::human_bytes,
+    stages::relabel::TeacherMode,
+};
 
 /// What the driver and its libraries say when there is no room.
 const SIGNS: [&str; 3] = [
@@ -12,35 +19,69 @@ const SIGNS: [&str; 3] = [
     "CUBLAS_STATUS_ALLOC_FAILED",
 ];
 
-/// The error of a stage, with sizes and the knob to turn where a GPU has run out of memory.
+/// Holders that the message names.
+const NAMED: usize = 4;
+
+/// The error of a stage, with sizes, who holds most and the knob to turn where a GPU has run out of memory.
 pub(super) fn explained(error: Error, experiment: &Experiment, stage: &str) -> Error {
     let message = format!("{error:#}");
     if !SIGNS.iter().any(|sign| message.contains(sign)) {
         return error;
     }
-    let gib = |bytes: usize| bytes as f64 / f64::from(1u32 << 30);
     let room = device::memory().map_or(String::new(), |[free, all]| {
-        format!(", {:.1} of {:.1} GiB free", gib(free), gib(all))
+        let [free, all] = [free, all].map(|bytes| human_bytes(bytes as u64));
+        format!(", {free} of {all} free")
     });
-    let advice = match batch_size(experiment, stage) {
+    let largest = largest(NAMED).into_iter().map(|held| {
+        let Held {
+            what,
+            values,
+            bytes,
+        } = held;
+        format!("{what} {} in {values}", human_bytes(bytes))
+    });
+    let largest: Vec<String> = largest.collect();
+    let consumers = match largest.as_slice() {
+        [] => String::new(),
+        all => format!("; most was held by {}", all.join(", ")),
+    };
+    let advice = advice(experiment, stage);
+    error.context(format!(
+        "out of memory on the GPU{room}{consumers}; {advice}"
+    ))
+}
+
+/// How to go on with less.
+fn advice(experiment: &Experiment, stage: &str) -> String {
+    let relabel = experiment.relabel.as_ref().filter(|_| stage == "relabel");
+    if let Some(config) = relabel.filter(|c| c.teacher_mode == TeacherMode::Eval)
+        && let size @ 2.. = config.teacher_batch_size.unwrap_or(config.batch_size)
+    {
+        return format!(
+            "the teacher answers {size} views at once; fewer change labels by rounding alone: --set \
+             relabel.teacher_batch_size={} (what is labelled stays)",
+            size / 2
+        );
+    }
+    let (size, how, stays) = match relabel {
+        Some(config) => (
+            Some(config.batch_size),
+            "--from relabel",
+            "finished stages stay",
+        ),
+        None => (
+            batch_size(experiment, stage),
+            "--keep-state",
+            "goes on from the saved state",
+        ),
+    };
+    match size {
         Some(size @ 2..) => format!(
-            "a step holds {stage}.batch_size = {size} images and all activations of theirs, which is most of it; halve it: \
-             --set {stage}.batch_size={} --from {stage} (finished stages stay)",
+            "a step holds {stage}.batch_size = {size} images and all activations of theirs; halve it: --set \
+             {stage}.batch_size={} {how} ({stays})",
             size / 2
         ),
         _ => "a smaller network or resolution needs less".to_owned(),
-    };
-    error.context(format!("out of memory on the GPU{room}; {advice}"))
-}
-
-/// Images that the stage computes with at once.
-fn batch_size(experiment: &Experiment, stage: &str) -> Option<u32> {
-    match stage {
-        "squeeze" => experiment.squeeze.as_ref().map(|c| c.batch_size),
-        "recover" => experiment.recover.as_ref().map(|c| c.batch_size),
-        "relabel" => experiment.relabel.as_ref().map(|c| c.batch_size),
-        "validate" => experiment.validate.as_ref().map(|c| c.batch_size),
-        _ => None,
     }
 }
 
@@ -55,16 +96,25 @@ mod tests {
 
     #[test]
     fn the_knob_is_named_for_a_full_gpu_alone() {
-        let experiment = experiment();
+        let mut experiment = experiment();
         let size = experiment.recover.as_ref().unwrap().batch_size;
         let full = Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
         let text = format!("{:#}", explained(full, &experiment, "recover"));
         let expected = [
             format!("recover.batch_size = {size}"),
-            format!("--set recover.batch_size={} --from recover", size / 2),
+            format!("--set recover.batch_size={} --keep-state", size / 2),
             "CUDA_ERROR_OUT_OF_MEMORY".to_owned(),
         ];
         assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+        let full = || Error::msg("CUDNN_STATUS_ALLOC_FAILED");
+        let text = format!("{:#}", explained(full(), &experiment, "relabel"));
+        let size = experiment.relabel.as_ref().unwrap().batch_size;
+        let expected = format!("--set relabel.teacher_batch_size={} (", size / 2);
+        assert!(text.contains(&expected), "{text}");
+        experiment.relabel.as_mut().unwrap().teacher_mode = TeacherMode::TrainStatistics;
+        let text = format!("{:#}", explained(full(), &experiment, "relabel"));
+        let expected = format!("--set relabel.batch_size={} --from relabel", size / 2);
+        assert!(text.contains(&expected), "{text}");
         let other = explained(Error::msg("disk full"), &experiment, "recover");
         assert_eq!(other.to_string(), "disk full");
     }

@@ -35,6 +35,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
                 Some(Status::Started) => StageStatus::Partial,
                 Some(Status::Finished) => StageStatus::Done,
             },
+            earlier_batch_sizes: record.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone()),
             profile: read_if_there(&folder.profile(stage))?,
         })
     };

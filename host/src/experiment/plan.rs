@@ -34,6 +34,8 @@ pub struct Planned {
     pub hash_but_sizes: String,
     /// Hash of what may grow without making it stale: sets, seeds.
     pub extent: String,
+    /// The same as `hash` but for `batch_size`, of a stage that can go on with another one, and that size.
+    pub but_batch: Option<(String, u32)>,
 }
 
 /// The stages of an experiment, and the plugins that take part.
@@ -86,12 +88,22 @@ pub fn plan(
                 sha256: plugin.sha256.clone(),
             });
         }
-        let chained = |before: &Json| {
+        let chained = |before: &Json, config: &Json| {
             let parts =
                 json!({"stage": name, "before": before, "config": config, "plugins": versions});
             hash_json(&parts)
         };
-        let (hash, hash_but_sizes) = (chained(&before), chained(&before_but_sizes));
+        let hash = chained(&before, &config);
+        let hash_but_sizes = chained(&before_but_sizes, &config);
+        let but_batch = batch_size(experiment, name).map(|size| {
+            let mut config = config.clone();
+            let table = match &mut config {
+                Json::Array(parts) => &mut parts[0],
+                table => table,
+            };
+            *table = without(table.take(), &["batch_size"]);
+            (chained(&before, &config), size)
+        });
         before = json!(hash);
         before_but_sizes = json!(hash_but_sizes);
         stages.push(Planned {
@@ -99,6 +111,7 @@ pub fn plan(
             hash,
             hash_but_sizes,
             extent: hash_json(&extent),
+            but_batch,
         });
         Ok(())
     };
@@ -153,7 +166,8 @@ pub fn plan(
     if let (Some(_), Some(relabel)) = (experiment.origin(), &experiment.relabel) {
         push(
             "relabel",
-            json!(relabel),
+            // How many views the teacher answers at once changes labels by rounding alone.
+            without(json!(relabel), &["teacher_batch_size"]),
             json!(experiment.set_names()),
             &[(Kind::RELABELER, &relabel.relabeler)],
         )?;
@@ -178,6 +192,16 @@ pub fn plan(
         stages,
         plugins: plugins.into_iter().collect(),
     })
+}
+
+/// Images in a step of a stage that can go on with another number of them: its saved state is that of whole images.
+pub fn batch_size(experiment: &Experiment, stage: &str) -> Option<u32> {
+    match stage {
+        "squeeze" => experiment.squeeze.as_ref().map(|c| c.batch_size),
+        "recover" => experiment.recover.as_ref().map(|c| c.batch_size),
+        "validate" => experiment.validate.as_ref().map(|c| c.batch_size),
+        _ => None,
+    }
 }
 
 fn without(mut config: Json, keys: &[&str]) -> Json {

@@ -225,6 +225,20 @@ fn gallery_rows(folder: &RunFolder, session: &Session<'_>) -> Result<Vec<ClassRo
 
 fn warnings(experiment: &Experiment, summary: &Summary) -> Vec<String> {
     let mut warnings = Vec::new();
+    for stage in &summary.stages {
+        let sizes: Vec<String> = stage
+            .earlier_batch_sizes
+            .iter()
+            .map(u32::to_string)
+            .collect();
+        if !sizes.is_empty() {
+            warnings.push(format!(
+                "{} went on with another batch_size than it began with (before: {}).",
+                stage.stage,
+                sizes.join(", ")
+            ));
+        }
+    }
     let Some(validate) = &experiment.validate else {
         return warnings;
     };

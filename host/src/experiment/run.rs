@@ -32,7 +32,7 @@ use crate::{
 use super::{
     Experiment,
     checks::{Checked, matching::store_fault},
-    finished::{await_mending, is_finished, redone, refuse_stale},
+    finished::{await_mending, is_finished, redone, refuse_stale, take_over},
     meter::Meter,
     out_of_memory::explained,
     outcome,
@@ -47,6 +47,8 @@ pub struct Selection {
     pub from: Option<String>,
     /// Do this stage alone.
     pub only: Option<String>,
+    /// Go on from the saved state of an unfinished stage whose `batch_size` alone has changed.
+    pub keep_state: bool,
 }
 
 /// Counts memory and times operations from now on. Called before anything is allocated, so that peaks are those of the program.
@@ -144,7 +146,7 @@ pub fn run(
     // A mended image has another size than the unreadable one had: from here on the new sizes count.
     for stage in &plan.stages {
         if let Some(record) = manifest.stages.get_mut(stage.name) {
-            record.hash = stage.hash.clone();
+            take_over(record, stage);
         }
     }
     manifest.device = device::name(&checked.device.device);
@@ -254,12 +256,17 @@ fn do_stage(
 ) -> Result<()> {
     let before = manifest.stages.get(stage.name).map_or(0., |r| r.seconds);
     let peak_before = manifest.stages.get(stage.name).and_then(|r| r.peak_bytes);
+    let earlier = manifest.stages.get(stage.name);
+    let earlier_batch_sizes = earlier.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone());
     let record = |status: Status, meter: &Meter| StageRecord {
         hash: stage.hash.clone(),
         extent: stage.extent.clone(),
         status,
         seconds: before + meter.seconds(),
         peak_bytes: meter.peak_bytes().max(peak_before),
+        hash_but_batch: stage.but_batch.as_ref().map(|(hash, _)| hash.clone()),
+        batch_size: stage.but_batch.as_ref().map(|(_, size)| *size),
+        earlier_batch_sizes: earlier_batch_sizes.clone(),
     };
     let meter = Meter::start();
     manifest

@@ -37,6 +37,9 @@ pub struct StageCost {
     pub peak_bytes: Option<u64>,
     /// How far the stage has come.
     pub status: StageStatus,
+    /// What its `batch_size` was before, where it went on from its saved state with another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_batch_sizes: Vec<u32>,
     /// What `--profile` measured; absent for a stage that ran without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<StageProfile>,

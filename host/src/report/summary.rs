@@ -260,6 +260,7 @@ pub(super) mod tests {
     /// A run of all four stages on ten classes.
     pub(crate) fn summary() -> Summary {
         let cost = |stage: &str, seconds, peak_mib: u64| StageCost {
+            earlier_batch_sizes: Vec::new(),
             stage: stage.into(),
             seconds,
             peak_bytes: Some(peak_mib << 20),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     artifact::{ImageSet, LabelWriter, labels::LabelIndex},
+    data::Fault,
     engine::{Tensor, Value, gpu::precision::Precision},
     plugins::ops::{export, import},
     report::progress::Progress,
@@ -72,6 +73,11 @@ pub struct Config {
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
+    /// Views that the teacher answers at once; `batch_size` unless given, and no more than that. For memory: it changes labels by
+    /// rounding alone, so with teacher_mode "eval" alone
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub teacher_batch_size: Option<u32>,
     /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
@@ -112,6 +118,7 @@ impl Default for Config {
             relabeler: relabeler(),
             epochs: epochs(),
             batch_size: batch_size(),
+            teacher_batch_size: None,
             precision: Precision::default(),
             teacher_mode: TeacherMode::default(),
             crop: CropRule::random_resized(),
@@ -132,6 +139,25 @@ impl Config {
             batch_size: self.batch_size,
             color_jitter: self.color_jitter,
         }
+    }
+
+    /// What is wrong with the numbers.
+    pub fn faults(&self) -> Vec<Fault> {
+        let at_once = self.teacher_batch_size.unwrap_or(self.batch_size);
+        let fault = match self.teacher_mode {
+            _ if at_once > self.batch_size => {
+                format!("expected at most relabel.batch_size = {}", self.batch_size)
+            }
+            TeacherMode::TrainStatistics if at_once < self.batch_size => {
+                "expected teacher_mode = \"eval\": a batch's own statistics need all of the batch"
+                    .to_owned()
+            }
+            _ => return Vec::new(),
+        };
+        vec![Fault::new(
+            "relabel.teacher_batch_size",
+            format!("{fault}, got {at_once}"),
+        )]
     }
 
     /// What a relabeler is told of a set.
@@ -270,14 +296,9 @@ impl<'a> Labeller<'a> {
                 "pass {pass}: records by image need every image once, in order"
             );
         }
-        let device = &self.session.device;
         for (batch, part) in views.chunks(self.config.batch_size as usize).enumerate() {
             let ctx = self.ctx(pass, batch)?;
-            let x = render(self.images, part, &self.session.inputs, device)?;
-            let logits = self
-                .teacher
-                .logits(&x, self.config.teacher_mode.mode(), &ctx)?;
-            let teachers = [export(Tensor::constant(logits))];
+            let teachers = [export(Tensor::constant(self.answers(part, &ctx)?))];
             let made = self
                 .relabeler
                 .encode(&self.set, part, &teachers, &ctx)
@@ -297,6 +318,23 @@ impl<'a> Labeller<'a> {
             }
         }
         Ok(views)
+    }
+
+    /// The teacher's logits for the views of a batch, so many at once as the experiment says.
+    fn answers(&self, views: &[View], ctx: &Ctx) -> Result<Value> {
+        let config = self.config;
+        let at_once = config.teacher_batch_size.unwrap_or(config.batch_size) as usize;
+        let answers = views.chunks(at_once).map(|part| {
+            let session = self.session;
+            let x = render(self.images, part, &session.inputs, &session.device)?;
+            let logits = self.teacher.logits(&x, config.teacher_mode.mode(), ctx)?;
+            Ok(logits)
+        });
+        let mut answers: Vec<Value> = answers.collect::<Result<_>>()?;
+        match answers.len() {
+            1 => Ok(answers.remove(0)),
+            _ => Ok(Value::cat(&answers, 0)?),
+        }
     }
 
     fn ctx(&self, pass: u32, batch: usize) -> Result<Ctx> {

@@ -123,7 +123,8 @@ pub struct Scores {
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Progressed {
     epoch: u32,
-    batch: usize,
+    /// Views of the epoch that are done: where the next batch begins, whatever the size of those before.
+    row: usize,
     loss_sum: f64,
     loss_count: usize,
     scores: Scores,
@@ -183,13 +184,13 @@ impl Training<'_> {
             );
             let views = feed.views(at.epoch)?;
             let batches = views.len().div_ceil(batch_size);
-            while at.batch < batches {
-                let rows = at.batch * batch_size..views.len().min((at.batch + 1) * batch_size);
+            while at.row < views.len() {
+                let rows = at.row..views.len().min(at.row + batch_size);
                 let ctx = self
                     .session
                     .ctx(self.stage)?
                     .at(u64::from(at.epoch), u64::from(epochs))
-                    .for_batch(at.batch as u64);
+                    .for_batch((at.row / batch_size) as u64);
                 let part = &views[rows.clone()];
                 let images = render(feed.images(), part, &self.session.inputs, device)?;
                 let images = feed.augment(images, at.epoch, part, rows.start)?;
@@ -211,7 +212,7 @@ impl Training<'_> {
                 }
                 at.loss_sum += loss * rows.len() as f64;
                 at.loss_count += rows.len();
-                at.batch += 1;
+                at.row = rows.end;
             }
             // Norms can hide infinite activations from the loss; their running statistics show them.
             self.check_finite(network, &at, batches, lr)?;
@@ -262,7 +263,8 @@ impl Training<'_> {
     }
 
     fn exploded(&self, what: &str, at: &Progressed, batches: usize, lr: f64) -> String {
-        let (name, epoch, batch) = (&self.name, at.epoch, at.batch);
+        let (name, epoch) = (&self.name, at.epoch);
+        let batch = at.row.div_ceil(self.config.batch_size as usize);
         let iteration = epoch as usize * batches + batch;
         format!(
             "{name}: {what} at iteration {iteration} (epoch {epoch}, batch {batch}, learning rate {lr:.3e}); lower the \

@@ -1,6 +1,6 @@
 //! Whole runs on the emulated device: every stage goes through the GPU's kernels.
 
-use crate::common::Lab;
+use crate::common::{Answer, Lab};
 use serde_json::Value as Json;
 
 /// Few steps: these runs show that every stage works there, not how well.
@@ -20,7 +20,7 @@ fn short(device: &str, changes: &[&str]) -> Json {
     if device == "emulated" {
         command.env("ALAMBIC_EMULATED_GPU", "1");
     }
-    let answer = crate::common::Answer::of(command.output().expect("the program starts")).done();
+    let answer = Answer::of(command.output().expect("the program starts")).done();
     serde_json::from_str(&answer.stdout).expect("a summary")
 }
 
@@ -51,4 +51,28 @@ fn every_stage_runs_on_a_gpu_and_agrees_with_the_cpu() {
         (narrow / expected - 1.).abs() < 0.2 && narrow != got,
         "{narrow} {expected}"
     );
+}
+
+/// A device that holds as much as the activations of some 40 images; each step says how to go on.
+#[test]
+fn a_full_device_names_who_holds_most_and_the_command_that_goes_on() {
+    let lab = Lab::new();
+    let run = |arguments: &[&str]| {
+        let mut command = lab.command("run", arguments);
+        command.env("ALAMBIC_EMULATED_GPU", "1");
+        command.env("ALAMBIC_EMULATED_GPU_BYTES", "600000");
+        Answer::of(command.output().expect("the program starts"))
+    };
+    let short = ["--set", "squeeze.epochs=1", "--only", "squeeze"];
+    let parts = [
+        "stage squeeze stopped",
+        "out of memory on the GPU",
+        "most was held by ",
+        "avg_pool2d ",
+        "a step holds squeeze.batch_size = 64 images",
+        "--set squeeze.batch_size=32 --keep-state",
+    ];
+    run(&short).refused(1, &parts);
+    let smaller = ["--set", "squeeze.batch_size=32", "--keep-state"];
+    run(&[&short[..], &smaller].concat()).done();
 }

@@ -32,12 +32,12 @@ fn state(checkpoint: &Path) -> Option<Json> {
     serde_json::from_str(texts["state"].as_str()?).ok()
 }
 
-/// How far a checkpoint is: the outer and the inner count of its stage.
+/// How far a checkpoint is: the outer and the inner count of its stage, epoch and view or batch and iteration.
 fn place(checkpoint: &Path) -> Option<(u64, u64)> {
     let state = state(checkpoint)?;
     let count = |key: &str| state[key].as_u64();
     match count("epoch") {
-        Some(epoch) => Some((epoch, count("batch")?)),
+        Some(epoch) => Some((epoch, count("row")?)),
         None => Some((count("batch")?, count("iteration")?)),
     }
 }
@@ -86,7 +86,8 @@ fn finish_and_compare(lab: &Lab) {
 #[test]
 fn a_teacher_survives_kills() {
     let lab = Lab::new();
-    let places = [(0, 3), (0, 20), (1, 0), (2, 11), (3, 5)];
+    let places =
+        [(0, 3), (0, 20), (1, 0), (2, 11), (3, 5)].map(|(epoch, batch)| (epoch, batch * 64));
     let kills = kill_at(&lab, "squeeze/checkpoint.safetensors", &places);
     assert!(kills >= 3, "{kills} kills");
     finish_and_compare(&lab);
@@ -128,8 +129,8 @@ fn labels_and_students_survive_kills() {
         kill_when(&lab, &shard, || run.join(&shard).exists())
     });
     let checkpoint = |set: &str| format!("validate/{set}/convnet-seed0/checkpoint.safetensors");
-    let distilled = kill_at(&lab, &checkpoint("distilled"), &[(4, 1), (21, 0)]);
-    let control = kill_at(&lab, &checkpoint("random-real"), &[(2, 1)]);
+    let distilled = kill_at(&lab, &checkpoint("distilled"), &[(4, 10), (21, 0)]);
+    let control = kill_at(&lab, &checkpoint("random-real"), &[(2, 10)]);
     assert!(shards[0], "relabel was not killed");
     assert!(distilled + control >= 2, "{distilled} and {control} kills");
     finish_and_compare(&lab);
@@ -169,4 +170,71 @@ fn two_runs_do_not_share_a_folder() {
     // Nobody holds the folder any more.
     lab.edit(&[]);
     lab.run(&["--from", "squeeze"]).done();
+}
+
+/// What the manifest says of a stage.
+fn record(lab: &Lab, stage: &str) -> Json {
+    lab.json("manifest.json")["stages"][stage].clone()
+}
+
+/// Where a GPU has run out of memory a smaller batch goes on: what is finished stays, to the byte.
+#[test]
+fn a_smaller_batch_goes_on_from_the_saved_state() {
+    let lab = Lab::new();
+    assert_eq!(
+        kill_at(&lab, "squeeze/checkpoint.safetensors", &[(2, 0)]),
+        1
+    );
+    let smaller = [&OPTIONS[..], &["--set", "squeeze.batch_size=40"]].concat();
+    let hint = "go on from its saved state with --keep-state, redo with --from squeeze";
+    lab.run(&smaller).refused(2, &["squeeze: stale: ", hint]);
+    // Another change beside it begins the stage anew, or not at all.
+    let other = [&smaller[..], &["--set", "squeeze.epochs=5", "--keep-state"]].concat();
+    let told = lab.run(&other).refused(2, &["squeeze: stale: "]);
+    assert!(!told.concat().contains("--keep-state"), "{told:?}");
+    let going = [&smaller[..], &["--keep-state"]].concat();
+    lab.run(&[&going[..], &["--only", "squeeze"]].concat())
+        .done();
+    assert_eq!(
+        record(&lab, "squeeze")["earlier_batch_sizes"],
+        serde_json::json!([64])
+    );
+    let log = fs::read_to_string(lab.path("run/squeeze/log.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 4, "one line for each epoch:\n{log}");
+
+    let path = lab.path("run/recover/checkpoint.safetensors");
+    let mut child = lab.start("run", &smaller);
+    let since = Instant::now();
+    while place(&path) < Some((1, 30)) {
+        assert!(since.elapsed() < PATIENCE, "the second batch never began");
+        thread::sleep(Duration::from_micros(300));
+    }
+    assert!(kill(&mut child));
+    let first = fs::read(lab.path("run/recover/batch-00000.safetensors")).unwrap();
+    let smaller = [&smaller[..], &["--set", "recover.batch_size=4"]].concat();
+    lab.run(&smaller)
+        .refused(2, &["recover: stale: ", "--keep-state"]);
+    let kept = lab.path("run/recover/batch-00000.safetensors");
+    assert_eq!(fs::read(kept).unwrap(), first, "nothing was touched");
+    lab.run(&[&smaller[..], &["--keep-state"]].concat()).done();
+    // The first ten images are those of the first batch; ten more came in batches of 4, 4 and 2.
+    assert_eq!(
+        record(&lab, "recover")["earlier_batch_sizes"],
+        serde_json::json!([10])
+    );
+    let images = crate::common::files(&lab.path("run/recover/images"));
+    assert_eq!(images.len(), 20, "{:?}", images.keys());
+    let log = fs::read_to_string(lab.path("run/recover/log.jsonl")).unwrap();
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains("\"step\":479"),
+        "4 batches of 120 iterations: {last}"
+    );
+    let page = fs::read_to_string(lab.path("run/report/index.html")).unwrap();
+    for warned in [
+        "squeeze went on with another batch_size than it began with (before: 64)",
+        "recover went on with",
+    ] {
+        assert!(page.contains(warned), "no {warned:?} in the report");
+    }
 }

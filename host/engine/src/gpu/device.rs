@@ -84,6 +84,7 @@ pub fn peak_bytes() -> Option<u64> {
 
 /// Lets the peak begin anew from what is in use now.
 pub fn forget_peak() {
+    super::holdings::forget_peak();
     #[cfg(feature = "cuda")]
     if let Some(cuda) = super::cuda::opened() {
         cuda.forget_peak();

@@ -88,6 +88,8 @@ impl Output {
     /// # Errors
     /// If the device has no room, or there is no kernel for the type.
     fn with(dims: &[usize], dtype: DType, device: &Device, cleared: bool) -> Result<Self> {
+        #[cfg(debug_assertions)]
+        super::emulator::make_room(dims, dtype, device)?;
         // SAFETY: floating-point numbers and integers have no invalid bits, and every kernel writes all of its results.
         let value = match cleared {
             true => Value::zeros(dims, dtype, device)?,

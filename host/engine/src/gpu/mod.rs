@@ -24,6 +24,7 @@ pub(crate) mod elementwise;
 mod emulator;
 pub mod foreign;
 pub(crate) mod group_norm;
+pub mod holdings;
 pub(crate) mod launch;
 pub(crate) mod memory;
 pub(crate) mod optimizer;

@@ -4,9 +4,12 @@ pub mod config;
 mod kernel;
 pub mod schedule;
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device};
 
 use super::error::{Error, Result, ensure};
+use super::gpu::{Gpu, holdings::Holding};
 use super::profile;
 use super::tensor::Value;
 pub use config::OptimizerConfig;
@@ -33,6 +36,21 @@ struct Slot {
     second: Option<Value>,
     /// Gradients this parameter has had: Adam's bias correction counts these.
     steps: u64,
+    /// The moments' share of a GPU's memory.
+    holding: Option<Arc<Holding>>,
+}
+
+impl Slot {
+    /// Counts the moments, once they are there.
+    fn count(&mut self, param: &Value) {
+        if self.holding.is_some() || Gpu::at(param.device()).is_none() {
+            return;
+        }
+        let moments = [&self.first, &self.second].into_iter().flatten();
+        let bytes = moments.map(|m| m.elem_count() * m.dtype().size_in_bytes());
+        let bytes = bytes.sum();
+        self.holding = (bytes > 0).then(|| Arc::new(Holding::of_bytes("optimizer", bytes)));
+    }
 }
 
 impl Optimizer {
@@ -109,6 +127,7 @@ impl Optimizer {
         slot.steps += 1;
         let decay = if decay { 1.0 } else { 0.0 };
         *param = kernel::step(&self.config, slot, param, grad, lr, decay)?;
+        slot.count(param);
         profile::done("optimizer");
         Ok(())
     }

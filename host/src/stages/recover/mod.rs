@@ -44,15 +44,28 @@ pub struct Output {
     pub image_bytes: u64,
 }
 
-/// Iteration `iteration` of batch `batch` is the next to do.
+/// Iteration `iteration` of the batch that begins with image `first`, after `batch` finished ones of any size, is the next to do.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Progressed {
     batch: usize,
+    first: usize,
     iteration: u64,
     best_total: Option<f64>,
     terms_first: Vec<Terms>,
     terms_last: Vec<Terms>,
     plugin_texts: StateTexts,
+}
+
+impl Progressed {
+    /// The batch under way from its beginning.
+    fn begun_anew(mut self) -> Self {
+        self.terms_first.truncate(self.batch);
+        Self {
+            iteration: 0,
+            best_total: None,
+            ..self
+        }
+    }
 }
 
 /// Distils the images and stores them in `recover/images`.
@@ -71,7 +84,14 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
     let stepper = Stepper::new(session, config, teacher)?;
     stepper.load_plugins(&tensors_then, &at.plugin_texts)?;
     let batch_size = config.batch_size as usize;
-    let batches = labels.len().div_ceil(batch_size);
+    let range_of = |first: usize| first..labels.len().min(first + batch_size);
+    let canvas_then = tensors_then.get("canvas");
+    if canvas_then.is_some_and(|canvas| canvas.dims()[0] != range_of(at.first).len()) {
+        // The batch size has changed: images that a batch has left keep, those under way were optimised together.
+        tensors_then.clear();
+        at = at.begun_anew();
+    }
+    let batches = at.batch + (labels.len() - at.first).div_ceil(batch_size);
     let total = batches as u64 * config.iterations;
     let step_of = |at: &Progressed| at.batch as u64 * config.iterations + at.iteration;
     let progress = Progress::starting_at("recover", step_of(&at), total, "iterations");
@@ -83,8 +103,8 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
         step_of(&at),
         progress,
     )?;
-    while at.batch < batches {
-        let range = at.batch * batch_size..labels.len().min((at.batch + 1) * batch_size);
+    while at.first < labels.len() {
+        let range = range_of(at.first);
         let mut canvas = match tensors_then.remove("canvas") {
             Some(canvas) => canvas,
             None => config.origin().initial_images(session, range.clone())?,
@@ -114,7 +134,7 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
                 &mut canvas,
                 &mut optimizer,
                 &labels[range.clone()],
-                at.batch,
+                at.first,
                 at.iteration,
             )?;
             if let Some((values, state)) = good {
@@ -155,6 +175,7 @@ pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<
         )?;
         at = Progressed {
             batch: at.batch + 1,
+            first: range.end,
             iteration: 0,
             best_total: None,
             ..at

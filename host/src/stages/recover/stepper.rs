@@ -108,7 +108,7 @@ impl<'a> Stepper<'a> {
         })
     }
 
-    /// One step of gradient descent on `canvas`.
+    /// One step of gradient descent on `canvas`, the images from number `first` on.
     ///
     /// # Errors
     /// When an operation fails, or the loss is not finite: the message has every term.
@@ -117,17 +117,18 @@ impl<'a> Stepper<'a> {
         canvas: &mut Value,
         optimizer: &mut Optimizer,
         labels: &[u32],
-        batch: usize,
+        first: usize,
         iteration: u64,
     ) -> Result<Terms> {
         profile::mark();
+        let batch = first / self.config.batch_size as usize;
         let ctx = self
             .ctx
             .clone()
             .at(iteration, self.config.iterations)
             .for_batch(batch as u64);
         let leaf = Tensor::leaf(canvas.clone());
-        let (total, terms) = self.loss(&leaf, labels, batch, iteration, &ctx)?;
+        let (total, terms) = self.loss(&leaf, labels, first, iteration, &ctx)?;
         if !terms.total.is_finite() {
             let parts: Vec<String> = terms
                 .parts
@@ -165,11 +166,11 @@ impl<'a> Stepper<'a> {
         &self,
         leaf: &Tensor,
         labels: &[u32],
-        batch: usize,
+        first: usize,
         iteration: u64,
         ctx: &Ctx,
     ) -> Result<(Tensor, Terms)> {
-        let view = view::view(self.session, self.config, leaf, batch, iteration)?;
+        let view = view::view(self.session, self.config, leaf, first, iteration)?;
         let forward = self
             .teacher
             .forward_on(&self.frozen, &view, BatchNormMode::RECOVER, ctx)?;

@@ -23,7 +23,7 @@ struct Drawn {
     roll: [i64; 2],
 }
 
-/// A view of `canvas` for an iteration of a batch, as the original does it: crop and resize, flip, then roll.
+/// A view of `canvas`, whose first image is number `first`, as the original does it: crop and resize, flip, then roll.
 ///
 /// # Shapes
 /// [N, 3, R, R] -> [N, 3, R, R]
@@ -34,12 +34,11 @@ pub fn view(
     session: &Session<'_>,
     config: &Config,
     canvas: &Tensor,
-    batch: usize,
+    first: usize,
     iteration: u64,
 ) -> Result<Tensor> {
     let [n, _, side, _] = canvas.dims4()?;
     let count = if config.scope == Scope::Batch { 1 } else { n };
-    let first = batch * config.batch_size as usize;
     let drawn: Vec<Drawn> = (0..count)
         .map(|i| draw(session, config, side as u32, (first + i) as u32, iteration))
         .collect();
