@@ -16,8 +16,8 @@ import json, shutil, sys
 for line in sys.stdin:
     made = json.loads(line) if line.startswith("{") else {}
     if made.get("executable") and made.get("profile", {}).get("test"):
-        if (name := made["target"]["name"]) != "alambic":  # the host's own unit tests compute on the CPU
-            shutil.copy(made["executable"], f"{sys.argv[1]}/tests/{name}")
+        name = made["target"]["name"]
+        shutil.copy(made["executable"], f"{sys.argv[1]}/tests/{name}")
 ' "$folder"
 strip "$folder"/alambic "$folder"/alambic-step "$folder"/*.so "$folder"/tests/*
 du -sh "$folder"

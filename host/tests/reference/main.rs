@@ -5,7 +5,6 @@
 mod support;
 
 mod case;
-#[cfg(debug_assertions)] // release builds have no emulated device
 mod kernels;
 mod matchers;
 mod networks;

@@ -5,10 +5,12 @@
 use std::{collections::BTreeMap, env, process::Command};
 
 use crate::case::{Case, DOUBLE, SINGLE, check_all, instructions, numbers};
-use crate::support::network::{FilledNetwork, derivatives};
+use crate::support::network::{FilledNetwork, derivatives, shipped_plugins};
 use alambic::{engine::kernel::isa::Isa, plugins::Registry};
+use candle_core::DType;
 use plugin_api::{
     Result,
+    architecture::InputShape,
     regularizer::{BatchNormInput, Regularizer, RegularizerInput},
     tensor::BatchNormMode,
 };
@@ -170,4 +172,31 @@ fn single_precision_on_narrower_instructions() {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
     }
+}
+
+/// A step of training, twice, on the device of the tests: loss and every gradient to the bit.
+#[test]
+fn a_step_gives_the_same_bits_again() {
+    let registry = shipped_plugins();
+    let input = InputShape {
+        channels: 3,
+        height: 32,
+        width: 32,
+        classes: 10,
+    };
+    let options = json!({"depth": 18, "stem": "small", "width": 16});
+    let network = FilledNetwork::new(&registry, ("resnet", &options), input, DType::F32, 1.0);
+    let network = network.expect("a network");
+    let step = || -> Result<Vec<Vec<f64>>> {
+        let params = network.leaves()?;
+        let pass = network.forward(&params, &network.images(16)?, BatchNormMode::TRAIN)?;
+        let loss = network.cross_entropy(&pass)?;
+        let learned: Vec<_> = network.learned().iter().map(|&i| &params[i]).collect();
+        let mut made = derivatives(&loss, &learned, false)?;
+        made.push(loss);
+        made.iter().map(|t| t.to_vec_f64()).collect()
+    };
+    let (first, again) = (step().expect("a step"), step().expect("a step"));
+    assert!(first.iter().flatten().any(|v| *v != 0.));
+    assert_eq!(first, again);
 }

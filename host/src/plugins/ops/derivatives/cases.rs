@@ -1,11 +1,11 @@
 //! The cases: odd sizes, strides, paddings, dilation and groups, broadcasts, every mode of a norm.
 
-use candle_core::{Device, WithDType};
+use candle_core::WithDType;
 use plugin_api::ops;
 
 use super::Input::{Constant, Free, Positive};
 use super::{Case, Input};
-use crate::engine::Tensor;
+use crate::engine::{Tensor, gradcheck::device};
 
 fn case(op: u32, inputs: &[Input], ints: &[i64], floats: &[f64]) -> Case {
     Case {
@@ -17,7 +17,7 @@ fn case(op: u32, inputs: &[Input], ints: &[i64], floats: &[f64]) -> Case {
 }
 
 fn constant<T: WithDType>(numbers: &[T], dims: &[usize]) -> Input {
-    Constant(Tensor::from_vec(numbers.to_vec(), dims, &Device::Cpu).expect("the count fits"))
+    Constant(Tensor::from_vec(numbers.to_vec(), dims, &device()).expect("the count fits"))
 }
 
 pub(super) fn all() -> Vec<Case> {

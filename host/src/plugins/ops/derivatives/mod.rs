@@ -6,10 +6,11 @@
 mod cases;
 mod sources;
 
+use candle_core::Device;
 use plugin_api::ops;
 
 use super::{Call, Outputs, export, perform};
-use crate::engine::gradcheck::{check, ramp};
+use crate::engine::gradcheck::{check, device, ramp};
 use crate::engine::{Error, Result, Tensor};
 
 /// One input of a case.
@@ -46,15 +47,32 @@ impl Case {
 
     /// Compares the operation after a smooth bent function, so that linear operations have a second derivative too.
     fn check(&self) {
+        check(&self.name(), &self.free(), |free| self.outputs(free));
+    }
+
+    /// What it is differentiated by.
+    fn free(&self) -> Vec<Tensor> {
         let dims = self.inputs.iter().filter_map(|input| match input {
             Input::Free(dims) | Input::Positive(dims) => Some(*dims),
             Input::Constant(_) => None,
         });
-        let free: Vec<Tensor> = dims
-            .enumerate()
+        dims.enumerate()
             .map(|(i, dims)| ramp(dims, 0.37 + 0.16 * i as f64))
-            .collect();
-        check(&self.name(), &free, |free| self.outputs(free));
+            .collect()
+    }
+
+    /// The same case with all that it reads on the CPU.
+    fn on_cpu(&self) -> Self {
+        let moved = self.inputs.iter().map(|input| match input {
+            Input::Constant(t) => Input::Constant(on_cpu(t)),
+            other => other.clone(),
+        });
+        Self {
+            inputs: moved.collect(),
+            ints: self.ints.clone(),
+            floats: self.floats.clone(),
+            ..*self
+        }
     }
 
     /// All floating-point results, as one tensor.
@@ -81,6 +99,10 @@ impl Case {
         let flat = flat.collect::<Result<Vec<_>>>()?;
         Tensor::cat(&flat.iter().collect::<Vec<_>>(), 0)
     }
+}
+
+fn on_cpu(tensor: &Tensor) -> Tensor {
+    Tensor::constant(tensor.value().to_device(&Device::Cpu).expect("room for it"))
 }
 
 /// Calls an operation by its number; absent results are left out.
@@ -126,6 +148,42 @@ const WITHOUT: [(u32, bool, &str); 18] = [
 fn derivatives_agree_with_finite_differences_to_the_second_order() {
     for case in cases::all() {
         case.check();
+    }
+}
+
+/// On the device of `ALAMBIC_TEST_DEVICE`, else on the emulated one.
+#[cfg(debug_assertions)]
+fn on_gpu<T>(work: impl FnOnce() -> T) -> T {
+    match device() {
+        Device::Cpu => crate::engine::gpu::emulated(work),
+        _ => work(),
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn on_gpu<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[test]
+fn values_on_a_gpu_are_those_of_the_cpu() {
+    for case in cases::all() {
+        let free = case.free();
+        let got = on_gpu(|| case.outputs(&free)).and_then(|y| y.to_f64_vec());
+        let free: Vec<Tensor> = free.iter().map(on_cpu).collect();
+        let expected = case.on_cpu().outputs(&free).and_then(|y| y.to_f64_vec());
+        let name = case.name();
+        let [got, expected] = [got, expected].map(|r| r.unwrap_or_else(|e| panic!("{name}: {e}")));
+        assert_eq!(got.len(), expected.len(), "{name}");
+        let off = got
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs() / b.abs().max(1.));
+        assert!(
+            off.clone().all(|off| off < 1e-10),
+            "{name}: {:?}",
+            off.reduce(f64::max)
+        );
     }
 }
 
