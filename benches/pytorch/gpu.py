@@ -58,11 +58,11 @@ class Side:
         self.process.wait()
 
 
-def commands(program, work, network, side, batch, precision, forms):
+def commands(program, device, work, network, side, batch, precision, forms):
     common = ["--network", network, "--batch", str(batch), "--side", str(side)]
-    yield "alambic", [str(program), work, *common, "--device", "cuda:0", "--precision", precision]
+    yield "alambic", [str(program), work, *common, "--device", device, "--precision", precision]
     for form, tf32 in forms:
-        command = [sys.executable, str(HERE / "peer.py"), work, *common, "--device", "cuda", "--form", form]
+        command = [sys.executable, str(HERE / "peer.py"), work, *common, "--device", device.split(":")[0], "--form", form]
         yield f"torch {form}", command + ["--tf32"] * tf32
 
 
@@ -120,10 +120,14 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     parser.add_argument("--seconds", type=float, default=400, help="no row begins after so many")
+    parser.add_argument("--device", default="cuda:0", help="cuda:N; cpu shows that all of it works where there is no GPU")
+    parser.add_argument("--batch", type=int, help="images in a batch, in place of each row's")
+    parser.add_argument("--steps", type=int, help="steps of a block, in place of each row's")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     began, rows = time.monotonic(), []
     for network, side, batch, steps in SIZES:
+        batch, steps = args.batch or batch, args.steps or steps
         for work in WORKS:
             for precision, forms in PRECISIONS.items():
                 name = f"{work} {network} {side} {precision}"
@@ -132,7 +136,7 @@ def main():
                 if time.monotonic() - began > args.seconds:
                     print(f"no time left for {name}", file=sys.stderr)
                     continue
-                sides = measure(commands(args.program, work, network, side, batch, precision, forms), steps)
+                sides = measure(commands(args.program, args.device, work, network, side, batch, precision, forms), steps)
                 rows.append({"work": work, "network": network, "side": side, "batch": batch, "precision": precision, "sides": sides})
                 print(name, json.dumps(sides), flush=True)
                 (args.out / "gpu.json").write_text(json.dumps(rows, indent=1))

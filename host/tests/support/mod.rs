@@ -104,14 +104,14 @@ pub fn plugin_dir() -> &'static Path {
         if let Some(folder) = env::var_os("ALAMBIC_TEST_PLUGINS") {
             return folder.into();
         }
-        let names = shipped();
-        let packages: Vec<&str> = names.iter().flat_map(|name| ["-p", name]).collect();
         let target_dir = build_dir()
             .parent()
             .expect("a profile lies in the target folder")
             .to_owned();
-        cargo("build", &project(), &target_dir, &packages)
-            .unwrap_or_else(|error| panic!("{error}"));
+        // With the packages and the kinds of targets of `cargo test --workspace`, whose dependencies are built: others would ask for
+        // other features of theirs, and build them again.
+        let same = ["--workspace", "--lib", "--tests"];
+        cargo("build", &project(), &target_dir, &same).unwrap_or_else(|error| panic!("{error}"));
         target_dir.join(profile_folder())
     })
 }
