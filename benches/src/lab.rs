@@ -101,14 +101,14 @@ impl Lab {
         let mut rng = Rng::new(SEED, "bench", "pixels", StreamId::default());
         // Every class has an image, as a data set must.
         let count = count.max(classes);
-        let set = ImageSet {
-            resolution: side,
-            pixels_nchw: (0..count * 3 * side * side)
+        let set = ImageSet::new(
+            side,
+            (0..count * 3 * side * side)
                 .map(|_| rng.below(256) as u8)
                 .collect(),
-            labels: (0..count).map(|i| (i % classes) as u32).collect(),
-            class_names: (0..classes).map(|c| format!("class{c}")).collect(),
-        };
+            (0..count).map(|i| (i % classes) as u32).collect(),
+            (0..classes).map(|c| format!("class{c}")).collect(),
+        );
         let folder = files.path().join("set/images");
         set.save(&folder, ImageFormat::Png, SCALING)?;
         let config = serde_json::from_value(json!({

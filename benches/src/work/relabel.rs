@@ -23,13 +23,13 @@ pub(super) fn run(
     };
     let teacher = lab.network(&session, size.network)?;
     let whole = lab.set();
-    let set = ImageSet {
-        resolution: whole.resolution,
-        pixels_nchw: whole.pixels_nchw[..size.batch * 3 * whole.resolution * whole.resolution]
-            .to_vec(),
-        labels: whole.labels[..size.batch].to_vec(),
-        class_names: whole.class_names.clone(),
-    };
+    let bytes = size.batch * 3 * whole.resolution * whole.resolution;
+    let set = ImageSet::new(
+        whole.resolution,
+        whole.pixels_nchw[..bytes].to_vec(),
+        whole.labels[..size.batch].to_vec(),
+        whole.class_names.clone(),
+    );
     let labeller = Labeller::new(&session, &config, &teacher, &set)?;
     let mut pass = 0;
     body(&mut || {

@@ -7,12 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
 use image::{ExtendedColorType, ImageEncoder, codecs};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
+use crate::engine::{
+    Value,
+    gpu::{Gpu, resident::Resident},
+};
 
 /// How images are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,9 +50,26 @@ pub struct ImageSet {
     pub labels: Vec<u32>,
     /// Names of the classes, in the teacher's order.
     pub class_names: Vec<String>,
+    resident: Resident,
 }
 
 impl ImageSet {
+    /// A set of `pixels_nchw`, [N, 3, R, R], that has `labels`.
+    pub fn new(
+        resolution: usize,
+        pixels_nchw: Vec<u8>,
+        labels: Vec<u32>,
+        class_names: Vec<String>,
+    ) -> Self {
+        Self {
+            resolution,
+            pixels_nchw,
+            labels,
+            class_names,
+            resident: Resident::default(),
+        }
+    }
+
     /// How many images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -62,6 +84,19 @@ impl ImageSet {
     pub fn image(&self, index: usize) -> &[u8] {
         let size = 3 * self.resolution * self.resolution;
         &self.pixels_nchw[index * size..(index + 1) * size]
+    }
+
+    /// All pixels on a GPU; none on the CPU, and where they do not fit.
+    ///
+    /// # Shapes
+    /// (N, 3, R, R), bytes
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn on_gpu(&self, device: &Device) -> Result<Option<(Gpu, &Value)>> {
+        let dims = [self.len(), 3, self.resolution, self.resolution];
+        self.resident
+            .on_gpu(device, dims, || Ok(self.pixels_nchw.clone()))
     }
 
     /// One image as a file.
@@ -168,12 +203,7 @@ impl ImageSet {
                     .with_context(|| format!("cannot read image {}", path.display()))
             })
             .collect::<Result<_>>()?;
-        Ok(Self {
-            resolution,
-            pixels_nchw: images.concat(),
-            labels,
-            class_names,
-        })
+        Ok(Self::new(resolution, images.concat(), labels, class_names))
     }
 }
 
@@ -219,12 +249,8 @@ impl ImageSet {
                 labels.push(class as u32);
             }
         }
-        Ok(Self {
-            resolution,
-            pixels_nchw,
-            labels,
-            class_names: class_names.to_vec(),
-        })
+        let class_names = class_names.to_vec();
+        Ok(Self::new(resolution, pixels_nchw, labels, class_names))
     }
 }
 
@@ -277,12 +303,7 @@ mod tests {
     fn set() -> ImageSet {
         let pixels_nchw = (0..4 * 3 * 16).map(|i| (i * 7 % 251) as u8).collect();
         let class_names = vec!["b/\"<x>".to_owned(), "a".to_owned()];
-        ImageSet {
-            resolution: 4,
-            pixels_nchw,
-            labels: vec![1, 0, 1, 0],
-            class_names,
-        }
+        ImageSet::new(4, pixels_nchw, vec![1, 0, 1, 0], class_names)
     }
 
     #[test]

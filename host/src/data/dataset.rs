@@ -13,8 +13,8 @@ use super::fault::Fault;
 use super::geometry::Geometry;
 use super::normalization::PixelSums;
 use super::open;
-use super::resident::Resident;
 use super::source::{DecodeError, Item, Place};
+use crate::engine::gpu::resident::Resident;
 
 /// Images whose sums are added up at once.
 const IMAGES_PER_SUM: usize = 256;

@@ -107,12 +107,13 @@ impl Origin {
 
     /// All images of a set, [N, 3, R, R], with their classes.
     pub fn set_of(&self, session: &Session<'_>, pixels_nchw: Vec<u8>) -> ImageSet {
-        ImageSet {
-            resolution: session.train.resolution(),
+        let train = session.train;
+        ImageSet::new(
+            train.resolution(),
             pixels_nchw,
-            labels: self.labels(session.train.num_classes()),
-            class_names: session.train.class_names().to_vec(),
-        }
+            self.labels(train.num_classes()),
+            train.class_names().to_vec(),
+        )
     }
 }
 

@@ -103,6 +103,10 @@ impl Images for ImageSet {
     fn pixels(&self, index: usize) -> Result<Pixels<'_>> {
         Ok(Pixels::Borrowed(self.image(index)))
     }
+
+    fn on_gpu(&self, device: &Device) -> Result<Option<(Gpu, &Value)>> {
+        Self::on_gpu(self, device)
+    }
 }
 
 impl Images for Dataset {

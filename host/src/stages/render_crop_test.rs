@@ -67,12 +67,8 @@ fn padding_is_black() {
 
 #[test]
 fn mixes_take_the_box_and_the_weight() {
-    let set = ImageSet {
-        resolution: 4,
-        pixels_nchw: [vec![0u8; 48], vec![255u8; 48]].concat(),
-        labels: vec![0, 1],
-        class_names: vec!["a".into(), "b".into()],
-    };
+    let pixels = [vec![0u8; 48], vec![255u8; 48]].concat();
+    let set = ImageSet::new(4, pixels, vec![0, 1], vec!["a".into(), "b".into()]);
     let plain = Normalization {
         mean: [0.; 3],
         std: [1.; 3],

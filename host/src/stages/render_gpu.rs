@@ -50,12 +50,7 @@ mod tests {
         let pixels: Vec<u8> = (0..4 * 3 * SIDE * SIDE)
             .map(|i| (i * 37 % 251) as u8)
             .collect();
-        let set = ImageSet {
-            resolution: SIDE,
-            pixels_nchw: pixels.clone(),
-            labels: vec![0; 4],
-            class_names: vec!["one".to_owned()],
-        };
+        let set = ImageSet::new(SIDE, pixels.clone(), vec![0; 4], vec!["one".to_owned()]);
         let crop = |image, top, left, height, width, flip| Crop {
             image,
             top,

@@ -20,12 +20,8 @@ fn pattern([a, b, c]: [usize; 3]) -> Vec<u8> {
 
 #[track_caller]
 fn shows(view: View, normalization: &Normalization, expected: [f32; 3 * SIDE * SIDE]) {
-    let set = ImageSet {
-        resolution: SIDE,
-        pixels_nchw: [pattern([37, 91, 53]), pattern([113, 59, 31])].concat(),
-        labels: vec![0, 1],
-        class_names: vec!["a".into(), "b".into()],
-    };
+    let pixels = [pattern([37, 91, 53]), pattern([113, 59, 31])].concat();
+    let set = ImageSet::new(SIDE, pixels, vec![0, 1], vec!["a".into(), "b".into()]);
     let got = render(&set, &[view], &(*normalization).into(), &Device::Cpu).unwrap();
     let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     for (i, (got, expected)) in got.iter().zip(expected).enumerate() {

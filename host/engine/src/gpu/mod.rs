@@ -32,6 +32,7 @@ pub(crate) mod order;
 pub(crate) mod planes;
 pub mod precision;
 pub(crate) mod reduce;
+pub mod resident;
 pub(crate) mod softmax;
 pub(crate) mod source;
 pub mod views;

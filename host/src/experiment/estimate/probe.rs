@@ -273,12 +273,12 @@ pub fn relabel(
     let mut watch = Watch::start();
     let teacher = initial(session, architecture)?;
     let (side, classes) = (session.train.resolution(), session.train.num_classes());
-    let set = ImageSet {
-        resolution: side,
-        pixels_nchw: vec![0; batch * 3 * side * side],
-        labels: (0..batch).map(|i| (i % classes) as u32).collect(),
-        class_names: session.train.class_names().to_vec(),
-    };
+    let set = ImageSet::new(
+        side,
+        vec![0; batch * 3 * side * side],
+        (0..batch).map(|i| (i % classes) as u32).collect(),
+        session.train.class_names().to_vec(),
+    );
     let labeller = Labeller::new(session, config, &teacher, &set)?;
     let mut stored = 0;
     for i in 0..STEPS {
