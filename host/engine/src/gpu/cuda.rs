@@ -1,16 +1,17 @@
 //! NVIDIA devices: opened once, with one stream; kernels compiled by NVRTC when they are first needed.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::collections::{HashMap, hash_map::Entry};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::cudarc::{
-    driver::{CudaFunction, DevicePtr, result::launch_kernel, sys},
-    nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts},
+    driver::{CudaFunction, CudaModule, DevicePtr, result::launch_kernel, sys},
+    nvrtc::Ptx,
 };
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, CudaStorageSlice};
 use candle_core::{DType, Device};
 
 use super::launch::{Arg, Grid, Routine};
+use super::nvrtc::Compiler;
 use super::source::CodeKey;
 use crate::error::{Error, Result};
 
@@ -18,13 +19,18 @@ use crate::error::{Error, Result};
 pub struct Cuda {
     device: CudaDevice,
     ordinal: usize,
-    /// `compute_80` and so on: what kernels are compiled for.
-    architecture: String,
-    functions: Mutex<Functions>,
+    /// As two numbers in one: 80 for 8.0.
+    capability: i32,
+    /// Once a kernel was needed.
+    compiler: OnceLock<Compiler>,
+    modules: Mutex<HashMap<(CodeKey, DType), Module>>,
 }
 
-/// Kernels by name, of each source and type of entries.
-type Functions = HashMap<(CodeKey, DType), HashMap<String, CudaFunction>>;
+/// A compiled source, and the kernels of it that were needed so far.
+struct Module {
+    loaded: Arc<CudaModule>,
+    functions: HashMap<String, CudaFunction>,
+}
 
 static CUDA: OnceLock<Cuda> = OnceLock::new();
 
@@ -34,13 +40,13 @@ pub(super) fn opened() -> Option<&'static Cuda> {
 }
 
 /// A library, and its names as the system's loader knows them, the newest first.
-type Library = (&'static str, &'static [&'static str]);
+pub(super) type Library = (&'static str, &'static [&'static str]);
 
 const DRIVER: Library = (
     "libcuda (the NVIDIA driver)",
     &["libcuda.so.1", "libcuda.so"],
 );
-const NVRTC: Library = (
+pub(super) const NVRTC: Library = (
     "libnvrtc",
     &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
 );
@@ -57,7 +63,7 @@ const LIBRARIES: [Library; 5] = [
     ("libcudnn", &["libcudnn.so.9", "libcudnn.so"]),
 ];
 
-fn is_there((_, names): &Library) -> bool {
+pub(super) fn is_there((_, names): &Library) -> bool {
     // SAFETY: opening NVIDIA's libraries runs no code of theirs beyond their own initialisation.
     let opens = |name: &&str| unsafe { libloading::Library::new(*name) }.is_ok();
     names.iter().any(opens)
@@ -102,8 +108,9 @@ impl Cuda {
         Ok(Self {
             device,
             ordinal,
-            architecture: format!("compute_{major}{minor}"),
-            functions: Mutex::default(),
+            capability: 10 * major + minor,
+            compiler: OnceLock::new(),
+            modules: Mutex::default(),
         })
     }
 
@@ -147,31 +154,43 @@ impl Cuda {
 
     fn function(&self, routine: &Routine<'_>) -> Result<CudaFunction> {
         let (code, entries) = (&routine.code, routine.entries);
-        let key = code.key();
-        let mut functions = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let functions = functions.entry((key, entries)).or_default();
-        if let Some(function) = functions.get(routine.name) {
-            return Ok(function.clone());
-        }
         let name = code.name();
         let fail = |message: String| Error::argument("kernel", format!("{name}: {message}"));
-        // The first kernel of a source compiles it; candle keeps the module for the others.
-        let ptx = match functions.is_empty() {
-            true => compiled(name, &code.source(entries)?, &self.architecture)
-                .map_err(|log| fail(format!("its kernels do not compile:\n{log}")))?,
-            false => String::new(),
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = match modules.entry((code.key(), entries)) {
+            Entry::Occupied(module) => module.into_mut(),
+            Entry::Vacant(place) => {
+                let loaded = self.load(name, &code.source(entries)?).map_err(fail)?;
+                place.insert(Module {
+                    loaded,
+                    functions: HashMap::new(),
+                })
+            }
         };
-        let module = format!("alambic {key:?} {}", entries.as_str());
-        let loaded = self
-            .device
-            .get_or_load_custom_func(routine.name, &module, &ptx);
-        let loaded = loaded.map_err(|e| fail(format!("kernel {:?}: {e}", routine.name)))?;
-        let function = loaded.into_cuda_function();
-        functions.insert(routine.name.to_owned(), function.clone());
+        if let Some(function) = module.functions.get(routine.name) {
+            return Ok(function.clone());
+        }
+        let function = module.loaded.load_function(routine.name);
+        let function = function.map_err(|e| fail(format!("kernel {:?}: {e}", routine.name)))?;
+        let kept = function.clone();
+        module.functions.insert(routine.name.to_owned(), kept);
         Ok(function)
+    }
+
+    /// The kernels of a source on the device.
+    fn load(&self, name: &str, source: &str) -> std::result::Result<Arc<CudaModule>, String> {
+        let compiler = match self.compiler.get() {
+            Some(compiler) => compiler,
+            None => {
+                let compiler = Compiler::new(self.capability)?;
+                self.compiler.get_or_init(|| compiler)
+            }
+        };
+        let ptx = compiler.ptx(name, source);
+        let ptx = ptx.map_err(|log| format!("its kernels do not compile:\n{log}"))?;
+        let stream = self.device.cuda_stream();
+        let loaded = stream.context().load_module(Ptx::from_src(ptx));
+        loaded.map_err(|e| compiler.refused(e))
     }
 
     /// # Safety
@@ -226,33 +245,6 @@ fn keep_pool(device: sys::CUdevice) -> candle_core::Result<()> {
     }
 }
 
-/// Compiles CUDA C++ to PTX for an architecture such as `compute_80`. No GPU is needed.
-///
-/// # Errors
-/// What the compiler said, or that NVRTC is missing.
-pub(crate) fn compiled(
-    name: &str,
-    source: &str,
-    architecture: &str,
-) -> std::result::Result<String, String> {
-    if !is_there(&NVRTC) {
-        return Err(format!("{} not found", NVRTC.0));
-    }
-    let options = CompileOptions {
-        options: vec![
-            format!("--gpu-architecture={architecture}"),
-            "-default-device".to_owned(),
-        ],
-        name: Some(format!("{name}.cu")),
-        ..Default::default()
-    };
-    match compile_ptx_with_opts(source, options) {
-        Ok(ptx) => Ok(ptx.to_src()),
-        Err(CompileError::CompileError { log, .. }) => Err(log.to_string_lossy().into_owned()),
-        Err(other) => Err(other.to_string()),
-    }
-}
-
 /// The address of a storage's first entry.
 pub(super) fn start_of(storage: &CudaStorage) -> Option<u64> {
     let stream = storage.device.cuda_stream();
@@ -269,31 +261,7 @@ pub(super) fn start_of(storage: &CudaStorage) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::{Code, Module};
     use super::*;
-
-    /// Needs NVRTC, and no GPU: without it the test says so and passes.
-    #[test]
-    fn every_kernel_compiles_for_ampere_and_hopper() {
-        let types = [DType::F32, DType::F64, DType::BF16];
-        for architecture in ["sm_80", "sm_90"] {
-            for (module, entries) in Module::ALL.iter().flat_map(|m| types.map(|t| (m, t))) {
-                let source = Code::Own(*module).source(entries).unwrap();
-                match compiled(module.name(), &source, architecture) {
-                    Ok(ptx) => assert!(ptx.contains(".entry"), "{module:?} {entries:?}"),
-                    Err(log) if log == "libnvrtc not found" => {
-                        assert!(
-                            std::env::var_os("ALAMBIC_CUDA_TOOLCHAIN").is_none(),
-                            "{log}"
-                        );
-                        eprintln!("not checked: {log}");
-                        return;
-                    }
-                    Err(log) => panic!("{module:?} {entries:?} {architecture}: {log}"),
-                }
-            }
-        }
-    }
 
     #[test]
     fn without_a_driver_the_device_is_refused_with_a_reason() {

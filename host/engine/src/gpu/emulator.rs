@@ -3,15 +3,15 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, Device};
 use libloading::Library;
-use sha2::{Digest, Sha256};
 
 use super::holdings;
+use super::kept::{Folder, name_of};
 use super::launch::{Arg, Grid, Routine};
 use super::source::{Code, CodeKey};
 use crate::error::{Error, Result};
@@ -118,15 +118,17 @@ fn compiled(code: &Code<'_>, entries: DType) -> Result<Library> {
         .ok()
         .and_then(|exe| exe.parent().map(|p| p.join("emulated-kernels")))
         .unwrap_or_else(std::env::temp_dir);
-    let digest = Sha256::digest(format!("{SHIM}{source}").as_bytes());
-    let hash: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    let library = folder.join(format!("{}-{hash}.so", entries.as_str()));
-    if !library.exists() {
-        build(&folder, &library, &source)
-            .map_err(|log| fail(format!("its kernels do not compile:\n{log}")))?;
+    let folder = Folder::at(folder);
+    let file = name_of(&[SHIM, &source], "so");
+    if folder.find(&file).is_none() {
+        let library =
+            build(&source).map_err(|log| fail(format!("its kernels do not compile:\n{log}")))?;
+        // What follows the end of a library is nothing to its loader.
+        let put = folder.put(&file, &library);
+        put.map_err(|e| fail(format!("{}: {e}", folder.path().display())))?;
     }
     // SAFETY: the library is made of kernels and runs nothing when it is loaded.
-    unsafe { Library::new(&library) }.map_err(|e| fail(e.to_string()))
+    unsafe { Library::new(folder.file(&file)) }.map_err(|e| fail(e.to_string()))
 }
 
 /// The source with the function that finds its kernels by name.
@@ -145,10 +147,10 @@ fn program(code: &Code<'_>, entries: DType) -> Result<String> {
     Ok(program)
 }
 
-fn build(folder: &Path, library: &Path, source: &str) -> std::result::Result<(), String> {
-    let io = |e: std::io::Error| format!("{}: {e}", folder.display());
-    std::fs::create_dir_all(folder).map_err(io)?;
-    let place = tempfile::tempdir_in(folder).map_err(io)?;
+/// The bytes of a shared library.
+fn build(source: &str) -> std::result::Result<Vec<u8>, String> {
+    let io = |e: std::io::Error| format!("{}: {e}", std::env::temp_dir().display());
+    let place = tempfile::tempdir().map_err(io)?;
     let at = |name: &str| -> PathBuf { place.path().join(name) };
     std::fs::write(at("shim.h"), SHIM).map_err(io)?;
     std::fs::write(at("kernels.cpp"), source).map_err(io)?;
@@ -173,5 +175,5 @@ fn build(folder: &Path, library: &Path, source: &str) -> std::result::Result<(),
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    std::fs::rename(at("kernels.so"), library).map_err(io)
+    std::fs::read(at("kernels.so")).map_err(io)
 }

@@ -25,8 +25,12 @@ mod emulator;
 pub mod foreign;
 pub(crate) mod group_norm;
 pub mod holdings;
+#[cfg(any(feature = "cuda", debug_assertions))]
+mod kept;
 pub(crate) mod launch;
 pub(crate) mod memory;
+#[cfg(feature = "cuda")]
+mod nvrtc;
 pub(crate) mod optimizer;
 pub(crate) mod order;
 pub(crate) mod planes;

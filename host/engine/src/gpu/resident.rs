@@ -1,9 +1,10 @@
 //! Images that stay on a GPU, where they fit: uploaded once, and kept there as bytes.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::Device;
 
+use super::holdings::Holding;
 use super::{Gpu, device};
 use crate::tensor::Value;
 
@@ -12,7 +13,7 @@ const SHARE: usize = 4;
 
 /// The bytes of a set, or that they do not fit; empty until somebody asks.
 #[derive(Clone, Debug, Default)]
-pub struct Resident(OnceLock<Option<Value>>);
+pub struct Resident(OnceLock<Option<(Value, Option<Arc<Holding>>)>>);
 
 impl Resident {
     /// The bytes on the GPU; none on the CPU, and where they do not fit. Where nobody has asked before, `bytes` makes them.
@@ -35,14 +36,18 @@ impl Resident {
             let size: usize = dims.iter().product();
             let fits = device::memory().is_none_or(|[free, _]| size <= free / SHARE);
             let made = match fits {
-                true => Some(Value::from_vec(bytes()?, dims.as_slice(), device)?),
+                true => {
+                    let value = Value::from_vec(bytes()?, dims.as_slice(), device)?;
+                    let holding = Holding::of("images", &value).map(Arc::new);
+                    Some((value, holding))
+                }
                 false => None,
             };
             // Another thread may have been faster; both made the same.
             let _ = self.0.set(made);
         }
         let kept = self.0.get().and_then(Option::as_ref);
-        Ok(kept.map(|value| (gpu, value)))
+        Ok(kept.map(|(value, _)| (gpu, value)))
     }
 }
 
