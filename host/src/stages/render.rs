@@ -162,23 +162,50 @@ pub fn render(
     device: &Device,
 ) -> Result<Value> {
     profile::mark();
-    if let Some(resident) = images.on_gpu(device)?
-        && let Some(made) = render_gpu::rendered(resident, views, &inputs.normalization)?
-    {
-        let made = inputs.of_normalised(made)?;
-        profile::done("render views");
-        return Ok(made);
-    }
-    let side = images.resolution();
-    let size = 3 * side * side;
+    let normalization = &inputs.normalization;
+    let made = match images.on_gpu(device)? {
+        Some(resident) => {
+            inputs.of_normalised(render_gpu::rendered(resident, views, normalization)?)?
+        }
+        None => {
+            let pixels = pixels(images, views, normalization)?;
+            uploaded(pixels, images.resolution(), inputs, device)?
+        }
+    };
+    profile::done("render views");
+    Ok(made)
+}
+
+/// Views made on the CPU, normalised, [N, 3, R, R].
+///
+/// # Errors
+/// When an image cannot be decoded.
+pub(super) fn pixels(
+    images: &dyn Images,
+    views: &[View],
+    normalization: &Normalization,
+) -> Result<Vec<f32>> {
+    let size = 3 * images.resolution() * images.resolution();
     let mut out = vec![0f32; views.len() * size];
     out.par_chunks_mut(size.max(1))
         .zip(views)
-        .try_for_each(|(out, view)| render_view(images, view, &inputs.normalization, out))?;
-    let images = Value::from_vec(out, (views.len(), 3, side, side), device)?;
-    let images = inputs.of_normalised(images)?;
-    profile::done("render views");
-    Ok(images)
+        .try_for_each(|(out, view)| render_view(images, view, normalization, out))?;
+    Ok(out)
+}
+
+/// What a network is given of normalised pixels, [N, 3, `side`, `side`].
+///
+/// # Errors
+/// When the device has no room.
+pub(super) fn uploaded(
+    pixels: Vec<f32>,
+    side: usize,
+    inputs: &Inputs,
+    device: &Device,
+) -> Result<Value> {
+    let count = pixels.len() / (3 * side * side).max(1);
+    let images = Value::from_vec(pixels, (count, 3, side, side), device)?;
+    inputs.of_normalised(images)
 }
 
 fn render_view(
