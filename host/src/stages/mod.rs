@@ -3,6 +3,7 @@
 //! They talk to each other through the artifact's types alone.
 
 pub mod accuracy;
+pub mod ahead;
 pub mod augment;
 mod color_jitter;
 pub mod component;

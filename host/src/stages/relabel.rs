@@ -1,6 +1,6 @@
 //! Relabel: soft labels for crops of a set, by the teacher (SRe2L, section 3.3; FKD, Shen and Xing, ECCV 2022).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use anyhow::{Context, Result, ensure};
 use plugin_api::{
@@ -22,8 +22,9 @@ use crate::{
 
 use super::{
     ComponentConfig, Session,
+    ahead::Batches,
     network::{Network, plugin_error},
-    render::{Images, render},
+    render::Images,
 };
 
 /// Passes that one shard holds at most: what a kill can cost.
@@ -296,9 +297,13 @@ impl<'a> Labeller<'a> {
                 "pass {pass}: records by image need every image once, in order"
             );
         }
-        for (batch, part) in views.chunks(self.config.batch_size as usize).enumerate() {
+        let size = self.config.batch_size as usize;
+        let mut rendered = Batches::new(&views, &self.session.inputs, &self.session.device);
+        for (batch, part) in views.chunks(size).enumerate() {
             let ctx = self.ctx(pass, batch)?;
-            let teachers = [export(Tensor::constant(self.answers(part, &ctx)?))];
+            let rows = batch * size..batch * size + part.len();
+            let logits = self.answers(&mut rendered, rows, views.len(), &ctx)?;
+            let teachers = [export(Tensor::constant(logits))];
             let made = self
                 .relabeler
                 .encode(&self.set, part, &teachers, &ctx)
@@ -320,21 +325,35 @@ impl<'a> Labeller<'a> {
         Ok(views)
     }
 
-    /// The teacher's logits for the views of a batch, so many at once as the experiment says.
-    fn answers(&self, views: &[View], ctx: &Ctx) -> Result<Value> {
-        let config = self.config;
-        let at_once = config.teacher_batch_size.unwrap_or(config.batch_size) as usize;
-        let answers = views.chunks(at_once).map(|part| {
-            let session = self.session;
-            let x = render(self.images, part, &session.inputs, &session.device)?;
-            let logits = self.teacher.logits(&x, config.teacher_mode.mode(), ctx)?;
-            Ok(logits)
-        });
-        let mut answers: Vec<Value> = answers.collect::<Result<_>>()?;
+    /// The teacher's logits for the views of a batch.
+    fn answers(
+        &self,
+        rendered: &mut Batches<'_>,
+        rows: Range<usize>,
+        views: usize,
+        ctx: &Ctx,
+    ) -> Result<Value> {
+        let (mut answers, mut part) = (Vec::new(), self.at_once(rows.start, views));
+        while part.start < rows.end {
+            let x = rendered.take(self.images, part.clone())?;
+            let next = self.at_once(part.end, views);
+            let mode = self.config.teacher_mode.mode();
+            let logits = || self.teacher.logits(&x, mode, ctx);
+            answers.push(rendered.beside(self.images, next.clone(), logits)?);
+            part = next;
+        }
         match answers.len() {
             1 => Ok(answers.remove(0)),
             _ => Ok(Value::cat(&answers, 0)?),
         }
+    }
+
+    /// Rows of one batch that the teacher sees at once, from a row on; `views` is how many rows there are.
+    fn at_once(&self, from: usize, views: usize) -> Range<usize> {
+        let size = self.config.batch_size as usize;
+        let at_once = self.config.teacher_batch_size.map_or(size, |n| n as usize);
+        let end = views.min((from / size + 1) * size);
+        from..end.min(from + at_once)
     }
 
     fn ctx(&self, pass: u32, batch: usize) -> Result<Ctx> {

@@ -26,10 +26,11 @@ use crate::{
 use super::{
     Session,
     accuracy::accuracy,
+    ahead::Batches,
     journal::Journal,
     network::{Network, plugin_error},
     plugin_state::{self, StateTexts},
-    render::{Images, render},
+    render::Images,
 };
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -184,6 +185,7 @@ impl Training<'_> {
             );
             let views = feed.views(at.epoch)?;
             let batches = views.len().div_ceil(batch_size);
+            let mut rendered = Batches::new(&views, &self.session.inputs, device);
             while at.row < views.len() {
                 let rows = at.row..views.len().min(at.row + batch_size);
                 let ctx = self
@@ -192,7 +194,7 @@ impl Training<'_> {
                     .at(u64::from(at.epoch), u64::from(epochs))
                     .for_batch((at.row / batch_size) as u64);
                 let part = &views[rows.clone()];
-                let images = render(feed.images(), part, &self.session.inputs, device)?;
+                let images = rendered.take(feed.images(), rows.clone())?;
                 let images = feed.augment(images, at.epoch, part, rows.start)?;
                 let targets = feed.targets(at.epoch, part, rows.clone(), &ctx)?;
                 // Taken before the step and written after it: only a state that gave a finite loss is worth going back to.
@@ -202,7 +204,10 @@ impl Training<'_> {
                 } else {
                     None
                 };
-                let loss = self.step(network, &mut optimizer, &images, &targets, lr, &ctx)?;
+                let next = rows.end..views.len().min(rows.end + batch_size);
+                let loss = rendered.beside(feed.images(), next, || {
+                    self.step(network, &mut optimizer, &images, &targets, lr, &ctx)
+                })?;
                 if !loss.is_finite() {
                     bail!(self.exploded(&format!("the loss is {loss}"), &at, batches, lr));
                 }

@@ -1,0 +1,88 @@
+//! Batches of views of images that do not lie on the GPU: the next one is decoded and rendered on the CPU while the GPU works on the
+//! one at hand.
+//!
+//! One thread talks to the GPU, the one that asks for batches; it uploads them. On the CPU, and where images lie on the GPU, batches
+//! are rendered when they are asked for.
+
+use std::{ops::Range, panic, thread};
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use plugin_api::view::View;
+
+use crate::{
+    data::Inputs,
+    engine::{Value, gpu::Gpu},
+};
+
+use super::render::{Images, pixels, render, uploaded};
+
+/// Views that are asked for batch by batch.
+pub struct Batches<'a> {
+    views: &'a [View],
+    inputs: &'a Inputs,
+    device: &'a Device,
+    ahead: Option<(Range<usize>, Result<Vec<f32>>)>,
+}
+
+impl<'a> Batches<'a> {
+    /// Batches of `views` for networks on `device`.
+    pub fn new(views: &'a [View], inputs: &'a Inputs, device: &'a Device) -> Self {
+        Self {
+            views,
+            inputs,
+            device,
+            ahead: None,
+        }
+    }
+
+    /// The views of some rows as a network is given them, as [`render`] makes them.
+    ///
+    /// # Shapes
+    /// [rows, 3, R, R]
+    ///
+    /// # Errors
+    /// When an image cannot be decoded.
+    pub fn take(&mut self, images: &dyn Images, rows: Range<usize>) -> Result<Value> {
+        match self.ahead.take() {
+            Some((made, pixels)) if made == rows => {
+                uploaded(pixels?, images.resolution(), self.inputs, self.device)
+            }
+            _ => render(images, &self.views[rows], self.inputs, self.device),
+        }
+    }
+
+    /// Does `work` on the batch at hand while the views of the `next` rows are made, where that helps. What goes wrong with those is
+    /// told when they are asked for.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn beside<T>(
+        &mut self,
+        images: &dyn Images,
+        next: Range<usize>,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let idle = Gpu::at(self.device).is_none() || next.is_empty();
+        if idle || images.on_gpu(self.device)?.is_some() {
+            return work();
+        }
+        let (views, normalization) = (&self.views[next.clone()], &self.inputs.normalization);
+        thread::scope(|scope| {
+            let helper = thread::Builder::new()
+                .name("views".to_owned())
+                .spawn_scoped(scope, || pixels(images, views, normalization))
+                .context("cannot start the thread that renders views")?;
+            let done = work();
+            let made = helper
+                .join()
+                .unwrap_or_else(|panic| panic::resume_unwind(panic));
+            self.ahead = Some((next, made));
+            done
+        })
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+#[path = "ahead_test.rs"]
+mod tests;
