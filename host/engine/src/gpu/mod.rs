@@ -27,6 +27,7 @@ pub(crate) mod group_norm;
 #[cfg(any(feature = "cuda", debug_assertions))]
 mod kept;
 pub(crate) mod launch;
+pub mod layout;
 pub(crate) mod memory;
 #[cfg(feature = "cuda")]
 mod nvrtc;
