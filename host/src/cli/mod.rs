@@ -14,7 +14,7 @@ use clap::Parser;
 
 use crate::{
     data::Fault,
-    engine::{allocation, kernel::isa::requested_isa},
+    engine::{allocation, gpu::layout::requested_order, kernel::isa::requested_isa},
     experiment::run::{Failure, start_profile},
 };
 
@@ -26,6 +26,14 @@ const FAILED: u8 = 1;
 /// The command or a configuration is at fault.
 const USAGE: u8 = 2;
 
+/// Looks at the variables of the environment that choose how to compute.
+fn environment() -> Result<(), String> {
+    let variable = |name| std::env::var(name).ok();
+    requested_isa(variable("ALAMBIC_ISA").as_deref())?;
+    requested_order(variable("ALAMBIC_LAYOUT").as_deref())?;
+    Ok(())
+}
+
 /// Parses the command line, does it, prints what went wrong; gives the exit code.
 pub fn main() -> ExitCode {
     allocation::keep_freed_memory();
@@ -34,8 +42,7 @@ pub fn main() -> ExitCode {
         // clap says help and version on stdout with code 0, and faults on stderr with code 2.
         Err(error) => error.exit(),
     };
-    let isa = std::env::var("ALAMBIC_ISA").ok();
-    if let Err(message) = requested_isa(isa.as_deref()) {
+    if let Err(message) = environment() {
         eprintln!("error: {message}");
         return ExitCode::from(USAGE);
     }

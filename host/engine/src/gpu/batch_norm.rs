@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::launch::{Arg, Grid, Routine, args};
+use super::layout::Order;
 use super::memory::{Input, Output};
 use super::source::Module;
 use super::{Gpu, computed};
@@ -12,8 +13,13 @@ use crate::tensor::Value;
 
 const OP: &str = "batch_norm";
 
-/// Entries of a channel that one block sums up.
+/// Entries of a channel that one block sums up where channels come first.
 const PIECE: usize = 1 << 12;
+
+/// Where they come last: channels that a block sums up, pieces at most, and entries of a channel in a piece at least.
+const WIDTH: usize = 32;
+const PIECES: usize = 256;
+const LEAST: usize = 64;
 
 /// What all kernels of one call share.
 struct Call<'a> {
@@ -21,11 +27,25 @@ struct Call<'a> {
     planes: Planes,
     entries: DType,
     device: &'a Device,
+    order: Order,
 }
 
 impl Call<'_> {
+    /// Entries of a channel.
+    fn channel(&self) -> usize {
+        self.planes.batch * self.planes.plane
+    }
+
+    /// Entries of a channel that one block sums up.
+    fn piece(&self) -> usize {
+        match self.order {
+            Order::First => PIECE,
+            Order::Last => self.channel().div_ceil(PIECES).max(LEAST),
+        }
+    }
+
     fn pieces(&self) -> usize {
-        (self.planes.batch * self.planes.plane).div_ceil(PIECE)
+        self.channel().div_ceil(self.piece())
     }
 
     fn count(&self) -> usize {
@@ -35,7 +55,12 @@ impl Call<'_> {
     /// The kernels' `Planes`.
     fn planes(&self) -> Arg {
         let p = &self.planes;
-        Arg::integers([p.batch, p.channels, p.plane, PIECE, self.pieces()])
+        let (piece, pieces) = (self.piece(), self.pieces());
+        let apart = match self.order {
+            Order::First => p.plane,
+            Order::Last => 1,
+        };
+        Arg::integers([p.batch, p.channels, p.plane, apart, piece, pieces])
     }
 
     /// Room for `width` numbers of each channel, in the type that is computed in.
@@ -65,8 +90,40 @@ impl Call<'_> {
         Grid::each(self.planes.channels)
     }
 
-    fn by_piece(&self) -> Grid {
-        Grid::pieces(self.planes.channels, self.pieces())
+    /// A warp for each channel.
+    fn by_warp(&self) -> Grid {
+        Grid::each(self.planes.channels * 32)
+    }
+
+    /// Sums of pieces by the kernel for the order: `[first, last]`.
+    ///
+    /// # Safety
+    /// As [`Gpu::launch`].
+    unsafe fn launch_sums(&self, names: [&'static str; 2], rest: &[Arg]) -> Result<()> {
+        let channels = self.planes.channels;
+        let (name, rows) = match self.order {
+            Order::First => (names[0], channels),
+            Order::Last => (names[1], channels.div_ceil(WIDTH)),
+        };
+        let grid = Grid::pieces(rows, self.pieces());
+        // SAFETY: the caller's promise.
+        unsafe { self.launch(name, grid, rest) }
+    }
+
+    /// Room for images, or for their mask.
+    fn images(&self, dims: [usize; 4], entries: DType) -> Result<Output> {
+        Output::new(&self.order.stored(dims), entries, self.device)
+    }
+
+    /// The images, once they were written.
+    fn written(&self, images: Option<Output>) -> Result<Option<Value>> {
+        let images = images.map(|images| self.order.viewed(images.into_value()));
+        images.transpose()
+    }
+
+    /// The entries of images, if they are there.
+    fn opened<'a>(&self, images: Option<&'a Value>) -> Result<Option<Input<'a>>> {
+        images.map(|images| self.order.open(OP, images)).transpose()
     }
 
     /// The line that normalises each channel.
@@ -85,8 +142,9 @@ impl Call<'_> {
     }
 }
 
-/// Arguments of [`forward`]; all values are contiguous.
+/// Arguments of [`forward`]; images lie in the order that is given, all else is contiguous.
 pub(crate) struct Forward<'a> {
+    pub(crate) order: Order,
     pub(crate) planes: Planes,
     pub(crate) x: &'a Value,
     pub(crate) weight: &'a Value,
@@ -112,16 +170,19 @@ pub(crate) fn forward(gpu: &Gpu, args: &Forward<'_>) -> Result<Output3> {
         planes: args.planes,
         entries: args.x.dtype(),
         device: args.x.device(),
+        order: args.order,
     };
-    let x = Input::open(OP, args.x)?;
+    let dims = args.x.dims4()?.into();
+    let x = call.order.open(OP, args.x)?;
     let affine = [Input::open(OP, args.weight)?, Input::open(OP, args.bias)?];
     let batch = if args.statistics || args.frozen.is_none() {
         let (partial, mean, var) = (call.partial()?, call.channels(1)?, call.channels(1)?);
         // SAFETY: x has all entries of the planes; there are two sums for each piece and a number for each channel.
         unsafe {
-            call.launch("statistics", call.by_piece(), args![&x, &partial])?;
+            let sums = ["statistics", "statistics_last"];
+            call.launch_sums(sums, args![&x, &partial])?;
             let args = args![&x, &partial, &mean, &var];
-            call.launch("moments", call.by_channel(), args)?;
+            call.launch("moments", call.by_warp(), args)?;
         }
         Some([mean.into_value(), var.into_value()])
     } else {
@@ -134,19 +195,20 @@ pub(crate) fn forward(gpu: &Gpu, args: &Forward<'_>) -> Result<Output3> {
     };
     let (mean, var) = (Input::open(OP, mean)?, Input::open(OP, var)?);
     let lines = call.lines([&mean, &var], affine.each_ref(), args.eps)?;
-    let residual = args.residual.map(|r| Input::open(OP, r)).transpose()?;
-    let y = Output::new(args.x.dims(), call.entries, call.device)?;
+    let residual = call.opened(args.residual)?;
+    let y = call.images(dims, call.entries)?;
     let mask = args
         .mask
-        .then(|| Output::new(args.x.dims(), DType::U8, call.device));
-    let mask = mask.transpose()?;
+        .then(|| call.images(dims, DType::U8))
+        .transpose()?;
     // SAFETY: entries, residual, result and mask have one shape; there are two numbers for each channel.
     unsafe {
         let args = args![&x, &lines, residual.as_ref(), &y, mask.as_ref(), args.relu];
         call.launch("forward", Grid::each(call.count()), args)?;
     }
     drop((mean, var));
-    Ok((y.into_value(), mask.map(Output::into_value), batch))
+    let y = call.order.viewed(y.into_value())?;
+    Ok((y, call.written(mask)?, batch))
 }
 
 /// How the ReLU's mask is known.
@@ -162,8 +224,9 @@ pub(crate) enum Gate<'a> {
     Result(&'a Value),
 }
 
-/// Arguments of [`backward`]; all values are contiguous.
+/// Arguments of [`backward`]; images lie in the order that is given, all else is contiguous.
 pub(crate) struct Backward<'a> {
+    pub(crate) order: Order,
     pub(crate) planes: Planes,
     pub(crate) x: Option<&'a Value>,
     pub(crate) weight: &'a Value,
@@ -183,7 +246,7 @@ pub(crate) struct Backward<'a> {
     pub(crate) needs_affine: bool,
     pub(crate) needs_residual: bool,
     /// Shape and type of the input.
-    pub(crate) dims: &'a [usize],
+    pub(crate) dims: [usize; 4],
     pub(crate) entries: DType,
 }
 
@@ -206,19 +269,20 @@ pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
         planes: args.planes,
         entries: args.entries,
         device: args.weight.device(),
+        order: args.order,
     };
     let [centre, spread] = args.normaliser;
     let (centre, spread) = (Input::open(OP, centre)?, Input::open(OP, spread)?);
     let (weight, bias) = (Input::open(OP, args.weight)?, Input::open(OP, args.bias)?);
     let lines = call.lines([&centre, &spread], [&weight, &bias], args.eps)?;
-    let (x, g) = (opened(args.x)?, opened(args.g_y)?);
+    let (x, g) = (call.opened(args.x)?, call.opened(args.g_y)?);
     let (mask, y, gate) = match args.gate {
         Gate::Open => (None, None, 0),
         Gate::ByX => (None, None, 1),
         Gate::Mask(mask) => (Some(mask), None, 2),
         Gate::Result(y) => (None, Some(y), 3),
     };
-    let (mask, y) = (opened(mask)?, opened(y)?);
+    let (mask, y) = (call.opened(mask)?, call.opened(y)?);
     let summed = args.needs_affine || (args.needs_x && !args.frozen);
     let partial = match (&g, summed) {
         (Some(g), true) => {
@@ -226,7 +290,7 @@ pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
             let (x, mask, y) = (x.as_ref(), mask.as_ref(), y.as_ref());
             let args = args![g, x, mask, y, &lines, &centre, &partial, gate];
             // SAFETY: all images have one shape, and the mask's kind says which of them are read.
-            unsafe { call.launch("gradient_sums", call.by_piece(), args)? };
+            unsafe { call.launch_sums(["gradient_sums", "gradient_sums_last"], args)? };
             Some(partial)
         }
         _ => None,
@@ -238,7 +302,7 @@ pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
     );
     let (d_weight, d_bias, grads) = (call.channels(1)?, call.channels(1)?, call.channels(4)?);
     let room = |wanted: bool| {
-        let room = wanted.then(|| Output::new(args.dims, call.entries, call.device));
+        let room = wanted.then(|| call.images(args.dims, call.entries));
         room.transpose()
     };
     let (dx, d_residual) = (room(args.needs_x)?, room(args.needs_residual)?);
@@ -258,7 +322,7 @@ pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
             args.eps,
             args.frozen
         ];
-        call.launch("gradient_lines", call.by_channel(), vectors)?;
+        call.launch("gradient_lines", call.by_warp(), vectors)?;
     }
     if dx.is_some() || d_residual.is_some() {
         let reads_x = x.is_some() && (!args.frozen || args.g_var.is_some());
@@ -278,9 +342,9 @@ pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
         unsafe { call.launch("backward", Grid::each(call.count()), images)? };
     }
     Ok(Gradients {
-        x: dx.map(Output::into_value),
+        x: call.written(dx)?,
         weight: d_weight.into_value(),
         bias: d_bias.into_value(),
-        residual: d_residual.map(Output::into_value),
+        residual: call.written(d_residual)?,
     })
 }

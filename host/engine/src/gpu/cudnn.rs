@@ -1,6 +1,6 @@
 //! Convolutions by cuDNN: forward and the two gradients, with descriptors, algorithm and workspace size kept for each shape.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,10 +8,12 @@ use candle_core::cuda_backend::cudarc::cudnn::{result, sys};
 use candle_core::{DType, Device};
 
 use super::cuda::Cuda;
-use super::memory::{Input, Output};
+use super::layout::Order;
+use super::memory::Output;
 use super::precision::{self, Precision};
 use crate::error::{Error, Result};
 use crate::kernel::conv::Direction;
+use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
 use crate::tensor::Value;
 
@@ -31,12 +33,14 @@ struct Key {
     shape: ConvShape,
     entries: DType,
     tf32: bool,
+    order: Order,
 }
 
 /// cuDNN's handle and what has been planned on it. Used by one thread at a time.
 struct Library {
     handle: sys::cudnnHandle_t,
-    plans: HashMap<Key, Plan>,
+    /// None where cuDNN has no algorithm that will do.
+    plans: HashMap<Key, Option<Plan>>,
 }
 
 // SAFETY: the handles may be used from any thread, by one at a time, which the mutex around the library sees to.
@@ -61,28 +65,31 @@ enum Algorithm {
     WeightGrad(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// One of the three operations on two contiguous values, as [`run`](crate::kernel::conv::run); `dims` is the result's shape.
+/// One of the three operations on two values, as [`run`](crate::kernel::conv::run); `dims` is the result's shape.
+///
+/// Images are given in the order asked for, or row-major where cuDNN has no algorithm in that order; a gradient of filters is always
+/// row-major.
 ///
 /// # Errors
 /// If cuDNN has no deterministic algorithm for the shape within the workspace's limit, or the device has no room.
 pub(crate) fn run(
     cuda: &Cuda,
     direction: Direction,
-    shape: &ConvShape,
+    (shape, order): (&ConvShape, Order),
     a: &Value,
     b: &Value,
     dims: &[usize; 4],
 ) -> Result<Value> {
     let device = Device::Cuda(cuda.device().clone());
-    let key = Key {
+    let mut key = Key {
         direction,
         shape: *shape,
         entries: a.dtype(),
         tf32: precision::current() != Precision::F32,
+        order,
     };
-    let out = Output::new(dims, a.dtype(), &device)?;
-    if out.address() == 0 {
-        return Ok(out.into_value());
+    if dims.contains(&0) {
+        return Ok(Value::zeros(dims, a.dtype(), &device)?);
     }
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     let library = match &mut *library {
@@ -90,22 +97,31 @@ pub(crate) fn run(
         none => none.insert(Library::new(cuda)?),
     };
     let handle = library.handle;
-    let plan = match library.plans.entry(key) {
-        std::collections::hash_map::Entry::Occupied(plan) => plan.into_mut(),
-        std::collections::hash_map::Entry::Vacant(place) => place.insert(Plan::new(handle, &key)?),
+    if key.order == Order::Last && library.plan(&key)?.is_none() {
+        key.order = Order::First;
+    }
+    let Some(plan) = library.plan(&key)? else {
+        let message = format!("cuDNN has no deterministic algorithm for {shape:?}");
+        return Err(Error::argument(OP, message));
     };
+    let (a, b) = (key.order.arranged(a)?, key.order.arranged(b)?);
+    let out = Output::new(&key.order.stored(*dims), a.dtype(), &device)?;
     let workspace = Output::new(&[plan.workspace.max(1)], DType::U8, &device)?;
-    let (a, b) = (Input::open(OP, a)?, Input::open(OP, b)?);
+    let (left, right) = (key.order.open(OP, &a)?, key.order.open(OP, &b)?);
     // SAFETY: the addresses hold tensors of the shapes and types that the plan was made for.
     unsafe {
         plan.launch(
             handle,
-            [a.address(), b.address(), out.address()],
+            [left.address(), right.address(), out.address()],
             &workspace,
             key.entries,
         )?
     };
-    Ok(out.into_value())
+    let result = key.order.viewed(out.into_value())?;
+    match direction {
+        Direction::WeightGrad => contiguous(&result),
+        Direction::Forward | Direction::InputGrad => Ok(result),
+    }
 }
 
 impl Library {
@@ -120,6 +136,22 @@ impl Library {
             handle,
             plans: HashMap::new(),
         })
+    }
+
+    /// The plan for a key, made when it is first asked for.
+    fn plan(&mut self, key: &Key) -> Result<Option<&Plan>> {
+        let plan = match self.plans.entry(*key) {
+            Entry::Occupied(plan) => plan.into_mut(),
+            Entry::Vacant(place) => {
+                let made = Plan::new(self.handle, key);
+                // What cuDNN refuses channels-last it is asked for in rows.
+                place.insert(match key.order {
+                    Order::First => made?,
+                    Order::Last => made.ok().flatten(),
+                })
+            }
+        };
+        Ok(plan.as_ref())
     }
 }
 
@@ -148,10 +180,15 @@ macro_rules! first_fit {
 }
 
 impl Plan {
-    fn new(handle: sys::cudnnHandle_t, key: &Key) -> Result<Self> {
+    /// None if cuDNN has no algorithm that will do.
+    fn new(handle: sys::cudnnHandle_t, key: &Key) -> Result<Option<Self>> {
         use sys::cudnnMathType_t as Math;
         let (shape, entries) = (&key.shape, type_of(key.entries)?);
-        let format = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
+        // Sizes are given as of NCHW and KCRS whatever the format, which says how entries lie.
+        let format = match key.order {
+            Order::First => sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW,
+            Order::Last => sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC,
+        };
         let computed = match key.entries {
             DType::F64 => sys::cudnnDataType_t::CUDNN_DATA_DOUBLE,
             _ => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
@@ -216,10 +253,8 @@ impl Plan {
             ),
             workspace: 0,
         };
-        let found = plan.choose(handle, key.direction)?;
-        let Some((algorithm, proposed)) = found else {
-            let message = format!("cuDNN has no deterministic algorithm for {shape:?}");
-            return Err(Error::argument(OP, message));
+        let Some((algorithm, proposed)) = plan.choose(handle, key.direction)? else {
+            return Ok(None);
         };
         // An algorithm is proposed for one kind of arithmetic, which is to be asked for; exact f32 stays exact.
         if math != Math::CUDNN_FMA_MATH {
@@ -228,7 +263,7 @@ impl Plan {
         }
         plan.algorithm = algorithm;
         plan.workspace = plan.workspace_size(handle)?;
-        Ok(plan)
+        Ok(Some(plan))
     }
 
     /// Bytes that the plan's algorithm uses beside its arguments.

@@ -1,9 +1,10 @@
-//! Elementwise functions of strided operands.
+//! Elementwise functions of strided operands; operands that are channels-last give such a result.
 
 use candle_core::DType;
 
 use super::Gpu;
 use super::launch::{Arg, Grid, Routine};
+use super::layout::{Order, is_last, row_major};
 use super::memory::{Input, Output};
 use super::source::Module;
 use crate::error::{Result, ensure};
@@ -19,15 +20,18 @@ fn routine(name: &'static str, entries: DType) -> Routine<'static> {
     Routine::own(Module::Elementwise, name, entries)
 }
 
-/// The kernels' `Walk`: sizes of the result, and the operands' steps.
-fn walk(op: &'static str, dims: &[usize], operands: &[&Value]) -> Result<Arg> {
-    let strides = |v: &Value| Ok(v.layout().broadcast_as(dims)?.stride().to_vec());
+/// The kernels' `Walk` over a result in an order: its sizes, and the operands' steps.
+fn walk(op: &'static str, order: Order, dims: &[usize], operands: &[&Value]) -> Result<Arg> {
+    let strides = |v: &Value| {
+        let layout = order.walked(v.layout().broadcast_as(dims)?)?;
+        Ok(layout.stride().to_vec())
+    };
     let strides = operands.iter().map(|v| strides(v));
     let strides: Vec<Vec<usize>> = strides.collect::<Result<_>>()?;
     // Absent operands repeat the first one, so that they merge alike.
     let all: [&[usize]; 3] =
         std::array::from_fn(|k| &*strides[if k < strides.len() { k } else { 0 }]);
-    let (sizes, steps) = collapse(dims, all);
+    let (sizes, steps) = collapse(&stored(order, dims), all);
     ensure!(
         sizes.len() <= RANK,
         op,
@@ -46,28 +50,36 @@ fn walk(op: &'static str, dims: &[usize], operands: &[&Value]) -> Result<Arg> {
     Ok(Arg::integers(fields))
 }
 
-/// A result of shape `dims` from strided operands.
+/// Sizes in the order of the entries; images alone have another than their own.
+fn stored(order: Order, dims: &[usize]) -> Vec<usize> {
+    match <[usize; 4]>::try_from(dims) {
+        Ok(dims) => order.stored(dims).to_vec(),
+        Err(_) => dims.to_vec(),
+    }
+}
+
+/// A result of shape `dims` and an order from strided operands.
 fn run(
     gpu: &Gpu,
     (op, name): (&'static str, &'static str),
-    dims: &[usize],
+    (order, dims): (Order, &[usize]),
     entries: DType,
     operands: &[&Value],
     rest: &[Arg],
 ) -> Result<Value> {
-    let out = Output::new(dims, entries, operands[0].device())?;
+    let out = Output::new(&stored(order, dims), entries, operands[0].device())?;
     let count = dims.iter().product();
     if count > 0 {
         let inputs = operands.iter().map(|v| Input::strided(op, v));
         let inputs: Vec<Input<'_>> = inputs.collect::<Result<_>>()?;
-        let mut args = vec![walk(op, dims, operands)?];
+        let mut args = vec![walk(op, order, dims, operands)?];
         args.extend(inputs.iter().map(Arg::from));
         args.push(Arg::from(&out));
         args.extend_from_slice(rest);
         // SAFETY: the operands broadcast to `dims` and are of the types of the kernel's signature; so is the result.
         unsafe { gpu.launch(&routine(name, entries), Grid::each(count), &args)? };
     }
-    Ok(out.into_value())
+    order.viewed(out.into_value())
 }
 
 /// As [`binary`](crate::kernel::elementwise::binary).
@@ -89,7 +101,7 @@ pub(crate) fn binary(
     run(
         gpu,
         (op, "binary"),
-        dims,
+        (Order::shared(dims, &[a, b]), dims),
         a.dtype(),
         &[a, b],
         &[Arg::from(kind)],
@@ -105,7 +117,8 @@ pub(crate) fn select(
     b: &Value,
     dims: &[usize],
 ) -> Result<Value> {
-    let out = Output::new(dims, a.dtype(), a.device())?;
+    let order = Order::shared(dims, &[mask, a, b]);
+    let out = Output::new(&stored(order, dims), a.dtype(), a.device())?;
     let count = dims.iter().product();
     if count > 0 {
         let inputs = [
@@ -113,18 +126,22 @@ pub(crate) fn select(
             Input::strided(op, a)?,
             Input::strided(op, b)?,
         ];
-        let mut args = vec![walk(op, dims, &[mask, a, b])?];
+        let mut args = vec![walk(op, order, dims, &[mask, a, b])?];
         args.extend(inputs.iter().map(Arg::from));
         args.push(Arg::from(&out));
         // SAFETY: the operands broadcast to `dims`; the mask is of bytes, as the caller looked.
         unsafe { gpu.launch(&routine("select_by", a.dtype()), Grid::each(count), &args)? };
     }
-    Ok(out.into_value())
+    order.viewed(out.into_value())
 }
 
 /// The entries in row-major order.
 pub(crate) fn copy(gpu: &Gpu, x: &Value) -> Result<Value> {
-    run(gpu, ("copy", "copy"), x.dims(), x.dtype(), &[x], &[])
+    if is_last(x) {
+        return row_major(gpu, x);
+    }
+    let dims = (Order::First, x.dims());
+    run(gpu, ("copy", "copy"), dims, x.dtype(), &[x], &[])
 }
 
 /// As [`unary`](crate::kernel::unary::unary).
@@ -151,5 +168,6 @@ pub(crate) fn unary(gpu: &Gpu, op: &'static str, kind: Unary, x: &Value) -> Resu
         Unary::Clamp { min, max } => (18, [min, max]),
     };
     let rest = [Arg::from(number), Arg::from(p), Arg::from(q)];
-    run(gpu, (op, "unary"), x.dims(), x.dtype(), &[x], &rest)
+    let dims = (Order::shared(x.dims(), &[x]), x.dims());
+    run(gpu, (op, "unary"), dims, x.dtype(), &[x], &rest)
 }

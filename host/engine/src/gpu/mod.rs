@@ -28,6 +28,7 @@ pub mod holdings;
 #[cfg(any(feature = "cuda", debug_assertions))]
 mod kept;
 pub(crate) mod launch;
+pub mod layout;
 pub(crate) mod memory;
 #[cfg(feature = "cuda")]
 mod nvrtc;
@@ -79,6 +80,21 @@ impl Gpu {
             _ => None,
         }
     }
+}
+
+/// Does candle's work on values that lie on a device already, keeping the shapes and strides that it uploads for strided and
+/// indexed ones: otherwise they travel to the device each time. Nothing elsewhere.
+///
+/// While it works candle keeps every upload of at most 4 KiB for as long as the thread lives. Shapes repeat; data do not: whatever
+/// makes a value from numbers must stand outside.
+pub(crate) fn uploads<T>(device: &Device, work: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "cuda")]
+    let _keeping = match device {
+        Device::Cuda(cuda) => Some(cuda.enable_cuda_graph_htod_cache()),
+        _ => None,
+    };
+    let _ = device;
+    work()
 }
 
 /// Does `work` with all values on the CPU counted as lying on an emulated device, on this thread.

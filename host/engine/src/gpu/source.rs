@@ -18,6 +18,7 @@ pub(crate) enum Module {
     Optimizer,
     Views,
     Order,
+    Layout,
 }
 
 /// A source of kernels.
@@ -64,7 +65,9 @@ impl Code<'_> {
     #[cfg(debug_assertions)]
     pub(crate) fn has_barriers(&self) -> bool {
         match self {
-            Self::Own(module) => module.body().contains("block_sum("),
+            Self::Own(module) => ["block_sum(", "__sync"]
+                .iter()
+                .any(|waits| module.body().contains(waits)),
             Self::Foreign { source, .. } => source.contains("__sync") || source.contains("__shfl"),
         }
     }
@@ -114,7 +117,7 @@ const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
 impl Module {
     #[cfg(all(test, feature = "cuda"))]
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Elementwise,
         Self::Reduce,
         Self::Softmax,
@@ -124,6 +127,7 @@ impl Module {
         Self::Optimizer,
         Self::Views,
         Self::Order,
+        Self::Layout,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -137,6 +141,7 @@ impl Module {
             Self::Optimizer => "optimizer",
             Self::Views => "views",
             Self::Order => "order",
+            Self::Layout => "layout",
         }
     }
 
@@ -151,6 +156,7 @@ impl Module {
             Self::Optimizer => include_str!("kernels/optimizer.cu"),
             Self::Views => include_str!("kernels/views.cu"),
             Self::Order => include_str!("kernels/order.cu"),
+            Self::Layout => include_str!("kernels/layout.cu"),
         }
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn contiguous(x: &Value) -> Result<Value> {
         return gpu::elementwise::copy(&gpu, x);
     }
     if !x.device().is_cpu() {
-        return Ok(x.contiguous()?);
+        return Ok(gpu::uploads(x.device(), || x.contiguous())?);
     }
     match x.dtype() {
         DType::F32 => copy::<f32>(x),

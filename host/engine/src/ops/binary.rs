@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use crate::autograd::{Save, record_one};
 use crate::error::{Named, Result, ensure};
-use crate::gpu::{self, Gpu};
+use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::elementwise::{Binary, binary, few};
 use crate::profile;
 use crate::tensor::{Tensor, Value};
@@ -197,10 +197,10 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
         check("maximum", self, other)?;
-        let value = self
-            .value()
-            .broadcast_maximum(other.value())
-            .named("maximum", &[self, other])?;
+        let value = uploads(self.device(), || {
+            self.value().broadcast_maximum(other.value())
+        });
+        let value = value.named("maximum", &[self, other])?;
         self.selection("maximum", other, value, Tensor::gt)
     }
 
@@ -210,10 +210,10 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
         check("minimum", self, other)?;
-        let value = self
-            .value()
-            .broadcast_minimum(other.value())
-            .named("minimum", &[self, other])?;
+        let value = uploads(self.device(), || {
+            self.value().broadcast_minimum(other.value())
+        });
+        let value = value.named("minimum", &[self, other])?;
         self.selection("minimum", other, value, Tensor::lt)
     }
 

@@ -5,7 +5,7 @@ use candle_core::DType;
 use super::binary::broadcast_shape;
 use crate::autograd::{Save, record_one};
 use crate::error::{Named, Result, ensure};
-use crate::gpu::{self, Gpu};
+use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::elementwise::{Binary, binary, select};
 use crate::tensor::{Tensor, Value};
 
@@ -21,7 +21,8 @@ impl Tensor {
             other.dtype()
         );
         broadcast_shape(op, self.dims(), other.dims())?;
-        let mask = kernel(self.value(), other.value()).named(op, &[self, other])?;
+        let mask = uploads(self.device(), || kernel(self.value(), other.value()));
+        let mask = mask.named(op, &[self, other])?;
         Ok(Tensor::constant(mask))
     }
 
@@ -98,7 +99,9 @@ impl Tensor {
             select(op, &mask, yes, no, &shape)?
         } else {
             let stretch = |v: &Value| v.broadcast_as(shape.as_slice());
-            let chosen = stretch(&mask).and_then(|m| m.where_cond(&stretch(yes)?, &stretch(no)?));
+            let chosen = uploads(self.device(), || {
+                stretch(&mask)?.where_cond(&stretch(yes)?, &stretch(no)?)
+            });
             chosen.named(op, &[self, on_true, on_false])?
         };
         let (a, b) = (on_true.dims().to_vec(), on_false.dims().to_vec());

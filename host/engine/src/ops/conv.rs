@@ -7,6 +7,7 @@ use candle_core::DType;
 
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
+use crate::gpu::layout::Order;
 #[cfg(feature = "cuda")]
 use crate::gpu::{self, Gpu};
 use crate::kernel::conv::{self as kernel, Direction};
@@ -118,20 +119,44 @@ fn run(
             shape.kernel[1],
         ],
     };
-    let (a, b) = (contiguous(a.value())?, contiguous(b.value())?);
+    let (a, b) = (a.value(), b.value());
+    let order = Order::of_convolution(a, shape);
     #[cfg(feature = "cuda")]
-    if let Some(Gpu::Cuda(cuda)) = Gpu::of(&a) {
-        return gpu::cudnn::run(cuda, direction, shape, &a, &b, &dims);
+    if let Some(Gpu::Cuda(cuda)) = Gpu::of(a) {
+        return gpu::cudnn::run(cuda, direction, (shape, order), a, b, &dims);
     }
+    let result = on_cpu(
+        op,
+        direction,
+        shape,
+        &contiguous(a)?,
+        &contiguous(b)?,
+        &dims,
+    )?;
+    match direction {
+        Direction::WeightGrad => Ok(result),
+        Direction::Forward | Direction::InputGrad => order.arranged(&result),
+    }
+}
+
+fn on_cpu(
+    op: &'static str,
+    direction: Direction,
+    shape: &ConvShape,
+    a: &Value,
+    b: &Value,
+    dims: &[usize; 4],
+) -> Result<Value> {
     if a.dtype() == DType::BF16 {
         // The processor rounds the result alone, as sums in f32 do on a GPU.
-        let [a, b] = [a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?].map(Tensor::constant);
-        return Ok(run(op, direction, shape, &a, &b)?.to_dtype(DType::BF16)?);
+        let [a, b] = [a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?];
+        let result = on_cpu(op, direction, shape, &a, &b, dims)?;
+        return Ok(result.to_dtype(DType::BF16)?);
     }
     dispatch!(op, a.dtype(), T => {
-        let (left, right) = (Host::<T>::open(op, &a)?, Host::<T>::open(op, &b)?);
+        let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
         let result = kernel::run(direction, shape, &left, &right);
-        to_value(result, &dims, &a)
+        to_value(result, dims, a)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::shape::check_dim;
 use crate::error::{Result, ensure};
+use crate::gpu::uploads;
 use crate::tensor::{Tensor, Value};
 
 fn check_indices(op: &'static str, indices: &Tensor) -> Result<()> {
@@ -40,11 +41,10 @@ impl Tensor {
         check_dim(op, self, dim)?;
         check_indices(op, indices)?;
         let size = self.dims()[dim];
-        let at = indices.value().contiguous()?;
-        let value = self
-            .value()
-            .contiguous()
-            .and_then(|x| x.index_select(&at, dim));
+        let at = uploads(self.device(), || indices.value().contiguous())?;
+        let value = uploads(self.device(), || {
+            self.value().contiguous()?.index_select(&at, dim)
+        });
         self.moved(op, value, move |_, g| {
             g.index_scatter(dim, &Tensor::constant(at.clone()), size)
         })
@@ -55,8 +55,11 @@ impl Tensor {
         let mut dims = self.dims().to_vec();
         dims[dim] = size;
         let at = indices.value().clone();
-        let value = Value::zeros(dims, self.dtype(), self.device())
-            .and_then(|zeros| zeros.index_add(&at, &self.value().contiguous()?, dim));
+        let value = Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
+            uploads(self.device(), || {
+                zeros.index_add(&at, &self.value().contiguous()?, dim)
+            })
+        });
         self.moved("index_add", value, move |_, g| {
             g.index_select(dim, &Tensor::constant(at.clone()))
         })
@@ -80,7 +83,8 @@ impl Tensor {
             self.dims(),
             source.dims()
         );
-        let indices = Tensor::constant(indices.value().contiguous()?);
+        let indices = uploads(self.device(), || indices.value().contiguous())?;
+        let indices = Tensor::constant(indices);
         self.add(&source.index_scatter(dim, &indices, self.dims()[dim])?)
     }
 
@@ -96,8 +100,10 @@ impl Tensor {
         check_dim(op, self, dim)?;
         check_beside(op, self.dims(), dim, indices)?;
         let size = self.dims()[dim];
-        let at = indices.value().contiguous()?;
-        let value = self.value().contiguous().and_then(|x| x.gather(&at, dim));
+        let at = uploads(self.device(), || indices.value().contiguous())?;
+        let value = uploads(self.device(), || {
+            self.value().contiguous()?.gather(&at, dim)
+        });
         self.moved(op, value, move |_, g| {
             g.scatter(dim, &Tensor::constant(at.clone()), size)
         })
@@ -108,8 +114,11 @@ impl Tensor {
         let mut dims = self.dims().to_vec();
         dims[dim] = size;
         let at = indices.value().clone();
-        let value = Value::zeros(dims, self.dtype(), self.device())
-            .and_then(|zeros| zeros.scatter_add(&at, &self.value().contiguous()?, dim));
+        let value = Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
+            uploads(self.device(), || {
+                zeros.scatter_add(&at, &self.value().contiguous()?, dim)
+            })
+        });
         self.moved("scatter_add", value, move |_, g| {
             g.gather(dim, &Tensor::constant(at.clone()))
         })
@@ -133,7 +142,8 @@ impl Tensor {
             source.dims(),
             indices.dims()
         );
-        let indices = Tensor::constant(indices.value().contiguous()?);
+        let indices = uploads(self.device(), || indices.value().contiguous())?;
+        let indices = Tensor::constant(indices);
         self.add(&source.scatter(dim, &indices, self.dims()[dim])?)
     }
 }

@@ -6,6 +6,7 @@ use super::node::BatchNorm;
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::computed;
+use crate::gpu::layout::Order;
 use crate::kernel::batch_norm::Planes;
 use crate::tensor::Tensor;
 
@@ -111,6 +112,7 @@ pub fn batch_norm(
         has_residual: residual.is_some(),
         mask: None,
         entries: x.dtype(),
+        order: Order::of(x.value()),
     };
     let masks_by_x = config.relu && residual.is_none();
     let masks_by_result = config.relu && residual.is_some();

@@ -6,6 +6,7 @@ use super::batch::{BatchNormConfig, BatchNormMode};
 use super::composed::{self, View};
 use crate::autograd::Context;
 use crate::error::Result;
+use crate::gpu::layout::Order;
 use crate::gpu::{self, Gpu};
 use crate::kernel::batch_norm::backward::{Backward, Mask, backward};
 use crate::kernel::batch_norm::{self as kernel, Planes};
@@ -25,6 +26,8 @@ pub(super) struct BatchNorm {
     pub(super) mask: Option<Value>,
     /// Type of the input's entries; statistics and weights may be wider.
     pub(super) entries: DType,
+    /// How the images lie, all of them.
+    pub(super) order: Order,
 }
 
 const OP: &str = "batch_norm";
@@ -60,9 +63,10 @@ impl BatchNorm {
         residual: Option<&Tensor>,
         mask: bool,
     ) -> Result<(Vec<Value>, Option<Value>)> {
-        let x = contiguous(x.value())?;
+        let x = self.order.arranged(x.value())?;
         let affine = [weight.value().contiguous()?, bias.value().contiguous()?];
-        let residual = residual.map(|r| contiguous(r.value())).transpose()?;
+        let residual = residual.map(|r| self.order.arranged(r.value()));
+        let residual = residual.transpose()?;
         let [weight, bias] = affine.each_ref();
         let Some(gpu) = Gpu::of(&x) else {
             return dispatch!(OP, x.dtype(), T => {
@@ -71,6 +75,7 @@ impl BatchNorm {
         };
         let frozen = self.config.mode.is_frozen();
         let args = gpu::batch_norm::Forward {
+            order: self.order,
             planes: self.planes,
             x: &x,
             weight,
@@ -132,14 +137,19 @@ impl BatchNorm {
         context: &Context<'_>,
         grads: &[Option<Tensor>],
     ) -> Result<Vec<Option<Tensor>>> {
-        let values: Vec<Option<Value>> = grads
-            .iter()
-            .map(|g| g.as_ref().map(|g| contiguous(g.value())).transpose())
-            .collect::<Result<_>>()?;
+        let arranged = |(i, g): (usize, &Option<Tensor>)| {
+            let arranged = g.as_ref().map(|g| match i {
+                0 => self.order.arranged(g.value()),
+                _ => contiguous(g.value()),
+            });
+            arranged.transpose()
+        };
+        let values = grads.iter().enumerate().map(arranged);
+        let values: Vec<Option<Value>> = values.collect::<Result<_>>()?;
         let given = |i: usize| values.get(i).and_then(Option::as_ref);
         let frozen = self.config.mode.is_frozen();
         let x = self.reads_x(context, given(2).is_some());
-        let x = x.then(|| contiguous(context.input(0).value()));
+        let x = x.then(|| self.order.arranged(context.input(0).value()));
         let by_result = self.config.relu && self.has_residual && self.mask.is_none();
         let statistics = (self.config.mode != BatchNormMode::Eval)
             .then(|| [1, 2].map(|i| context.output(i).into_value()));
@@ -194,6 +204,7 @@ impl BatchNorm {
         gpu::batch_norm::backward(
             gpu,
             &gpu::batch_norm::Backward {
+                order: self.order,
                 planes: self.planes,
                 x: kept.x.as_ref(),
                 weight: &kept.weight,
@@ -209,7 +220,7 @@ impl BatchNorm {
                 needs_x: needs.x,
                 needs_affine: needs.affine,
                 needs_residual: needs.residual,
-                dims: &self.input,
+                dims: self.input,
                 entries: self.entries,
             },
         )

@@ -2,6 +2,7 @@
 
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Error, Named, Result, ensure};
+use crate::gpu::uploads;
 use crate::kernel::elementwise::contiguous;
 use crate::tensor::{Tensor, Value};
 
@@ -190,8 +191,11 @@ impl Tensor {
         let value = if step == 1 {
             self.value().narrow(dim, start, len)
         } else {
-            positions(self, start, step, len)
-                .and_then(|at| self.value().contiguous()?.index_select(&at, dim))
+            positions(self, start, step, len).and_then(|at| {
+                uploads(self.device(), || {
+                    self.value().contiguous()?.index_select(&at, dim)
+                })
+            })
         };
         self.moved("slice", value, move |_, g| g.embed(dim, start, step, size))
     }
@@ -210,13 +214,17 @@ impl Tensor {
         );
         let x = self.value();
         let value = if step == 1 {
-            x.pad_with_zeros(dim, start, size - start - len)
+            uploads(self.device(), || {
+                x.pad_with_zeros(dim, start, size - start - len)
+            })
         } else {
             let mut dims = self.dims().to_vec();
             dims[dim] = size;
             Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
                 let at = positions(self, start, step, len)?;
-                zeros.index_add(&at, &x.contiguous()?, dim)
+                uploads(self.device(), || {
+                    zeros.index_add(&at, &x.contiguous()?, dim)
+                })
             })
         };
         self.moved("embed", value, move |_, g| g.slice(dim, start, step, len))
@@ -250,7 +258,7 @@ impl Tensor {
         };
         check_dim("cat", first, dim)?;
         let values: Vec<&Value> = tensors.iter().map(|t| t.value()).collect();
-        let value = Value::cat(&values, dim).named("cat", tensors)?;
+        let value = uploads(first.device(), || Value::cat(&values, dim)).named("cat", tensors)?;
         let sizes: Vec<usize> = tensors.iter().map(|t| t.dims()[dim]).collect();
         Ok(record_one(
             "cat",
@@ -299,7 +307,7 @@ impl Tensor {
         let x = self.value();
         let value = x.narrow(dim, size - places, places).and_then(|tail| {
             let head = x.narrow(dim, 0, size - places)?;
-            Value::cat(&[&tail, &head], dim)
+            uploads(self.device(), || Value::cat(&[&tail, &head], dim))
         });
         self.moved("roll", value, move |_, g| g.roll(-(places as i64), dim))
     }
@@ -311,8 +319,11 @@ impl Tensor {
     pub fn flip(&self, dim: usize) -> Result<Tensor> {
         check_dim("flip", self, dim)?;
         let order: Vec<u32> = (0..self.dims()[dim] as u32).rev().collect();
-        let value = Value::new(order, self.device())
-            .and_then(|order| self.value().contiguous()?.index_select(&order, dim));
+        let value = Value::new(order, self.device()).and_then(|order| {
+            uploads(self.device(), || {
+                self.value().contiguous()?.index_select(&order, dim)
+            })
+        });
         self.moved("flip", value, move |_, g| g.flip(dim))
     }
 }

@@ -6,7 +6,7 @@ use candle_core::DType;
 
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Named, Result, ensure};
-use crate::gpu::{self, Gpu};
+use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::unary::{Unary, has_kernel, unary};
 use crate::tensor::{Tensor, Value};
 
@@ -332,9 +332,9 @@ impl Tensor {
             return Ok(self.clone());
         }
         if !dtype.is_float() || !source.is_float() {
-            return self.flat("to_dtype", |x| x.to_dtype(dtype));
+            return self.flat("to_dtype", |x| uploads(x.device(), || x.to_dtype(dtype)));
         }
-        let value = self.value().to_dtype(dtype);
+        let value = uploads(self.device(), || self.value().to_dtype(dtype));
         self.moved("to_dtype", value, move |_, g| g.to_dtype(source))
     }
 

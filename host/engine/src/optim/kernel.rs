@@ -6,6 +6,7 @@ use super::Slot;
 use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
 use crate::error::Result;
 use crate::gpu::{self, Gpu};
+use crate::kernel::elementwise::contiguous;
 use crate::kernel::lockstep::map_rows;
 use crate::kernel::tasks::each;
 use crate::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
@@ -23,7 +24,7 @@ pub(super) fn step(
     lr: f64,
     decay: f64,
 ) -> Result<Value> {
-    let (param, grad) = (param.contiguous()?, grad.contiguous()?);
+    let (param, grad) = (contiguous(param)?, contiguous(grad)?);
     if let Some(gpu) = Gpu::of(&param) {
         return on_gpu(&gpu, config, slot, [&param, &grad], lr, decay);
     }

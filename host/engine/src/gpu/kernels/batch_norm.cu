@@ -1,25 +1,71 @@
-// Batch normalisation with ReLU, residual and statistics, and its first-order gradients. Channels are cut into pieces of a
-// size that the shape fixes, one block for each; partial sums are in f64.
+// Batch normalisation with ReLU, residual and statistics, and its first-order gradients, of images whose channels come first or
+// last. Channels are cut into pieces of a size that the shape fixes, one block for each; partial sums are in f64.
 // Statistics, weights and biases are of type A.
 
 struct Planes {
     i64 batch, channels, plane;
+    i64 apart; // entries from a channel to the next: a plane, or 1 where channels come last
     i64 piece; // entries of a channel that a block sums up
     i64 pieces;
 };
 
-// Entry `i` of a channel, counted over all images.
+// Entry `i` of a channel that comes first, counted over all images.
 __device__ inline i64 entry(const Planes& p, i64 channel, i64 i) {
     return (i / p.plane * p.channels + channel) * p.plane + i % p.plane;
 }
 
-__device__ inline i64 channel_of(const Planes& p, i64 i) { return i / p.plane % p.channels; }
+__device__ inline i64 channel_of(const Planes& p, i64 i) { return i / p.apart % p.channels; }
+
+// Where channels come last a block sums up WIDTH of them: its threads are lines of neighbouring channels.
+#define WIDTH 32
+
+struct Share {
+    i64 channel; // this thread's
+    i64 first, last, step; // its places
+};
+
+__device__ inline Share share_of(const Planes& p) {
+    Share s;
+    i64 count = p.batch * p.plane, begin = blockIdx.y * p.piece;
+    s.channel = (i64)blockIdx.x * WIDTH + threadIdx.x % WIDTH;
+    s.first = begin + threadIdx.x / WIDTH;
+    s.last = begin + p.piece < count ? begin + p.piece : count;
+    s.last = s.channel < p.channels ? s.last : s.first;
+    s.step = blockDim.x / WIDTH;
+    return s;
+}
+
+// The sums of a piece over the lines of a block, in their order.
+__device__ inline void sum_lines(const Planes& p, Share s, const double (&sums)[2], double* partial) {
+    __shared__ double lines[2][1024];
+    for (int k = 0; k < 2; k++) lines[k][threadIdx.x] = sums[k];
+    __syncthreads();
+    if (threadIdx.x >= WIDTH || s.channel >= p.channels) return;
+    for (int k = 0; k < 2; k++) {
+        double sum = 0;
+        for (unsigned t = threadIdx.x; t < blockDim.x; t += WIDTH) sum += lines[k][t];
+        partial[(s.channel * p.pieces + blockIdx.y) * 2 + k] = sum;
+    }
+}
+
+// The sums of a channel's pieces, by the threads of a warp.
+__device__ inline void sum_pieces(const Planes& p, const double* partial, i64 channel, double (&sums)[2]) {
+    sums[0] = sums[1] = 0;
+    for (i64 k = threadIdx.x % 32; k < p.pieces; k += 32) {
+        sums[0] += partial[(channel * p.pieces + k) * 2];
+        sums[1] += partial[(channel * p.pieces + k) * 2 + 1];
+    }
+    for (int k = 0; k < 2; k++) sums[k] = warp_sum(sums[k]);
+}
+
+// Every channel, a warp for each.
+#define EACH_CHANNEL(c, p) for (i64 c = THREAD / 32; c < (p).channels; c += THREADS / 32)
 
 // Sums of x - k and of its square for each piece, where k is the channel's first entry: no digits are lost to a large mean.
 ROUTINE statistics(Planes p, const T* x, double* partial) {
     i64 channel = blockIdx.x, first = blockIdx.y * p.piece, count = p.batch * p.plane;
     i64 last = first + p.piece < count ? first + p.piece : count;
-    A shift = get(x[channel * p.plane]);
+    A shift = get(x[channel * p.apart]);
     double sums[2] = {0, 0};
     for (i64 i = first + threadIdx.x; i < last; i += blockDim.x) {
         A v = get(x[entry(p, channel, i)]) - shift;
@@ -34,16 +80,26 @@ ROUTINE statistics(Planes p, const T* x, double* partial) {
     }
 }
 
+ROUTINE statistics_last(Planes p, const T* x, double* partial) {
+    Share s = share_of(p);
+    A shift = s.first < s.last ? get(x[s.channel]) : (A)0;
+    double sums[2] = {0, 0};
+    for (i64 i = s.first; i < s.last; i += s.step) {
+        A v = get(x[i * p.channels + s.channel]) - shift;
+        sums[0] += v;
+        sums[1] += (double)v * v;
+    }
+    sum_lines(p, s, sums, partial);
+}
+
 // Mean and population variance of each channel.
 ROUTINE moments(Planes p, const T* x, const double* partial, A* mean, A* var) {
-    EACH(channel, p.channels) {
-        double sum = 0, squares = 0, count = (double)p.batch * p.plane;
-        for (i64 k = 0; k < p.pieces; k++) {
-            sum += partial[(channel * p.pieces + k) * 2];
-            squares += partial[(channel * p.pieces + k) * 2 + 1];
-        }
-        double off = sum / count, spread = squares / count - off * off;
-        mean[channel] = (A)(get(x[channel * p.plane]) + off);
+    EACH_CHANNEL(channel, p) {
+        double sums[2], count = (double)p.batch * p.plane;
+        sum_pieces(p, partial, channel, sums);
+        double off = sums[0] / count, spread = sums[1] / count - off * off;
+        if (threadIdx.x % 32 > 0) continue;
+        mean[channel] = (A)(get(x[channel * p.apart]) + off);
         var[channel] = (A)(spread < 0 ? 0 : spread);
     }
 }
@@ -126,18 +182,32 @@ ROUTINE gradient_sums(Planes p, const T* g, const T* x, const u8* mask, const T*
     }
 }
 
+ROUTINE gradient_sums_last(Planes p, const T* g, const T* x, const u8* mask, const T* y, const A* from, const A* centre,
+                           double* partial, int gate) {
+    Share s = share_of(p);
+    double sums[2] = {0, 0};
+    if (s.first < s.last) {
+        Line line = line_of(from, s.channel);
+        A middle = centre[s.channel];
+        for (i64 k = s.first; k < s.last; k += s.step) {
+            i64 i = k * p.channels + s.channel;
+            A v = passed(gate, get(g[i]), i, x, mask, y, line);
+            sums[0] += v;
+            if (x) sums[1] += (double)v * (get(x[i]) - middle);
+        }
+    }
+    sum_lines(p, s, sums, partial);
+}
+
 // The gradients of weight and bias, and the line `dx = scale g + (slope (x - origin) + level)` of each channel.
 // `partial`, `g_mean` and `g_var` may be absent; `mean` is the batch's.
 ROUTINE gradient_lines(Planes p, const double* partial, const A* centre, const A* spread, const A* weight, const A* mean,
                        const A* g_mean, const A* g_var, A* d_weight, A* d_bias, A* to, double eps, int frozen) {
-    EACH(c, p.channels) {
-        double sum_g = 0, sum_gx = 0, count = (double)p.batch * p.plane;
-        if (partial) {
-            for (i64 k = 0; k < p.pieces; k++) {
-                sum_g += partial[(c * p.pieces + k) * 2];
-                sum_gx += partial[(c * p.pieces + k) * 2 + 1];
-            }
-        }
+    EACH_CHANNEL(c, p) {
+        double sums[2] = {0, 0}, count = (double)p.batch * p.plane;
+        if (partial) sum_pieces(p, partial, c, sums);
+        if (threadIdx.x % 32 > 0) continue;
+        double sum_g = sums[0], sum_gx = sums[1];
         double rstd = 1 / sqrt((double)spread[c] + eps), scale = weight[c] * rstd;
         double slope = g_var ? 2 * (double)g_var[c] / count : 0;
         double level = g_mean ? (double)g_mean[c] / count : 0;
