@@ -212,19 +212,15 @@ impl Tensor {
             "embed",
             "{len} entries from {start} with step {step} do not fit size {size}"
         );
-        let x = self.value();
+        let (x, device) = (self.value(), self.device());
         let value = if step == 1 {
-            uploads(self.device(), || {
-                x.pad_with_zeros(dim, start, size - start - len)
-            })
+            uploads(device, || x.pad_with_zeros(dim, start, size - start - len))
         } else {
             let mut dims = self.dims().to_vec();
             dims[dim] = size;
             Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
                 let at = positions(self, start, step, len)?;
-                uploads(self.device(), || {
-                    zeros.index_add(&at, &x.contiguous()?, dim)
-                })
+                uploads(device, || zeros.index_add(&at, &x.contiguous()?, dim))
             })
         };
         self.moved("embed", value, move |_, g| g.slice(dim, start, step, len))
