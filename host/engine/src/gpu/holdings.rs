@@ -168,7 +168,7 @@ pub fn forget_peak() {
 #[cfg(all(test, debug_assertions))]
 mod tests {
     use super::*;
-    use crate::gpu::emulated;
+    use crate::gpu::{emulated, emulator::switched};
     use crate::{Tensor, grad};
     use candle_core::{DType, Device};
 
@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn values_on_the_device_count_once_and_by_their_maker() {
         let x = Tensor::leaf(Value::zeros((7, 11), DType::F32, &Device::Cpu).unwrap());
-        assert!(Holding::of("on the CPU", x.value()).is_none());
+        let on_cpu = || Holding::of("on the CPU", x.value());
+        assert!(switched(false, on_cpu).is_none());
         emulated(|| {
             let value = Value::zeros((7, 11), DType::F32, &Device::Cpu).unwrap();
             let holders = [0, 1].map(|_| Holding::of("kept twice", &value));
