@@ -178,8 +178,11 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     for stage in estimate.iter().flat_map(|e| &e.stages) {
         println!("  {}", stage.line());
     }
-    if let Some(available) = estimate.and_then(|e| e.available_bytes) {
-        println!("  machine  {} of memory free", human_bytes(available));
+    if let Some(estimate) = estimate
+        && let Some(available) = estimate.available_bytes
+    {
+        let free = human_bytes(available);
+        println!("  {:<8} {free} of memory free", estimate.memory_of);
     }
     Ok(())
 }

@@ -12,20 +12,12 @@ use crate::{
     stages::relabel::TeacherMode,
 };
 
-/// What the driver and its libraries say when there is no room.
-const SIGNS: [&str; 3] = [
-    "CUDA_ERROR_OUT_OF_MEMORY",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-];
-
 /// Holders that the message names.
 const NAMED: usize = 4;
 
 /// The error of a stage, with sizes, who holds most and the knob to turn where a GPU has run out of memory.
 pub(super) fn explained(error: Error, experiment: &Experiment, stage: &str) -> Error {
-    let message = format!("{error:#}");
-    if !SIGNS.iter().any(|sign| message.contains(sign)) {
+    if !device::is_full(&format!("{error:#}")) {
         return error;
     }
     let room = device::memory().map_or(String::new(), |[free, all]| {

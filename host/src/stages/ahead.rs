@@ -1,8 +1,7 @@
 //! Batches of views of images that do not lie on the GPU: the next one is decoded and rendered on the CPU while the GPU works on the
-//! one at hand.
+//! one at hand, and travels there.
 //!
-//! One thread talks to the GPU, the one that asks for batches; it uploads them. On the CPU, and where images lie on the GPU, batches
-//! are rendered when they are asked for.
+//! On the CPU, and where images lie on the GPU, batches are rendered when they are asked for.
 
 use std::{ops::Range, panic, thread};
 
@@ -12,17 +11,21 @@ use plugin_api::view::View;
 
 use crate::{
     data::Inputs,
-    engine::{Value, gpu::Gpu},
+    engine::{
+        Value,
+        gpu::{Gpu, upload::Room},
+    },
 };
 
-use super::render::{Images, pixels, render, uploaded};
+use super::render::{Images, pixels, render};
 
 /// Views that are asked for batch by batch.
 pub struct Batches<'a> {
     views: &'a [View],
     inputs: &'a Inputs,
     device: &'a Device,
-    ahead: Option<(Range<usize>, Result<Vec<f32>>)>,
+    /// Normalised views on the device.
+    ahead: Option<(Range<usize>, Result<Value>)>,
 }
 
 impl<'a> Batches<'a> {
@@ -45,9 +48,7 @@ impl<'a> Batches<'a> {
     /// When an image cannot be decoded.
     pub fn take(&mut self, images: &dyn Images, rows: Range<usize>) -> Result<Value> {
         match self.ahead.take() {
-            Some((made, pixels)) if made == rows => {
-                uploaded(pixels?, images.resolution(), self.inputs, self.device)
-            }
+            Some((made, views)) if made == rows => self.inputs.of_normalised(views?),
             _ => render(images, &self.views[rows], self.inputs, self.device),
         }
     }
@@ -68,10 +69,13 @@ impl<'a> Batches<'a> {
             return work();
         }
         let (views, normalization) = (&self.views[next.clone()], &self.inputs.normalization);
+        let side = images.resolution();
+        let room = Room::new([views.len(), 3, side, side], self.device)?;
+        let make = || Ok(room.fill(pixels(images, views, normalization)?)?);
         thread::scope(|scope| {
             let helper = thread::Builder::new()
                 .name("views".to_owned())
-                .spawn_scoped(scope, || pixels(images, views, normalization))
+                .spawn_scoped(scope, make)
                 .context("cannot start the thread that renders views")?;
             let done = work();
             let made = helper

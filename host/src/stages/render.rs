@@ -168,8 +168,9 @@ pub fn render(
             inputs.of_normalised(render_gpu::rendered(resident, views, normalization)?)?
         }
         None => {
-            let pixels = pixels(images, views, normalization)?;
-            uploaded(pixels, images.resolution(), inputs, device)?
+            let (pixels, side) = (pixels(images, views, normalization)?, images.resolution());
+            let made = Value::from_vec(pixels, (views.len(), 3, side, side), device)?;
+            inputs.of_normalised(made)?
         }
     };
     profile::done("render views");
@@ -191,21 +192,6 @@ pub(super) fn pixels(
         .zip(views)
         .try_for_each(|(out, view)| render_view(images, view, normalization, out))?;
     Ok(out)
-}
-
-/// What a network is given of normalised pixels, [N, 3, `side`, `side`].
-///
-/// # Errors
-/// When the device has no room.
-pub(super) fn uploaded(
-    pixels: Vec<f32>,
-    side: usize,
-    inputs: &Inputs,
-    device: &Device,
-) -> Result<Value> {
-    let count = pixels.len() / (3 * side * side).max(1);
-    let images = Value::from_vec(pixels, (count, 3, side, side), device)?;
-    inputs.of_normalised(images)
 }
 
 fn render_view(

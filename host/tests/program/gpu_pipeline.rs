@@ -53,16 +53,18 @@ fn every_stage_runs_on_a_gpu_and_agrees_with_the_cpu() {
     );
 }
 
+fn on_device_of(bytes: &str, lab: &Lab, arguments: &[&str]) -> Answer {
+    let mut command = lab.command("run", arguments);
+    command.env("ALAMBIC_EMULATED_GPU", "1");
+    command.env("ALAMBIC_EMULATED_GPU_BYTES", bytes);
+    Answer::of(command.output().expect("the program starts"))
+}
+
 /// A device that holds as much as the activations of some 450 images says how to go on.
 #[test]
 fn a_full_device_names_who_holds_most_and_the_command_that_goes_on() {
     let lab = Lab::new();
-    let run = |arguments: &[&str]| {
-        let mut command = lab.command("run", arguments);
-        command.env("ALAMBIC_EMULATED_GPU", "1");
-        command.env("ALAMBIC_EMULATED_GPU_BYTES", "3000000");
-        Answer::of(command.output().expect("the program starts"))
-    };
+    let run = |arguments: &[&str]| on_device_of("3000000", &lab, arguments);
     let short = ["--set", "squeeze.epochs=1", "--only", "squeeze"];
     let parts = [
         "stage squeeze stopped",
@@ -74,4 +76,27 @@ fn a_full_device_names_who_holds_most_and_the_command_that_goes_on() {
     run(&[&short[..], &["--set", "squeeze.batch_size=512"]].concat()).refused(1, &parts);
     let smaller = ["--set", "squeeze.batch_size=256", "--keep-state"];
     run(&[&short[..], &smaller].concat()).done();
+}
+
+/// A device that holds no layer's results for the 256 images of an evaluation evaluates fewer at once.
+#[test]
+fn an_evaluation_takes_as_many_images_as_the_device_holds() {
+    let lab = Lab::new();
+    let short = [
+        "--json",
+        "--only",
+        "squeeze",
+        "--set",
+        "squeeze.epochs=1",
+        "--set",
+        "squeeze.batch_size=32",
+    ];
+    let top1 = |answer: Answer| {
+        let summary: Json = serde_json::from_str(&answer.done().stdout).expect("a summary");
+        teacher(&summary)
+    };
+    let narrow = top1(on_device_of("900000", &lab, &short));
+    let other = Lab::new();
+    let wide = top1(on_device_of("90000000", &other, &short));
+    assert!((narrow - wide).abs() < 1., "{narrow} {wide}");
 }

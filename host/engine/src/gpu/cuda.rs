@@ -4,16 +4,23 @@ use std::collections::{HashMap, hash_map::Entry};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::cudarc::{
-    driver::{CudaFunction, CudaModule, DevicePtr, result::launch_kernel, sys},
+    driver::{
+        CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr,
+        result::launch_kernel, sys,
+    },
     nvrtc::Ptx,
 };
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, CudaStorageSlice};
-use candle_core::{DType, Device};
+use candle_core::op::BackpropOp;
+use candle_core::{DType, Device, Storage};
+
+use sys::CUmemPool_attribute as Count;
 
 use super::launch::{Arg, Grid, Routine};
 use super::nvrtc::Compiler;
 use super::source::CodeKey;
 use crate::error::{Error, Result};
+use crate::tensor::Value;
 
 /// The device of this process.
 pub struct Cuda {
@@ -24,6 +31,8 @@ pub struct Cuda {
     /// Once a kernel was needed.
     compiler: OnceLock<Compiler>,
     modules: Mutex<HashMap<(CodeKey, DType), Module>>,
+    /// The stream of uploads that other work does not wait for, once there was one.
+    uploads: OnceLock<Arc<CudaStream>>,
 }
 
 /// A compiled source, and the kernels of it that were needed so far.
@@ -95,11 +104,11 @@ pub(crate) fn open(ordinal: usize) -> std::result::Result<Device, String> {
 
 impl Cuda {
     fn new(ordinal: usize) -> candle_core::Result<Self> {
-        // One stream for all threads: streams of their own would not wait for each other.
+        // One stream for all computing: streams of each thread's own would not wait for each other.
         let device = CudaDevice::new_with_stream(ordinal)?;
         let stream = device.cuda_stream();
         let context = stream.context();
-        // SAFETY: there is one stream, so nothing has to wait for another.
+        // SAFETY: one stream computes; what arrives on the one for uploads is waited for there.
         unsafe { device.disable_event_tracking() };
         keep_pool(context.cu_device())?;
         let (major, minor) = context
@@ -111,6 +120,7 @@ impl Cuda {
             capability: 10 * major + minor,
             compiler: OnceLock::new(),
             modules: Mutex::default(),
+            uploads: OnceLock::new(),
         })
     }
 
@@ -119,21 +129,32 @@ impl Cuda {
         &self.device
     }
 
-    /// Bytes that are free, and all there are.
+    /// Bytes that can be allocated, and all there are.
     pub(super) fn memory(&self) -> Option<[usize; 2]> {
         let (free, all) = self.device.cuda_stream().context().mem_get_info().ok()?;
-        Some([free, all])
+        // What the pool keeps for later is free to this process.
+        let kept = self.pool_bytes(Count::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let idle = kept.saturating_sub(self.live_bytes()?);
+        Some([free + idle as usize, all])
+    }
+
+    /// Bytes of the pool that are in use.
+    pub(super) fn live_bytes(&self) -> Option<u64> {
+        self.pool_bytes(Count::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
     }
 
     /// The most bytes of the pool that were in use since the start or [`Self::forget_peak`].
     pub(super) fn peak_bytes(&self) -> Option<u64> {
+        self.pool_bytes(Count::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    }
+
+    fn pool_bytes(&self, count: Count) -> Option<u64> {
         let stream = self.device.cuda_stream();
         let pool = pool_of(stream.context().cu_device()).ok()?;
         let mut bytes = 0u64;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
         // SAFETY: the pool is open; the driver writes a 64-bit number.
         let status = unsafe {
-            sys::cuMemPoolGetAttribute(pool, attribute, std::ptr::from_mut(&mut bytes).cast())
+            sys::cuMemPoolGetAttribute(pool, count, std::ptr::from_mut(&mut bytes).cast())
         };
         status.result().ok().map(|()| bytes)
     }
@@ -144,11 +165,10 @@ impl Cuda {
         let Ok(pool) = pool_of(stream.context().cu_device()) else {
             return;
         };
-        let mut zero = 0u64;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        let (count, mut zero) = (Count::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0u64);
         // SAFETY: the pool is open; the driver reads a 64-bit number. A peak that stays is only too high.
         let _ = unsafe {
-            sys::cuMemPoolSetAttribute(pool, attribute, std::ptr::from_mut(&mut zero).cast())
+            sys::cuMemPoolSetAttribute(pool, count, std::ptr::from_mut(&mut zero).cast())
         };
     }
 
@@ -186,10 +206,11 @@ impl Cuda {
                 self.compiler.get_or_init(|| compiler)
             }
         };
-        let ptx = compiler.ptx(name, source);
-        let ptx = ptx.map_err(|log| format!("its kernels do not compile:\n{log}"))?;
+        let code = compiler.code(name, source);
+        let code = code.map_err(|log| format!("its kernels do not compile:\n{log}"))?;
         let stream = self.device.cuda_stream();
-        let loaded = stream.context().load_module(Ptx::from_src(ptx));
+        // The driver tells machine code from PTX by itself.
+        let loaded = stream.context().load_module(Ptx::from_binary(code));
         loaded.map_err(|e| compiler.refused(e))
     }
 
@@ -222,6 +243,51 @@ impl Cuda {
     }
 }
 
+/// Memory for f32 numbers that arrive on the stream of uploads.
+pub(super) struct Landing {
+    cuda: &'static Cuda,
+    slice: CudaSlice<f32>,
+    /// When whatever had the memory before is done with it.
+    free: CudaEvent,
+}
+
+impl Cuda {
+    /// Memory for `count` numbers, more than none.
+    pub(super) fn landing(&'static self, count: usize) -> Result<Landing> {
+        let fail = |e| Error::from(candle_core::Error::wrap(e));
+        // SAFETY: the numbers are read once they have been written, by `fill`.
+        let slice = unsafe { self.device.alloc::<f32>(count)? };
+        let free = self.device.cuda_stream().record_event(None).map_err(fail)?;
+        Ok(Landing {
+            cuda: self,
+            slice,
+            free,
+        })
+    }
+}
+
+impl Landing {
+    /// Writes the numbers, as many as there is memory for, and waits for their arrival.
+    pub(super) fn fill(mut self, numbers: &[f32], dims: &[usize]) -> Result<Value> {
+        let fail = |e| Error::from(candle_core::Error::wrap(e));
+        let device = &self.cuda.device;
+        let uploads = match self.cuda.uploads.get() {
+            Some(uploads) => uploads,
+            None => {
+                let stream = device.cuda_stream().context().new_stream().map_err(fail)?;
+                self.cuda.uploads.get_or_init(|| stream)
+            }
+        };
+        uploads.wait(&self.free).map_err(fail)?;
+        let copied = uploads.memcpy_htod(numbers, &mut self.slice);
+        // Waited for even if it failed: the numbers are the caller's, and the memory goes back to the other stream.
+        uploads.synchronize().and(copied).map_err(fail)?;
+        let storage = CudaStorage::wrap_cuda_slice(self.slice, device.clone());
+        let (storage, op) = (Storage::Cuda(storage), BackpropOp::none());
+        Ok(Value::from_storage(storage, dims, op, false))
+    }
+}
+
 /// The pool that the driver allocates from.
 fn pool_of(device: sys::CUdevice) -> candle_core::Result<sys::CUmemoryPool> {
     let mut pool = std::ptr::null_mut();
@@ -238,8 +304,8 @@ fn keep_pool(device: sys::CUdevice) -> candle_core::Result<()> {
     let mut threshold = u64::MAX;
     // SAFETY: the pool is open; the driver reads a 64-bit number.
     unsafe {
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        sys::cuMemPoolSetAttribute(pool, attribute, std::ptr::from_mut(&mut threshold).cast())
+        let count = Count::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, count, std::ptr::from_mut(&mut threshold).cast())
             .result()
             .map_err(candle_core::Error::wrap)
     }

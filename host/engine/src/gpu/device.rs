@@ -57,12 +57,30 @@ pub fn name(device: &Device) -> String {
     }
 }
 
-/// Bytes of the GPU that are free, and all there are; none without one.
+/// Bytes of the GPU that can be allocated, and all there are; none without one.
 pub fn memory() -> Option<[usize; 2]> {
     #[cfg(feature = "cuda")]
     return super::cuda::opened().and_then(super::cuda::Cuda::memory);
     #[cfg(not(feature = "cuda"))]
     None
+}
+
+/// Bytes that are in use on the GPU; none without one.
+pub fn live_bytes() -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    return super::cuda::opened().and_then(super::cuda::Cuda::live_bytes);
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
+/// Whether an error says that the GPU has no room: by the words of the driver and its libraries.
+pub fn is_full(message: &str) -> bool {
+    let signs = [
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+    ];
+    signs.iter().any(|sign| message.contains(sign))
 }
 
 /// Waits for the GPU, where there is one, so that a clock that is read next counts its work. What went wrong is told by whoever

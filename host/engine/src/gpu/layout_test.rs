@@ -248,6 +248,40 @@ fn batch_norms_in_bf16_and_f64_agree_too() {
     });
 }
 
+#[test]
+fn pooling_keeps_the_layout_and_its_values() {
+    type Pool = fn(&Tensor) -> crate::error::Result<Tensor>;
+    let pools: [Pool; 5] = [
+        |x| x.max_pool2d([2, 2], [2, 2], [0, 0]),
+        |x| x.max_pool2d([3, 2], [1, 3], [1, 1]),
+        |x| x.avg_pool2d([3, 3], [2, 2], [1, 1], true),
+        |x| x.adaptive_avg_pool2d(3, 2),
+        |x| x.adaptive_avg_pool2d(1, 1),
+    ];
+    let run = |x: Value, pool: Pool| {
+        let x = Tensor::leaf(x);
+        let y = pool(&x).unwrap();
+        let by = ramp(y.dims(), 1.3).to_dtype(y.dtype()).unwrap();
+        let loss = y.mul(&by).unwrap().sum_all().unwrap();
+        let g = grad(&loss, &[&x], false).unwrap().remove(0).unwrap();
+        [y, g].map(Tensor::into_value)
+    };
+    emulated(|| {
+        for (i, pool) in pools.into_iter().enumerate() {
+            for entries in [DType::F32, DType::F64, DType::BF16] {
+                let x = images([3, 5, 7, 6], 0.37, entries);
+                let [expected, got] = [run(x.clone(), pool), run(last(&x), pool)];
+                for (got, expected) in got.iter().zip(&expected) {
+                    // A single place lies in both orders.
+                    let place = got.dims()[2..] == [1, 1];
+                    assert!(is_last(got) || place, "{i} {entries:?}");
+                    assert_eq!(numbers(got), numbers(expected), "{i} {entries:?}");
+                }
+            }
+        }
+    });
+}
+
 /// A residual block with pooling and a loss: values and gradients, and the images between its layers.
 fn block(entries: DType) -> (Vec<Value>, Vec<Value>) {
     let leaf = |dims: &[usize], phase, entries| {
@@ -289,21 +323,20 @@ fn block(entries: DType) -> (Vec<Value>, Vec<Value>) {
     // The block's result has two readers, whose gradients are added.
     let y5 = y4.add(&y2).unwrap().relu().unwrap();
     let y6 = conv2d(&y5, &filters[1], &padded).unwrap();
-    let pooled = y6.max_pool2d([2, 2], [2, 2], [0, 0]).unwrap();
-    let pooled = pooled.adaptive_avg_pool2d(1, 1).unwrap();
+    let most = y6.max_pool2d([2, 2], [2, 2], [0, 0]).unwrap();
+    let pooled = most.adaptive_avg_pool2d(1, 1).unwrap();
     let wide = pooled.to_dtype(DType::F32).unwrap();
     let by = ramp(wide.dims(), 3.1).to_dtype(DType::F32).unwrap();
     let loss = wide.mul(&by).unwrap().sum_all().unwrap();
-    let between = [&y1, &y2, &y3, &short, &y4, &y5, &y6];
+    let between = [&y1, &y2, &y3, &short, &y4, &y5, &y6, &most];
     let mut inputs = between.to_vec();
     inputs.push(&x);
     inputs.extend(filters.iter().chain(&vectors));
     let grads = grad(&loss, &inputs, false).unwrap().into_iter();
     let grads: Vec<Value> = grads.map(|g| g.unwrap().into_value()).collect();
-    // That of the last convolution's result comes from the pooling.
-    let passing = grads[..6].iter().cloned();
-    let between: Vec<Value> = between.iter().map(|t| t.value().clone()).collect();
-    let between = between.into_iter().chain(passing).collect();
+    let passing = grads[..between.len()].iter().cloned();
+    let between = between.iter().map(|t| t.value().clone());
+    let between = between.chain(passing).collect();
     (
         std::iter::once(loss.into_value()).chain(grads).collect(),
         between,

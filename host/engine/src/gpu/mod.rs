@@ -40,6 +40,7 @@ pub(crate) mod reduce;
 pub mod resident;
 pub(crate) mod softmax;
 pub(crate) mod source;
+pub mod upload;
 pub mod views;
 
 use candle_core::{DType, Device};

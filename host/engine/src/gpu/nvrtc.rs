@@ -1,10 +1,13 @@
-//! CUDA C++ to PTX by NVRTC, once for each machine: what was compiled is kept on disk.
+//! CUDA C++ to code of a GPU by NVRTC, once for each machine: what was compiled is kept on disk.
+//!
+//! A GPU that NVRTC knows is given its machine code, which drivers load whatever the minor version of theirs; a newer one is given PTX,
+//! from which the driver compiles.
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 
 use candle_core::cuda_backend::cudarc::{
     driver::{DriverError, sys as driver},
-    nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts, result::NvrtcError, sys},
+    nvrtc::{result, result::NvrtcError, sys},
 };
 
 use super::cuda::{NVRTC, is_there};
@@ -12,7 +15,7 @@ use super::kept::{Folder, name_of};
 
 /// The compiler, for one kind of device.
 pub(super) struct Compiler {
-    /// `compute_80` and so on: what kernels are compiled for.
+    /// What kernels are compiled for: `sm_80` and so on for machine code, `compute_80` for PTX.
     architecture: String,
     /// NVRTC's version, as CUDA's: major and minor.
     version: [c_int; 2],
@@ -29,7 +32,6 @@ impl Compiler {
         if !is_there(&NVRTC) {
             return Err(format!("{} not found", NVRTC.0));
         }
-        let asked = |e: NvrtcError| format!("NVRTC: {e}");
         let ([mut major, mut minor], mut count) = ([0; 2], 0);
         // SAFETY: the library is there, and writes three numbers.
         unsafe {
@@ -44,60 +46,73 @@ impl Compiler {
         // SAFETY: the list has as much room as was asked for.
         let list = unsafe { sys::nvrtcGetSupportedArchs(known.as_mut_ptr()) };
         list.result().map_err(asked)?;
-        let newest = newest_not_above(&known, capability).ok_or_else(|| {
+        let architecture = architecture(&known, capability).ok_or_else(|| {
             format!("NVRTC of CUDA {major}.{minor} compiles for no GPU as old as sm_{capability}; install an older one")
         })?;
         Ok(Self {
-            architecture: format!("compute_{newest}"),
+            architecture,
             version: [major, minor],
             kept: Folder::of_user(),
         })
     }
 
-    /// The PTX of a source: kept, or compiled now.
+    /// A source's code as the driver loads it: kept, or compiled now.
     ///
     /// # Errors
     /// What the compiler said.
-    pub(super) fn ptx(&self, name: &str, source: &str) -> Result<String, String> {
+    pub(super) fn code(&self, name: &str, source: &str) -> Result<Vec<u8>, String> {
         let compile = || compiled(name, source, &self.architecture);
         let Some(kept) = &self.kept else {
             return compile();
         };
         let version = format!("nvrtc {:?}", self.version);
         let options = options(&self.architecture).join(" ");
-        let file = name_of(&[&version, &options, name, source], "ptx");
-        let bytes = kept.keep(&file, || compile().map(String::into_bytes))?;
-        String::from_utf8(bytes).map_err(|e| format!("{}: {e}", kept.file(&file).display()))
+        kept.keep(
+            &name_of(&[&version, &options, name, source], "bin"),
+            compile,
+        )
     }
 
     /// Why the driver takes no module of this compiler, and what to do about it.
     pub(super) fn refused(&self, error: DriverError) -> String {
-        if error.0 != driver::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION {
-            return error.to_string();
-        }
         let mut version: c_int = 0;
         // SAFETY: the driver writes a number; it is open, since it refused a module.
         let status = unsafe { driver::cuDriverGetVersion(&mut version) };
-        too_new(self.version, status.result().is_ok().then_some(version))
+        let driver = status.result().is_ok().then_some(version);
+        match too_new(self.version, driver) {
+            Some(advice) => format!("{advice} ({error})"),
+            None => error.to_string(),
+        }
     }
 }
 
-/// The newest device of a list for which code can be compiled that runs on a device of this capability.
-fn newest_not_above(known: &[c_int], capability: c_int) -> Option<c_int> {
-    let older = known.iter().copied().filter(|known| *known <= capability);
-    older.max()
+fn asked(error: NvrtcError) -> String {
+    format!("NVRTC: {error}")
 }
 
-/// What to do about PTX of an NVRTC that is newer than the driver; the driver's version is as it tells it, 12040 for CUDA 12.4.
-fn too_new([major, minor]: [c_int; 2], driver: Option<c_int>) -> String {
-    let driver = match driver {
-        Some(version) => format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
-        None => "an older CUDA".to_owned(),
+/// What to compile for, so that it runs on a device of this capability; none if all devices that the compiler knows are newer.
+fn architecture(known: &[c_int], capability: c_int) -> Option<String> {
+    let older = known.iter().copied().filter(|known| *known <= capability);
+    let newest = older.max()?;
+    let kind = if newest == capability {
+        "sm"
+    } else {
+        "compute"
     };
-    format!(
-        "NVRTC is of CUDA {major}.{minor}, newer than the driver, which is of {driver}: install a newer driver, or an NVRTC (libnvrtc) \
-         of {driver} and let the system find that one first"
-    )
+    Some(format!("{kind}_{newest}"))
+}
+
+/// What to do about an NVRTC that is newer than the driver, which may take no code of its; none if it is not. The driver's version is as
+/// it tells it, 12040 for CUDA 12.4.
+fn too_new([major, minor]: [c_int; 2], driver: Option<c_int>) -> Option<String> {
+    let has = driver.map(|version| [version / 1000, version % 1000 / 10])?;
+    let driver = format!("CUDA {}.{}", has[0], has[1]);
+    (has < [major, minor]).then(|| {
+        format!(
+            "NVRTC is of CUDA {major}.{minor}, newer than the driver, which is of {driver}: install a newer driver, or an NVRTC \
+             (libnvrtc) of {driver} and let the system find that one first"
+        )
+    })
 }
 
 /// What NVRTC is told beside the source.
@@ -108,26 +123,60 @@ fn options(architecture: &str) -> [String; 2] {
     ]
 }
 
-/// Compiles CUDA C++ to PTX for an architecture such as `compute_80`. No GPU is needed.
+/// A source on its way through the compiler.
+struct Program(sys::nvrtcProgram);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: the program was made, and nobody uses it any more. One that stays costs memory alone.
+        let _ = unsafe { result::destroy_program(self.0) };
+    }
+}
+
+/// Compiles CUDA C++ to machine code for an architecture such as `sm_80`, or to PTX, which ends with a zero byte, for one such as
+/// `compute_80`. No GPU is needed.
 ///
 /// # Errors
 /// What the compiler said, or that NVRTC is missing.
-pub(super) fn compiled(name: &str, source: &str, architecture: &str) -> Result<String, String> {
+pub(super) fn compiled(name: &str, source: &str, architecture: &str) -> Result<Vec<u8>, String> {
     if !is_there(&NVRTC) {
         return Err(format!("{} not found", NVRTC.0));
     }
-    if [name, source].iter().any(|text| text.contains('\0')) {
-        return Err("a source ends at a zero byte, and this one has more behind it".to_owned());
-    }
-    let options = CompileOptions {
-        options: options(architecture).to_vec(),
-        name: Some(format!("{name}.cu")),
-        ..Default::default()
+    let text = |text: &str| {
+        let whole = CString::new(text);
+        whole.map_err(|_| "a source ends at a zero byte, and this one has more behind it")
     };
-    match compile_ptx_with_opts(source, options) {
-        Ok(ptx) => Ok(ptx.to_src()),
-        Err(CompileError::CompileError { log, .. }) => Err(log.to_string_lossy().into_owned()),
-        Err(other) => Err(other.to_string()),
+    let (source, file) = (text(source)?, text(&format!("{name}.cu"))?);
+    let program = result::create_program(&source, Some(&file)).map_err(asked)?;
+    let program = Program(program);
+    // SAFETY: the program is there, and so are the source and its name, to which it may refer.
+    if let Err(error) = unsafe { result::compile_program(program.0, &options(architecture)) } {
+        // SAFETY: as above.
+        let log = unsafe { result::get_program_log(program.0) };
+        let log = log.map(|log| log.into_iter().map(|c| c as u8).collect());
+        let log = log.map(|bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned());
+        return Err(match log {
+            Ok(log) => log.trim_end_matches('\0').to_owned(),
+            Err(_) => asked(error),
+        });
+    }
+    match architecture.starts_with("sm_") {
+        true => machine_code(&program),
+        // SAFETY: the program is compiled.
+        false => unsafe { result::get_ptx(program.0) }
+            .map(|ptx| ptx.into_iter().map(|c| c as u8).collect()),
+    }
+    .map_err(asked)
+}
+
+fn machine_code(program: &Program) -> Result<Vec<u8>, NvrtcError> {
+    let mut size = 0;
+    // SAFETY: the program is compiled; NVRTC writes a number, and then as many bytes as that says.
+    unsafe {
+        sys::nvrtcGetCUBINSize(program.0, &mut size).result()?;
+        let mut code = vec![0u8; size];
+        sys::nvrtcGetCUBIN(program.0, code.as_mut_ptr().cast()).result()?;
+        Ok(code)
     }
 }
 
@@ -137,6 +186,9 @@ mod tests {
 
     use super::super::source::{Code, Module};
     use super::*;
+
+    /// What machine code begins with.
+    const ELF: &[u8] = b"\x7fELF";
 
     /// Whether NVRTC is there; a toolchain without it is an error.
     fn nvrtc_is_there() -> bool {
@@ -159,7 +211,7 @@ mod tests {
             for (module, entries) in Module::ALL.iter().flat_map(|m| types.map(|t| (m, t))) {
                 let source = Code::Own(*module).source(entries).unwrap();
                 match compiled(module.name(), &source, architecture) {
-                    Ok(ptx) => assert!(ptx.contains(".entry"), "{module:?} {entries:?}"),
+                    Ok(code) => assert!(code.starts_with(ELF), "{module:?} {entries:?}"),
                     Err(log) => panic!("{module:?} {entries:?} {architecture}: {log}"),
                 }
             }
@@ -167,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn ptx_is_kept_for_sources_of_ones_own_and_of_others() {
+    fn code_is_kept_for_sources_of_ones_own_and_of_others() {
         if !nvrtc_is_there() {
             return;
         }
@@ -183,29 +235,39 @@ mod tests {
         };
         for (i, code) in [Code::Own(Module::Reduce), foreign].iter().enumerate() {
             let source = code.source(DType::F32).unwrap();
-            let first = compiler.ptx(code.name(), &source).unwrap();
-            assert!(first.contains(".entry") && first.contains(".target sm_90"));
+            let first = compiler.code(code.name(), &source).unwrap();
+            assert!(first.starts_with(ELF));
             assert_eq!(files(), i + 1);
-            assert_eq!(compiler.ptx(code.name(), &source).unwrap(), first);
+            assert_eq!(compiler.code(code.name(), &source).unwrap(), first);
             assert_eq!(files(), i + 1);
         }
-        let wrong = compiler.ptx("wrong", "int x = ;").unwrap_err();
+        let wrong = compiler.code("wrong", "int x = ;").unwrap_err();
         assert!(wrong.contains("wrong.cu"), "{wrong}");
         assert_eq!(files(), 2);
     }
 
     #[test]
-    fn an_nvrtc_that_is_older_than_the_device_compiles_for_the_newest_it_knows() {
+    fn a_device_that_nvrtc_does_not_know_is_given_ptx() {
         let known = [75, 80, 86, 90];
-        assert_eq!(newest_not_above(&known, 86), Some(86));
-        assert_eq!(newest_not_above(&known, 120), Some(90));
-        assert_eq!(newest_not_above(&known, 70), None);
+        let of = |capability| architecture(&known, capability);
+        assert_eq!(of(86).as_deref(), Some("sm_86"));
+        assert_eq!(of(120).as_deref(), Some("compute_90"));
+        assert_eq!(of(70), None);
+        if nvrtc_is_there() {
+            let source = "extern \"C\" __global__ void one(float* x) { x[0] = 1; }";
+            let ptx = compiled("one", source, "compute_90").unwrap();
+            let ptx = std::ffi::CStr::from_bytes_with_nul(&ptx).unwrap();
+            let ptx = ptx.to_str().unwrap();
+            assert!(ptx.contains(".entry one") && ptx.contains(".target sm_90"));
+        }
     }
 
     #[test]
     fn an_nvrtc_that_is_newer_than_the_driver_is_told() {
-        let text = too_new([13, 0], Some(12040));
+        let text = too_new([13, 0], Some(12040)).unwrap();
         assert!(text.contains("CUDA 13.0") && text.contains("of CUDA 12.4: install"));
-        assert!(too_new([13, 0], None).contains("a newer driver"));
+        assert_eq!(too_new([13, 0], Some(13000)), None);
+        assert_eq!(too_new([12, 9], Some(13000)), None);
+        assert_eq!(too_new([13, 0], None), None);
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::launch::{Arg, Grid, Routine, args};
+use super::layout::Order;
 use super::memory::{Input, Output};
 use super::source::Module;
 use super::{Gpu, computed};
@@ -14,6 +15,11 @@ use crate::tensor::Value;
 
 fn routine(name: &'static str, x: &Value) -> Routine<'static> {
     Routine::own(Module::Planes, name, x.dtype())
+}
+
+/// The kernels' `Lie` of images with so many channels.
+fn lie(order: Order, channels: usize) -> Arg {
+    Arg::integers([channels, usize::from(order == Order::Last)])
 }
 
 /// Bytes of an entry of the two kinds of tables.
@@ -84,21 +90,21 @@ fn place(axes: &[&Axis], integers: &mut Vec<u32>, weights: &mut Vec<f64>) -> Pla
     placed
 }
 
-/// As [`apply`](crate::kernel::separable::apply): planes of contiguous images under maps of their own or a single one.
+/// As [`apply`](crate::kernel::separable::apply): planes of images that lie in an order, under maps of their own or a single one.
 ///
 /// # Shapes
 /// x (N, C, H, W) gives (N, C, OH, OW), `dims`.
 pub(crate) fn mapped(
     gpu: &Gpu,
     op: &'static str,
-    x: &Value,
+    (order, x): (Order, &Value),
     tables: &Tables,
     dims: &[usize; 4],
 ) -> Result<Value> {
-    let out = Output::new(dims, x.dtype(), x.device())?;
+    let out = Output::new(&order.stored(*dims), x.dtype(), x.device())?;
     let count = dims.iter().product();
     if count > 0 {
-        let from = Input::open(op, x)?;
+        let from = order.open(op, x)?;
         let integers = Input::open(op, &tables.integers)?.address();
         let weights = Input::open(op, &tables.weights)?.address();
         let axis = |at: &Placed| {
@@ -114,6 +120,7 @@ pub(crate) fn mapped(
         let args = args![
             axis(&tables.rows),
             axis(&tables.cols),
+            lie(order, dims[1]),
             &from,
             &out,
             planes,
@@ -123,7 +130,7 @@ pub(crate) fn mapped(
         // SAFETY: the tables' places lie inside planes of the input's size, and x has that many planes.
         unsafe { gpu.launch(&routine("mapped", x), Grid::each(count), args)? };
     }
-    Ok(out.into_value())
+    order.viewed(out.into_value())
 }
 
 /// Windows of rows and columns, on the device.
@@ -157,40 +164,41 @@ impl Bounds {
     }
 }
 
-/// As [`largest`](crate::kernel::pool::largest): index of the first largest entry of each window, as u32.
+/// As [`largest`](crate::kernel::pool::largest): index of the first largest entry of each window, as u32, in the images' order.
 ///
 /// # Shapes
 /// x (N, C, H, W) gives (N, C, OH, OW).
 pub(crate) fn largest(
     gpu: &Gpu,
     op: &'static str,
-    x: &Value,
+    (order, x): (Order, &Value),
     windows: [&Windows; 2],
 ) -> Result<Value> {
     let [rows, cols] = windows;
     let (batch, channels, ..) = x.dims4()?;
     let dims = [batch, channels, rows.len(), cols.len()];
-    let out = Output::new(&dims, DType::U32, x.device())?;
+    let out = Output::new(&order.stored(dims), DType::U32, x.device())?;
     let count = dims.iter().product();
     if count > 0 {
-        let (from, bounds) = (Input::open(op, x)?, Bounds::new(windows, x.device())?);
+        let (from, bounds) = (order.open(op, x)?, Bounds::new(windows, x.device())?);
         let [rows, cols] = bounds.args(op)?;
-        let args = args![rows, cols, &from, &out, batch * channels];
+        let lie = lie(order, channels);
+        let args = args![rows, cols, lie, &from, &out, batch * channels];
         // SAFETY: the windows lie inside the planes of x.
         unsafe { gpu.launch(&routine("largest", x), Grid::each(count), args)? };
     }
-    Ok(out.into_value())
+    order.viewed(out.into_value())
 }
 
-/// The entries of each plane at given places, or the transpose.
+/// The entries of each plane at given places, or the transpose; both lie in one order.
 ///
 /// # Shapes
 /// x (N, C, H, W) and `at` (N, C, OH, OW) give the shape of `at`; the transpose gives (N, C, H, W) of the windows' input.
 pub(crate) fn at_places(
     gpu: &Gpu,
     op: &'static str,
-    x: &Value,
-    at: &Value,
+    order: Order,
+    [x, at]: [&Value; 2],
     windows: [&Windows; 2],
     transposed: bool,
 ) -> Result<Value> {
@@ -200,24 +208,25 @@ pub(crate) fn at_places(
         true => [batch, channels, rows.size(), cols.size()],
         false => [batch, channels, height, width],
     };
-    let out = Output::new(&dims, x.dtype(), x.device())?;
+    let out = Output::new(&order.stored(dims), x.dtype(), x.device())?;
     let (planes, count) = (batch * channels, dims.iter().product());
     if count > 0 {
-        let (from, indices) = (Input::open(op, x)?, Input::open(op, at)?);
+        let (from, indices) = (order.open(op, x)?, order.open(op, at)?);
+        let lie = lie(order, channels);
         if transposed {
             let bounds = Bounds::new(windows, x.device())?;
             let [rows, cols] = bounds.args(op)?;
-            let args = args![rows, cols, &from, &indices, &out, planes];
+            let args = args![rows, cols, lie, &from, &indices, &out, planes];
             // SAFETY: there is a place and an entry for each window of each plane.
             unsafe { gpu.launch(&routine("place", x), Grid::each(count), args)? };
         } else {
-            let plane = rows.size() * cols.size();
-            let args = args![&from, &indices, &out, planes, plane, height * width];
+            let (size, count) = (rows.size() * cols.size(), height * width);
+            let args = args![lie, &from, &indices, &out, planes, size, count];
             // SAFETY: places lie inside the planes of x.
-            unsafe { gpu.launch(&routine("pick", x), Grid::each(count), args)? };
+            unsafe { gpu.launch(&routine("pick", x), Grid::each(planes * count), args)? };
         }
     }
-    Ok(out.into_value())
+    order.viewed(out.into_value())
 }
 
 /// Mirrors the lines of every contiguous image whose flag is set.

@@ -11,6 +11,11 @@ use crate::tensor::Value;
 /// A set takes at most one part in so many of the GPU's free memory: networks need the rest.
 const SHARE: usize = 4;
 
+/// Whether a set of so many bytes is to stay on the GPU.
+pub fn fits(bytes: usize) -> bool {
+    device::memory().is_none_or(|[free, _]| bytes <= free / SHARE)
+}
+
 /// The bytes of a set, or that they do not fit; empty until somebody asks.
 #[derive(Clone, Debug, Default)]
 pub struct Resident(OnceLock<Option<(Value, Option<Arc<Holding>>)>>);
@@ -33,9 +38,7 @@ impl Resident {
             return Ok(None);
         };
         if self.0.get().is_none() {
-            let size: usize = dims.iter().product();
-            let fits = device::memory().is_none_or(|[free, _]| size <= free / SHARE);
-            let made = match fits {
+            let made = match fits(dims.iter().product()) {
                 true => {
                     let value = Value::from_vec(bytes()?, dims.as_slice(), device)?;
                     let holding = Holding::of("images", &value).map(Arc::new);

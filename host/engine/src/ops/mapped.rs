@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
+use crate::gpu::layout::Order;
 use crate::gpu::planes::Tables;
 use crate::gpu::{self, Gpu};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::separable::{Map, apply};
 use crate::kernel::{Host, dispatch, to_value};
 use crate::tensor::{Tensor, Value};
@@ -42,13 +42,23 @@ impl Maps {
     }
 }
 
-/// Applies the maps to images, or their transposes to gradients; each is the other's backward.
+/// Applies the maps to images, or their transposes to gradients; each is the other's backward. Channels-last images stay so.
 ///
 /// # Shapes
 /// x (N, C, H, W) and 1 or N maps give (N, C, OH, OW).
 pub(super) fn mapped(
     op: &'static str,
     x: &Tensor,
+    maps: &Arc<Maps>,
+    transposed: bool,
+) -> Result<Tensor> {
+    in_order(op, x, Order::of(x.value()), maps, transposed)
+}
+
+fn in_order(
+    op: &'static str,
+    x: &Tensor,
+    order: Order,
     maps: &Arc<Maps>,
     transposed: bool,
 ) -> Result<Tensor> {
@@ -59,12 +69,12 @@ pub(super) fn mapped(
         &maps.forward
     };
     let [height, width] = used.first().map_or([0, 0], Map::output);
-    let images = contiguous(x.value())?;
+    let images = order.arranged(x.value())?;
     let dims = [batch, channels, height, width];
     let value = match Gpu::of(&images) {
         Some(gpu) => {
             let tables = maps.tables(transposed, &images)?;
-            gpu::planes::mapped(&gpu, op, &images, tables, &dims)?
+            gpu::planes::mapped(&gpu, op, (order, &images), tables, &dims)?
         }
         None => dispatch!(op, x.dtype(), T => {
             let mapped = apply(&Host::<T>::open(op, &images)?, used, channels.max(1));
@@ -72,5 +82,7 @@ pub(super) fn mapped(
         })?,
     };
     let maps = maps.clone();
-    x.moved(op, Ok(value), move |_, g| mapped(op, g, &maps, !transposed))
+    x.moved(op, Ok(value), move |_, g| {
+        in_order(op, g, order, &maps, !transposed)
+    })
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::mapped::{Maps, mapped};
 use crate::error::{Result, ensure};
+use crate::gpu::layout::Order;
 use crate::gpu::{self, Gpu};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::pool::{self as kernel, Windows};
 use crate::kernel::separable::Map;
 use crate::kernel::{Host, dispatch, to_value};
@@ -34,11 +34,11 @@ fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tenso
     let Plan { rows, cols } = &places.plan;
     let [input, output] = [[rows.size(), cols.size()], [rows.len(), cols.len()]];
     let [height, width] = if transposed { input } else { output };
-    let images = contiguous(x.value())?;
+    let images = places.order.arranged(x.value())?;
     let value = match Gpu::of(&images) {
         Some(gpu) => {
-            let windows = [rows, cols];
-            gpu::planes::at_places(&gpu, op, &images, &places.indices, windows, transposed)?
+            let (values, windows) = ([&images, &places.indices], [rows, cols]);
+            gpu::planes::at_places(&gpu, op, places.order, values, windows, transposed)?
         }
         None => dispatch!(op, x.dtype(), T => {
             let (data, at) = (Host::<T>::open(op, &images)?, Host::<u32>::open(op, &places.indices)?);
@@ -58,6 +58,8 @@ struct Places {
     plan: Plan,
     /// (N, C, OH, OW), u32.
     indices: Value,
+    /// How they lie, and so do images and gradients.
+    order: Order,
 }
 
 /// Checks the window sizes and lays the windows out.
@@ -159,16 +161,25 @@ impl Tensor {
         let op = "max_pool2d";
         let plan = strided(op, self, kernel, stride, padding, false)?;
         let [batch, channels, ..] = self.dims_n::<4>(op)?;
-        let images = contiguous(self.value())?;
+        let order = Order::of(self.value());
+        let images = order.arranged(self.value())?;
         let indices = match Gpu::of(&images) {
-            Some(gpu) => gpu::planes::largest(&gpu, op, &images, [&plan.rows, &plan.cols])?,
+            Some(gpu) => {
+                let windows = [&plan.rows, &plan.cols];
+                gpu::planes::largest(&gpu, op, (order, &images), windows)?
+            }
             None => dispatch!(op, self.dtype(), T => {
                 let data = Host::<T>::open(op, &images)?;
                 let indices = kernel::largest::<T>(&data, &plan.rows, &plan.cols);
                 to_value(indices, &[batch, channels, plan.rows.len(), plan.cols.len()], &images)
             })?,
         };
-        at_places(self, &Arc::new(Places { plan, indices }), false)
+        let places = Places {
+            plan,
+            indices,
+            order,
+        };
+        at_places(self, &Arc::new(places), false)
     }
 }
 

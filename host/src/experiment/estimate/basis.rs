@@ -7,17 +7,15 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{
-    engine::allocation,
-    stages::{
-        ComponentConfig, Session, accuracy::EVALUATION_BATCH, network::Network, origin::Origin,
-        train::TrainConfig,
-    },
+use crate::stages::{
+    ComponentConfig, Session, accuracy::EVALUATION_BATCH, network::Network, origin::Origin,
+    train::TrainConfig,
 };
 
 use super::{
     Fitting, StageEstimate,
     law::{Law, Trial},
+    memory::{self, Kept},
     probe::{self, Recipe},
 };
 
@@ -78,12 +76,12 @@ pub(super) fn largest(bytes: impl IntoIterator<Item = u64>) -> u64 {
 }
 
 impl<'a> Basis<'a> {
-    /// Looks at the heap as it is, and at the time that an image takes to be decoded.
+    /// Looks at the memory as it is, and at the time that an image takes to be decoded.
     ///
     /// # Errors
     /// When an image cannot be decoded.
     pub fn new(session: &'a Session<'a>, most_bytes: u64, free_bytes: u64) -> Result<Self> {
-        let base_bytes = allocation::live_bytes().max(0) as u64;
+        let base_bytes = memory::live_bytes(session);
         let some: Vec<usize> = (0..session.train.len().min(DECODED)).collect();
         let began = Instant::now();
         session.train.batch(&some)?;
@@ -107,7 +105,7 @@ impl<'a> Basis<'a> {
         Law::find(batch, self.most_bytes, |batch| {
             let found = trial(batch)?;
             Ok(Trial {
-                kept_bytes: probe::live_but_caches(self.session),
+                kept_bytes: memory::live_bytes(self.session),
                 ..found
             })
         })
@@ -190,19 +188,17 @@ impl<'a> Basis<'a> {
             .sum::<u64>())
     }
 
-    /// Decoded images that stay in memory: of the training split, of the test split.
+    /// Bytes of images that stay in memory: of the training split, of the test split.
     pub fn caches(&self) -> (u64, u64) {
-        (
-            self.session.train.cache_bytes().1,
-            self.session.test.cache_bytes().1,
-        )
+        let session = self.session;
+        let bytes = |split| Kept::of(split, session).bytes;
+        (bytes(session.train), bytes(session.test))
     }
 
     /// Seconds in which images are decoded: once for what is kept, each epoch for the rest.
     pub fn decoding(&self, epochs: u32) -> f64 {
         let set = self.session.train;
-        let image_bytes = 3. * (set.resolution() * set.resolution()) as f64;
-        let kept = set.cache_bytes().1 as f64 / image_bytes;
+        let kept = Kept::of(set, self.session).images as f64;
         let each_epoch = (set.len() as f64 - kept) * f64::from(epochs);
         self.decode_secs * (kept + each_epoch + self.session.test.len() as f64)
     }

@@ -14,7 +14,7 @@ const GROWTH: usize = 3;
 pub struct Trial {
     /// Items in the batch.
     pub batch: usize,
-    /// Most bytes on the heap, decoded images left out.
+    /// Most bytes in use, decoded images left out.
     pub peak_bytes: u64,
     /// Bytes that stay allocated after it, decoded images left out: buffers that the engine keeps for the next step.
     pub kept_bytes: u64,

@@ -7,11 +7,12 @@
 mod basis;
 mod law;
 mod matching;
+mod memory;
 mod probe;
 mod students;
 mod teacher;
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -36,8 +37,10 @@ const SHARE_OF_TRIALS: f64 = 0.5;
 pub struct Estimate {
     /// Stages, in their order.
     pub stages: Vec<StageEstimate>,
-    /// Memory that the machine can give, where it says.
+    /// Memory that the machine, or the GPU that is computed on, can give, where it says.
     pub available_bytes: Option<u64>,
+    /// Whose memory is estimated: `machine` or `GPU`.
+    pub memory_of: &'static str,
     /// What does not fit the machine, and what could not be estimated.
     pub warnings: Vec<String>,
 }
@@ -47,7 +50,7 @@ pub struct Estimate {
 pub struct StageEstimate {
     /// Its name.
     pub stage: &'static str,
-    /// The most bytes that the program will hold allocated, as `--profile` counts them.
+    /// The most bytes that the program will hold allocated, as `--profile` counts them: on the GPU where it computes on one.
     pub peak_bytes: u64,
     /// Seconds on this machine, as busy as it is now.
     pub seconds: f64,
@@ -100,7 +103,7 @@ impl StageEstimate {
         )
     }
 
-    fn warning(&self, available: u64) -> Option<String> {
+    fn warning(&self, available: u64, memory_of: &str) -> Option<String> {
         let (stage, size) = (self.stage, self.batch_size);
         let knob = match self.fitting {
             Fitting::Batch(fits) if fits > 0 => {
@@ -112,7 +115,7 @@ impl StageEstimate {
         };
         (self.peak_bytes > available).then(|| {
             format!(
-                "{stage} needs about {} of memory, the machine has {}: {knob}",
+                "{stage} needs about {} of memory, the {memory_of} has {}: {knob}",
                 human_bytes(self.peak_bytes),
                 human_bytes(available)
             )
@@ -163,12 +166,13 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
             })
         },
     };
-    let available_bytes = available_bytes();
+    let available_bytes = memory::available_bytes();
     let free = available_bytes.unwrap_or(u64::MAX);
     let basis = Basis::new(&session, (free as f64 * SHARE_OF_TRIALS) as u64, free)?;
     let mut estimate = Estimate {
         stages: Vec::new(),
         available_bytes,
+        memory_of: memory::owner(),
         warnings: Vec::new(),
     };
     let made = [
@@ -189,7 +193,9 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
             None => {}
             Some(Ok(mut made)) => {
                 made.peak_bytes = made.peak_bytes.max(std::mem::take(&mut before));
-                estimate.warnings.extend(made.warning(free));
+                estimate
+                    .warnings
+                    .extend(made.warning(free, estimate.memory_of));
                 estimate.stages.push(made);
             }
             Some(Err(error)) => {
@@ -199,15 +205,6 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         }
     }
     Ok(estimate)
-}
-
-/// Memory that programs can still have without swapping, where the system says.
-fn available_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    // What this program holds already is free to it.
-    Some(kib * 1024 + allocation::live_bytes().max(0) as u64)
 }
 
 #[cfg(test)]
@@ -238,14 +235,14 @@ mod tests {
     #[test]
     fn too_little_memory_is_told_with_the_knob() {
         let fits = stage(Fitting::Batch(64));
-        assert_eq!(fits.warning(32 << 30), None);
-        let warning = fits.warning(20 << 30).unwrap();
+        assert_eq!(fits.warning(32 << 30, "machine"), None);
+        let warning = fits.warning(20 << 30, "machine").unwrap();
         assert_eq!(
             warning,
             "recover needs about 31.0 GiB of memory, the machine has 20.0 GiB: lower recover.batch_size (100; about 64 \
              would fit) or data.resolution"
         );
-        let warning = stage(Fitting::Nothing).warning(20 << 30).unwrap();
+        let warning = stage(Fitting::Nothing).warning(20 << 30, "GPU").unwrap();
         assert!(
             warning
                 .ends_with("lower data.resolution, data.cache_bytes or the width of the network")

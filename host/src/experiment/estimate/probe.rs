@@ -9,7 +9,7 @@ use plugin_api::view::ViewRule;
 
 use crate::{
     artifact::{ImageSet, tensors},
-    engine::{Value, allocation, optim::Optimizer},
+    engine::{Value, optim::Optimizer},
     stages::{
         ComponentConfig, Session,
         accuracy::accuracy,
@@ -24,12 +24,12 @@ use crate::{
     },
 };
 
-use super::law::Trial;
+use super::{law::Trial, memory};
 
 /// Steps of a trial: the first makes the optimizer's moments and fills buffers, the fastest of the others counts.
 const STEPS: usize = 3;
 
-/// The first images of a set.
+/// The first images of a set, which never stay on a GPU: what a whole set takes there is added by its size.
 pub struct First<'a> {
     /// The set.
     pub images: &'a dyn Images,
@@ -63,7 +63,7 @@ struct Watch {
 
 impl Watch {
     fn start() -> Self {
-        allocation::reset_peak();
+        memory::forget_peak();
         Self {
             began: Instant::now(),
             fastest_secs: f64::INFINITY,
@@ -83,27 +83,12 @@ impl Watch {
     fn trial(&self, session: &Session<'_>, batch: usize) -> Trial {
         Trial {
             batch,
-            peak_bytes: peak_but_caches(session),
+            peak_bytes: memory::peak_bytes(session),
             kept_bytes: 0,
             step_secs: self.fastest_secs,
             trial_secs: self.began.elapsed().as_secs_f64(),
         }
     }
-}
-
-/// The peak of the heap without decoded images: a trial asks for a few, a stage for all.
-fn peak_but_caches(session: &Session<'_>) -> u64 {
-    but_caches(allocation::peak_bytes(), session)
-}
-
-/// Bytes that are allocated now, without decoded images.
-pub fn live_but_caches(session: &Session<'_>) -> u64 {
-    but_caches(allocation::live_bytes(), session)
-}
-
-fn but_caches(bytes: i64, session: &Session<'_>) -> u64 {
-    let cached = session.train.cache_bytes().0 + session.test.cache_bytes().0;
-    (bytes.max(0) as u64).saturating_sub(cached)
 }
 
 /// A training that is tried.
@@ -124,7 +109,7 @@ pub struct Recipe<'a> {
 pub struct Trained {
     /// The steps.
     pub trial: Trial,
-    /// Peak of the heap where a checkpoint is written after a step, decoded images left out.
+    /// Peak where a checkpoint is written after a step.
     pub checkpoint_bytes: u64,
     /// What the optimizer remembers.
     pub moment_bytes: u64,
@@ -174,7 +159,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         watch.step(i, || step(&mut network, &mut optimizer))?;
     }
     let trial = watch.trial(session, views.len());
-    allocation::reset_peak();
+    memory::forget_peak();
     let mut state = optimizer.state()?;
     let moment_bytes = bytes_of(state.iter().map(|(_, value)| value));
     state.extend(network.state());
@@ -182,7 +167,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
     tensors::save(&folder.join("probe.safetensors"), &state, &BTreeMap::new())?;
     Ok(Trained {
         trial,
-        checkpoint_bytes: peak_but_caches(session),
+        checkpoint_bytes: memory::peak_bytes(session),
         moment_bytes,
     })
 }
@@ -208,7 +193,7 @@ pub fn evaluate(
     Ok(watch.trial(session, count))
 }
 
-/// Peak of the heap where a teacher is read from its file, decoded images left out.
+/// Peak where a teacher is read from its file.
 ///
 /// # Errors
 /// When there is no room for the file.
@@ -216,9 +201,9 @@ pub fn load(session: &Session<'_>, architecture: &ComponentConfig) -> Result<u64
     let state = initial(session, architecture)?.state();
     tensors::save(&session.folder.model(), &state, &BTreeMap::new())?;
     drop(state);
-    allocation::reset_peak();
+    memory::forget_peak();
     drop(squeeze::load_teacher(session, architecture)?);
-    Ok(peak_but_caches(session))
+    Ok(memory::peak_bytes(session))
 }
 
 /// Some iterations of recover.

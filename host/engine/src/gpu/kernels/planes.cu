@@ -1,5 +1,29 @@
 // Linear maps of planes along rows and columns, pooling, mirroring and affine sampling.
 
+// How planes lie: one after another, or, channels-last, the planes of each image interleaved.
+struct Lie {
+    i64 channels, last;
+};
+
+// A plane, and which of its entries.
+struct Spot {
+    i64 plane, at;
+};
+
+// Entry `i` in the order in which planes of `size` entries lie.
+__device__ inline Spot spot(Lie lie, i64 i, i64 size) {
+    if (!lie.last) return {i / size, i % size};
+    i64 image = i / (size * lie.channels), channel = i % lie.channels;
+    return {image * lie.channels + channel, i / lie.channels % size};
+}
+
+// Where entry 0 of a plane of `size` entries lies; the others follow `step` apart.
+__device__ inline i64 start(Lie lie, i64 plane, i64 size) {
+    if (!lie.last) return plane * size;
+    return plane / lie.channels * lie.channels * size + plane % lie.channels;
+}
+__device__ inline i64 step(Lie lie) { return lie.last ? lie.channels : 1; }
+
 // Taps of the results along one axis, for each map one after another: those of result `i` of map `m` stand at
 // `starts[m * (count + 1) + i]` up to the next.
 struct Axis {
@@ -11,19 +35,20 @@ struct Axis {
 };
 
 // Planes of `rows.size` x `cols.size` give planes of `rows.count` x `cols.count`; `per_map` planes share a map.
-ROUTINE mapped(Axis rows, Axis cols, const T* x, T* y, i64 planes, i64 per_map, i64 maps) {
+ROUTINE mapped(Axis rows, Axis cols, Lie lie, const T* x, T* y, i64 planes, i64 per_map, i64 maps) {
+    i64 apart = step(lie);
     EACH(i, planes * rows.count * cols.count) {
-        i64 plane = i / (rows.count * cols.count), row = i / cols.count % rows.count, col = i % cols.count;
-        i64 map = plane / per_map;
+        Spot to = spot(lie, i, rows.count * cols.count);
+        i64 row = to.at / cols.count, col = to.at % cols.count, map = to.plane / per_map;
         map = map < maps ? map : 0;
         const u32* row_starts = rows.starts + map * (rows.count + 1) + row;
         const u32* col_starts = cols.starts + map * (cols.count + 1) + col;
-        const T* from = x + plane * rows.size * cols.size;
+        const T* from = x + start(lie, to.plane, rows.size * cols.size);
         A sum = 0;
         for (u32 c = col_starts[0]; c < col_starts[1]; c++) {
             A line = 0;
             for (u32 r = row_starts[0]; r < row_starts[1]; r++)
-                line += get(from[(i64)rows.places[r] * cols.size + cols.places[c]]) * (A)rows.weights[r];
+                line += get(from[((i64)rows.places[r] * cols.size + cols.places[c]) * apart]) * (A)rows.weights[r];
             sum += line * (A)cols.weights[c];
         }
         y[i] = put(sum);
@@ -38,16 +63,18 @@ struct Windows {
 };
 
 // Index within its plane of the first largest entry of each window.
-ROUTINE largest(Windows rows, Windows cols, const T* x, u32* out, i64 planes) {
+ROUTINE largest(Windows rows, Windows cols, Lie lie, const T* x, u32* out, i64 planes) {
+    i64 apart = step(lie);
     EACH(i, planes * rows.count * cols.count) {
-        i64 plane = i / (rows.count * cols.count), row = i / cols.count % rows.count, col = i % cols.count;
-        const T* from = x + plane * rows.size * cols.size;
+        Spot to = spot(lie, i, rows.count * cols.count);
+        i64 row = to.at / cols.count, col = to.at % cols.count;
+        const T* from = x + start(lie, to.plane, rows.size * cols.size);
         u32 best = rows.starts[row] * (u32)cols.size + cols.starts[col];
-        A top = get(from[best]);
+        A top = get(from[best * apart]);
         for (u32 r = rows.starts[row]; r < rows.ends[row]; r++) {
             for (u32 c = cols.starts[col]; c < cols.ends[col]; c++) {
                 u32 at = r * (u32)cols.size + c;
-                A v = get(from[at]);
+                A v = get(from[at * apart]);
                 if (v > top) {
                     top = v;
                     best = at;
@@ -59,16 +86,18 @@ ROUTINE largest(Windows rows, Windows cols, const T* x, u32* out, i64 planes) {
 }
 
 // The entries of each plane at the given places.
-ROUTINE pick(const T* x, const u32* at, T* y, i64 planes, i64 plane, i64 count) {
-    EACH(i, planes * count) y[i] = x[i / count * plane + at[i]];
+ROUTINE pick(Lie lie, const T* x, const u32* at, T* y, i64 planes, i64 size, i64 count) {
+    i64 apart = step(lie);
+    EACH(i, planes * count) y[i] = x[start(lie, spot(lie, i, count).plane, size) + at[i] * apart];
 }
 
 // Zeros with each entry added at its place: the transpose of `pick`. An entry looks through the windows that hold it, so
 // nothing is added in an order that changes.
-ROUTINE place(Windows rows, Windows cols, const T* g, const u32* at, T* x, i64 planes) {
-    i64 size = rows.size * cols.size, count = rows.count * cols.count;
+ROUTINE place(Windows rows, Windows cols, Lie lie, const T* g, const u32* at, T* x, i64 planes) {
+    i64 size = rows.size * cols.size, count = rows.count * cols.count, apart = step(lie);
     EACH(i, planes * size) {
-        i64 plane = i / size, row = i / cols.size % rows.size, col = i % cols.size;
+        Spot to = spot(lie, i, size);
+        i64 row = to.at / cols.size, col = to.at % cols.size, first = start(lie, to.plane, count);
         A sum = 0;
         for (i64 r = 0; r < rows.count; r++) {
             if (rows.ends[r] <= row) continue;
@@ -76,8 +105,8 @@ ROUTINE place(Windows rows, Windows cols, const T* g, const u32* at, T* x, i64 p
             for (i64 c = 0; c < cols.count; c++) {
                 if (cols.ends[c] <= col) continue;
                 if (cols.starts[c] > col) break;
-                i64 window = plane * count + r * cols.count + c;
-                if (at[window] == row * cols.size + col) sum += get(g[window]);
+                i64 window = first + (r * cols.count + c) * apart;
+                if (at[window] == to.at) sum += get(g[window]);
             }
         }
         x[i] = put(sum);

@@ -1,61 +1,42 @@
-//! Convolutions by cuDNN: forward and the two gradients, with descriptors, algorithm and workspace size kept for each shape.
+//! How cuDNN is to do a convolution: descriptors, algorithm and workspace.
 
-use std::collections::{HashMap, hash_map::Entry};
 use std::ffi::{c_int, c_void};
-use std::sync::{Mutex, PoisonError};
 
-use candle_core::cuda_backend::cudarc::cudnn::{result, sys};
-use candle_core::{DType, Device};
+use candle_core::DType;
+use candle_core::cuda_backend::cudarc::cudnn::{
+    result::{self, CudnnError},
+    sys,
+};
 
-use super::cuda::Cuda;
-use super::layout::Order;
-use super::memory::Output;
-use super::precision::{self, Precision};
+use super::super::layout::Order;
+use super::super::memory::Output;
+use super::{OP, fail};
 use crate::error::{Error, Result};
 use crate::kernel::conv::Direction;
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
-use crate::tensor::Value;
-
-const OP: &str = "cudnn convolution";
 
 /// Bytes that an algorithm may use beside its arguments.
 const WORKSPACE: usize = 1 << 30;
 
-fn fail(error: result::CudnnError) -> Error {
-    Error::argument(OP, format!("cuDNN: {error:?}"))
-}
-
 /// What a plan depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    direction: Direction,
-    shape: ConvShape,
-    entries: DType,
-    tf32: bool,
-    order: Order,
+pub(super) struct Key {
+    pub direction: Direction,
+    pub shape: ConvShape,
+    pub entries: DType,
+    pub tf32: bool,
+    pub order: Order,
 }
-
-/// cuDNN's handle and what has been planned on it. Used by one thread at a time.
-struct Library {
-    handle: sys::cudnnHandle_t,
-    /// None where cuDNN has no algorithm that will do.
-    plans: HashMap<Key, Option<Plan>>,
-}
-
-// SAFETY: the handles may be used from any thread, by one at a time, which the mutex around the library sees to.
-unsafe impl Send for Library {}
-
-static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 
 /// Descriptors of one convolution, kept until the process ends.
-struct Plan {
+pub(super) struct Plan {
     x: sys::cudnnTensorDescriptor_t,
     w: sys::cudnnFilterDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
     convolution: sys::cudnnConvolutionDescriptor_t,
     algorithm: Algorithm,
-    workspace: usize,
+    /// Bytes that the algorithm uses beside its arguments.
+    pub workspace: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -63,96 +44,6 @@ enum Algorithm {
     Forward(sys::cudnnConvolutionFwdAlgo_t),
     InputGrad(sys::cudnnConvolutionBwdDataAlgo_t),
     WeightGrad(sys::cudnnConvolutionBwdFilterAlgo_t),
-}
-
-/// One of the three operations on two values, as [`run`](crate::kernel::conv::run); `dims` is the result's shape.
-///
-/// Images are given in the order asked for, or row-major where cuDNN has no algorithm in that order; a gradient of filters is always
-/// row-major.
-///
-/// # Errors
-/// If cuDNN has no deterministic algorithm for the shape within the workspace's limit, or the device has no room.
-pub(crate) fn run(
-    cuda: &Cuda,
-    direction: Direction,
-    (shape, order): (&ConvShape, Order),
-    a: &Value,
-    b: &Value,
-    dims: &[usize; 4],
-) -> Result<Value> {
-    let device = Device::Cuda(cuda.device().clone());
-    let mut key = Key {
-        direction,
-        shape: *shape,
-        entries: a.dtype(),
-        tf32: precision::current() != Precision::F32,
-        order,
-    };
-    if dims.contains(&0) {
-        return Ok(Value::zeros(dims, a.dtype(), &device)?);
-    }
-    let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
-    let library = match &mut *library {
-        Some(library) => library,
-        none => none.insert(Library::new(cuda)?),
-    };
-    let handle = library.handle;
-    if key.order == Order::Last && library.plan(&key)?.is_none() {
-        key.order = Order::First;
-    }
-    let Some(plan) = library.plan(&key)? else {
-        let message = format!("cuDNN has no deterministic algorithm for {shape:?}");
-        return Err(Error::argument(OP, message));
-    };
-    let (a, b) = (key.order.arranged(a)?, key.order.arranged(b)?);
-    let out = Output::new(&key.order.stored(*dims), a.dtype(), &device)?;
-    let workspace = Output::new(&[plan.workspace.max(1)], DType::U8, &device)?;
-    let (left, right) = (key.order.open(OP, &a)?, key.order.open(OP, &b)?);
-    // SAFETY: the addresses hold tensors of the shapes and types that the plan was made for.
-    unsafe {
-        plan.launch(
-            handle,
-            [left.address(), right.address(), out.address()],
-            &workspace,
-            key.entries,
-        )?
-    };
-    let result = key.order.viewed(out.into_value())?;
-    match direction {
-        Direction::WeightGrad => contiguous(&result),
-        Direction::Forward | Direction::InputGrad => Ok(result),
-    }
-}
-
-impl Library {
-    fn new(cuda: &Cuda) -> Result<Self> {
-        let stream = cuda.device().cuda_stream();
-        let bound = stream.context().bind_to_thread();
-        bound.map_err(|e| Error::from(candle_core::Error::wrap(e)))?;
-        let handle = result::create_handle().map_err(fail)?;
-        // SAFETY: both handles are open; the stream lives as long as the process.
-        unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(fail)?;
-        Ok(Self {
-            handle,
-            plans: HashMap::new(),
-        })
-    }
-
-    /// The plan for a key, made when it is first asked for.
-    fn plan(&mut self, key: &Key) -> Result<Option<&Plan>> {
-        let plan = match self.plans.entry(*key) {
-            Entry::Occupied(plan) => plan.into_mut(),
-            Entry::Vacant(place) => {
-                let made = Plan::new(self.handle, key);
-                // What cuDNN refuses channels-last it is asked for in rows.
-                place.insert(match key.order {
-                    Order::First => made?,
-                    Order::Last => made.ok().flatten(),
-                })
-            }
-        };
-        Ok(plan.as_ref())
-    }
 }
 
 fn type_of(entries: DType) -> Result<sys::cudnnDataType_t> {
@@ -181,7 +72,7 @@ macro_rules! first_fit {
 
 impl Plan {
     /// None if cuDNN has no algorithm that will do.
-    fn new(handle: sys::cudnnHandle_t, key: &Key) -> Result<Option<Self>> {
+    pub fn new(handle: sys::cudnnHandle_t, key: &Key) -> Result<Option<Self>> {
         use sys::cudnnMathType_t as Math;
         let (shape, entries) = (&key.shape, type_of(key.entries)?);
         // Sizes are given as of NCHW and KCRS whatever the format, which says how entries lie.
@@ -355,13 +246,16 @@ impl Plan {
 
     /// # Safety
     /// The addresses must hold the two arguments and the result of the plan's direction.
-    unsafe fn launch(
+    ///
+    /// # Errors
+    /// If cuDNN refuses.
+    pub unsafe fn launch(
         &self,
         handle: sys::cudnnHandle_t,
         [a, b, out]: [u64; 3],
         workspace: &Output,
         entries: DType,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), CudnnError> {
         // The factors of product and old result are f32, or f64 for f64 entries.
         let (single, double) = ([1f32, 0f32], [1f64, 0f64]);
         let factor = |i: usize| -> *const c_void {
@@ -391,6 +285,5 @@ impl Plan {
                 ),
             }
         }
-        .map_err(fail)
     }
 }
