@@ -39,6 +39,6 @@ part_recipe() { # ten minutes of a recipe; again, and it goes on
 [ $# -gt 0 ] || set -- tests steps
 for part in "$@"; do
     "part_$part" >"$out/$part.log" 2>&1 || failed=1
-    echo "$part: $(tail -n 1 "$out/$part.log")"
+    echo "$part: $(grep . "$out/$part.log" | tail -n 1)"
 done
 exit $failed

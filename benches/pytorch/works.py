@@ -33,8 +33,8 @@ class Form:
     def compile(self, function):
         return torch.compile(function, fullgraph=True, dynamic=False) if self.compiled else function
 
-    def precision(self):
-        return torch.autocast(torch.get_default_device().type, torch.bfloat16) if self.bf16_channels_last else contextlib.nullcontext()
+    def precision(self, device):
+        return torch.autocast(device.type, torch.bfloat16) if self.bf16_channels_last else contextlib.nullcontext()
 
     def layout(self, thing):
         return thing.to(memory_format=torch.channels_last) if self.bf16_channels_last else thing
@@ -108,7 +108,7 @@ def recover(size, form):
 
     def loss_of(view):
         distances.clear()
-        with form.precision():
+        with form.precision(view.device):
             logits = model(view)
         ce = F.cross_entropy(logits, targets)
         bn = sum(d * (first_bn if i == 0 else 1.0) for i, d in enumerate(distances))
@@ -154,7 +154,7 @@ def training(size, form):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=form.compiled or None)
 
     def loss_of(images):
-        with form.precision():
+        with form.precision(images.device):
             logits = model(images)
         return F.cross_entropy(logits, targets)
 
@@ -192,7 +192,7 @@ def gradient_matching(size, form):
     parameters = dict(model.named_parameters())
 
     def loss_of(parameters, images, targets):
-        with form.precision():
+        with form.precision(images.device):
             logits = torch.func.functional_call(model, parameters, (images,))
         return F.cross_entropy(logits, targets)
 
@@ -245,7 +245,7 @@ def relabel(size, form):
         bottom, right = int(min(y + cut, RESOLUTION)), int(min(x + cut, RESOLUTION))
         partners = images[torch.randperm(size.batch)]
         images[:, :, top:bottom, left:right] = partners[:, :, top:bottom, left:right]
-        with form.precision():
+        with form.precision(images.device):
             logits = model(form.layout(images)).half()
         return logits.float().sum().item()
 

@@ -53,6 +53,15 @@ pub enum Status {
     Finished,
 }
 
+/// The batches of a stage that can go on with a `batch_size` of another number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Hash of the stage's configuration and inputs but for `batch_size`.
+    pub hash_but_size: String,
+    /// Images in a batch.
+    pub size: u32,
+}
+
 /// One stage of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
@@ -66,12 +75,9 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Peak resident memory of the process while it ran.
     pub peak_bytes: Option<u64>,
-    /// Hash of its configuration but for `batch_size`, of a stage that can go on with another one.
+    /// Its batches, if it can go on with others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash_but_batch: Option<String>,
-    /// The `batch_size` that goes with `hash_but_batch`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_size: Option<u32>,
+    pub batch: Option<Batch>,
     /// What `batch_size` was before, where the stage went on from its saved state with another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_batch_sizes: Vec<u32>,

@@ -32,21 +32,23 @@ fn is_of(record: &StageRecord, stage: &Planned) -> bool {
 
 /// Begun, and with another `batch_size` the same.
 fn goes_on(record: &StageRecord, stage: &Planned) -> bool {
-    let hash = stage.but_batch.as_ref().map(|(hash, _)| hash);
-    record.status == Status::Started && hash.is_some() && record.hash_but_batch.as_ref() == hash
+    let same = match (&record.batch, &stage.batch) {
+        (Some(then), Some(now)) => then.hash_but_size == now.hash_but_size,
+        _ => false,
+    };
+    record.status == Status::Started && same
 }
 
 /// Lets a record stand for a stage as it is planned now.
 pub fn take_over(record: &mut StageRecord, stage: &Planned) {
     record.hash = stage.hash.clone();
-    let Some((hash, size)) = &stage.but_batch else {
-        return;
-    };
-    if let Some(before) = record.batch_size.filter(|before| before != size) {
-        record.earlier_batch_sizes.push(before);
+    let sizes = [&record.batch, &stage.batch].map(|batch| batch.as_ref().map(|b| b.size));
+    if let [Some(then), Some(now)] = sizes
+        && then != now
+    {
+        record.earlier_batch_sizes.push(then);
     }
-    record.hash_but_batch = Some(hash.clone());
-    record.batch_size = Some(*size);
+    record.batch = stage.batch.clone();
 }
 
 /// Finished, if perhaps for other sets or seeds than are asked for now.
@@ -73,28 +75,20 @@ pub fn refuse_stale(
     selection: &Selection,
 ) -> Result<(), Failure> {
     let redone = redone(selection);
-    let stale: Vec<&str> = plan
-        .stages
-        .iter()
-        .filter(|s| !redone.contains(&s.name))
-        .filter(|s| {
-            let record = manifest.stages.get(s.name);
-            record.is_some_and(|r| !(is_of(r, s) || selection.keep_state && goes_on(r, s)))
-        })
-        .map(|s| s.name)
-        .collect();
-    if let Some(first) = stale.first() {
-        let is_batch = plan.stages.iter().any(|s| {
-            let record = manifest.stages.get(s.name);
-            s.name == *first && record.is_some_and(|r| goes_on(r, s))
-        });
-        let also = match is_batch {
+    let recorded = plan.stages.iter().filter(|s| !redone.contains(&s.name));
+    let recorded = recorded.filter_map(|s| Some((s, manifest.stages.get(s.name)?)));
+    let stale = recorded.filter(|(s, r)| !(is_of(r, s) || selection.keep_state && goes_on(r, s)));
+    let stale: Vec<(&Planned, &StageRecord)> = stale.collect();
+    if let Some((first, record)) = stale.first() {
+        let also = match goes_on(record, first) {
             true => " go on from its saved state with --keep-state,",
             false => "",
         };
+        let (first, names) = (first.name, stale.iter().map(|(s, _)| s.name));
+        let names: Vec<&str> = names.collect();
         let message = format!(
             "stale: made with another configuration or other inputs ({});{also} redo with --from {first}, or choose another --out",
-            stale.join(", ")
+            names.join(", ")
         );
         return Err(config_fault(first, message));
     }

@@ -1,4 +1,5 @@
-//! What a stage costs: seconds, the peak of the GPU's memory or else of the process's resident memory, and with `--profile` its heap and its operations.
+//! What a stage costs: seconds, the peak of the GPU's memory or else of the process's resident memory, and with `--profile` its heap
+//! and its operations.
 
 use std::{fs, time::Instant};
 

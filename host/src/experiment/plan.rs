@@ -7,7 +7,10 @@ use plugin_api::abi::Kind;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    artifact::{PluginRecord, hash_json, manifest::hex},
+    artifact::{
+        PluginRecord, hash_json,
+        manifest::{Batch, hex},
+    },
     data::{Dataset, Normalization},
     plugins::registry::Registry,
     stages::{
@@ -34,8 +37,8 @@ pub struct Planned {
     pub hash_but_sizes: String,
     /// Hash of what may grow without making it stale: sets, seeds.
     pub extent: String,
-    /// The same as `hash` but for `batch_size`, of a stage that can go on with another one, and that size.
-    pub but_batch: Option<(String, u32)>,
+    /// Its batches, if it can go on with others.
+    pub batch: Option<Batch>,
 }
 
 /// The stages of an experiment, and the plugins that take part.
@@ -72,8 +75,9 @@ pub fn plan(
     };
     let mut before = inputs(json!([sizes(sets.0), sizes(sets.1)]));
     let mut before_but_sizes = inputs(Json::Null);
+    // A stage is what its table says, and what counts beside it.
     let mut push = |name: &'static str,
-                    config: Json,
+                    (config, beside): (Json, Option<Json>),
                     extent: Json,
                     used: &[(Kind, &ComponentConfig)]|
      -> Result<()> {
@@ -93,17 +97,17 @@ pub fn plan(
                 json!({"stage": name, "before": before, "config": config, "plugins": versions});
             hash_json(&parts)
         };
+        let whole = |config: Json| match &beside {
+            Some(beside) => json!([config, beside]),
+            None => config,
+        };
+        let batch = batch_size(experiment, name).map(|size| Batch {
+            hash_but_size: chained(&before, &whole(without(config.clone(), &["batch_size"]))),
+            size,
+        });
+        let config = whole(config);
         let hash = chained(&before, &config);
         let hash_but_sizes = chained(&before_but_sizes, &config);
-        let but_batch = batch_size(experiment, name).map(|size| {
-            let mut config = config.clone();
-            let table = match &mut config {
-                Json::Array(parts) => &mut parts[0],
-                table => table,
-            };
-            *table = without(table.take(), &["batch_size"]);
-            (chained(&before, &config), size)
-        });
         before = json!(hash);
         before_but_sizes = json!(hash_but_sizes);
         stages.push(Planned {
@@ -111,7 +115,7 @@ pub fn plan(
             hash,
             hash_but_sizes,
             extent: hash_json(&extent),
-            but_batch,
+            batch,
         });
         Ok(())
     };
@@ -125,7 +129,7 @@ pub fn plan(
             (Kind::LOSS, &squeeze.loss),
         ];
         // The content of the file counts, and not its path.
-        let config = json!([without(json!(squeeze), &["weights"]), weights]);
+        let config = (without(json!(squeeze), &["weights"]), Some(weights));
         push("squeeze", config, Json::Null, &used)?;
     }
     if let Some(recover) = &experiment.recover {
@@ -135,21 +139,22 @@ pub fn plan(
         used.extend(regularizers.iter().map(|r| (Kind::REGULARIZER, r)));
         push(
             "recover",
-            without(json!(recover), &["log_every"]),
+            (without(json!(recover), &["log_every"]), None),
             Json::Null,
             &used,
         )?;
     }
     if let (Some(config), Some(matching)) = (&experiment.experts, &experiment.match_) {
         // Where the trajectories stand changes nothing.
-        let config = json!([without(json!(config), &["folder"]), matching.architecture]);
+        let architecture = json!(matching.architecture);
+        let config = (without(json!(config), &["folder"]), Some(architecture));
         let used = [(Kind::ARCHITECTURE, &matching.architecture)];
         push("experts", config, Json::Null, &used)?;
     }
     if let Some(config) = &experiment.match_ {
         push(
             "match",
-            without(json!(config), &["log_every"]),
+            (without(json!(config), &["log_every"]), None),
             Json::Null,
             &[
                 (Kind::MATCHER, &config.matcher),
@@ -161,13 +166,13 @@ pub fn plan(
         let (classes, side) = (sets.0.class_names(), sets.0.resolution());
         let set = given.load(base, classes, side)?;
         // The images count, and not where they come from.
-        push("given", json!(given::hash(&set)), Json::Null, &[])?;
+        push("given", (json!(given::hash(&set)), None), Json::Null, &[])?;
     }
     if let (Some(_), Some(relabel)) = (experiment.origin(), &experiment.relabel) {
         push(
             "relabel",
             // How many views the teacher answers at once changes labels by rounding alone.
-            without(json!(relabel), &["teacher_batch_size"]),
+            (without(json!(relabel), &["teacher_batch_size"]), None),
             json!(experiment.set_names()),
             &[(Kind::RELABELER, &relabel.relabeler)],
         )?;
@@ -186,7 +191,7 @@ pub fn plan(
         let extent = json!([validate.controls, validate.seeds, validate.full_data.seeds]);
         let mut config = without(json!(validate), &["controls", "seeds"]);
         config["full_data"] = without(config["full_data"].take(), &["seeds"]);
-        push("validate", config, extent, &used)?;
+        push("validate", (config, None), extent, &used)?;
     }
     Ok(Plan {
         stages,

@@ -254,19 +254,16 @@ fn do_stage(
     manifest: &mut Manifest,
     base: &Path,
 ) -> Result<()> {
-    let before = manifest.stages.get(stage.name).map_or(0., |r| r.seconds);
-    let peak_before = manifest.stages.get(stage.name).and_then(|r| r.peak_bytes);
-    let earlier = manifest.stages.get(stage.name);
-    let earlier_batch_sizes = earlier.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone());
+    let earlier = manifest.stages.get(stage.name).cloned();
+    let earlier = earlier.as_ref();
     let record = |status: Status, meter: &Meter| StageRecord {
         hash: stage.hash.clone(),
         extent: stage.extent.clone(),
         status,
-        seconds: before + meter.seconds(),
-        peak_bytes: meter.peak_bytes().max(peak_before),
-        hash_but_batch: stage.but_batch.as_ref().map(|(hash, _)| hash.clone()),
-        batch_size: stage.but_batch.as_ref().map(|(_, size)| *size),
-        earlier_batch_sizes: earlier_batch_sizes.clone(),
+        seconds: earlier.map_or(0., |r| r.seconds) + meter.seconds(),
+        peak_bytes: meter.peak_bytes().max(earlier.and_then(|r| r.peak_bytes)),
+        batch: stage.batch.clone(),
+        earlier_batch_sizes: earlier.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone()),
     };
     let meter = Meter::start();
     manifest

@@ -1,8 +1,8 @@
 //! Kernels that plugins bring: on the CPU, and their CUDA source on a GPU or the emulated device.
 
-use crate::support::network::shipped_plugins;
+use crate::support::{device, network::shipped_plugins};
 use alambic::{
-    engine::{self, Tensor, Value},
+    engine::{self, Tensor, Value, gpu::on_gpu},
     plugins::{export, import},
 };
 use plugin_api::{
@@ -12,23 +12,14 @@ use plugin_api::{
 };
 use serde_json::json;
 
-/// Does `work` on the device of `ALAMBIC_TEST_DEVICE`, else on the emulated one, which release builds do not have.
-fn on_gpu<T>(work: impl FnOnce() -> T) -> T {
-    #[cfg(debug_assertions)]
-    if crate::support::device().is_cpu() {
-        return engine::gpu::emulated(work);
-    }
-    work()
-}
-
 fn has_gpu() -> bool {
-    cfg!(debug_assertions) || !crate::support::device().is_cpu()
+    cfg!(debug_assertions) || !device().is_cpu()
 }
 
 fn images(dims: &[usize]) -> Tensor {
     let count: usize = dims.iter().product();
     let numbers: Vec<f32> = (0..count).map(|i| (i as f32 * 12.9898).sin()).collect();
-    Tensor::leaf(Value::from_vec(numbers, dims, &crate::support::device()).unwrap())
+    Tensor::leaf(Value::from_vec(numbers, dims, &device()).unwrap())
 }
 
 /// The penalty of a shipped regularizer and its gradient, as one vector.
@@ -75,9 +66,9 @@ fn total_variation_is_image_priors_on_both_devices() {
         let expected = penalty("image-prior", &options, &images);
         let cpu = penalty("tv-kernel", &options, &images);
         assert_near(&cpu, &expected, 1e-5);
-        let gpu = on_gpu(|| penalty("tv-kernel", &options, &images));
+        let gpu = on_gpu(&device(), || penalty("tv-kernel", &options, &images));
         assert_near(&gpu, &expected, 1e-5);
-        let both = cfg!(debug_assertions) && crate::support::device().is_cpu();
+        let both = cfg!(debug_assertions) && device().is_cpu();
         assert!(
             !both || cpu != gpu,
             "the same rounding: was the CUDA source run at all?"
@@ -195,7 +186,7 @@ fn gradients_go_to_the_inputs_that_want_them() {
         }
     };
     all();
-    on_gpu(all);
+    on_gpu(&device(), all);
 }
 
 #[test]
@@ -209,7 +200,7 @@ fn a_second_derivative_is_refused() {
             let second = engine::grad(&first.sum_all().unwrap(), &[&a], false);
             second.unwrap_err().to_string()
         };
-        for text in [twice(), on_gpu(twice)] {
+        for text in [twice(), on_gpu(&device(), twice)] {
             assert!(text.contains("no second derivative"), "{text}");
         }
     }
@@ -222,7 +213,7 @@ fn faults_of_a_source_are_told_with_kernel_and_line() {
     }
     let a = images(&[4]);
     let fail = |source| {
-        on_gpu(|| product(Product(Some(source)), &a, &a))
+        on_gpu(&device(), || product(Product(Some(source)), &a, &a))
             .unwrap_err()
             .to_string()
     };

@@ -1,11 +1,9 @@
 //! Tests of channels-last images: both layouts give the same values and gradients, and nothing is copied on the way.
 
-use candle_core::Device;
-
 use super::*;
 use crate::gpu::emulated;
 use crate::grad;
-use crate::gradcheck::ramp;
+use crate::gradcheck::{device, ramp};
 use crate::ops::conv::{Conv2dParams, conv2d};
 use crate::ops::norm::{BatchNormConfig, BatchNormMode, batch_norm};
 use crate::tensor::Tensor;
@@ -308,7 +306,7 @@ fn block(entries: DType) -> (Vec<Value>, Vec<Value>) {
         };
         let [weight, bias] = &vectors;
         let [mean, var] = [0.0, 1.0].map(|v| {
-            let full = Tensor::full(v, &[channels], DType::F32, &Device::Cpu);
+            let full = Tensor::full(v, &[channels], DType::F32, &device());
             full.unwrap()
         });
         batch_norm(x, weight, bias, &mean, &var, &config, beside)

@@ -9,8 +9,9 @@ use super::source::Module;
 use crate::error::{Result, ensure};
 use crate::tensor::Value;
 
-/// Integers of a view, in the order of the kernel's `View`, which is that of `plugin_api`'s rows: the crop's image, top, left, height, width and flip; 0, or 1 for a box of
-/// the partner, or 2 for a share of it; the partner's crop; the box's top, left, bottom and right; the share of the view, of 65536.
+/// Integers of a view, in the order of the kernel's `View`, which is that of `plugin_api`'s rows: the crop's image, top, left, height,
+/// width and flip; 0, or 1 for a box of the partner, or 2 for a share of it; the partner's crop; the box's top, left, bottom and right;
+/// the share of the view, of 65536.
 pub type ViewNumbers = [i64; 18];
 
 /// Integers of the colours of a view, in the order of two of the kernel's `Colors`: those of its own crop and of its partner's.

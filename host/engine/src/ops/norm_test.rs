@@ -1,10 +1,10 @@
 //! Tests of batch normalisation: definitions, finite differences, fused against composed, precision, threads.
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 
 use super::*;
 use crate::error::Result;
-use crate::gradcheck::{check, ramp};
+use crate::gradcheck::{check, device, ramp};
 use crate::tensor::Tensor;
 use crate::{backward_free, grad};
 
@@ -149,7 +149,7 @@ fn fused_composed_and_defined_gradients_agree() {
                 let (fused, composed) = (gradients(false, false), gradients(false, true));
                 let defined = gradients(true, false);
                 for i in 0..4 {
-                    let zero = Tensor::zeros(inputs()[i].dims(), DType::F64, &Device::Cpu).unwrap();
+                    let zero = Tensor::zeros(inputs()[i].dims(), DType::F64, &device()).unwrap();
                     let or_zero = |g: &Option<Tensor>| g.clone().unwrap_or_else(|| zero.clone());
                     assert_close(&name, &or_zero(&fused[i]), &or_zero(&defined[i]));
                     assert_close(&name, &or_zero(&composed[i]), &or_zero(&defined[i]));

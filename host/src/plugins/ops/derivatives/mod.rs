@@ -10,6 +10,7 @@ use candle_core::Device;
 use plugin_api::ops;
 
 use super::{Call, Outputs, export, perform};
+use crate::engine::gpu::on_gpu;
 use crate::engine::gradcheck::{check, device, ramp};
 use crate::engine::{Error, Result, Tensor};
 
@@ -151,25 +152,11 @@ fn derivatives_agree_with_finite_differences_to_the_second_order() {
     }
 }
 
-/// On the device of `ALAMBIC_TEST_DEVICE`, else on the emulated one.
-#[cfg(debug_assertions)]
-fn on_gpu<T>(work: impl FnOnce() -> T) -> T {
-    match device() {
-        Device::Cpu => crate::engine::gpu::emulated(work),
-        _ => work(),
-    }
-}
-
-#[cfg(not(debug_assertions))]
-fn on_gpu<T>(work: impl FnOnce() -> T) -> T {
-    work()
-}
-
 #[test]
 fn values_on_a_gpu_are_those_of_the_cpu() {
     for case in cases::all() {
         let free = case.free();
-        let got = on_gpu(|| case.outputs(&free)).and_then(|y| y.to_f64_vec());
+        let got = on_gpu(&device(), || case.outputs(&free)).and_then(|y| y.to_f64_vec());
         let free: Vec<Tensor> = free.iter().map(on_cpu).collect();
         let expected = case.on_cpu().outputs(&free).and_then(|y| y.to_f64_vec());
         let name = case.name();
