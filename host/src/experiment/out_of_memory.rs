@@ -98,7 +98,7 @@ mod tests {
             "CUDA_ERROR_OUT_OF_MEMORY".to_owned(),
         ];
         assert!(expected.iter().all(|part| text.contains(part)), "{text}");
-        let full = || Error::msg("CUDNN_STATUS_ALLOC_FAILED");
+        let full = || Error::msg("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED");
         let text = format!("{:#}", explained(full(), &experiment, "relabel"));
         let size = experiment.relabel.as_ref().unwrap().batch_size;
         let expected = format!("--set relabel.teacher_batch_size={} (", size / 2);

@@ -32,6 +32,7 @@ pub fn accuracy(session: &Session<'_>, network: &Network, images: &dyn Images) -
         let answers = match answers {
             Err(error) if at_once > 1 && device::is_full(&format!("{error:#}")) => {
                 at_once /= 2;
+                device::trim();
                 continue;
             }
             other => other?,

@@ -13,7 +13,7 @@ use crate::{
     data::Inputs,
     engine::{
         Value,
-        gpu::{Gpu, upload::Room},
+        gpu::{Gpu, device, upload::Room},
     },
 };
 
@@ -47,9 +47,10 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// When an image cannot be decoded.
     pub fn take(&mut self, images: &dyn Images, rows: Range<usize>) -> Result<Value> {
-        match self.ahead.take() {
-            Some((made, views)) if made == rows => self.inputs.of_normalised(views?),
-            _ => render(images, &self.views[rows], self.inputs, self.device),
+        // Other rows than those that were made give their memory back first.
+        match self.ahead.take().filter(|(made, _)| *made == rows) {
+            Some((_, views)) => self.inputs.of_normalised(views?),
+            None => render(images, &self.views[rows], self.inputs, self.device),
         }
     }
 
@@ -64,13 +65,19 @@ impl<'a> Batches<'a> {
         next: Range<usize>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let idle = Gpu::at(self.device).is_none() || next.is_empty();
+        // The pool's only thread would wait for a helper that waits for it.
+        let alone = rayon::current_thread_index().is_some() && rayon::current_num_threads() < 2;
+        let idle = Gpu::at(self.device).is_none() || next.is_empty() || alone;
         if idle || images.on_gpu(self.device)?.is_some() {
             return work();
         }
         let (views, normalization) = (&self.views[next.clone()], &self.inputs.normalization);
         let side = images.resolution();
-        let room = Room::new([views.len(), 3, side, side], self.device)?;
+        let room = match Room::new([views.len(), 3, side, side], self.device) {
+            // The step may do with the memory that there is.
+            Err(error) if device::is_full(&error.to_string()) => return work(),
+            room => room?,
+        };
         let make = || Ok(room.fill(pixels(images, views, normalization)?)?);
         thread::scope(|scope| {
             let helper = thread::Builder::new()

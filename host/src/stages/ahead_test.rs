@@ -163,6 +163,20 @@ fn without_a_gpu_and_with_images_on_it_nothing_is_made_ahead() {
 }
 
 #[test]
+fn the_only_thread_of_a_pool_waits_for_nobody() {
+    let images = OnDisk::new(Fate::Whole);
+    let (sender, done) = channel();
+    std::thread::spawn(move || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let pool = pool.unwrap();
+        let got = pool.install(|| emulated(|| all(&images, &|_| Ok(()))));
+        sender.send((got.unwrap(), plain(&images))).unwrap();
+    });
+    let (got, expected) = done.recv_timeout(Duration::from_secs(100)).unwrap();
+    assert_eq!(bits(&got), expected);
+}
+
+#[test]
 fn other_rows_than_those_made_ahead_are_made_anew() {
     let images = OnDisk::new(Fate::Whole);
     let (views, inputs) = (views(), inputs());

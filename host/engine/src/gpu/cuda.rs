@@ -150,6 +150,8 @@ impl Cuda {
 
     fn pool_bytes(&self, count: Count) -> Option<u64> {
         let stream = self.device.cuda_stream();
+        // What is freed counts until the GPU has come to it.
+        let _ = stream.synchronize();
         let pool = pool_of(stream.context().cu_device()).ok()?;
         let mut bytes = 0u64;
         // SAFETY: the pool is open; the driver writes a 64-bit number.
@@ -159,9 +161,20 @@ impl Cuda {
         status.result().ok().map(|()| bytes)
     }
 
+    /// Gives memory of the pool that is not in use back to the driver.
+    pub(super) fn trim(&self) {
+        let stream = self.device.cuda_stream();
+        let _ = stream.synchronize();
+        if let Ok(pool) = pool_of(stream.context().cu_device()) {
+            // SAFETY: the pool is open. One that keeps its memory costs nothing but that.
+            let _ = unsafe { sys::cuMemPoolTrimTo(pool, 0) };
+        }
+    }
+
     /// Lets the peak begin anew.
     pub(super) fn forget_peak(&self) {
         let stream = self.device.cuda_stream();
+        let _ = stream.synchronize();
         let Ok(pool) = pool_of(stream.context().cu_device()) else {
             return;
         };

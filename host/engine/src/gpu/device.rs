@@ -77,7 +77,7 @@ pub fn live_bytes() -> Option<u64> {
 pub fn is_full(message: &str) -> bool {
     let signs = [
         "CUDA_ERROR_OUT_OF_MEMORY",
-        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
         "CUBLAS_STATUS_ALLOC_FAILED",
     ];
     signs.iter().any(|sign| message.contains(sign))
@@ -89,6 +89,14 @@ pub(crate) fn settle() {
     #[cfg(feature = "cuda")]
     if let Some(cuda) = super::cuda::opened() {
         let _ = cuda.device().cuda_stream().synchronize();
+    }
+}
+
+/// Gives memory that is kept for later back to the driver: a GPU that says it is full may have room then.
+pub fn trim() {
+    #[cfg(feature = "cuda")]
+    if let Some(cuda) = super::cuda::opened() {
+        cuda.trim();
     }
 }
 

@@ -169,6 +169,7 @@ pub fn forget_peak() {
 mod tests {
     use super::*;
     use crate::gpu::{emulated, emulator::switched};
+    use crate::gradcheck::device;
     use crate::{Tensor, grad};
     use candle_core::{DType, Device};
 
@@ -198,11 +199,12 @@ mod tests {
 
     #[test]
     fn values_on_the_device_count_once_and_by_their_maker() {
-        let x = Tensor::leaf(Value::zeros((7, 11), DType::F32, &Device::Cpu).unwrap());
-        let on_cpu = || Holding::of("on the CPU", x.value());
+        let zeros = |device: &Device| Value::zeros((7, 11), DType::F32, device).unwrap();
+        let on_cpu = || Holding::of("on the CPU", &zeros(&Device::Cpu));
         assert!(switched(false, on_cpu).is_none());
+        let x = Tensor::leaf(zeros(&device()));
         emulated(|| {
-            let value = Value::zeros((7, 11), DType::F32, &Device::Cpu).unwrap();
+            let value = zeros(&device());
             let holders = [0, 1].map(|_| Holding::of("kept twice", &value));
             let count = || ledger().as_ref().unwrap().kept[&value.id()];
             assert_eq!(count(), 2);

@@ -90,10 +90,17 @@ impl Output {
     fn with(dims: &[usize], dtype: DType, device: &Device, cleared: bool) -> Result<Self> {
         #[cfg(debug_assertions)]
         super::emulator::make_room(dims, dtype, device)?;
-        // SAFETY: floating-point numbers and integers have no invalid bits, and every kernel writes all of its results.
-        let value = match cleared {
-            true => Value::zeros(dims, dtype, device)?,
-            false => unsafe { Value::empty(dims, dtype, device)? },
+        let make = || match cleared {
+            true => Value::zeros(dims, dtype, device),
+            // SAFETY: floating-point numbers and integers have no invalid bits, and every kernel writes all of its results.
+            false => unsafe { Value::empty(dims, dtype, device) },
+        };
+        let value = match make() {
+            Err(error) if super::device::is_full(&error.to_string()) => {
+                super::device::trim();
+                make()?
+            }
+            made => made?,
         };
         let found = Start(Cell::new(None));
         if value.elem_count() > 0 {

@@ -188,7 +188,10 @@ mod tests {
     #[test]
     fn wrong_indices_are_told() {
         let x = ramp(&[3, 4], 1.0);
-        assert!(x.index_select(1, &indices(&[4], &[1])).is_err());
+        // A GPU tells it later, and computes nothing after it.
+        if x.device().is_cpu() {
+            assert!(x.index_select(1, &indices(&[4], &[1])).is_err());
+        }
         assert!(
             x.index_select(1, &x)
                 .unwrap_err()

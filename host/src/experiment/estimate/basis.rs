@@ -195,6 +195,14 @@ impl<'a> Basis<'a> {
         (bytes(session.train), bytes(session.test))
     }
 
+    /// Bytes of the batch of training images that is made during the step before it.
+    pub fn next_batch(&self, images: usize) -> u64 {
+        match Kept::of(self.session.train, self.session).has_next_ready {
+            true => 4 * self.pixels(images),
+            false => 0,
+        }
+    }
+
     /// Seconds in which images are decoded: once for what is kept, each epoch for the rest.
     pub fn decoding(&self, epochs: u32) -> f64 {
         let set = self.session.train;

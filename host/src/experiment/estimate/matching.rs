@@ -48,7 +48,7 @@ impl Basis<'_> {
             experts::STAGE,
             &training.steps,
             batch,
-            caches,
+            caches + self.next_batch(batch),
             largest(others),
         );
         let steps = images.div_ceil(config.batch_size as usize) as u64 * u64::from(config.epochs);

@@ -56,6 +56,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Images that are decoded once.
     pub images: usize,
+    /// Whether a batch waits on the GPU for the step before it.
+    pub has_next_ready: bool,
 }
 
 impl Kept {
@@ -68,13 +70,19 @@ impl Kept {
             None => Self {
                 bytes: cached,
                 images,
+                has_next_ready: false,
             },
             Some(_) if !split.has_originals() && resident::fits(count * image_bytes) => Self {
                 bytes: (count * image_bytes) as u64,
                 images: count,
+                has_next_ready: false,
             },
             // In the machine's memory.
-            Some(_) => Self { bytes: 0, images },
+            Some(_) => Self {
+                bytes: 0,
+                images,
+                has_next_ready: true,
+            },
         }
     }
 }

@@ -45,9 +45,10 @@ impl Basis<'_> {
         let seconds = training.secs(images, tests, &train) + self.decoding(config.epochs);
         let views = (images * size_of::<View>()) as u64;
         let is_evaluated_before = config.epochs > config.evaluate_every;
-        let besides = views + train_cache + if is_evaluated_before { test_cache } else { 0 };
-        let all = views + train_cache + test_cache;
         let batch = images.min(config.batch_size as usize);
+        let tests_kept = if is_evaluated_before { test_cache } else { 0 };
+        let besides = views + train_cache + tests_kept + self.next_batch(batch);
+        let all = views + train_cache + test_cache;
         let writes = seconds > session.checkpoint_secs;
         let others = [
             training.evaluation.bytes_at(tests.min(EVALUATION_BATCH)) + training.moment_bytes + all,

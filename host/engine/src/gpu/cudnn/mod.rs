@@ -17,7 +17,7 @@ use crate::kernel::conv::Direction;
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
 use crate::tensor::Value;
-use plan::{Key, Plan};
+use plan::{Key, Plan, is_refusal};
 
 const OP: &str = "cudnn convolution";
 
@@ -112,13 +112,10 @@ impl Library {
         let handle = self.handle;
         let plan = match self.plans.entry(*key) {
             Entry::Occupied(plan) => plan.into_mut(),
-            Entry::Vacant(place) => {
-                let made = Plan::new(handle, key);
-                place.insert(match key.order {
-                    Order::First => made?,
-                    Order::Last => made.ok().flatten(),
-                })
-            }
+            Entry::Vacant(place) => place.insert(match Plan::new(handle, key) {
+                Err(error) if key.order == Order::Last && is_refusal(error) => None,
+                made => made.map_err(fail)?,
+            }),
         };
         let Some(found) = plan else {
             return Ok(None);
@@ -131,7 +128,7 @@ impl Library {
         // SAFETY: the addresses hold tensors of the shapes and types that the plan was made for.
         match unsafe { found.launch(handle, addresses, &workspace, key.entries) } {
             Ok(()) => Ok(Some(key.order.viewed(out.into_value())?)),
-            Err(_) if key.order == Order::Last => {
+            Err(error) if key.order == Order::Last && is_refusal(error) => {
                 *plan = None;
                 Ok(None)
             }

@@ -4,14 +4,13 @@ use std::ffi::{c_int, c_void};
 
 use candle_core::DType;
 use candle_core::cuda_backend::cudarc::cudnn::{
-    result::{self, CudnnError},
+    result::{self, CudnnError, CudnnResult},
     sys,
 };
+use sys::cudnnMathType_t as Math;
 
 use super::super::layout::Order;
 use super::super::memory::Output;
-use super::{OP, fail};
-use crate::error::{Error, Result};
 use crate::kernel::conv::Direction;
 use crate::kernel::im2col::ConvShape;
 
@@ -46,35 +45,51 @@ enum Algorithm {
     WeightGrad(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-fn type_of(entries: DType) -> Result<sys::cudnnDataType_t> {
-    Ok(match entries {
-        DType::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-        DType::F64 => sys::cudnnDataType_t::CUDNN_DATA_DOUBLE,
-        DType::BF16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
-        other => return Err(Error::argument(OP, format!("no convolution of {other:?}"))),
-    })
+fn type_of(entries: DType) -> Option<sys::cudnnDataType_t> {
+    match entries {
+        DType::F32 => Some(sys::cudnnDataType_t::CUDNN_DATA_FLOAT),
+        DType::F64 => Some(sys::cudnnDataType_t::CUDNN_DATA_DOUBLE),
+        DType::BF16 => Some(sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16),
+        _ => None,
+    }
 }
 
 fn ints<const N: usize>(sizes: [usize; N]) -> [c_int; N] {
     sizes.map(|size| size as c_int)
 }
 
-/// The first of cuDNN's proposals, fastest first, that gives the same bits every time and fits the workspace.
-macro_rules! first_fit {
-    ($list:expr, $count:expr) => {
-        $list[..$count as usize].iter().find(|found| {
-            found.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                && found.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-                && found.memory <= WORKSPACE
-        })
+/// cuDNN's proposals that give the same bits every time and fit the workspace, fastest first, with the arithmetic that each is
+/// proposed for.
+macro_rules! fitting {
+    ($algorithm:path, $list:expr, $count:expr) => {
+        $list[..$count as usize]
+            .iter()
+            .filter(|found| {
+                found.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
+                    && found.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
+                    && found.memory <= WORKSPACE
+            })
+            .map(|found| ($algorithm(found.algo), found.mathType))
+            .collect()
     };
+}
+
+/// Whether cuDNN cannot do what it was asked for, rather than that something went wrong with it: its parameters and what it does not
+/// support, by the ranges of its numbers.
+pub(super) fn is_refusal(error: CudnnError) -> bool {
+    (2000..4000).contains(&(error.0 as u32))
 }
 
 impl Plan {
     /// None if cuDNN has no algorithm that will do.
-    pub fn new(handle: sys::cudnnHandle_t, key: &Key) -> Result<Option<Self>> {
-        use sys::cudnnMathType_t as Math;
-        let (shape, entries) = (&key.shape, type_of(key.entries)?);
+    ///
+    /// # Errors
+    /// If cuDNN refuses or fails.
+    pub fn new(handle: sys::cudnnHandle_t, key: &Key) -> CudnnResult<Option<Self>> {
+        let Some(entries) = type_of(key.entries) else {
+            return Ok(None);
+        };
+        let shape = &key.shape;
         // Sizes are given as of NCHW and KCRS whatever the format, which says how entries lie.
         let format = match key.order {
             Order::First => sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW,
@@ -90,22 +105,21 @@ impl Plan {
             _ => Math::CUDNN_FMA_MATH,
         };
         let images = |channels, [height, width]: [usize; 2]| {
-            let desc = result::create_tensor_descriptor().map_err(fail)?;
+            let desc = result::create_tensor_descriptor()?;
             let dims = ints([shape.batch, channels, height, width]);
             // SAFETY: the descriptor was just made.
-            unsafe { result::set_tensor4d_descriptor(desc, format, entries, dims) }
-                .map_err(fail)?;
-            Ok::<_, Error>(desc)
+            unsafe { result::set_tensor4d_descriptor(desc, format, entries, dims) }?;
+            Ok::<_, CudnnError>(desc)
         };
         let (x, y) = (
             images(shape.in_channels, shape.input)?,
             images(shape.out_channels, shape.output)?,
         );
-        let w = result::create_filter_descriptor().map_err(fail)?;
+        let w = result::create_filter_descriptor()?;
         let [kernel_h, kernel_w] = shape.kernel;
         let per_group = shape.in_channels / shape.groups;
         let filter = ints([shape.out_channels, per_group, kernel_h, kernel_w]);
-        let convolution = result::create_convolution_descriptor().map_err(fail)?;
+        let convolution = result::create_convolution_descriptor()?;
         let [
             [pad_h, pad_w],
             [stride_h, stride_w],
@@ -117,7 +131,7 @@ impl Plan {
         ];
         // SAFETY: the descriptors were just made.
         unsafe {
-            result::set_filter4d_descriptor(w, entries, format, filter).map_err(fail)?;
+            result::set_filter4d_descriptor(w, entries, format, filter)?;
             result::set_convolution2d_descriptor(
                 convolution,
                 pad_h,
@@ -128,11 +142,9 @@ impl Plan {
                 dilation_w,
                 sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
                 computed,
-            )
-            .map_err(fail)?;
-            result::set_convolution_math_type(convolution, math).map_err(fail)?;
-            result::set_convolution_group_count(convolution, shape.groups as c_int)
-                .map_err(fail)?;
+            )?;
+            result::set_convolution_math_type(convolution, math)?;
+            result::set_convolution_group_count(convolution, shape.groups as c_int)?;
         }
         let mut plan = Self {
             x,
@@ -144,21 +156,27 @@ impl Plan {
             ),
             workspace: 0,
         };
-        let Some((algorithm, proposed)) = plan.choose(handle, key.direction)? else {
-            return Ok(None);
-        };
-        // An algorithm is proposed for one kind of arithmetic, which is to be asked for; exact f32 stays exact.
-        if math != Math::CUDNN_FMA_MATH {
-            // SAFETY: the descriptor was just made.
-            unsafe { result::set_convolution_math_type(convolution, proposed) }.map_err(fail)?;
+        for (algorithm, proposed) in plan.proposals(handle, key.direction)? {
+            // An algorithm is proposed for one kind of arithmetic, which is to be asked for; exact f32 stays exact.
+            if math != Math::CUDNN_FMA_MATH {
+                // SAFETY: the descriptor was just made.
+                unsafe { result::set_convolution_math_type(convolution, proposed) }?;
+            }
+            plan.algorithm = algorithm;
+            match plan.workspace_size(handle) {
+                Ok(size) if size <= WORKSPACE => {
+                    plan.workspace = size;
+                    return Ok(Some(plan));
+                }
+                Err(error) if !is_refusal(error) => return Err(error),
+                _ => {}
+            }
         }
-        plan.algorithm = algorithm;
-        plan.workspace = plan.workspace_size(handle)?;
-        Ok(Some(plan))
+        Ok(None)
     }
 
     /// Bytes that the plan's algorithm uses beside its arguments.
-    fn workspace_size(&self, handle: sys::cudnnHandle_t) -> Result<usize> {
+    fn workspace_size(&self, handle: sys::cudnnHandle_t) -> CudnnResult<usize> {
         let conv = self.convolution;
         // SAFETY: all descriptors are set.
         unsafe {
@@ -178,15 +196,14 @@ impl Plan {
                 }
             }
         }
-        .map_err(fail)
     }
 
-    /// The algorithm for a direction and the arithmetic that it is proposed for.
-    fn choose(
+    /// The algorithms that will do for a direction, fastest first, and the arithmetic that each is proposed for.
+    fn proposals(
         &self,
         handle: sys::cudnnHandle_t,
         direction: Direction,
-    ) -> Result<Option<(Algorithm, sys::cudnnMathType_t)>> {
+    ) -> CudnnResult<Vec<(Algorithm, Math)>> {
         const MOST: usize = 8;
         let mut count: c_int = 0;
         // SAFETY: all descriptors are set; the lists have room for as many proposals as are asked for, and hold plain numbers, for
@@ -204,9 +221,8 @@ impl Plan {
                         MOST as c_int,
                         &mut count,
                         list.as_mut_ptr(),
-                    )
-                    .map_err(fail)?;
-                    first_fit!(list, count).map(|f| (Algorithm::Forward(f.algo), f.mathType))
+                    )?;
+                    fitting!(Algorithm::Forward, list, count)
                 }
                 Direction::InputGrad => {
                     let mut list: [sys::cudnnConvolutionBwdDataAlgoPerf_t; MOST] =
@@ -220,9 +236,8 @@ impl Plan {
                         MOST as c_int,
                         &mut count,
                         list.as_mut_ptr(),
-                    )
-                    .map_err(fail)?;
-                    first_fit!(list, count).map(|f| (Algorithm::InputGrad(f.algo), f.mathType))
+                    )?;
+                    fitting!(Algorithm::InputGrad, list, count)
                 }
                 Direction::WeightGrad => {
                     let mut list: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; MOST] =
@@ -236,9 +251,8 @@ impl Plan {
                         MOST as c_int,
                         &mut count,
                         list.as_mut_ptr(),
-                    )
-                    .map_err(fail)?;
-                    first_fit!(list, count).map(|f| (Algorithm::WeightGrad(f.algo), f.mathType))
+                    )?;
+                    fitting!(Algorithm::WeightGrad, list, count)
                 }
             })
         }
@@ -255,7 +269,7 @@ impl Plan {
         [a, b, out]: [u64; 3],
         workspace: &Output,
         entries: DType,
-    ) -> std::result::Result<(), CudnnError> {
+    ) -> CudnnResult<()> {
         // The factors of product and old result are f32, or f64 for f64 entries.
         let (single, double) = ([1f32, 0f32], [1f64, 0f64]);
         let factor = |i: usize| -> *const c_void {
