@@ -21,7 +21,6 @@ impl Meter {
         // Linux: 5 resets the peak. Elsewhere there is no peak to read either.
         let _ = fs::write("/proc/self/clear_refs", "5");
         allocation::reset_peak();
-        device::trim();
         device::forget_peak();
         profile::take();
         profile::mark();

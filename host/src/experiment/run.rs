@@ -265,6 +265,8 @@ fn do_stage(
         batch: stage.batch.clone(),
         earlier_batch_sizes: earlier.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone()),
     };
+    // The libraries take memory of their own, beside what earlier stages have left for later.
+    device::trim();
     let meter = Meter::start();
     manifest
         .stages

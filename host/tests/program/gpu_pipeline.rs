@@ -20,8 +20,11 @@ fn short(device: &str, changes: &[&str]) -> Json {
     if device == "emulated" {
         command.env("ALAMBIC_EMULATED_GPU", "1");
     }
-    let answer = Answer::of(command.output().expect("the program starts")).done();
-    serde_json::from_str(&answer.stdout).expect("a summary")
+    summary(Answer::of(command.output().expect("the program starts")))
+}
+
+fn summary(answer: Answer) -> Json {
+    serde_json::from_str(&answer.done().stdout).expect("a summary")
 }
 
 fn teacher(summary: &Json) -> f64 {
@@ -81,7 +84,6 @@ fn a_full_device_names_who_holds_most_and_the_command_that_goes_on() {
 /// A device that holds no layer's results for the 256 images of an evaluation evaluates fewer at once.
 #[test]
 fn an_evaluation_takes_as_many_images_as_the_device_holds() {
-    let lab = Lab::new();
     let short = [
         "--json",
         "--only",
@@ -91,12 +93,10 @@ fn an_evaluation_takes_as_many_images_as_the_device_holds() {
         "--set",
         "squeeze.batch_size=32",
     ];
-    let top1 = |answer: Answer| {
-        let summary: Json = serde_json::from_str(&answer.done().stdout).expect("a summary");
-        teacher(&summary)
+    let top1 = |bytes: &str| {
+        let lab = Lab::new();
+        teacher(&summary(on_device_of(bytes, &lab, &short)))
     };
-    let narrow = top1(on_device_of("900000", &lab, &short));
-    let other = Lab::new();
-    let wide = top1(on_device_of("90000000", &other, &short));
+    let (narrow, wide) = (top1("900000"), top1("90000000"));
     assert!((narrow - wide).abs() < 1., "{narrow} {wide}");
 }

@@ -1,11 +1,11 @@
-//! NVIDIA devices: opened once, with one stream; kernels compiled by NVRTC when they are first needed.
+//! NVIDIA devices: opened once, with one stream that computes; kernels compiled by NVRTC when they are first needed.
 
 use std::collections::{HashMap, hash_map::Entry};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::cudarc::{
     driver::{
-        CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr,
+        CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError,
         result::launch_kernel, sys,
     },
     nvrtc::Ptx,
@@ -149,11 +149,7 @@ impl Cuda {
     }
 
     fn pool_bytes(&self, count: Count) -> Option<u64> {
-        let stream = self.device.cuda_stream();
-        // What is freed counts until the GPU has come to it.
-        let _ = stream.synchronize();
-        let pool = pool_of(stream.context().cu_device()).ok()?;
-        let mut bytes = 0u64;
+        let (pool, mut bytes) = (self.settled_pool()?, 0u64);
         // SAFETY: the pool is open; the driver writes a 64-bit number.
         let status = unsafe {
             sys::cuMemPoolGetAttribute(pool, count, std::ptr::from_mut(&mut bytes).cast())
@@ -163,9 +159,7 @@ impl Cuda {
 
     /// Gives memory of the pool that is not in use back to the driver.
     pub(super) fn trim(&self) {
-        let stream = self.device.cuda_stream();
-        let _ = stream.synchronize();
-        if let Ok(pool) = pool_of(stream.context().cu_device()) {
+        if let Some(pool) = self.settled_pool() {
             // SAFETY: the pool is open. One that keeps its memory costs nothing but that.
             let _ = unsafe { sys::cuMemPoolTrimTo(pool, 0) };
         }
@@ -173,9 +167,7 @@ impl Cuda {
 
     /// Lets the peak begin anew.
     pub(super) fn forget_peak(&self) {
-        let stream = self.device.cuda_stream();
-        let _ = stream.synchronize();
-        let Ok(pool) = pool_of(stream.context().cu_device()) else {
+        let Some(pool) = self.settled_pool() else {
             return;
         };
         let (count, mut zero) = (Count::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0u64);
@@ -183,6 +175,13 @@ impl Cuda {
         let _ = unsafe {
             sys::cuMemPoolSetAttribute(pool, count, std::ptr::from_mut(&mut zero).cast())
         };
+    }
+
+    /// The pool once the GPU has done all work so far: what is freed counts until it has come to it.
+    fn settled_pool(&self) -> Option<sys::CUmemoryPool> {
+        let stream = self.device.cuda_stream();
+        let _ = stream.synchronize();
+        pool_of(stream.context().cu_device()).ok()
     }
 
     fn function(&self, routine: &Routine<'_>) -> Result<CudaFunction> {
@@ -239,8 +238,7 @@ impl Cuda {
         let mut places: Vec<_> = args.iter().map(Arg::place).collect();
         let stream = self.device.cuda_stream();
         let [x, y] = grid.blocks;
-        let fail = |e| Error::from(candle_core::Error::wrap(e));
-        stream.context().bind_to_thread().map_err(fail)?;
+        stream.context().bind_to_thread().map_err(failed)?;
         // SAFETY: the caller's promise; the arguments live until the call returns, which copies them.
         unsafe {
             launch_kernel(
@@ -252,8 +250,13 @@ impl Cuda {
                 &mut places,
             )
         }
-        .map_err(fail)
+        .map_err(failed)
     }
+}
+
+/// What the driver said, as an error.
+pub(super) fn failed(error: DriverError) -> Error {
+    candle_core::Error::wrap(error).into()
 }
 
 /// Memory for f32 numbers that arrive on the stream of uploads.
@@ -267,10 +270,13 @@ pub(super) struct Landing {
 impl Cuda {
     /// Memory for `count` numbers, more than none.
     pub(super) fn landing(&'static self, count: usize) -> Result<Landing> {
-        let fail = |e| Error::from(candle_core::Error::wrap(e));
         // SAFETY: the numbers are read once they have been written, by `fill`.
         let slice = unsafe { self.device.alloc::<f32>(count)? };
-        let free = self.device.cuda_stream().record_event(None).map_err(fail)?;
+        let free = self
+            .device
+            .cuda_stream()
+            .record_event(None)
+            .map_err(failed)?;
         Ok(Landing {
             cuda: self,
             slice,
@@ -282,19 +288,22 @@ impl Cuda {
 impl Landing {
     /// Writes the numbers, as many as there is memory for, and waits for their arrival.
     pub(super) fn fill(mut self, numbers: &[f32], dims: &[usize]) -> Result<Value> {
-        let fail = |e| Error::from(candle_core::Error::wrap(e));
         let device = &self.cuda.device;
         let uploads = match self.cuda.uploads.get() {
             Some(uploads) => uploads,
             None => {
-                let stream = device.cuda_stream().context().new_stream().map_err(fail)?;
+                let stream = device
+                    .cuda_stream()
+                    .context()
+                    .new_stream()
+                    .map_err(failed)?;
                 self.cuda.uploads.get_or_init(|| stream)
             }
         };
-        uploads.wait(&self.free).map_err(fail)?;
+        uploads.wait(&self.free).map_err(failed)?;
         let copied = uploads.memcpy_htod(numbers, &mut self.slice);
         // Waited for even if it failed: the numbers are the caller's, and the memory goes back to the other stream.
-        uploads.synchronize().and(copied).map_err(fail)?;
+        uploads.synchronize().and(copied).map_err(failed)?;
         let storage = CudaStorage::wrap_cuda_slice(self.slice, device.clone());
         let (storage, op) = (Storage::Cuda(storage), BackpropOp::none());
         Ok(Value::from_storage(storage, dims, op, false))

@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 
 mod plan;
 
-use super::cuda::Cuda;
+use super::cuda::{Cuda, failed};
 use super::layout::Order;
 use super::memory::Output;
 use super::precision::{self, Precision};
@@ -88,8 +88,7 @@ pub(crate) fn run(
 impl Library {
     fn new(cuda: &Cuda) -> Result<Self> {
         let stream = cuda.device().cuda_stream();
-        let bound = stream.context().bind_to_thread();
-        bound.map_err(|e| Error::from(candle_core::Error::wrap(e)))?;
+        stream.context().bind_to_thread().map_err(failed)?;
         let handle = result::create_handle().map_err(fail)?;
         // SAFETY: both handles are open; the stream lives as long as the process.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(fail)?;
