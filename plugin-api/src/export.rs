@@ -11,12 +11,24 @@
 #[macro_export]
 macro_rules! export_plugin {
     ($($kind:ident $name:literal : $type:ty = $description:literal),+ $(,)?) => {
+        $crate::__export!(
+            ALAMBIC_PLUGIN, ALAMBIC_PLUGIN_ROOT,
+            [$($crate::__entry!($kind $name, $type, $description)),+]
+        );
+    };
+}
+
+/// The statics of a shared library that the other side opens: its preamble and its root.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($preamble:ident, $root:ident, [$($entry:expr),+]) => {
         const _: () = {
             #[cfg(panic = "abort")]
             ::core::compile_error!("a plugin must be built with panic = \"unwind\": its panics become errors of the host");
 
             #[unsafe(no_mangle)]
-            pub static ALAMBIC_PLUGIN: $crate::abi::Preamble =
+            pub static $preamble: $crate::abi::Preamble =
                 $crate::abi::plugin_preamble(::core::env!("CARGO_PKG_NAME"), ::core::env!("CARGO_PKG_VERSION"));
 
             fn root() -> $crate::abi::Root_Ref {
@@ -24,7 +36,7 @@ macro_rules! export_plugin {
                     ::core::env!("CARGO_PKG_NAME"),
                     ::core::env!("CARGO_PKG_VERSION"),
                     ::core::env!("CARGO_PKG_DESCRIPTION"),
-                    ::std::vec![$($crate::__entry!($kind $name, $type, $description)),+],
+                    ::std::vec![$($entry),+],
                 )
             }
 
@@ -33,7 +45,7 @@ macro_rules! export_plugin {
             }
 
             #[unsafe(no_mangle)]
-            pub static ALAMBIC_PLUGIN_ROOT: $crate::abi::RootHeader = $crate::abi::root_header(constructor);
+            pub static $root: $crate::abi::RootHeader = $crate::abi::root_header(constructor);
         };
     };
 }

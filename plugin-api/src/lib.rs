@@ -31,21 +31,22 @@
 //!
 //! The kinds: [`Loss`](loss::Loss), [`Regularizer`](regularizer::Regularizer), [`Architecture`](architecture::Architecture),
 //! [`Relabeler`](relabeler::Relabeler) and [`Matcher`](matcher::Matcher). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and mixes, [`grad`] gradients
-//! of any order, [`kernel`] operations of a plugin's own with their CUDA source. With the feature `testing`, [`testing`] runs components on a small tensor backend of its own and checks their
-//! gradients.
+//! of any order, [`kernel`] operations of a plugin's own with their CUDA source. With the feature `testing`,
+//! [`testing`] runs components on the host's tensors and checks their gradients.
 
 #![deny(missing_docs)]
 
 pub mod abi;
 pub mod architecture;
 pub mod component;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
 mod export;
 pub mod kernel;
 pub mod loss;
 pub mod matcher;
 pub mod nn;
-pub mod ops;
 pub mod regularizer;
 pub mod relabeler;
 pub mod rng;

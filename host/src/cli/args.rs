@@ -140,6 +140,15 @@ pub enum PluginCommand {
         /// Plugin file
         path: PathBuf,
     },
+    /// Run `cargo test` in a plugin's folder, on this program's tensors
+    Test {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Arguments of `cargo test`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Begin a plugin: a crate that builds and passes its tests
     New {
         /// Kind of its component

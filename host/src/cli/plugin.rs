@@ -1,9 +1,12 @@
 //! `alambic plugin`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, env, path::Path, process::Command};
 
 use anyhow::{Context, anyhow};
-use plugin_api::abi::Kind;
+use plugin_api::{
+    abi::Kind,
+    contract::{TENSORS_FILE, TENSORS_VARIABLE},
+};
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -28,6 +31,7 @@ pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
         PluginCommand::List { json } => list(&registry(cli)?, *json),
         PluginCommand::Show { name, json } => show(&registry(cli)?, name, *json),
         PluginCommand::Check { path } => check(path),
+        PluginCommand::Test { dir, args } => test(dir, args),
         PluginCommand::New {
             kind,
             name,
@@ -55,6 +59,26 @@ fn check(path: &Path) -> Result<(), Failure> {
     }
 }
 
+fn test(dir: &Path, args: &[String]) -> Result<(), Failure> {
+    let program = env::current_exe().context("cannot find this program's own file")?;
+    let library = program.with_file_name(TENSORS_FILE);
+    if !library.is_file() {
+        let lacks = "not found: `cargo build --release` puts it beside the program";
+        return Err(usage(
+            "plugin test",
+            format!("{}: {lacks}", library.display()),
+        ));
+    }
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.arg("test").args(args).current_dir(dir);
+    let status = cargo.env(TENSORS_VARIABLE, library).status();
+    let status = status.with_context(|| format!("cannot run cargo in {}", dir.display()))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Failure::Run(anyhow!("tests of {} failed", dir.display()))),
+    }
+}
+
 fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Result<(), Failure> {
     let kind = match kind {
         KindArg::Loss => Kind::LOSS,
@@ -67,7 +91,9 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
     let written =
         write_plugin(kind, name, &api, dir).map_err(|e| usage("plugin new", e.to_string()))?;
     println!("{}", written.display());
-    println!("  cargo test             its contract and its gradient");
+    println!(
+        "  alambic plugin test    its contract and its gradient; run in its folder, like the next"
+    );
     println!("  cargo build --release  then name its target/release with --plugin-dir");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use plugin_api::abi::Kind;
+use plugin_api::{abi::Kind, contract::is_kebab_case};
 
 pub use super::scaffold_api::PluginApi;
 use super::scaffold_api::dependency;
@@ -183,16 +183,6 @@ fn type_name(kind: Kind, name: &str) -> String {
     } else {
         pascal + &kind
     }
-}
-
-/// Lower-case letters, digits and single dashes, a letter first.
-pub(super) fn is_kebab_case(name: &str) -> bool {
-    let part = |p: &str| {
-        !p.is_empty()
-            && p.bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
-    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.split('-').all(part)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `alambic plugin new`, `check` and `list` on real files: what the scaffold writes builds, passes its tests and runs in the host.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use crate::support::{cargo, fixture, nested_target_dir, plugin_dir, project, shipped};
 use alambic::plugins::{
@@ -22,7 +22,7 @@ fn new_plugin(kind: Kind, name: &str) {
     // The versions that this project was built with are at hand without the network.
     fs::copy(project().join("Cargo.lock"), path.join("Cargo.lock")).unwrap();
     let target_dir = nested_target_dir().join("new");
-    let tested = cargo("test", &path, &target_dir, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let tested = tested(&path, &target_dir);
     assert!(tested.contains("2 passed"), "{tested}");
     assert!(!tested.contains("warning"), "{tested}");
     cargo("build", &path, &target_dir, &[]).unwrap_or_else(|error| panic!("{error}"));
@@ -39,6 +39,34 @@ fn new_plugin(kind: Kind, name: &str) {
         "{}",
         outcomes(&checks)
     );
+}
+
+/// What `alambic plugin test` prints.
+fn tested(path: &Path, target_dir: &Path) -> String {
+    // Built with the plugins, beside the program.
+    plugin_dir();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_alambic"));
+    program.args(["plugin", "test"]).arg(path);
+    program
+        .args(["--", "--offline", "--target-dir"])
+        .arg(target_dir);
+    let output = program.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    text.into_owned()
+}
+
+#[test]
+fn a_test_without_the_library_says_how_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = PluginApi::Path(project());
+    let path = write_plugin(Kind::LOSS, "alone", &api, folder.path()).unwrap();
+    fs::copy(project().join("Cargo.lock"), path.join("Cargo.lock")).unwrap();
+    let failed = cargo("test", &path, &nested_target_dir().join("new"), &[]).unwrap_err();
+    let line = failed
+        .lines()
+        .find(|line| line.starts_with("no tensors to test on: run `alambic plugin test`"));
+    assert!(line.is_some(), "{failed}");
 }
 
 #[test]

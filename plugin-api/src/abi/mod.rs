@@ -12,6 +12,8 @@ mod export;
 mod fence;
 mod host;
 mod layout;
+#[cfg(feature = "testing")]
+mod lender;
 
 pub use abi_stable::std_types::{RResult, RSlice, RSliceMut, RStr, RString, RVec};
 pub use args::{Args, ArgsBuf, Reply};
@@ -24,6 +26,8 @@ pub use export::{
 pub use fence::{caught, fence, silence_panics};
 pub use host::{Attrs, DType, HostVTable, HostVTable_Ref, RawTensor, Tensor, make_vtable};
 pub use layout::{LayoutFault, check_layout, open_root};
+#[cfg(feature = "testing")]
+pub(crate) use lender::open_lender;
 
 use abi_stable::{StableAbi, sabi_trait, sabi_trait::TD_Opaque, std_types::RBox};
 
@@ -67,6 +71,8 @@ impl Method {
     pub const KERNEL_BACKWARD: Self = Self(50);
     /// Kernels of a plugin's own: CUDA source and launches.
     pub const KERNEL_CUDA: Self = Self(51);
+    /// The library that lends tensors to tests: an f64 scalar on the CPU, beside which others are made.
+    pub const LEND: Self = Self(60);
 }
 
 /// The one method that every object on either side of the boundary has.

@@ -1,7 +1,23 @@
 //! To and from values of the plugin. New tensors are made beside an existing one: on its device.
 
-use super::{DType, Tensor};
-use crate::{Error, ErrorKind, Result, ensure, ops};
+use super::{DType, Tensor, operation::operations};
+use crate::{Error, ErrorKind, Result, ensure};
+
+operations! {
+    /// Values of another type, and new ones.
+    Create {
+        /// Another element type. Between floats the gradient passes.
+        ///
+        /// # Errors
+        /// For a type that the host does not know.
+        41 (1, 0) ToDtype "to_dtype" { dtype: DType } fn to_dtype();
+        /// A tensor of `self`'s shape and type with one value everywhere.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        43 (1, 0) FullLike "full_like" { value: f64 } fn full_like();
+    }
+}
 
 macro_rules! values {
     ($($to:ident, $new:ident, $type:ty, $dtype:ident);* $(;)?) => {
@@ -55,14 +71,6 @@ impl Tensor {
                 Err(Error::new(ErrorKind::TENSOR, message))
             }
         }
-    }
-
-    /// A tensor of `self`'s shape and type with one value everywhere.
-    ///
-    /// # Errors
-    /// When the element type is no float.
-    pub fn full_like(&self, value: f64) -> Result<Tensor> {
-        Self::dispatch(ops::FULL_LIKE, &[self], &[], &[value])
     }
 
     /// Zeros of `self`'s shape and type.

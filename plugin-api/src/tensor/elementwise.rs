@@ -1,152 +1,179 @@
 //! Elementwise operations.
 
-use super::{DType, Tensor};
-use crate::{Result, ops};
+use super::operation::operations;
 
-macro_rules! unary {
-    ($($(#[$doc:meta])* $method:ident = $op:ident),* $(,)?) => {
-        impl Tensor {
-            $($(#[$doc])*
-            ///
-            /// # Errors
-            /// When the host cannot do it for this element type.
-            pub fn $method(&self) -> Result<Tensor> {
-                self.unary(ops::$op)
-            })*
-        }
-    };
-}
-
-unary! {
-    /// `-self`.
-    neg = NEG,
-    /// `exp(self)`.
-    exp = EXP,
-    /// Natural logarithm.
-    log = LOG,
-    /// Square root; its gradient at 0 is 0.
-    sqrt = SQRT,
-    /// Square.
-    sqr = SQR,
-    /// Absolute value; its gradient at 0 is 0.
-    abs = ABS,
-    /// `max(self, 0)`; its gradient at 0 is 0.
-    relu = RELU,
-    /// Hyperbolic tangent.
-    tanh = TANH,
-    /// `1 / (1 + exp(-self))`.
-    sigmoid = SIGMOID,
-    /// Gaussian error linear unit, exact (erf) form.
-    gelu = GELU,
-    /// Error function.
-    erf = ERF,
-    /// Sine.
-    sin = SIN,
-    /// Cosine.
-    cos = COS,
-    /// `1 / self`.
-    recip = RECIP,
-    /// -1, 0 or 1; its gradient is 0.
-    sign = SIGN,
-    /// Round down; its gradient is 0.
-    floor = FLOOR,
-    /// Round up; its gradient is 0.
-    ceil = CEIL,
-    /// Round to nearest, ties away from zero; its gradient is 0.
-    round = ROUND,
-    /// The same values without history.
-    detach = DETACH,
-    /// The same values as a tracked leaf without history: something that [`crate::grad`] can be asked for.
-    leaf = LEAF,
-}
-
-macro_rules! binary {
-    ($($(#[$doc:meta])* $method:ident = $op:ident),* $(,)?) => {
-        impl Tensor {
-            $($(#[$doc])*
-            ///
-            /// # Errors
-            /// When the shapes do not broadcast.
-            pub fn $method(&self, rhs: &Tensor) -> Result<Tensor> {
-                self.binary(ops::$op, rhs)
-            })*
-        }
-    };
-}
-
-binary! {
-    /// `self + rhs`, broadcast.
-    broadcast_add = ADD,
-    /// `self - rhs`, broadcast.
-    broadcast_sub = SUB,
-    /// `self * rhs`, broadcast.
-    broadcast_mul = MUL,
-    /// `self / rhs`, broadcast.
-    broadcast_div = DIV,
-    /// Elementwise maximum, broadcast; a tie gives half its gradient to each, as in PyTorch.
-    maximum = MAXIMUM,
-    /// Elementwise minimum, broadcast; a tie gives half its gradient to each.
-    minimum = MINIMUM,
-    /// `self == rhs` as u8, broadcast.
-    eq = EQ,
-    /// `self != rhs` as u8, broadcast.
-    ne = NE,
-    /// `self < rhs` as u8, broadcast.
-    lt = LT,
-    /// `self <= rhs` as u8, broadcast.
-    le = LE,
-    /// `self > rhs` as u8, broadcast.
-    gt = GT,
-    /// `self >= rhs` as u8, broadcast.
-    ge = GE,
-}
-
-impl Tensor {
-    /// `mul * self + add`.
-    ///
-    /// # Errors
-    /// When the element type is no float.
-    pub fn affine(&self, mul: f64, add: f64) -> Result<Tensor> {
-        Self::dispatch(ops::AFFINE, &[self], &[], &[mul, add])
-    }
-
-    /// `self ^ exponent`.
-    ///
-    /// # Errors
-    /// When the element type is no float.
-    pub fn powf(&self, exponent: f64) -> Result<Tensor> {
-        Self::dispatch(ops::POWF, &[self], &[], &[exponent])
-    }
-
-    /// Limits each element to `min..=max`; the gradient passes inside.
-    ///
-    /// # Errors
-    /// When the element type is no float.
-    pub fn clamp(&self, min: f64, max: f64) -> Result<Tensor> {
-        Self::dispatch(ops::CLAMP, &[self], &[], &[min, max])
-    }
-
-    /// `self != 0 ? on_true : on_false`, broadcast; `self` is a u8 mask.
-    ///
-    /// # Errors
-    /// When the shapes do not broadcast.
-    pub fn where_cond(&self, on_true: &Tensor, on_false: &Tensor) -> Result<Tensor> {
-        Self::dispatch(ops::WHERE_COND, &[self, on_true, on_false], &[], &[])
-    }
-
-    /// Another element type. Between floats the gradient passes.
-    ///
-    /// # Errors
-    /// For a type that the host does not know.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
-        self.with_ints(ops::TO_DTYPE, &[i64::from(dtype.0)])
-    }
-
-    /// Whether gradients flow to this tensor.
-    ///
-    /// # Errors
-    /// When the host cannot say.
-    pub fn is_tracked(&self) -> Result<bool> {
-        Ok(self.unary(ops::IS_TRACKED)?.to_vec_u32()? == [1])
+operations! {
+    /// Arithmetic, comparisons and functions of each element; two inputs broadcast.
+    Elementwise {
+        /// `self + rhs`, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        1 (1, 0) Add "add" {} fn broadcast_add(rhs);
+        /// `self - rhs`, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        2 (1, 0) Sub "sub" {} fn broadcast_sub(rhs);
+        /// `self * rhs`, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        3 (1, 0) Mul "mul" {} fn broadcast_mul(rhs);
+        /// `self / rhs`, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        4 (1, 0) Div "div" {} fn broadcast_div(rhs);
+        /// Elementwise maximum, broadcast; a tie gives half its gradient to each, as in PyTorch.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        5 (1, 0) Maximum "maximum" {} fn maximum(rhs);
+        /// Elementwise minimum, broadcast; a tie gives half its gradient to each.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        6 (1, 0) Minimum "minimum" {} fn minimum(rhs);
+        /// `self == rhs` as u8, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        10 (1, 0) Eq "eq" {} fn eq(rhs);
+        /// `self != rhs` as u8, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        11 (1, 0) Ne "ne" {} fn ne(rhs);
+        /// `self < rhs` as u8, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        12 (1, 0) Lt "lt" {} fn lt(rhs);
+        /// `self <= rhs` as u8, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        13 (1, 0) Le "le" {} fn le(rhs);
+        /// `self > rhs` as u8, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        14 (1, 0) Gt "gt" {} fn gt(rhs);
+        /// `self >= rhs` as u8, broadcast.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        15 (1, 0) Ge "ge" {} fn ge(rhs);
+        /// `self != 0 ? on_true : on_false`, broadcast; `self` is a u8 mask.
+        ///
+        /// # Errors
+        /// When the shapes do not broadcast.
+        16 (1, 0) WhereCond "where_cond" {} fn where_cond(on_true, on_false);
+        /// `-self`.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        20 (1, 0) Neg "neg" {} fn neg();
+        /// `exp(self)`.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        21 (1, 0) Exp "exp" {} fn exp();
+        /// Natural logarithm.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        22 (1, 0) Log "log" {} fn log();
+        /// Square root; its gradient at 0 is 0.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        23 (1, 0) Sqrt "sqrt" {} fn sqrt();
+        /// Square.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        24 (1, 0) Sqr "sqr" {} fn sqr();
+        /// Absolute value; its gradient at 0 is 0.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        25 (1, 0) Abs "abs" {} fn abs();
+        /// `max(self, 0)`; its gradient at 0 is 0.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        26 (1, 0) Relu "relu" {} fn relu();
+        /// Hyperbolic tangent.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        27 (1, 0) Tanh "tanh" {} fn tanh();
+        /// `1 / (1 + exp(-self))`.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        28 (1, 0) Sigmoid "sigmoid" {} fn sigmoid();
+        /// Gaussian error linear unit, exact (erf) form.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        29 (1, 0) Gelu "gelu" {} fn gelu();
+        /// Error function.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        30 (1, 0) Erf "erf" {} fn erf();
+        /// Sine.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        31 (1, 0) Sin "sin" {} fn sin();
+        /// Cosine.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        32 (1, 0) Cos "cos" {} fn cos();
+        /// `1 / self`.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        33 (1, 0) Recip "recip" {} fn recip();
+        /// -1, 0 or 1; its gradient is 0.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        34 (1, 0) Sign "sign" {} fn sign();
+        /// Round down; its gradient is 0.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        35 (1, 0) Floor "floor" {} fn floor();
+        /// Round up; its gradient is 0.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        36 (1, 0) Ceil "ceil" {} fn ceil();
+        /// Round to nearest, ties away from zero; its gradient is 0.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        37 (1, 0) Round "round" {} fn round();
+        /// `mul * self + add`.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        38 (1, 0) Affine "affine" { mul: f64, add: f64 } fn affine();
+        /// `self ^ exponent`.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        39 (1, 0) Powf "powf" { exponent: f64 } fn powf();
+        /// Limits each element to `min..=max`; the gradient passes inside.
+        ///
+        /// # Errors
+        /// When the element type is no float.
+        40 (1, 0) Clamp "clamp" { min: f64, max: f64 } fn clamp();
     }
 }

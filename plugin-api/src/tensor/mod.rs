@@ -4,18 +4,41 @@
 //! the boundary. Shapes are row-major; images are NCHW. Operators (`+ - * /`) broadcast and give a `Result`; on the right they
 //! take one too, so `(a * b)? + c` and `c + a * b` both work.
 
+pub mod attributes;
 mod create;
 mod elementwise;
+mod graph;
 mod index;
-mod network;
+mod norm;
+pub mod operation;
+#[cfg(test)]
+mod operation_test;
 mod operators;
+mod pool;
+mod product;
 mod reduce;
+mod resample;
 mod shape;
+mod softmax;
 
 pub use crate::abi::{DType, Tensor};
-pub use network::{BatchNormMode, BatchNormOutput, Conv2dConfig, CropBox, Pool2dConfig};
+pub use create::Create;
+pub use elementwise::Elementwise;
+pub use graph::{Graph, grad};
+pub use index::Index;
+pub use norm::{BatchNormMode, BatchNormOutput, Norm};
+pub use pool::{Pool, Pool2dConfig};
+pub use product::{Conv2dConfig, Product};
+pub use reduce::Reduce;
+pub use resample::{CropBox, Resample};
+pub use shape::Shape;
+pub use softmax::Softmax;
 
 use crate::{Error, ErrorKind, Result};
+
+operation::subjects! {
+    Elementwise, Create, Graph, Reduce, Softmax, Product, Pool, Norm, Shape, Index, Resample,
+}
 
 impl Tensor {
     /// The dimensions.
@@ -63,50 +86,4 @@ impl Tensor {
     pub fn dtype(&self) -> DType {
         self.raw_dtype()
     }
-
-    fn dispatch(op: u32, inputs: &[&Tensor], ints: &[i64], floats: &[f64]) -> Result<Tensor> {
-        let [output] = Self::raw_dispatch::<1>(op, inputs, ints, floats)?;
-        output.ok_or_else(|| absent(op))
-    }
-
-    fn unary(&self, op: u32) -> Result<Tensor> {
-        Self::dispatch(op, &[self], &[], &[])
-    }
-
-    fn binary(&self, op: u32, rhs: &Tensor) -> Result<Tensor> {
-        Self::dispatch(op, &[self, rhs], &[], &[])
-    }
-
-    fn with_ints(&self, op: u32, ints: &[i64]) -> Result<Tensor> {
-        Self::dispatch(op, &[self], ints, &[])
-    }
-}
-
-fn absent(op: u32) -> Error {
-    Error::new(
-        ErrorKind::TENSOR,
-        format!("the host gave no output for {}", crate::ops::name(op)),
-    )
-}
-
-fn signed(dims: &[usize]) -> Vec<i64> {
-    dims.iter().map(|&d| d as i64).collect()
-}
-
-/// Gradients of the scalar `loss` with respect to `inputs`, in their order; `None` where `loss` does not depend on one.
-///
-/// With `create_graph` the gradients are differentiable themselves. `loss` and its graph stay usable.
-///
-/// # Errors
-/// When `loss` is no scalar, or an input is not tracked (see [`Tensor::leaf`]).
-pub fn grad(loss: &Tensor, inputs: &[&Tensor], create_graph: bool) -> Result<Vec<Option<Tensor>>> {
-    let mut all = vec![loss];
-    all.extend_from_slice(inputs);
-    Tensor::raw_dispatch_many(
-        crate::ops::GRAD,
-        &all,
-        &[i64::from(create_graph)],
-        &[],
-        inputs.len(),
-    )
 }

@@ -2,8 +2,8 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use super::Tensor;
-use crate::{Result, ops};
+use super::{Tensor, elementwise::Elementwise, operation::Operations as _};
+use crate::Result;
 
 macro_rules! operators {
     ($($trait:ident $method:ident $op:ident, $number:expr);* $(;)?) => { $(
@@ -11,12 +11,12 @@ macro_rules! operators {
 
         impl $trait<Result<Tensor>> for &Tensor {
             type Output = Result<Tensor>;
-            fn $method(self, rhs: Result<Tensor>) -> Self::Output { self.binary(ops::$op, &rhs?) }
+            fn $method(self, rhs: Result<Tensor>) -> Self::Output { Elementwise::$op {}.output(&[&self, &rhs?]) }
         }
 
         impl $trait<Result<Tensor>> for Tensor {
             type Output = Result<Tensor>;
-            fn $method(self, rhs: Result<Tensor>) -> Self::Output { self.binary(ops::$op, &rhs?) }
+            fn $method(self, rhs: Result<Tensor>) -> Self::Output { Elementwise::$op {}.output(&[&self, &rhs?]) }
         }
 
         impl $trait<f64> for &Tensor {
@@ -38,15 +38,15 @@ macro_rules! operators {
             type Output = Result<Tensor>;
             fn $method(self, rhs: $rhs) -> Self::Output {
                 let (lhs, rhs): (&Tensor, &Tensor) = (std::borrow::Borrow::borrow(&self), std::borrow::Borrow::borrow(&rhs));
-                lhs.binary(ops::$op, rhs)
+                Elementwise::$op {}.output(&[lhs, rhs])
             }
         }
     )* };
 }
 
 operators! {
-    Add add ADD, |v| (1., v);
-    Sub sub SUB, |v| (1., -v);
-    Mul mul MUL, |v| (v, 0.);
-    Div div DIV, |v| (1. / v, 0.);
+    Add add Add, |v| (1., v);
+    Sub sub Sub, |v| (1., -v);
+    Mul mul Mul, |v| (v, 0.);
+    Div div Div, |v| (1. / v, 0.);
 }

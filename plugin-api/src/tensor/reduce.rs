@@ -1,24 +1,35 @@
-//! Reductions, softmax and top-k.
+//! Reductions and top-k.
 
-use super::{Tensor, absent};
-use crate::{Result, ops};
+use super::{
+    Tensor,
+    operation::{Operations as _, operations},
+};
+use crate::Result;
 
-fn reduction(head: &[i64], dims: &[usize]) -> Vec<i64> {
-    head.iter()
-        .copied()
-        .chain(dims.iter().map(|&d| d as i64))
-        .collect()
+operations! {
+    /// Reductions; no dims stand for all.
+    Reduce {
+        50 (1, 0) Sum "sum" { keepdim: bool, dims: Vec<usize> };
+        51 (1, 0) Mean "mean" { keepdim: bool, dims: Vec<usize> };
+        52 (1, 0) Var "var" { keepdim: bool, unbiased: bool, dims: Vec<usize> };
+        53 (1, 0) Norm "norm" { keepdim: bool, dims: Vec<usize> };
+        54 (1, 0) Max "max" { keepdim: bool, dim: usize };
+        55 (1, 0) Min "min" { keepdim: bool, dim: usize };
+        56 (1, 0) ArgMax "argmax" { keepdim: bool, dim: usize };
+        57 (1, 0) ArgMin "argmin" { keepdim: bool, dim: usize };
+        61 (1, 0) TopK "topk" { k: usize };
+    }
 }
 
 macro_rules! many_dims {
-    ($($(#[$doc:meta])* $name:ident, $keep:ident, $all:ident = $op:ident),* $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident, $keep:ident, $all:ident = $variant:ident),* $(,)?) => {
         impl Tensor {
             $($(#[$doc])*
             ///
             /// # Errors
             /// When a dimension does not exist.
             pub fn $name(&self, dims: &[usize]) -> Result<Tensor> {
-                self.with_ints(ops::$op, &reduction(&[0], dims))
+                Reduce::$variant { keepdim: false, dims: dims.to_vec() }.output(&[self])
             }
 
             $(#[$doc])*
@@ -27,7 +38,7 @@ macro_rules! many_dims {
             /// # Errors
             /// When a dimension does not exist.
             pub fn $keep(&self, dims: &[usize]) -> Result<Tensor> {
-                self.with_ints(ops::$op, &reduction(&[1], dims))
+                Reduce::$variant { keepdim: true, dims: dims.to_vec() }.output(&[self])
             }
 
             $(#[$doc])*
@@ -36,7 +47,7 @@ macro_rules! many_dims {
             /// # Errors
             /// When the element type is no float.
             pub fn $all(&self) -> Result<Tensor> {
-                self.with_ints(ops::$op, &[0])
+                self.$name(&[])
             })*
         }
     };
@@ -44,22 +55,22 @@ macro_rules! many_dims {
 
 many_dims! {
     /// Sum.
-    sum, sum_keepdim, sum_all = SUM,
+    sum, sum_keepdim, sum_all = Sum,
     /// Mean.
-    mean, mean_keepdim, mean_all = MEAN,
+    mean, mean_keepdim, mean_all = Mean,
     /// Euclidean norm; its gradient is 0 where the norm is 0.
-    norm, norm_keepdim, norm_all = NORM,
+    norm, norm_keepdim, norm_all = Norm,
 }
 
 macro_rules! one_dim {
-    ($($(#[$doc:meta])* $name:ident, $keep:ident = $op:ident),* $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident, $keep:ident = $variant:ident),* $(,)?) => {
         impl Tensor {
             $($(#[$doc])*
             ///
             /// # Errors
             /// When the dimension does not exist.
             pub fn $name(&self, dim: usize) -> Result<Tensor> {
-                self.with_ints(ops::$op, &[0, dim as i64])
+                Reduce::$variant { keepdim: false, dim }.output(&[self])
             }
 
             $(#[$doc])*
@@ -68,7 +79,7 @@ macro_rules! one_dim {
             /// # Errors
             /// When the dimension does not exist.
             pub fn $keep(&self, dim: usize) -> Result<Tensor> {
-                self.with_ints(ops::$op, &[1, dim as i64])
+                Reduce::$variant { keepdim: true, dim }.output(&[self])
             })*
         }
     };
@@ -76,15 +87,13 @@ macro_rules! one_dim {
 
 one_dim! {
     /// Maximum of a dimension; a tie gives its gradient to the first.
-    max, max_keepdim = MAX,
+    max, max_keepdim = Max,
     /// Minimum of a dimension; a tie gives its gradient to the first.
-    min, min_keepdim = MIN,
+    min, min_keepdim = Min,
     /// Index (u32) of the maximum, first of a tie.
-    argmax, argmax_keepdim = ARGMAX,
+    argmax, argmax_keepdim = ArgMax,
     /// Index (u32) of the minimum, first of a tie.
-    argmin, argmin_keepdim = ARGMIN,
-    /// `log(sum(exp(self)))` of a dimension.
-    log_sum_exp, log_sum_exp_keepdim = LOG_SUM_EXP,
+    argmin, argmin_keepdim = ArgMin,
 }
 
 impl Tensor {
@@ -93,7 +102,7 @@ impl Tensor {
     /// # Errors
     /// When a dimension does not exist.
     pub fn var(&self, dims: &[usize], unbiased: bool) -> Result<Tensor> {
-        self.with_ints(ops::VAR, &reduction(&[0, i64::from(unbiased)], dims))
+        self.variance(false, dims, unbiased)
     }
 
     /// [`Tensor::var`] with the reduced dimensions kept, with size 1.
@@ -101,23 +110,16 @@ impl Tensor {
     /// # Errors
     /// When a dimension does not exist.
     pub fn var_keepdim(&self, dims: &[usize], unbiased: bool) -> Result<Tensor> {
-        self.with_ints(ops::VAR, &reduction(&[1, i64::from(unbiased)], dims))
+        self.variance(true, dims, unbiased)
     }
 
-    /// Softmax of a dimension.
-    ///
-    /// # Errors
-    /// When the dimension does not exist.
-    pub fn softmax(&self, dim: usize) -> Result<Tensor> {
-        self.with_ints(ops::SOFTMAX, &[dim as i64])
-    }
-
-    /// Logarithm of the softmax of a dimension.
-    ///
-    /// # Errors
-    /// When the dimension does not exist.
-    pub fn log_softmax(&self, dim: usize) -> Result<Tensor> {
-        self.with_ints(ops::LOG_SOFTMAX, &[dim as i64])
+    fn variance(&self, keepdim: bool, dims: &[usize], unbiased: bool) -> Result<Tensor> {
+        let var = Reduce::Var {
+            keepdim,
+            unbiased,
+            dims: dims.to_vec(),
+        };
+        var.output(&[self])
     }
 
     /// The `k` largest of the last dimension, descending, and their indices (u32); ties by lower index.
@@ -125,9 +127,10 @@ impl Tensor {
     /// # Errors
     /// When the last dimension has fewer than `k`.
     pub fn topk(&self, k: usize) -> Result<(Tensor, Tensor)> {
-        match Self::raw_dispatch::<2>(ops::TOPK, &[self], &[k as i64], &[])? {
+        let operation = Reduce::TopK { k };
+        match operation.outputs::<2>(&[self])? {
             [Some(values), Some(indices)] => Ok((values, indices)),
-            _ => Err(absent(ops::TOPK)),
+            _ => Err(operation.row().absent()),
         }
     }
 }

@@ -1,7 +1,46 @@
 //! Shapes: the same elements in another order or number.
 
-use super::{Tensor, signed};
-use crate::{Result, ensure, ops};
+use super::{
+    Tensor,
+    operation::{Operations as _, operations},
+};
+use crate::{Result, ensure};
+
+operations! {
+    /// The same elements in another shape.
+    Shape {
+        90 (1, 0) Reshape "reshape" { dims: Vec<usize> };
+        91 (1, 0) Permute "permute" { order: Vec<usize> };
+        /// `len` elements of `dim` from `start`.
+        ///
+        /// # Errors
+        /// When they are not there.
+        92 (1, 0) Narrow "narrow" { dim: usize, start: usize, len: usize } fn narrow();
+        /// Every `step`-th element of `dim` in `start..end`.
+        ///
+        /// # Errors
+        /// When the range is not there or `step` is 0.
+        93 (1, 0) Slice "slice" { dim: usize, start: usize, end: usize, step: usize } fn slice();
+        94 (1, 0) Cat "cat" { dim: usize };
+        95 (1, 0) Stack "stack" { dim: usize };
+        96 (1, 0) BroadcastAs "broadcast_as" { dims: Vec<usize> };
+        /// Shifted by `shift` along `dim`; what leaves at one end enters at the other.
+        ///
+        /// # Errors
+        /// When there is no such dimension.
+        101 (1, 0) Roll "roll" { shift: i64, dim: usize } fn roll();
+        /// Reversed along `dim`.
+        ///
+        /// # Errors
+        /// When there is no such dimension.
+        102 (1, 0) Flip "flip" { dim: usize } fn flip();
+        /// `before` and `after` elements of `value` around `dim`.
+        ///
+        /// # Errors
+        /// When there is no such dimension.
+        103 (1, 0) Pad "pad" { dim: usize, before: usize, after: usize, value: f64 } fn pad();
+    }
+}
 
 impl Tensor {
     /// New dimensions for the same elements.
@@ -9,7 +48,8 @@ impl Tensor {
     /// # Errors
     /// When the numbers of elements differ.
     pub fn reshape(&self, dims: &[usize]) -> Result<Tensor> {
-        self.with_ints(ops::RESHAPE, &signed(dims))
+        let dims = dims.to_vec();
+        Shape::Reshape { dims }.output(&[self])
     }
 
     /// All dimensions from `dim` on become one.
@@ -68,7 +108,8 @@ impl Tensor {
     /// # Errors
     /// When `order` is no permutation of the dimensions.
     pub fn permute(&self, order: &[usize]) -> Result<Tensor> {
-        self.with_ints(ops::PERMUTE, &signed(order))
+        let order = order.to_vec();
+        Shape::Permute { order }.output(&[self])
     }
 
     /// Two dimensions exchanged.
@@ -100,22 +141,6 @@ impl Tensor {
         self.transpose(rank - 2, rank - 1)
     }
 
-    /// `len` elements of `dim` from `start`.
-    ///
-    /// # Errors
-    /// When they are not there.
-    pub fn narrow(&self, dim: usize, start: usize, len: usize) -> Result<Tensor> {
-        self.with_ints(ops::NARROW, &signed(&[dim, start, len]))
-    }
-
-    /// Every `step`-th element of `dim` in `start..end`.
-    ///
-    /// # Errors
-    /// When the range is not there or `step` is 0.
-    pub fn slice(&self, dim: usize, start: usize, end: usize, step: usize) -> Result<Tensor> {
-        self.with_ints(ops::SLICE, &signed(&[dim, start, end, step]))
-    }
-
     /// The slice at `index` of the first dimension, without that dimension.
     ///
     /// # Errors
@@ -130,7 +155,7 @@ impl Tensor {
     /// When there are none, or their other dimensions differ.
     pub fn cat(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
         ensure!(!tensors.is_empty(), "cat of no tensors");
-        Self::dispatch(ops::CAT, tensors, &[dim as i64], &[])
+        Shape::Cat { dim }.output(tensors)
     }
 
     /// Tensors of one shape along a new dimension `dim`.
@@ -139,7 +164,7 @@ impl Tensor {
     /// When there are none, or their shapes differ.
     pub fn stack(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
         ensure!(!tensors.is_empty(), "stack of no tensors");
-        Self::dispatch(ops::STACK, tensors, &[dim as i64], &[])
+        Shape::Stack { dim }.output(tensors)
     }
 
     /// Repeated to `dims` by broadcasting.
@@ -147,30 +172,7 @@ impl Tensor {
     /// # Errors
     /// When the shape does not broadcast to `dims`.
     pub fn broadcast_as(&self, dims: &[usize]) -> Result<Tensor> {
-        self.with_ints(ops::BROADCAST_AS, &signed(dims))
-    }
-
-    /// Shifted by `shift` along `dim`; what leaves at one end enters at the other.
-    ///
-    /// # Errors
-    /// When there is no such dimension.
-    pub fn roll(&self, shift: i64, dim: usize) -> Result<Tensor> {
-        self.with_ints(ops::ROLL, &[shift, dim as i64])
-    }
-
-    /// Reversed along `dim`.
-    ///
-    /// # Errors
-    /// When there is no such dimension.
-    pub fn flip(&self, dim: usize) -> Result<Tensor> {
-        self.with_ints(ops::FLIP, &[dim as i64])
-    }
-
-    /// `before` and `after` elements of `value` around `dim`.
-    ///
-    /// # Errors
-    /// When there is no such dimension.
-    pub fn pad(&self, dim: usize, before: usize, after: usize, value: f64) -> Result<Tensor> {
-        Self::dispatch(ops::PAD, &[self], &signed(&[dim, before, after]), &[value])
+        let dims = dims.to_vec();
+        Shape::BroadcastAs { dims }.output(&[self])
     }
 }

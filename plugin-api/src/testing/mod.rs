@@ -1,11 +1,14 @@
-//! Tests for authors, without candle and without the host: a small tensor backend, gradient checks and contract
-//! checks.
+//! Tests for authors, on the tensors that users run: the host lends its own through a shared library beside the `alambic` program,
+//! so a test crosses the real boundary and links no tensor library.
 //!
-//! [`device`] gives a tensor beside which others are made, [`random`] random ones; every operation works on them,
-//! in f64 and with derivatives of any order. [`check_loss`], [`check_regularizer`], [`check_architecture`],
-//! [`check_relabeler`] and [`check_matcher`] run a component through the boundary, as a host would, and say what is wrong with it:
+//! `alambic plugin test` runs the tests of a crate with it; a plain `cargo test` finds it through the environment variable
+//! `ALAMBIC_TENSORS`.
 //!
-//! ```
+//! [`device`] gives a tensor beside which others are made, [`random`] random ones, in f64 unless converted. [`check_loss`],
+//! [`check_regularizer`], [`check_architecture`], [`check_relabeler`] and [`check_matcher`] run a component through the boundary, as
+//! a host does, and say what is wrong with it:
+//!
+//! ```no_run
 //! # use plugin_api::prelude::*;
 //! # /// The mean of the logits.
 //! # #[derive(Deserialize, JsonSchema)]
@@ -19,59 +22,61 @@
 //! check_loss::<Mean>("mean", json!({})).unwrap();
 //! ```
 //!
-//! The backend is plain Rust in f64, so networks should be small in tests; `opt-level = 2` for this crate helps:
-//! `[profile.dev.package.alambic-plugin-api]`.
-//!
 //! [`params_by_name`] fills a network from the names of its parameters, for values that PyTorch gave with the same weights.
-//!
-//! A host checks loaded components on its own tensors with [`verify_loss`], [`verify_regularizer`],
-//! [`verify_architecture`] and [`verify_relabeler`], best in f64 with a tolerance of 1e-5; differences in f32 are
-//! coarse, and need some 3e-2.
 
-mod backend;
+#[cfg(test)]
+mod architecture_test;
 mod check;
-mod gradient;
-mod lab;
+mod library;
+#[cfg(test)]
+mod loss_test;
 mod named;
+mod options;
+#[cfg(test)]
+mod regularizer_test;
+#[cfg(test)]
+mod relabeler_test;
 
+pub use crate::contract::{LAB_CLASSES, TestLab, gradient_check, second_order_check};
 pub use check::{
     check_architecture, check_architecture_at, check_loss, check_matcher, check_matcher_gradients,
-    check_regularizer, check_relabeler, init_params, verify_architecture, verify_loss,
-    verify_matcher, verify_regularizer, verify_relabeler,
+    check_regularizer, check_relabeler,
 };
-pub use gradient::{gradient_check, second_order_check};
-pub use lab::{CLASSES as LAB_CLASSES, TestLab};
 pub use named::{params_by_name, uniform_by_name, values_by_name};
 
 use crate::{
-    Ctx, Tensor,
-    rng::{Rng, StreamId},
-    tensor::DType,
+    Ctx, Result, Tensor,
+    contract::{params::init_on, random_like},
+    nn::ModuleSpec,
 };
 
-/// An f64 scalar of the test backend, to make others beside (`device().new_f64(..)`).
+/// An f64 scalar of the host, to make others beside (`device().new_f64(..)`).
+///
+/// # Panics
+/// When the library of tensors is missing; the message says how to get it.
 pub fn device() -> Tensor {
-    backend::export(backend::Array::constant(DType::F64, &[], vec![0.]))
+    library::scalar()
 }
 
-/// A context in a stage, with seed 0, on the test backend.
+/// A context in a stage, with seed 0.
 pub fn ctx(stage: &str) -> Ctx {
     Ctx::new(stage, 0, &device())
 }
 
 /// Standard normal values (f64), the same for the same shape and seed.
 pub fn random(dims: &[usize], seed: u64) -> Tensor {
-    backend::export(backend::Array::constant(
-        DType::F64,
-        dims,
-        normals(dims, seed),
-    ))
+    random_like(&device(), dims, seed).expect("a value for each element")
 }
 
-/// The values of [`random`].
-fn normals(dims: &[usize], seed: u64) -> Vec<f64> {
-    let mut rng = Rng::new(seed, "testing", "random", StreamId::default());
-    (0..dims.iter().product()).map(|_| rng.normal()).collect()
+/// Tensors (f64) for all parameters and buffers, in the order of their declaration, the same for the same seed.
+///
+/// Trainable constants (a norm's weights) and running statistics get up to 0.1 added or taken away: a check at
+/// exactly 1 or 0 would not see a weight that is never used.
+///
+/// # Errors
+/// None that a declared module can meet.
+pub fn init_params(spec: &ModuleSpec, seed: u64) -> Result<Vec<Tensor>> {
+    init_on(&device(), spec, seed)
 }
 
 #[cfg(test)]

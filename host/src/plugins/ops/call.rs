@@ -1,8 +1,8 @@
-//! One call of an operation: its inputs and attributes, read with care, since they come from a plugin.
+//! One call of an operation: its inputs, read with care, since they come from a plugin, and its outputs.
 
-use plugin_api::{Error, ErrorKind, abi::RawTensor, ops};
+use plugin_api::{Error, ErrorKind, abi::RawTensor};
 
-use super::{borrow, unknown_op};
+use super::borrow;
 use crate::engine::{self, Tensor};
 
 /// The most elements that a plugin may ask for in one tensor: beyond it, a slip in a shape and not a wish.
@@ -18,14 +18,18 @@ pub(super) enum Outputs {
     Many(Vec<Option<Tensor>>),
 }
 
+impl From<Tensor> for Outputs {
+    fn from(tensor: Tensor) -> Self {
+        Self::One(tensor)
+    }
+}
+
 /// Why an operation was not done.
 pub(super) enum Fault {
     /// The call makes no sense.
     Call(String),
     /// The engine refused it.
     Engine(Box<engine::Error>),
-    /// This version has no such operation.
-    UnknownOp,
 }
 
 impl From<engine::Error> for Fault {
@@ -34,18 +38,14 @@ impl From<engine::Error> for Fault {
     }
 }
 
-/// Inputs and attributes of a call.
-pub(super) struct Call<'a> {
-    raws: &'a [RawTensor],
-    ints: &'a [i64],
-    floats: &'a [f64],
-}
+/// Inputs of a call.
+pub(super) struct Call<'a>(&'a [RawTensor]);
 
 impl<'a> Call<'a> {
     /// # Safety
     /// Every handle must be null or live, and of this host.
-    pub(super) unsafe fn new(raws: &'a [RawTensor], ints: &'a [i64], floats: &'a [f64]) -> Self {
-        Self { raws, ints, floats }
+    pub(super) unsafe fn new(raws: &'a [RawTensor]) -> Self {
+        Self(raws)
     }
 
     /// Input `i`.
@@ -56,14 +56,14 @@ impl<'a> Call<'a> {
 
     /// Input `i`, if given.
     pub(super) fn optional(&self, i: usize) -> Option<&'a Tensor> {
-        let raw = self.raws.get(i).filter(|raw| !raw.0.is_null())?;
+        let raw = self.0.get(i).filter(|raw| !raw.0.is_null())?;
         // SAFETY: whoever made this call vouched for its handles.
         Some(unsafe { borrow(*raw) })
     }
 
     /// All inputs.
     pub(super) fn inputs(&self) -> Result<Vec<&'a Tensor>, Fault> {
-        (0..self.raws.len()).map(|i| self.input(i)).collect()
+        (0..self.0.len()).map(|i| self.input(i)).collect()
     }
 
     /// Input `i`, of a float type.
@@ -83,87 +83,9 @@ impl<'a> Call<'a> {
         self.optional(i).map(|_| self.float_input(i)).transpose()
     }
 
-    /// Integer `i`.
-    pub(super) fn int(&self, i: usize) -> Result<i64, Fault> {
-        self.ints
-            .get(i)
-            .copied()
-            .ok_or_else(|| Fault::Call(format!("integer attribute {i} is missing")))
-    }
-
-    /// Integer `i` as a size or an index.
-    pub(super) fn size(&self, i: usize) -> Result<usize, Fault> {
-        as_size(self.int(i)?)
-    }
-
-    /// Integers `i` and `i + 1` as sizes: height and width.
-    pub(super) fn pair(&self, i: usize) -> Result<[usize; 2], Fault> {
-        Ok([self.size(i)?, self.size(i + 1)?])
-    }
-
-    /// Integers from `i` on as sizes.
-    pub(super) fn sizes_from(&self, i: usize) -> Result<Vec<usize>, Fault> {
-        self.ints
-            .get(i..)
-            .unwrap_or_default()
-            .iter()
-            .map(|&int| as_size(int))
-            .collect()
-    }
-
-    /// Integer `i` as yes or no.
-    pub(super) fn flag(&self, i: usize) -> Result<bool, Fault> {
-        match self.int(i)? {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(Fault::Call(format!(
-                "integer attribute {i} is {other}, expected 0 or 1"
-            ))),
-        }
-    }
-
-    /// Integer `i` as a dimension of `x`.
-    pub(super) fn dim(&self, i: usize, x: &Tensor) -> Result<usize, Fault> {
-        let dim = self.size(i)?;
-        check_dim(dim, x)?;
-        Ok(dim)
-    }
-
-    /// Integers from `i` on as different dimensions of `x`; all of them where there are none.
-    pub(super) fn dims_from(&self, i: usize, x: &Tensor) -> Result<Vec<usize>, Fault> {
-        let dims = self.sizes_from(i)?;
-        if dims.is_empty() {
-            return Ok((0..x.rank()).collect());
-        }
-        for (place, &dim) in dims.iter().enumerate() {
-            check_dim(dim, x)?;
-            if dims[..place].contains(&dim) {
-                return Err(Fault::Call(format!(
-                    "dimension {dim} is named twice in {dims:?}"
-                )));
-            }
-        }
-        Ok(dims)
-    }
-
-    /// Float `i`.
-    pub(super) fn float(&self, i: usize) -> Result<f64, Fault> {
-        self.floats
-            .get(i)
-            .copied()
-            .ok_or_else(|| Fault::Call(format!("float attribute {i} is missing")))
-    }
-
-    /// All floats.
-    pub(super) fn floats(&self) -> &'a [f64] {
-        self.floats
-    }
-
     /// A fault as the plugin's author reads it: `matmul(f32 [2, 3], f32 [4, 5]): expected ...`.
-    pub(super) fn error(&self, op: u32, fault: Fault) -> Error {
-        let name = ops::name(op).to_ascii_lowercase();
+    pub(super) fn error(&self, name: &str, fault: Fault) -> Error {
         let message = match fault {
-            Fault::UnknownOp => return Error::new(ErrorKind::UNSUPPORTED, unknown_op(op)),
             Fault::Call(message) => message,
             Fault::Engine(error) => match *error {
                 // The name stands in front already.
@@ -172,7 +94,7 @@ impl<'a> Call<'a> {
                 other => first_line(&other.to_string()),
             },
         };
-        let described = (0..self.raws.len()).map(|i| match self.optional(i) {
+        let described = (0..self.0.len()).map(|i| match self.optional(i) {
             Some(t) => format!("{} {:?}", t.dtype().as_str(), t.dims()),
             None => "nothing".to_owned(),
         });
@@ -194,9 +116,16 @@ pub(super) fn check_elements(dims: &[usize]) -> Result<(), Fault> {
     }
 }
 
-fn check_dim(dim: usize, x: &Tensor) -> Result<(), Fault> {
+/// Refuses planes of `x` at a size that nobody can mean.
+pub(super) fn check_planes(x: &Tensor, [height, width]: [usize; 2]) -> Result<(), Fault> {
+    let images: usize = x.dims().iter().take(2).product();
+    check_elements(&[images.max(1), height, width])
+}
+
+/// A dimension of `x`.
+pub(super) fn dim_of(dim: usize, x: &Tensor) -> Result<usize, Fault> {
     if dim < x.rank() {
-        return Ok(());
+        return Ok(dim);
     }
     Err(Fault::Call(format!(
         "no dimension {dim} in shape {:?}",
@@ -204,17 +133,20 @@ fn check_dim(dim: usize, x: &Tensor) -> Result<(), Fault> {
     )))
 }
 
-fn as_size(int: i64) -> Result<usize, Fault> {
-    // Up to i32::MAX no sum or product of two can overflow.
-    let size = i32::try_from(int)
-        .ok()
-        .and_then(|int| usize::try_from(int).ok());
-    size.ok_or_else(|| {
-        Fault::Call(format!(
-            "{int} is no size or index, expected 0 to {}",
-            i32::MAX
-        ))
-    })
+/// Different dimensions of `x`; all of them where none are given.
+pub(super) fn dims_of(dims: &[usize], x: &Tensor) -> Result<Vec<usize>, Fault> {
+    if dims.is_empty() {
+        return Ok((0..x.rank()).collect());
+    }
+    for (place, &dim) in dims.iter().enumerate() {
+        dim_of(dim, x)?;
+        if dims[..place].contains(&dim) {
+            return Err(Fault::Call(format!(
+                "dimension {dim} is named twice in {dims:?}"
+            )));
+        }
+    }
+    Ok(dims.to_vec())
 }
 
 /// The backend may append a backtrace.

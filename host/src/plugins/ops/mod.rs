@@ -4,15 +4,21 @@
 //! error that names the operation, shapes and types, and the process lives on.
 
 mod call;
+mod create;
 mod custom;
 #[cfg(test)]
 mod derivatives;
 mod elementwise;
+mod graph;
 mod index;
-mod network;
+mod norm;
+mod pool;
 mod precision;
+mod product;
 mod reduce;
+mod resample;
 mod shape;
+mod softmax;
 mod transfer;
 
 use std::sync::{Arc, OnceLock};
@@ -24,11 +30,15 @@ use plugin_api::{
         RSliceMut, RVec, RawTensor, caught, fence, make_vtable, silence_panics,
     },
     kernel::ForeignKernel,
-    ops,
+    tensor::{
+        Operation,
+        operation::{Operations, Refusal},
+    },
 };
 
 use crate::engine::Tensor;
 use call::{Call, Fault, Outputs};
+use precision::Class;
 
 /// The most dimensions that a handle can tell of.
 const MAX_RANK: usize = 8;
@@ -118,21 +128,12 @@ unsafe extern "C" fn dispatch(
     mut outputs: RSliceMut<'_, RawTensor>,
 ) -> RResult<(), Error> {
     fence("a tensor operation of the host", || {
-        // SAFETY: the caller has live handles.
-        let prepared = unsafe { precision::prepared(op, inputs.as_slice()) };
-        let prepared = prepared.map_err(|e| Error::new(ErrorKind::TENSOR, e))?;
-        let raws: Option<Vec<RawTensor>> = prepared.as_ref().map(|tensors| {
-            let raw = |t: &Option<Tensor>| {
-                let place = t.as_ref().map(std::ptr::from_ref);
-                place.map_or(RawTensor::NULL, |place| RawTensor(place.cast()))
-            };
-            tensors.iter().map(raw).collect()
-        });
-        let inputs = raws.as_deref().unwrap_or(inputs.as_slice());
-        // SAFETY: the caller has live handles, and those that were prepared live through the call.
-        let call = unsafe { Call::new(inputs, attrs.ints.as_slice(), attrs.floats.as_slice()) };
-        let made = perform(op, &call).and_then(|made| fitting(made, outputs.len()));
-        let made = made.map_err(|fault| call.error(op, fault))?;
+        let (ints, floats) = (attrs.ints.as_slice(), attrs.floats.as_slice());
+        let operation = Operation::read(op, ints, floats).map_err(|refusal| match refusal {
+            Refusal::Unknown => Error::new(ErrorKind::UNSUPPORTED, unknown_op(op)),
+            Refusal::Attributes(name, why) => Error::new(ErrorKind::TENSOR, why).context(name),
+        })?;
+        let made = perform(&operation, inputs.as_slice(), outputs.len())?;
         for (output, tensor) in outputs.as_mut_slice().iter_mut().zip(made) {
             *output = tensor.map_or(RawTensor::NULL, into_raw);
         }
@@ -140,26 +141,60 @@ unsafe extern "C" fn dispatch(
     })
 }
 
-fn perform(op: u32, call: &Call<'_>) -> Result<Outputs, Fault> {
-    match op {
-        ops::ADD..=ops::IS_TRACKED => elementwise::perform(op, call),
-        ops::SUM..=ops::TOPK => reduce::perform(op, call),
-        ops::MATMUL..=ops::LAYER_NORM | ops::CROP_RESIZE => network::perform(op, call),
-        ops::INDEX_SELECT..=ops::SCATTER_ADD => index::perform(op, call),
-        ops::RESHAPE..=ops::PAD => shape::perform(op, call),
-        ops::GRAD => gradients(call),
-        _ => Err(Fault::UnknownOp),
-    }
+/// What the host does for an operation of a subject.
+trait Lent: Operations {
+    /// Does it.
+    fn perform(&self, call: &Call<'_>) -> Result<Outputs, Fault>;
+
+    /// What it computes in where layers compute in bf16.
+    fn class(&self) -> Class;
+
+    /// Calls to differentiate, for each operation, or why there are none.
+    #[cfg(test)]
+    fn cases() -> Vec<derivatives::Case>;
 }
 
-fn gradients(call: &Call<'_>) -> Result<Outputs, Fault> {
-    let (loss, create_graph) = (call.input(0)?, call.flag(0)?);
-    let leaves: Vec<&Tensor> = call.inputs()?.into_iter().skip(1).collect();
-    Ok(Outputs::Many(crate::engine::grad(
-        loss,
-        &leaves,
-        create_graph,
-    )?))
+/// Applies a function to an operation, whatever its subject.
+macro_rules! lent {
+    ($operation:expr, $one:ident => $what:expr) => {
+        match $operation {
+            Operation::Elementwise($one) => $what,
+            Operation::Create($one) => $what,
+            Operation::Graph($one) => $what,
+            Operation::Reduce($one) => $what,
+            Operation::Softmax($one) => $what,
+            Operation::Product($one) => $what,
+            Operation::Pool($one) => $what,
+            Operation::Norm($one) => $what,
+            Operation::Shape($one) => $what,
+            Operation::Index($one) => $what,
+            Operation::Resample($one) => $what,
+        }
+    };
+}
+
+/// Does an operation and gives as many outputs as are asked for.
+fn perform(
+    operation: &Operation,
+    inputs: &[RawTensor],
+    outputs: usize,
+) -> Result<Vec<Option<Tensor>>, Error> {
+    let class = lent!(operation, one => one.class());
+    // SAFETY: the caller has live handles.
+    let prepared = unsafe { class.prepare(inputs) };
+    let prepared = prepared.map_err(|e| Error::new(ErrorKind::TENSOR, e))?;
+    let raws: Option<Vec<RawTensor>> = prepared.as_ref().map(|tensors| {
+        let raw = |t: &Option<Tensor>| {
+            let place = t.as_ref().map(std::ptr::from_ref);
+            place.map_or(RawTensor::NULL, |place| RawTensor(place.cast()))
+        };
+        tensors.iter().map(raw).collect()
+    });
+    // SAFETY: the caller has live handles, and those that were prepared live through the call.
+    let call = unsafe { Call::new(raws.as_deref().unwrap_or(inputs)) };
+    let made = lent!(operation, one => one.perform(&call));
+    made.and_then(|made| fitting(made, outputs))
+        .map_err(|fault| call.error(operation.row().name, fault))
 }
 
 /// The outputs, when the caller asked for as many and can tell their shapes.

@@ -1,60 +1,127 @@
-//! Reductions, softmax and top-k.
+//! Reductions and top-k.
 
-use plugin_api::ops;
+use plugin_api::tensor::Reduce;
 
-use super::call::{Call, Fault, Outputs};
+#[cfg(test)]
+use super::derivatives::{Case, Input::Free, case};
+use super::{
+    Lent,
+    call::{Call, Fault, Outputs, dim_of, dims_of},
+    precision::Class,
+};
 
-pub(super) fn perform(op: u32, call: &Call<'_>) -> Result<Outputs, Fault> {
-    let made = match op {
-        ops::SUM => {
-            let x = call.float_input(0)?;
-            x.sum(&call.dims_from(1, x)?, call.flag(0)?)?
+impl Lent for Reduce {
+    fn perform(&self, call: &Call<'_>) -> Result<Outputs, Fault> {
+        let floats = || call.float_input(0);
+        let made = match *self {
+            Self::Sum { keepdim, ref dims } => {
+                floats()?.sum(&dims_of(dims, floats()?)?, keepdim)?
+            }
+            Self::Mean { keepdim, ref dims } => {
+                floats()?.mean(&dims_of(dims, floats()?)?, keepdim)?
+            }
+            Self::Var {
+                keepdim,
+                unbiased,
+                ref dims,
+            } => floats()?.var(&dims_of(dims, floats()?)?, keepdim, unbiased)?,
+            Self::Norm { keepdim, ref dims } => {
+                floats()?.norm(&dims_of(dims, floats()?)?, keepdim)?
+            }
+            Self::Max { keepdim, dim } => {
+                let x = call.input(0)?;
+                x.max(dim_of(dim, x)?, keepdim)?
+            }
+            Self::Min { keepdim, dim } => {
+                let x = call.input(0)?;
+                x.min(dim_of(dim, x)?, keepdim)?
+            }
+            Self::ArgMax { keepdim, dim } => {
+                let x = call.input(0)?;
+                x.argmax(dim_of(dim, x)?, keepdim)?
+            }
+            Self::ArgMin { keepdim, dim } => {
+                let x = call.input(0)?;
+                x.argmin(dim_of(dim, x)?, keepdim)?
+            }
+            Self::TopK { k } => {
+                let (values, indices) = floats()?.topk(k)?;
+                return Ok(Outputs::Many(vec![Some(values), Some(indices)]));
+            }
+        };
+        Ok(made.into())
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Sum { .. }
+            | Self::Mean { .. }
+            | Self::Var { .. }
+            | Self::Norm { .. }
+            | Self::Max { .. }
+            | Self::Min { .. }
+            | Self::ArgMax { .. }
+            | Self::ArgMin { .. }
+            | Self::TopK { .. } => Class::Single,
         }
-        ops::MEAN => {
-            let x = call.float_input(0)?;
-            x.mean(&call.dims_from(1, x)?, call.flag(0)?)?
+    }
+
+    #[cfg(test)]
+    fn cases() -> Vec<Case> {
+        let x = [Free(&[3, 4, 5])];
+        let mut cases = Vec::new();
+        for (keepdim, dims) in [
+            (false, vec![]),
+            (true, vec![1]),
+            (false, vec![2, 0]),
+            (false, vec![2]),
+        ] {
+            let dims = || dims.clone();
+            cases.push(case(
+                Self::Sum {
+                    keepdim,
+                    dims: dims(),
+                },
+                &x,
+            ));
+            cases.push(case(
+                Self::Mean {
+                    keepdim,
+                    dims: dims(),
+                },
+                &x,
+            ));
+            cases.push(case(
+                Self::Norm {
+                    keepdim,
+                    dims: dims(),
+                },
+                &x,
+            ));
         }
-        ops::VAR => {
-            let x = call.float_input(0)?;
-            x.var(&call.dims_from(2, x)?, call.flag(0)?, call.flag(1)?)?
+        for (keepdim, unbiased, dims) in [
+            (false, false, vec![]),
+            (false, true, vec![0, 2]),
+            (true, true, vec![1]),
+        ] {
+            let var = Self::Var {
+                keepdim,
+                unbiased,
+                dims,
+            };
+            cases.push(case(var, &x));
         }
-        ops::NORM => {
-            let x = call.float_input(0)?;
-            x.norm(&call.dims_from(1, x)?, call.flag(0)?)?
+        for (keepdim, dim) in [(false, 0), (true, 1), (false, 2)] {
+            cases.push(case(Self::Max { keepdim, dim }, &x));
+            cases.push(case(Self::Min { keepdim, dim }, &x));
         }
-        ops::MAX => {
-            let x = call.input(0)?;
-            x.max(call.dim(1, x)?, call.flag(0)?)?
+        for k in [1, 3] {
+            cases.push(case(Self::TopK { k }, &[Free(&[3, 5])]));
         }
-        ops::MIN => {
-            let x = call.input(0)?;
-            x.min(call.dim(1, x)?, call.flag(0)?)?
+        let (keepdim, dim) = (false, 0);
+        for op in [Self::ArgMax { keepdim, dim }, Self::ArgMin { keepdim, dim }] {
+            cases.push(Case::Constant(op.into(), "an index"));
         }
-        ops::ARGMAX => {
-            let x = call.input(0)?;
-            x.argmax(call.dim(1, x)?, call.flag(0)?)?
-        }
-        ops::ARGMIN => {
-            let x = call.input(0)?;
-            x.argmin(call.dim(1, x)?, call.flag(0)?)?
-        }
-        ops::LOG_SUM_EXP => {
-            let x = call.float_input(0)?;
-            x.logsumexp(call.dim(1, x)?, call.flag(0)?)?
-        }
-        ops::SOFTMAX => {
-            let x = call.float_input(0)?;
-            x.softmax(call.dim(0, x)?)?
-        }
-        ops::LOG_SOFTMAX => {
-            let x = call.float_input(0)?;
-            x.log_softmax(call.dim(0, x)?)?
-        }
-        ops::TOPK => {
-            let (values, indices) = call.float_input(0)?.topk(call.size(0)?)?;
-            return Ok(Outputs::Many(vec![Some(values), Some(indices)]));
-        }
-        _ => return Err(Fault::UnknownOp),
-    };
-    Ok(Outputs::One(made))
+        cases
+    }
 }

@@ -1,74 +1,138 @@
 //! Shapes: the same elements in another order or number.
 
-use plugin_api::ops;
+use plugin_api::tensor::Shape;
 
-use super::call::{Call, Fault, Outputs, check_elements};
+#[cfg(test)]
+use super::derivatives::{Case, Input::Free, case};
+use super::{
+    Lent,
+    call::{Call, Fault, Outputs, check_elements, dim_of},
+    precision::Class,
+};
 use crate::engine::Tensor;
 
-pub(super) fn perform(op: u32, call: &Call<'_>) -> Result<Outputs, Fault> {
-    let made = match op {
-        ops::CAT | ops::STACK => joined(op, call)?,
-        _ => moved(op, call, call.input(0)?)?,
-    };
-    Ok(Outputs::One(made))
+impl Lent for Shape {
+    fn perform(&self, call: &Call<'_>) -> Result<Outputs, Fault> {
+        let x = call.input(0)?;
+        let made = match *self {
+            Self::Reshape { ref dims } => {
+                check_elements(dims)?;
+                x.reshape(dims)?
+            }
+            Self::Permute { ref order } => {
+                let mut sorted = order.clone();
+                sorted.sort_unstable();
+                if !sorted.into_iter().eq(0..x.rank()) {
+                    let rank = x.rank();
+                    return Err(Fault::Call(format!(
+                        "{order:?} is no order of the {rank} dimensions"
+                    )));
+                }
+                x.permute(order)?
+            }
+            Self::Narrow { dim, start, len } => {
+                check_range(x, dim, start, start + len)?;
+                x.narrow(dim, start, len)?
+            }
+            Self::Slice {
+                dim,
+                start,
+                end,
+                step,
+            } => {
+                check_range(x, dim, start, end)?;
+                if step == 0 {
+                    return Err(Fault::Call("step 0, expected at least 1".to_owned()));
+                }
+                x.slice(dim, start, step, (end - start).div_ceil(step))?
+            }
+            Self::Cat { dim } => joined(call, dim, false)?,
+            Self::Stack { dim } => joined(call, dim, true)?,
+            Self::BroadcastAs { ref dims } => {
+                check_elements(dims)?;
+                x.broadcast_as(dims)?
+            }
+            Self::Roll { shift, dim } => x.roll(shift, dim_of(dim, x)?)?,
+            Self::Flip { dim } => x.flip(dim_of(dim, x)?)?,
+            Self::Pad {
+                dim,
+                before,
+                after,
+                value,
+            } => {
+                let mut dims = x.dims().to_vec();
+                dims[dim_of(dim, x)?] += before + after;
+                check_elements(&dims)?;
+                call.float_input(0)?.pad(dim, before, after, value)?
+            }
+        };
+        Ok(made.into())
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Reshape { .. }
+            | Self::Permute { .. }
+            | Self::Narrow { .. }
+            | Self::Slice { .. }
+            | Self::Cat { .. }
+            | Self::Stack { .. }
+            | Self::BroadcastAs { .. }
+            | Self::Roll { .. }
+            | Self::Flip { .. }
+            | Self::Pad { .. } => Class::AsGiven,
+        }
+    }
+
+    #[cfg(test)]
+    fn cases() -> Vec<Case> {
+        let x = [Free(&[3, 5, 2])];
+        let slice = |dim, start, end, step| Self::Slice {
+            dim,
+            start,
+            end,
+            step,
+        };
+        let pad = |dim, before, after, value| Self::Pad {
+            dim,
+            before,
+            after,
+            value,
+        };
+        let dims = vec![6, 5];
+        let order = vec![2, 0, 1];
+        let (dim, start, len) = (1, 2, 3);
+        let mut cases = vec![
+            case(Self::Reshape { dims }, &x),
+            case(Self::Permute { order }, &x),
+            case(Self::Narrow { dim, start, len }, &x),
+            case(slice(1, 1, 5, 3), &x),
+            case(slice(0, 0, 3, 2), &x),
+            case(
+                Self::BroadcastAs {
+                    dims: vec![2, 3, 4],
+                },
+                &[Free(&[3, 1])],
+            ),
+            case(Self::Roll { shift: -3, dim: 1 }, &x),
+            case(Self::Roll { shift: 1, dim: 2 }, &x),
+            case(Self::Flip { dim: 1 }, &x),
+            case(pad(2, 1, 2, -0.7), &x),
+            case(pad(0, 0, 3, 0.0), &x),
+        ];
+        let joined = [Free(&[3, 2]), Free(&[3, 4]), Free(&[3, 1])];
+        cases.push(case(Self::Cat { dim: 1 }, &joined));
+        let stacked = [Free(&[3, 2]), Free(&[3, 2])];
+        for dim in 0..3 {
+            cases.push(case(Self::Stack { dim }, &stacked));
+        }
+        cases
+    }
 }
 
-fn moved(op: u32, call: &Call<'_>, x: &Tensor) -> Result<Tensor, Fault> {
-    Ok(match op {
-        ops::RESHAPE => {
-            let dims = call.sizes_from(0)?;
-            check_elements(&dims)?;
-            x.reshape(&dims)?
-        }
-        ops::PERMUTE => {
-            let order = call.sizes_from(0)?;
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            if !sorted.into_iter().eq(0..x.rank()) {
-                return Err(Fault::Call(format!(
-                    "{order:?} is no order of the {} dimensions",
-                    x.rank()
-                )));
-            }
-            x.permute(&order)?
-        }
-        ops::NARROW => {
-            let (dim, start, len) = (call.dim(0, x)?, call.size(1)?, call.size(2)?);
-            check_range(x, dim, start, start + len)?;
-            x.narrow(dim, start, len)?
-        }
-        ops::SLICE => {
-            let (dim, start, end, step) =
-                (call.dim(0, x)?, call.size(1)?, call.size(2)?, call.size(3)?);
-            check_range(x, dim, start, end)?;
-            if step == 0 {
-                return Err(Fault::Call("step 0, expected at least 1".to_owned()));
-            }
-            x.slice(dim, start, step, (end - start).div_ceil(step))?
-        }
-        ops::BROADCAST_AS => {
-            let dims = call.sizes_from(0)?;
-            check_elements(&dims)?;
-            x.broadcast_as(&dims)?
-        }
-        ops::ROLL => x.roll(call.int(0)?, call.dim(1, x)?)?,
-        ops::FLIP => x.flip(call.dim(0, x)?)?,
-        ops::PAD => {
-            let (dim, before, after) = (call.dim(0, x)?, call.size(1)?, call.size(2)?);
-            let mut dims = x.dims().to_vec();
-            dims[dim] += before + after;
-            check_elements(&dims)?;
-            call.float_input(0)?
-                .pad(dim, before, after, call.float(0)?)?
-        }
-        _ => return Err(Fault::UnknownOp),
-    })
-}
-
-fn joined(op: u32, call: &Call<'_>) -> Result<Tensor, Fault> {
-    let (tensors, dim) = (call.inputs()?, call.size(0)?);
+fn joined(call: &Call<'_>, dim: usize, stack: bool) -> Result<Tensor, Fault> {
+    let tensors = call.inputs()?;
     let first = call.input(0)?;
-    let stack = op == ops::STACK;
     if dim >= first.rank() + usize::from(stack) {
         return Err(Fault::Call(format!(
             "no dimension {dim} for tensors of shape {:?}",
@@ -102,7 +166,7 @@ fn joined(op: u32, call: &Call<'_>) -> Result<Tensor, Fault> {
 }
 
 fn check_range(x: &Tensor, dim: usize, start: usize, end: usize) -> Result<(), Fault> {
-    let size = x.dims()[dim];
+    let size = x.dims()[dim_of(dim, x)?];
     if start <= end && end <= size {
         return Ok(());
     }

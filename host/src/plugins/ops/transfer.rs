@@ -22,8 +22,8 @@ pub(super) fn dtype_code(dtype: candle_core::DType) -> Code {
 }
 
 /// The element type of a number.
-pub(super) fn dtype_of(code: u32) -> Option<candle_core::DType> {
-    Some(match Code(code) {
+pub(super) fn dtype_of(code: Code) -> Option<candle_core::DType> {
+    Some(match code {
         Code::F32 => candle_core::DType::F32,
         Code::F64 => candle_core::DType::F64,
         Code::U32 => candle_core::DType::U32,
@@ -44,7 +44,7 @@ fn unknown(code: Code) -> Error {
 
 /// All elements in row-major order, converted to a type.
 pub(super) fn to_bytes(tensor: &Tensor, code: Code) -> Result<Vec<u8>> {
-    let dtype = dtype_of(code.0).ok_or_else(|| unknown(code))?;
+    let dtype = dtype_of(code).ok_or_else(|| unknown(code))?;
     let values = tensor.value().flatten_all().and_then(|v| v.to_dtype(dtype));
     let values = values.map_err(|e| Error::new(ErrorKind::TENSOR, e))?;
     let bytes = match code {

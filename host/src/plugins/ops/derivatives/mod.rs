@@ -1,49 +1,108 @@
-//! Every lent operation against finite differences, to the second order, called by its number as plugins call it.
+//! Every lent operation against finite differences, to the second order, called as plugins call it.
 //!
-//! An operation has cases, or a reason why it has none; one that is added without either fails here. So does a function of the
-//! engine's that is neither an operation of that list nor checked by name in its own file.
+//! Each subject has cases beside its operations, or a reason why one has none; an operation that is added without either fails here. So
+//! does a function of the engine's that is neither an operation nor checked by name in its own file.
 
-mod cases;
 mod sources;
 
-use candle_core::Device;
-use plugin_api::ops;
+use candle_core::{Device, WithDType};
+use plugin_api::tensor::Operation;
 
-use super::{Call, Outputs, export, perform};
+use super::{Lent, export, perform};
 use crate::engine::gpu::on_gpu;
 use crate::engine::gradcheck::{check, device, ramp};
 use crate::engine::{Error, Result, Tensor};
 
 /// One input of a case.
-#[derive(Clone)]
-enum Input {
+#[derive(Clone, Debug)]
+pub(super) enum Input {
     /// Differentiated by; of any sign.
     Free(&'static [usize]),
     /// Differentiated by; above 1.
     Positive(&'static [usize]),
+    /// Of any type.
     Constant(Tensor),
 }
 
+/// An input that nothing is differentiated by.
+pub(super) fn constant<T: WithDType>(numbers: &[T], dims: &[usize]) -> Input {
+    Input::Constant(Tensor::from_vec(numbers.to_vec(), dims, &device()).expect("the count fits"))
+}
+
+/// What is known of an operation's derivative.
+pub(super) enum Case {
+    /// It agrees with finite differences for these inputs.
+    Differentiable(Call),
+    /// The result is a constant, and why.
+    Constant(Operation, &'static str),
+    /// It is not checked here, and why.
+    Elsewhere(Operation, &'static str),
+}
+
 /// One call of an operation.
-struct Case {
-    op: u32,
+pub(super) struct Call {
+    operation: Operation,
     inputs: Vec<Input>,
-    ints: Vec<i64>,
-    floats: Vec<f64>,
+}
+
+/// A case that is differentiated.
+pub(super) fn case(operation: impl Into<Operation>, inputs: &[Input]) -> Case {
+    Case::Differentiable(Call {
+        operation: operation.into(),
+        inputs: inputs.to_vec(),
+    })
 }
 
 impl Case {
+    fn operation(&self) -> &Operation {
+        match self {
+            Self::Differentiable(call) => &call.operation,
+            Self::Constant(operation, _) | Self::Elsewhere(operation, _) => operation,
+        }
+    }
+
+    /// Why nothing is differentiated.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Differentiable(_) => "",
+            Self::Constant(_, reason) | Self::Elsewhere(_, reason) => reason,
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    use plugin_api::tensor::*;
+    let all = [
+        Elementwise::cases(),
+        Create::cases(),
+        Graph::cases(),
+        Reduce::cases(),
+        Softmax::cases(),
+        Product::cases(),
+        Pool::cases(),
+        Norm::cases(),
+        Shape::cases(),
+        Index::cases(),
+        Resample::cases(),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn calls() -> impl Iterator<Item = Call> {
+    cases().into_iter().filter_map(|case| match case {
+        Case::Differentiable(call) => Some(call),
+        _ => None,
+    })
+}
+
+impl Call {
     fn name(&self) -> String {
         let shape = |input: &Input| match input {
             Input::Free(dims) | Input::Positive(dims) => format!("{dims:?}"),
             Input::Constant(t) => format!("constant {:?}", t.dims()),
         };
         let shapes: Vec<String> = self.inputs.iter().map(shape).collect();
-        let (op, ints, floats) = (ops::name(self.op), &self.ints, &self.floats);
-        format!(
-            "{op}({}; ints {ints:?}, floats {floats:?})",
-            shapes.join(", ")
-        )
+        format!("{:?} of {}", self.operation, shapes.join(", "))
     }
 
     /// Compares the operation after a smooth bent function, so that linear operations have a second derivative too.
@@ -69,10 +128,8 @@ impl Case {
             other => other.clone(),
         });
         Self {
+            operation: self.operation.clone(),
             inputs: moved.collect(),
-            ints: self.ints.clone(),
-            floats: self.floats.clone(),
-            ..*self
         }
     }
 
@@ -91,7 +148,7 @@ impl Case {
             Input::Constant(t) => Ok(t.clone()),
         });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let mut outputs = call(self.op, &inputs, &self.ints, &self.floats)?;
+        let mut outputs = call(&self.operation, &inputs)?;
         outputs.retain(|output| output.dtype().is_float());
         if let [output] = outputs.as_slice() {
             return Ok(output.clone());
@@ -106,55 +163,27 @@ fn on_cpu(tensor: &Tensor) -> Tensor {
     Tensor::constant(tensor.value().to_device(&Device::Cpu).expect("room for it"))
 }
 
-/// Calls an operation by its number; absent results are left out.
-fn call(op: u32, inputs: &[Tensor], ints: &[i64], floats: &[f64]) -> Result<Vec<Tensor>> {
+/// Has an operation done; absent results are left out.
+fn call(operation: &Operation, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let handles: Vec<_> = inputs.iter().cloned().map(export).collect();
     let raws: Vec<_> = handles.iter().map(|handle| handle.raw()).collect();
-    // SAFETY: the handles are live, and of this host.
-    let call = unsafe { Call::new(&raws, ints, floats) };
-    match perform(op, &call) {
-        Ok(Outputs::One(tensor)) => Ok(vec![tensor]),
-        Ok(Outputs::Many(tensors)) => Ok(tensors.into_iter().flatten().collect()),
-        Err(fault) => Err(Error::argument("call", call.error(op, fault).to_string())),
-    }
+    // As many outputs as there are.
+    let made = (1..=3).map(|outputs| perform(operation, &raws, outputs));
+    let made = made.reduce(std::result::Result::or).expect("one count");
+    let made = made.map_err(|e| Error::argument("call", e.to_string()))?;
+    Ok(made.into_iter().flatten().collect())
 }
-
-/// Operations without a derivative to check, and why. Of those marked the result must not be tracked.
-const WITHOUT: [(u32, bool, &str); 18] = [
-    (ops::EQ, true, "a mask"),
-    (ops::NE, true, "a mask"),
-    (ops::LT, true, "a mask"),
-    (ops::LE, true, "a mask"),
-    (ops::GT, true, "a mask"),
-    (ops::GE, true, "a mask"),
-    (ops::SIGN, true, "constant almost everywhere"),
-    (ops::FLOOR, true, "constant almost everywhere"),
-    (ops::CEIL, true, "constant almost everywhere"),
-    (ops::ROUND, true, "constant almost everywhere"),
-    (ops::DETACH, true, "cuts the graph"),
-    (ops::FULL_LIKE, true, "a constant"),
-    (ops::IS_TRACKED, true, "a flag"),
-    (ops::ARGMAX, true, "an index"),
-    (ops::ARGMIN, true, "an index"),
-    (ops::LEAF, false, "starts a graph"),
-    (
-        ops::TO_DTYPE,
-        false,
-        "a difference would be that of f32's rounding; unary.rs has a test of its gradient",
-    ),
-    (ops::GRAD, false, "what every case calls, twice"),
-];
 
 #[test]
 fn derivatives_agree_with_finite_differences_to_the_second_order() {
-    for case in cases::all() {
-        case.check();
+    for call in calls() {
+        call.check();
     }
 }
 
 #[test]
 fn values_on_a_gpu_are_those_of_the_cpu() {
-    for case in cases::all() {
+    for case in calls() {
         let free = case.free();
         let got = on_gpu(&device(), || case.outputs(&free)).and_then(|y| y.to_f64_vec());
         let free: Vec<Tensor> = free.iter().map(on_cpu).collect();
@@ -176,17 +205,24 @@ fn values_on_a_gpu_are_those_of_the_cpu() {
 
 #[test]
 fn every_operation_has_a_derivative_case_or_a_reason() {
-    let cases = cases::all();
-    for &op in ops::ALL {
-        let checked = cases.iter().any(|case| case.op == op);
-        let excused = WITHOUT.iter().any(|(other, ..)| *other == op);
-        let name = ops::name(op);
+    let cases = cases();
+    for row in Operation::rows() {
+        let own = cases.iter().filter(|c| c.operation().row() == row);
+        let (checked, excused): (Vec<_>, Vec<_>) =
+            own.partition(|case| matches!(case, Case::Differentiable(_)));
+        let name = row.name;
+        for case in &excused {
+            assert!(
+                !case.reason().is_empty(),
+                "{name} is excused without a reason"
+            );
+        }
         assert!(
-            checked || excused,
+            !checked.is_empty() || !excused.is_empty(),
             "{name} has neither a derivative case nor a reason to have none"
         );
         assert!(
-            !(checked && excused),
+            checked.is_empty() || excused.is_empty(),
             "{name} has both derivative cases and a reason to have none"
         );
     }
@@ -195,14 +231,11 @@ fn every_operation_has_a_derivative_case_or_a_reason() {
 #[test]
 fn what_has_no_derivative_is_not_tracked() {
     let x = Tensor::leaf(ramp(&[3], 0.37).into_value());
-    for (op, constant, reason) in WITHOUT {
-        if constant {
-            let made = call(op, &[x.clone(), x.clone()], &[0, 0], &[1.0]).unwrap();
-            assert!(
-                !made[0].is_tracked(),
-                "{}: {reason}, but tracked",
-                ops::name(op)
-            );
+    for case in cases() {
+        if let Case::Constant(operation, reason) = case {
+            let name = operation.row().name;
+            let made = call(&operation, &[x.clone(), x.clone()]).unwrap();
+            assert!(!made[0].is_tracked(), "{name}: {reason}, but tracked");
         }
     }
 }

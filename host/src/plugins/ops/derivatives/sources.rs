@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use plugin_api::ops;
+use plugin_api::tensor::Operation;
 
 /// Public functions of the engine's operations that give tensors, but no derivative of their own.
 const WITHOUT: [(&str, &str); 2] = [
@@ -34,9 +34,8 @@ fn every_function_of_the_engine_is_checked_against_finite_differences() {
         .unwrap()
         .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect();
-    let numbered: Vec<String> = ops::ALL
-        .iter()
-        .map(|&op| ops::name(op).to_ascii_lowercase().replace('_', ""))
+    let numbered: Vec<String> = Operation::rows()
+        .map(|row| row.name.replace('_', ""))
         .collect();
     let mut found = 0;
     for name in texts.iter().flat_map(|text| functions(text)) {

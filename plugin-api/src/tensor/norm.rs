@@ -1,0 +1,118 @@
+//! Batch, group and layer normalisation.
+
+use super::{
+    Tensor,
+    attributes::{Attribute, Attributes, Reader},
+    operation::{Operations as _, operations},
+};
+use crate::Result;
+
+/// What a BatchNorm normalises with. An open set of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchNormMode(pub u32);
+
+impl BatchNormMode {
+    /// Batch statistics; the host updates the running ones.
+    pub const TRAIN: Self = Self(0);
+    /// Running statistics.
+    pub const EVAL: Self = Self(1);
+    /// Running statistics; the batch's are given beside the output, differentiable (SRe2L's recover stage).
+    pub const RECOVER: Self = Self(2);
+    /// Batch statistics; the running ones are left alone.
+    pub const TRAIN_STATISTICS: Self = Self(3);
+}
+
+impl Attribute for BatchNormMode {
+    fn write(&self, to: &mut Attributes) {
+        i64::from(self.0).write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, String> {
+        let mode = i64::read(from)?;
+        let known = [
+            Self::TRAIN,
+            Self::EVAL,
+            Self::RECOVER,
+            Self::TRAIN_STATISTICS,
+        ];
+        let known = known.into_iter().find(|known| i64::from(known.0) == mode);
+        known.ok_or_else(|| {
+            let have = "0 train, 1 eval, 2 recover, 3 train-statistics";
+            format!("unknown mode {mode} (have: {have})")
+        })
+    }
+}
+
+/// What a BatchNorm gives.
+pub struct BatchNormOutput {
+    /// The normalised input, of its shape.
+    pub y: Tensor,
+    /// Mean of the input for each channel; absent in eval mode.
+    pub mean: Option<Tensor>,
+    /// Population variance of the input for each channel; absent in eval mode.
+    pub var: Option<Tensor>,
+}
+
+operations! {
+    /// Normalisations.
+    Norm {
+        80 (1, 0) BatchNorm "batch_norm" { mode: BatchNormMode, relu: bool, eps: f64 };
+        81 (1, 0) GroupNorm "group_norm" { groups: usize, relu: bool, eps: f64 };
+        /// LayerNorm over the last dimension.
+        ///
+        /// # Shapes
+        /// self [.., C]; weight and bias [C]
+        ///
+        /// # Errors
+        /// When shapes do not fit.
+        82 (1, 0) LayerNorm "layer_norm" { eps: f64 } fn layer_norm(weight, bias);
+    }
+}
+
+impl Tensor {
+    /// BatchNorm, with ReLU when `relu`, and with `residual` added before the ReLU:
+    /// `relu?((x - mean) / sqrt(var + eps) * weight + bias + residual?)`.
+    ///
+    /// # Shapes
+    /// self and residual [N, C, H, W]; weight, bias and running statistics [C]
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    #[allow(clippy::too_many_arguments)] // the operation has that many operands
+    pub fn batch_norm(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        running_mean: &Tensor,
+        running_var: &Tensor,
+        mode: BatchNormMode,
+        eps: f64,
+        relu: bool,
+        residual: Option<&Tensor>,
+    ) -> Result<BatchNormOutput> {
+        let mut inputs = vec![self, weight, bias, running_mean, running_var];
+        inputs.extend(residual);
+        let norm = Norm::BatchNorm { mode, relu, eps };
+        let [y, mean, var] = norm.outputs(&inputs)?;
+        let y = y.ok_or_else(|| norm.row().absent())?;
+        Ok(BatchNormOutput { y, mean, var })
+    }
+
+    /// GroupNorm, with ReLU when `relu`; `groups == C` is InstanceNorm, `groups == 1` LayerNorm over (C, H, W).
+    ///
+    /// # Shapes
+    /// self [N, C, H, W]; weight and bias [C]
+    ///
+    /// # Errors
+    /// When C is no multiple of `groups`.
+    pub fn group_norm(
+        &self,
+        groups: usize,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+        relu: bool,
+    ) -> Result<Tensor> {
+        Norm::GroupNorm { groups, relu, eps }.output(&[self, weight, bias])
+    }
+}
