@@ -7,14 +7,8 @@ operations! {
     /// Values of another type, and new ones.
     Create {
         /// Another element type. Between floats the gradient passes.
-        ///
-        /// # Errors
-        /// For a type that the host does not know.
         41 (1, 0) ToDtype "to_dtype" { dtype: DType } fn to_dtype();
         /// A tensor of `self`'s shape and type with one value everywhere.
-        ///
-        /// # Errors
-        /// When the element type is no float.
         43 (1, 0) FullLike "full_like" { value: f64 } fn full_like();
     }
 }

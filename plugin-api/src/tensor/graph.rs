@@ -11,14 +11,8 @@ operations! {
     /// Operations on the graph of derivatives.
     Graph {
         /// The same values without history.
-        ///
-        /// # Errors
-        /// None that a live tensor can meet.
         42 (1, 0) Detach "detach" {} fn detach();
         /// The same values as a tracked leaf without history: something that [`crate::grad`] can be asked for.
-        ///
-        /// # Errors
-        /// When the element type is no float.
         44 (1, 0) Leaf "leaf" {} fn leaf();
         45 (1, 0) IsTracked "is_tracked" {};
         110 (1, 0) Grad "grad" { create_graph: bool };

@@ -62,9 +62,6 @@ operations! {
         ///
         /// # Shapes
         /// self [.., C]; weight and bias [C]
-        ///
-        /// # Errors
-        /// When shapes do not fit.
         82 (1, 0) LayerNorm "layer_norm" { eps: f64 } fn layer_norm(weight, bias);
     }
 }

@@ -140,6 +140,9 @@ macro_rules! method {
     ([$($doc:tt)*] [$method:ident($($input:ident),*)] $set:ident $variant:ident { $($attribute:ident: $type:ty),* }) => {
         impl crate::Tensor {
             $($doc)*
+            ///
+            /// # Errors
+            /// When shapes, element types or attributes do not fit.
             pub fn $method(&self, $($input: &crate::Tensor,)* $($attribute: $type),*) -> crate::Result<crate::Tensor> {
                 crate::tensor::operation::Operations::output(&$set::$variant { $($attribute),* }, &[self, $($input),*])
             }

@@ -53,9 +53,6 @@ operations! {
         ///
         /// # Shapes
         /// [N, C, H, W] -> [N, C, H', W']
-        ///
-        /// # Errors
-        /// When the window is larger than the padded input.
         74 (1, 0) MaxPool2d "max_pool2d" { config: Pool2dConfig } fn max_pool2d();
         75 (1, 0) AdaptiveAvgPool2d "adaptive_avg_pool2d" { size: [usize; 2] };
     }

@@ -72,9 +72,6 @@ operations! {
     /// Sums of products.
     Product {
         /// Matrix product of the last two dimensions; leading ones broadcast.
-        ///
-        /// # Errors
-        /// When the inner dimensions differ.
         70 (1, 0) Matmul "matmul" {} fn matmul(rhs);
         71 (1, 0) Linear "linear" {};
         72 (1, 0) Conv2d "conv2d" { config: Conv2dConfig };

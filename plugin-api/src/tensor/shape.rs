@@ -12,32 +12,17 @@ operations! {
         90 (1, 0) Reshape "reshape" { dims: Vec<usize> };
         91 (1, 0) Permute "permute" { order: Vec<usize> };
         /// `len` elements of `dim` from `start`.
-        ///
-        /// # Errors
-        /// When they are not there.
         92 (1, 0) Narrow "narrow" { dim: usize, start: usize, len: usize } fn narrow();
         /// Every `step`-th element of `dim` in `start..end`.
-        ///
-        /// # Errors
-        /// When the range is not there or `step` is 0.
         93 (1, 0) Slice "slice" { dim: usize, start: usize, end: usize, step: usize } fn slice();
         94 (1, 0) Cat "cat" { dim: usize };
         95 (1, 0) Stack "stack" { dim: usize };
         96 (1, 0) BroadcastAs "broadcast_as" { dims: Vec<usize> };
         /// Shifted by `shift` along `dim`; what leaves at one end enters at the other.
-        ///
-        /// # Errors
-        /// When there is no such dimension.
         101 (1, 0) Roll "roll" { shift: i64, dim: usize } fn roll();
         /// Reversed along `dim`.
-        ///
-        /// # Errors
-        /// When there is no such dimension.
         102 (1, 0) Flip "flip" { dim: usize } fn flip();
         /// `before` and `after` elements of `value` around `dim`.
-        ///
-        /// # Errors
-        /// When there is no such dimension.
         103 (1, 0) Pad "pad" { dim: usize, before: usize, after: usize, value: f64 } fn pad();
     }
 }

@@ -11,14 +11,8 @@ operations! {
     Softmax {
         58 (1, 0) LogSumExp "log_sum_exp" { keepdim: bool, dim: usize };
         /// Softmax of a dimension.
-        ///
-        /// # Errors
-        /// When the dimension does not exist.
         59 (1, 0) Softmax "softmax" { dim: usize } fn softmax();
         /// Logarithm of the softmax of a dimension.
-        ///
-        /// # Errors
-        /// When the dimension does not exist.
         60 (1, 0) LogSoftmax "log_softmax" { dim: usize } fn log_softmax();
     }
 }

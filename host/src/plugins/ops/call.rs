@@ -10,17 +10,18 @@ use crate::engine::{self, Tensor};
 /// A failed allocation would end the process, so absurd sizes are refused before they are tried.
 const MAX_ELEMENTS: usize = 1 << 30;
 
-/// What an operation gives.
-pub(super) enum Outputs {
-    /// One tensor.
-    One(Tensor),
-    /// Several; some may be absent.
-    Many(Vec<Option<Tensor>>),
-}
+/// What an operation gives; some may be absent.
+pub(super) struct Outputs(pub(super) Vec<Option<Tensor>>);
 
 impl From<Tensor> for Outputs {
     fn from(tensor: Tensor) -> Self {
-        Self::One(tensor)
+        Self(vec![Some(tensor)])
+    }
+}
+
+impl From<Vec<Option<Tensor>>> for Outputs {
+    fn from(tensors: Vec<Option<Tensor>>) -> Self {
+        Self(tensors)
     }
 }
 

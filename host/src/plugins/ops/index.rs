@@ -2,70 +2,55 @@
 
 use plugin_api::tensor::Index;
 
-#[cfg(test)]
-use super::derivatives::{Case, Input::Free, case, constant};
 use super::{
-    Lent,
+    Lent, answers,
     call::{Call, Fault, Outputs, dim_of},
     precision::Class,
 };
 use crate::engine::Tensor;
 
-impl Lent for Index {
-    fn perform(&self, call: &Call<'_>) -> Result<Outputs, Fault> {
-        let (x, index) = (call.input(0)?, call.input(1)?);
-        let source = || -> Result<&Tensor, Fault> {
-            let source = call.float_input(2)?;
-            if source.dtype() == x.dtype() {
-                return Ok(source);
-            }
-            let expected = x.dtype().as_str();
-            Err(Fault::Call(format!("expected a source of type {expected}")))
-        };
-        let made = match *self {
-            Self::IndexSelect { dim } => x.index_select(checked(dim, x, index, 1)?, index)?,
-            Self::IndexAdd { dim } => x.index_add(checked(dim, x, index, 1)?, index, source()?)?,
-            Self::Gather { dim } => x.gather(checked(dim, x, index, x.rank())?, index)?,
-            Self::ScatterAdd { dim } => {
-                x.scatter_add(checked(dim, x, index, x.rank())?, index, source()?)?
-            }
-        };
-        Ok(made.into())
-    }
-
-    fn class(&self) -> Class {
-        match self {
-            Self::IndexSelect { .. }
-            | Self::IndexAdd { .. }
-            | Self::Gather { .. }
-            | Self::ScatterAdd { .. } => Class::AsGiven,
-        }
-    }
-
-    #[cfg(test)]
-    fn cases() -> Vec<Case> {
-        let rows = constant(&[3u32, 0, 3, 1, 2], &[5]);
-        let beside = constant(&[3u32, 0, 1, 1, 2, 2], &[3, 2]);
-        let (x, dim) = (Free(&[3, 4]), 1);
-        vec![
-            case(Self::IndexSelect { dim }, &[x.clone(), rows.clone()]),
-            case(Self::IndexAdd { dim }, &[x.clone(), rows, Free(&[3, 5])]),
-            case(Self::Gather { dim }, &[x.clone(), beside.clone()]),
-            case(Self::ScatterAdd { dim }, &[x, beside, Free(&[3, 2])]),
-        ]
-    }
+answers! {
+    Index, call;
+    Class::AsGiven, IndexSelect { dim } => {
+        let (x, index) = checked(call, *dim, true)?;
+        x.index_select(*dim, index)?
+    };
+    Class::AsGiven, IndexAdd { dim } => {
+        let (x, index) = checked(call, *dim, true)?;
+        x.index_add(*dim, index, source(call, x)?)?
+    };
+    Class::AsGiven, Gather { dim } => {
+        let (x, index) = checked(call, *dim, false)?;
+        x.gather(*dim, index)?
+    };
+    Class::AsGiven, ScatterAdd { dim } => {
+        let (x, index) = checked(call, *dim, false)?;
+        x.scatter_add(*dim, index, source(call, x)?)?
+    };
 }
 
-/// The dimension, when `index` has `rank` dimensions and stays within it.
-fn checked(dim: usize, x: &Tensor, index: &Tensor, rank: usize) -> Result<usize, Fault> {
-    let dim = dim_of(dim, x)?;
+/// The tensor, and indices that stay within a dimension of it: of its rank, or of one dimension for whole rows.
+fn checked<'a>(call: &Call<'a>, dim: usize, rows: bool) -> Result<(&'a Tensor, &'a Tensor), Fault> {
+    let (x, index) = (call.input(0)?, call.input(1)?);
+    let size = x.dims()[dim_of(dim, x)?];
+    let rank = if rows { 1 } else { x.rank() };
     if index.dtype() != candle_core::DType::U32 || index.rank() != rank {
         return Err(Fault::Call(format!(
             "expected indices of type u32 and {rank} dimension(s)"
         )));
     }
-    check_indices(index, x.dims()[dim])?;
-    Ok(dim)
+    check_indices(index, size)?;
+    Ok((x, index))
+}
+
+/// What is added to `x`.
+fn source<'a>(call: &Call<'a>, x: &Tensor) -> Result<&'a Tensor, Fault> {
+    let source = call.float_input(2)?;
+    if source.dtype() == x.dtype() {
+        return Ok(source);
+    }
+    let expected = x.dtype().as_str();
+    Err(Fault::Call(format!("expected a source of type {expected}")))
 }
 
 fn check_indices(index: &Tensor, size: usize) -> Result<(), Fault> {
@@ -76,5 +61,25 @@ fn check_indices(index: &Tensor, size: usize) -> Result<(), Fault> {
             "index {largest} is out of range for a dimension of size {size}"
         ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::ops::derivatives::{Case, Cases, Input::Free, case, constant};
+
+    impl Cases for Index {
+        fn cases() -> Vec<Case> {
+            let rows = constant(&[3u32, 0, 3, 1, 2], &[5]);
+            let beside = constant(&[3u32, 0, 1, 1, 2, 2], &[3, 2]);
+            let (x, dim) = (Free(&[3, 4]), 1);
+            vec![
+                case(Self::IndexSelect { dim }, &[x.clone(), rows.clone()]),
+                case(Self::IndexAdd { dim }, &[x.clone(), rows, Free(&[3, 5])]),
+                case(Self::Gather { dim }, &[x.clone(), beside.clone()]),
+                case(Self::ScatterAdd { dim }, &[x, beside, Free(&[3, 2])]),
+            ]
+        }
     }
 }

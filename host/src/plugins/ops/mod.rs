@@ -148,11 +148,26 @@ trait Lent: Operations {
 
     /// What it computes in where layers compute in bf16.
     fn class(&self) -> Class;
-
-    /// Calls to differentiate, for each operation, or why there are none.
-    #[cfg(test)]
-    fn cases() -> Vec<derivatives::Case>;
 }
+
+/// What the host answers to the operations of a subject, a row for each: its precision class, its attributes, its outputs.
+macro_rules! answers {
+    ($set:ident, $call:ident; $($class:expr, $variant:ident { $($attribute:ident),* } => $outputs:expr;)*) => {
+        impl Lent for $set {
+            fn perform(&self, $call: &Call<'_>) -> Result<Outputs, Fault> {
+                Ok(match self {
+                    $(Self::$variant { $($attribute),* } => Outputs::from($outputs),)*
+                })
+            }
+
+            fn class(&self) -> Class {
+                match self { $(Self::$variant { .. } => $class,)* }
+            }
+        }
+    };
+}
+
+use answers;
 
 /// Applies a function to an operation, whatever its subject.
 macro_rules! lent {
@@ -198,11 +213,7 @@ fn perform(
 }
 
 /// The outputs, when the caller asked for as many and can tell their shapes.
-fn fitting(made: Outputs, asked: usize) -> Result<Vec<Option<Tensor>>, Fault> {
-    let made = match made {
-        Outputs::One(tensor) => vec![Some(tensor)],
-        Outputs::Many(tensors) => tensors,
-    };
+fn fitting(Outputs(made): Outputs, asked: usize) -> Result<Vec<Option<Tensor>>, Fault> {
     if made.len() != asked {
         return Err(Fault::Call(format!(
             "{asked} outputs were asked for, and there are {}",

@@ -2,132 +2,63 @@
 
 use plugin_api::tensor::Shape;
 
-#[cfg(test)]
-use super::derivatives::{Case, Input::Free, case};
 use super::{
-    Lent,
+    Lent, answers,
     call::{Call, Fault, Outputs, check_elements, dim_of},
     precision::Class,
 };
 use crate::engine::Tensor;
 
-impl Lent for Shape {
-    fn perform(&self, call: &Call<'_>) -> Result<Outputs, Fault> {
+answers! {
+    Shape, call;
+    Class::AsGiven, Reshape { dims } => {
+        check_elements(dims)?;
+        call.input(0)?.reshape(dims)?
+    };
+    Class::AsGiven, Permute { order } => {
         let x = call.input(0)?;
-        let made = match *self {
-            Self::Reshape { ref dims } => {
-                check_elements(dims)?;
-                x.reshape(dims)?
-            }
-            Self::Permute { ref order } => {
-                let mut sorted = order.clone();
-                sorted.sort_unstable();
-                if !sorted.into_iter().eq(0..x.rank()) {
-                    let rank = x.rank();
-                    return Err(Fault::Call(format!(
-                        "{order:?} is no order of the {rank} dimensions"
-                    )));
-                }
-                x.permute(order)?
-            }
-            Self::Narrow { dim, start, len } => {
-                check_range(x, dim, start, start + len)?;
-                x.narrow(dim, start, len)?
-            }
-            Self::Slice {
-                dim,
-                start,
-                end,
-                step,
-            } => {
-                check_range(x, dim, start, end)?;
-                if step == 0 {
-                    return Err(Fault::Call("step 0, expected at least 1".to_owned()));
-                }
-                x.slice(dim, start, step, (end - start).div_ceil(step))?
-            }
-            Self::Cat { dim } => joined(call, dim, false)?,
-            Self::Stack { dim } => joined(call, dim, true)?,
-            Self::BroadcastAs { ref dims } => {
-                check_elements(dims)?;
-                x.broadcast_as(dims)?
-            }
-            Self::Roll { shift, dim } => x.roll(shift, dim_of(dim, x)?)?,
-            Self::Flip { dim } => x.flip(dim_of(dim, x)?)?,
-            Self::Pad {
-                dim,
-                before,
-                after,
-                value,
-            } => {
-                let mut dims = x.dims().to_vec();
-                dims[dim_of(dim, x)?] += before + after;
-                check_elements(&dims)?;
-                call.float_input(0)?.pad(dim, before, after, value)?
-            }
-        };
-        Ok(made.into())
-    }
-
-    fn class(&self) -> Class {
-        match self {
-            Self::Reshape { .. }
-            | Self::Permute { .. }
-            | Self::Narrow { .. }
-            | Self::Slice { .. }
-            | Self::Cat { .. }
-            | Self::Stack { .. }
-            | Self::BroadcastAs { .. }
-            | Self::Roll { .. }
-            | Self::Flip { .. }
-            | Self::Pad { .. } => Class::AsGiven,
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..x.rank()) {
+            let rank = x.rank();
+            return Err(Fault::Call(format!("{order:?} is no order of the {rank} dimensions")));
         }
-    }
-
-    #[cfg(test)]
-    fn cases() -> Vec<Case> {
-        let x = [Free(&[3, 5, 2])];
-        let slice = |dim, start, end, step| Self::Slice {
-            dim,
-            start,
-            end,
-            step,
-        };
-        let pad = |dim, before, after, value| Self::Pad {
-            dim,
-            before,
-            after,
-            value,
-        };
-        let dims = vec![6, 5];
-        let order = vec![2, 0, 1];
-        let (dim, start, len) = (1, 2, 3);
-        let mut cases = vec![
-            case(Self::Reshape { dims }, &x),
-            case(Self::Permute { order }, &x),
-            case(Self::Narrow { dim, start, len }, &x),
-            case(slice(1, 1, 5, 3), &x),
-            case(slice(0, 0, 3, 2), &x),
-            case(
-                Self::BroadcastAs {
-                    dims: vec![2, 3, 4],
-                },
-                &[Free(&[3, 1])],
-            ),
-            case(Self::Roll { shift: -3, dim: 1 }, &x),
-            case(Self::Roll { shift: 1, dim: 2 }, &x),
-            case(Self::Flip { dim: 1 }, &x),
-            case(pad(2, 1, 2, -0.7), &x),
-            case(pad(0, 0, 3, 0.0), &x),
-        ];
-        let joined = [Free(&[3, 2]), Free(&[3, 4]), Free(&[3, 1])];
-        cases.push(case(Self::Cat { dim: 1 }, &joined));
-        let stacked = [Free(&[3, 2]), Free(&[3, 2])];
-        for dim in 0..3 {
-            cases.push(case(Self::Stack { dim }, &stacked));
+        x.permute(order)?
+    };
+    Class::AsGiven, Narrow { dim, start, len } => {
+        let x = call.input(0)?;
+        check_range(x, *dim, *start, start + len)?;
+        x.narrow(*dim, *start, *len)?
+    };
+    Class::AsGiven, Slice { dim, start, end, step } => {
+        let x = call.input(0)?;
+        check_range(x, *dim, *start, *end)?;
+        if *step == 0 {
+            return Err(Fault::Call("step 0, expected at least 1".to_owned()));
         }
-        cases
-    }
+        x.slice(*dim, *start, *step, (end - start).div_ceil(*step))?
+    };
+    Class::AsGiven, Cat { dim } => joined(call, *dim, false)?;
+    Class::AsGiven, Stack { dim } => joined(call, *dim, true)?;
+    Class::AsGiven, BroadcastAs { dims } => {
+        check_elements(dims)?;
+        call.input(0)?.broadcast_as(dims)?
+    };
+    Class::AsGiven, Roll { shift, dim } => {
+        let x = call.input(0)?;
+        x.roll(*shift, dim_of(*dim, x)?)?
+    };
+    Class::AsGiven, Flip { dim } => {
+        let x = call.input(0)?;
+        x.flip(dim_of(*dim, x)?)?
+    };
+    Class::AsGiven, Pad { dim, before, after, value } => {
+        let x = call.float_input(0)?;
+        let mut dims = x.dims().to_vec();
+        dims[dim_of(*dim, x)?] += before + after;
+        check_elements(&dims)?;
+        x.pad(*dim, *before, *after, *value)?
+    };
 }
 
 fn joined(call: &Call<'_>, dim: usize, stack: bool) -> Result<Tensor, Fault> {
@@ -173,4 +104,56 @@ fn check_range(x: &Tensor, dim: usize, start: usize, end: usize) -> Result<(), F
     Err(Fault::Call(format!(
         "range {start}..{end} of dimension {dim}, which has size {size}"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::ops::derivatives::{Case, Cases, Input::Free, case};
+
+    impl Cases for Shape {
+        fn cases() -> Vec<Case> {
+            let x = [Free(&[3, 5, 2])];
+            let slice = |dim, start, end, step| Self::Slice {
+                dim,
+                start,
+                end,
+                step,
+            };
+            let pad = |dim, before, after, value| Self::Pad {
+                dim,
+                before,
+                after,
+                value,
+            };
+            let dims = vec![6, 5];
+            let order = vec![2, 0, 1];
+            let (dim, start, len) = (1, 2, 3);
+            let mut cases = vec![
+                case(Self::Reshape { dims }, &x),
+                case(Self::Permute { order }, &x),
+                case(Self::Narrow { dim, start, len }, &x),
+                case(slice(1, 1, 5, 3), &x),
+                case(slice(0, 0, 3, 2), &x),
+                case(
+                    Self::BroadcastAs {
+                        dims: vec![2, 3, 4],
+                    },
+                    &[Free(&[3, 1])],
+                ),
+                case(Self::Roll { shift: -3, dim: 1 }, &x),
+                case(Self::Roll { shift: 1, dim: 2 }, &x),
+                case(Self::Flip { dim: 1 }, &x),
+                case(pad(2, 1, 2, -0.7), &x),
+                case(pad(0, 0, 3, 0.0), &x),
+            ];
+            let joined = [Free(&[3, 2]), Free(&[3, 4]), Free(&[3, 1])];
+            cases.push(case(Self::Cat { dim: 1 }, &joined));
+            let stacked = [Free(&[3, 2]), Free(&[3, 2])];
+            for dim in 0..3 {
+                cases.push(case(Self::Stack { dim }, &stacked));
+            }
+            cases
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod sources;
 use candle_core::{Device, WithDType};
 use plugin_api::tensor::Operation;
 
-use super::{Lent, export, perform};
+use super::{export, perform};
 use crate::engine::gpu::on_gpu;
 use crate::engine::gradcheck::{check, device, ramp};
 use crate::engine::{Error, Result, Tensor};
@@ -37,6 +37,12 @@ pub(super) enum Case {
     Constant(Operation, &'static str),
     /// It is not checked here, and why.
     Elsewhere(Operation, &'static str),
+}
+
+/// What is known of the derivatives of a subject's operations.
+pub(super) trait Cases {
+    /// Calls to differentiate, for each operation, or why there are none.
+    fn cases() -> Vec<Case>;
 }
 
 /// One call of an operation.
