@@ -118,9 +118,10 @@ unsafe extern "C" fn host_dispatch(
 }
 
 unsafe extern "C" fn host_to_host(raw: RawTensor, dtype: DType) -> RResult<RVec<u8>, Error> {
-    // SAFETY: the caller's handle is live.
     fence("the test backend", || {
-        Ok(element::to_bytes(unsafe { borrow(raw) }.values(), dtype)?.into())
+        // SAFETY: the caller's handle is live.
+        let array = unsafe { borrow(raw) };
+        Ok(element::to_bytes(array.values(), dtype)?.into())
     })
 }
 
