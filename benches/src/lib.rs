@@ -3,8 +3,6 @@
 //! The subjects are in `benches/`, one a file (`cargo bench`); `alambic-step` does steps for `pytorch/compare.py`, `alambic-load` loads
 //! batches for `pytorch/loader.py`.
 
-#![deny(missing_docs)]
-
 pub mod lab;
 pub mod peak;
 pub mod process;

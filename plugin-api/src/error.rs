@@ -10,8 +10,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Adds where it happened to an error.
 pub trait Context<T> {
     /// Adds `context`, shown before the message.
+    ///
+    /// # Errors
+    /// The error that it was called on.
     fn context(self, context: impl fmt::Display) -> Result<T>;
     /// Adds a context that is only made when there is an error.
+    ///
+    /// # Errors
+    /// The error that it was called on.
     fn with_context<D: fmt::Display>(self, context: impl FnOnce() -> D) -> Result<T>;
 }
 

@@ -38,6 +38,9 @@ pub fn silence_panics() {
 }
 
 /// Runs `f`; a panic becomes an error of [`ErrorKind::PANIC`] that names `what`.
+///
+/// # Errors
+/// Those of `f`, and its panic.
 pub fn caught<T>(what: &str, f: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     FENCES.set(FENCES.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(f));

@@ -42,7 +42,10 @@ pub trait Operations: Sized {
     fn write(&self, to: &mut Attributes);
 
     /// The operation of a number; none where another subject has it.
-    fn read(number: u32, from: &mut Reader<'_>) -> Option<Result<Self, String>>;
+    ///
+    /// # Errors
+    /// When the attributes do not fit it.
+    fn read(number: u32, from: &mut Reader<'_>) -> Result<Option<Self>, String>;
 
     /// Has the host do it: `N` outputs, each of which may be absent.
     ///
@@ -117,14 +120,14 @@ macro_rules! operations {
                 let _ = to; // where no row has attributes
             }
 
-            fn read(number: u32, from: &mut crate::tensor::attributes::Reader<'_>) -> Option<Result<Self, String>> {
+            fn read(number: u32, from: &mut crate::tensor::attributes::Reader<'_>) -> Result<Option<Self>, String> {
                 let _ = &from; // where no row has attributes
-                Some(match number {
-                    $($number => (|| Ok(Self::$variant {
+                Ok(Some(match number {
+                    $($number => Self::$variant {
                         $($attribute: <$type as crate::tensor::attributes::Attribute>::read(from)?),*
-                    }))(),)*
-                    _ => return None,
-                })
+                    },)*
+                    _ => return Ok(None),
+                }))
             }
         }
 
@@ -170,14 +173,11 @@ macro_rules! subjects {
             /// [`crate::tensor::operation::Refusal`] for a number or attributes that this version does not know.
             pub fn read(number: u32, ints: &[i64], floats: &[f64]) -> Result<Self, crate::tensor::operation::Refusal> {
                 let mut from = crate::tensor::attributes::Reader::new(ints, floats);
-                $(if let Some(read) = <$subject as crate::tensor::operation::Operations>::read(number, &mut from) {
-                    let read = read.and_then(|operation| from.finish().map(|()| operation));
-                    let refusal = |why| {
-                        let rows = <$subject as crate::tensor::operation::Operations>::ROWS.iter();
-                        let name = rows.filter(|row| row.number == number).map(|row| row.name);
-                        crate::tensor::operation::Refusal::Attributes(name.last().unwrap_or_default(), why)
-                    };
-                    return read.map(Self::$subject).map_err(refusal);
+                let name = || Self::rows().find(|row| row.number == number).map_or("", |row| row.name);
+                let refused = |why| crate::tensor::operation::Refusal::Attributes(name(), why);
+                $(let read = <$subject as crate::tensor::operation::Operations>::read(number, &mut from);
+                if let Some(operation) = read.map_err(refused)? {
+                    return from.finish().map(|()| Self::$subject(operation)).map_err(refused);
                 })*
                 Err(crate::tensor::operation::Refusal::Unknown)
             }

@@ -270,13 +270,10 @@ mod tests {
             let mut expected = vec![MaybeUninit::new(0); windows];
             for (x, places) in x.chunks(30).zip(places.chunks(windows)) {
                 largest_of(x, &rows, &cols, &mut expected);
-                // SAFETY: every entry was initialised above.
-                assert!(
-                    places
-                        .iter()
-                        .zip(&expected)
-                        .all(|(a, b)| *a == unsafe { b.assume_init() })
-                );
+                assert!(places.iter().zip(&expected).all(|(a, b)| {
+                    // SAFETY: every entry was initialised above.
+                    *a == unsafe { b.assume_init() }
+                }));
             }
         }
     }

@@ -125,11 +125,11 @@ fn nonsense_is_answered_with_errors() {
             let fits =
                 |&(i, f): &(usize, usize)| Operation::read(op, &ints[..i], &floats[..f]).is_ok();
             let floats_up_to = floats.len();
-            let counts = (0..=ints.len()).flat_map(|i| (0..=floats_up_to).map(move |f| (i, f)));
+            let mut counts = (0..=ints.len()).flat_map(|i| (0..=floats_up_to).map(move |f| (i, f)));
             let all = (ints.len(), floats.len());
             let (i, f) = match pick(&mut rng, 4) {
                 0 => all,
-                _ => counts.filter(fits).last().unwrap_or(all),
+                _ => counts.rfind(fits).unwrap_or(all),
             };
             let (ints, floats) = (&ints[..i], &floats[..f]);
             let outputs = 1 + pick(&mut rng, 3);
