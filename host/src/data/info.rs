@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::config::Format;
 use super::fault::Fault;
+use super::formats::{Columns, Format, Shape, Source};
 use super::locate::{entries, locate, name_of, subfolders};
-use super::parquet_columns::Wanted;
 use super::survey::{SplitInfo, summarize};
-use super::{cifar, folder, parquet_file, tar_file};
 
 /// A set as it lies on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,19 +28,17 @@ pub fn info(path: &Path) -> Result<Info, Vec<Fault>> {
     let fault = |message: String| vec![Fault::new(&key, message)];
     let found = locate(&path.to_string_lossy(), Path::new("")).map_err(fault)?;
     let folder = found.first().filter(|p| found.len() == 1 && p.is_dir());
-    let (format, splits) = match folder {
-        Some(folder) => in_folder(folder).map_err(fault)?,
-        None => {
-            let format = found.first().and_then(|file| file_format(file));
-            let unknown = || fault("neither a folder nor a parquet, tar or bin file".to_string());
-            (format.ok_or_else(unknown)?, by_split(found))
-        }
+    let found = match folder {
+        Some(folder) => in_folder(folder).map_err(fault)?.ok_or_else(|| {
+            let endings = endings();
+            format!("neither {endings} files nor class folders with images in it")
+        }),
+        None => match found.first().and_then(|file| file_format(file)) {
+            Some(format) => Ok((format, by_split(found))),
+            None => Err(format!("neither a folder nor a {} file", endings())),
+        },
     };
-    if splits.is_empty() {
-        return Err(fault(
-            "neither parquet, tar or bin files nor class folders with images in it".to_string(),
-        ));
-    }
+    let (format, splits) = found.map_err(fault)?;
     let splits: Result<Vec<SplitInfo>, Vec<Fault>> = splits
         .iter()
         .map(|(name, paths)| split_info(format, name, paths, &key))
@@ -54,43 +50,66 @@ pub fn info(path: &Path) -> Result<Info, Vec<Fault>> {
 }
 
 /// The splits in a folder: its files of the first format of which there are any, or else its folders.
-fn in_folder(folder: &Path) -> Result<(Format, Splits), String> {
+fn in_folder(folder: &Path) -> Result<Option<(Format, Splits)>, String> {
     let files: Vec<PathBuf> = entries(folder)?
         .into_iter()
         .filter(|p| p.is_file())
         .collect();
-    for format in [Format::Parquet, Format::Tar, Format::Cifar] {
-        let of_format = files
-            .iter()
-            .filter(|file| file_format(file) == Some(format));
-        let of_format: Vec<PathBuf> = of_format.cloned().collect();
+    for (format, _) in formats_of_files() {
+        let of_format = |file: &&PathBuf| file_format(file) == Some(format);
+        let of_format: Vec<PathBuf> = files.iter().filter(of_format).cloned().collect();
         if !of_format.is_empty() {
-            return Ok((format, by_split(of_format)));
+            return Ok(Some((format, by_split(of_format))));
         }
     }
-    let roots = image_roots(folder)?.into_iter();
-    let splits = roots.map(|root| (name_of(&root), vec![root])).collect();
-    Ok((Format::ImageFolder, splits))
+    for &format in Format::ALL {
+        let Shape::Folders(is_one) = format.listing().shape() else {
+            continue;
+        };
+        let roots = roots(folder, is_one)?;
+        if !roots.is_empty() {
+            let splits = roots.into_iter().map(|root| (name_of(&root), vec![root]));
+            return Ok(Some((format, splits.collect())));
+        }
+    }
+    Ok(None)
+}
+
+/// Those whose splits are files, and how these end.
+fn formats_of_files() -> impl DoubleEndedIterator<Item = (Format, &'static str)> {
+    let ending = |format: &Format| match format.listing().shape() {
+        Shape::Files(ending) => Some((*format, ending)),
+        Shape::Folders(_) => None,
+    };
+    Format::ALL.iter().filter_map(ending)
+}
+
+/// "parquet, tar or bin".
+fn endings() -> String {
+    let mut endings = formats_of_files().map(|(_, ending)| ending);
+    let last = endings.next_back().unwrap_or_default();
+    let others: Vec<&str> = endings.collect();
+    format!("{} or {last}", others.join(", "))
 }
 
 /// What a file's ending says.
 fn file_format(file: &Path) -> Option<Format> {
-    match file.extension()?.to_str()? {
-        "parquet" => Some(Format::Parquet),
-        "tar" => Some(Format::Tar),
-        "bin" => Some(Format::Cifar),
-        _ => None,
-    }
+    let ending = file.extension()?.to_str()?;
+    let found = formats_of_files().find(|(_, of_format)| *of_format == ending);
+    found.map(|(format, _)| format)
 }
 
-/// The folder itself where its folders hold images, or else those of its folders of which that is true.
-fn image_roots(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    if folder::holds_classes(folder)? {
+/// The folder itself where it is such a one, or else those of its folders that are.
+fn roots(
+    folder: &Path,
+    is_one: impl Fn(&Path) -> Result<bool, String>,
+) -> Result<Vec<PathBuf>, String> {
+    if is_one(folder)? {
         return Ok(vec![folder.to_path_buf()]);
     }
     let mut roots = Vec::new();
     for split in subfolders(folder)? {
-        if folder::holds_classes(&split)? {
+        if is_one(&split)? {
             roots.push(split);
         }
     }
@@ -121,27 +140,14 @@ fn split_info(
     paths: &[PathBuf],
     key: &str,
 ) -> Result<SplitInfo, Vec<Fault>> {
-    let columns = Wanted::default();
-    let all = |_| true;
-    let (class_names, items) = match format {
-        Format::Parquet => (
-            parquet_file::class_names(paths, &columns, key)?,
-            parquet_file::read_all(paths, &columns, key, &all)?,
-        ),
-        Format::ImageFolder => {
-            let names = folder::class_names(paths).map_err(|m| vec![Fault::new(key, m)])?;
-            let items = folder::read_all(paths, &names, key, &all)?;
-            (names, items)
-        }
-        Format::Tar => (
-            tar_file::class_names(paths, key)?,
-            tar_file::read_all(paths, key, &all)?,
-        ),
-        Format::Cifar => (
-            cifar::class_names(paths, key)?,
-            cifar::read_all(paths, key, &all)?,
-        ),
+    let listing = format.listing();
+    let split = Source {
+        paths,
+        key,
+        columns: Columns::default(),
     };
+    let class_names = listing.class_names(&split)?;
+    let items = listing.read(&split, &class_names, &|_| true)?;
     Ok(summarize(name, class_names, &items))
 }
 

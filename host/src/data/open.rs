@@ -1,15 +1,16 @@
 //! Opening a split: its rows read, its labels and image headers checked, all faults gathered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::iter::Either;
 use rayon::prelude::*;
 
 use super::classes::Classes;
 use super::config::{Config, Split};
-use super::decode::check_header;
 use super::fault::Fault;
-use super::source::{self, Item};
+use super::formats::{Columns, Source};
+use super::item::Item;
+use super::locate::locate;
 
 /// Below this many images every header is checked.
 const CHECK_ALL_BELOW: usize = 512;
@@ -51,18 +52,46 @@ fn class_names_and_rows(
     split: Split,
     base: &Path,
 ) -> Result<(Classes, Vec<Item>), Vec<Fault>> {
-    let all_names = source::class_names(config, base).map_err(|mut faults| {
+    let all_names = class_names(config, base).map_err(|mut faults| {
         // Without the classes the test rows mean nothing, but whether they are there at all is worth saying now.
         if split == Split::Test {
-            faults.extend(source::paths(config, split, base).err().unwrap_or_default());
+            faults.extend(paths(config, split, base).err().unwrap_or_default());
         }
         faults
     })?;
     let classes = Classes::pick(all_names.clone(), config.classes.as_deref())?;
     // A wrong label is kept, so that it is reported.
     let keep = |label| classes.relabel(label) != Ok(None);
-    let items = source::read(config, split, base, &all_names, &keep)?;
+    let paths = paths(config, split, base)?;
+    let source = source(config, split, &paths);
+    let items = config.format.listing().read(&source, &all_names, &keep)?;
     Ok((classes, items))
+}
+
+/// Names of all classes of the set, which the training split decides.
+fn class_names(config: &Config, base: &Path) -> Result<Vec<String>, Vec<Fault>> {
+    let paths = paths(config, Split::Train, base)?;
+    let train = source(config, Split::Train, &paths);
+    let names = config.format.listing().class_names(&train)?;
+    match names.is_empty() {
+        true => Err(train.fault("no images".to_string())),
+        false => Ok(names),
+    }
+}
+
+fn paths(config: &Config, split: Split, base: &Path) -> Result<Vec<PathBuf>, Vec<Fault>> {
+    locate(config.location(split), base).map_err(|message| vec![Fault::new(split.key(), message)])
+}
+
+fn source<'a>(config: &'a Config, split: Split, paths: &'a [PathBuf]) -> Source<'a> {
+    Source {
+        paths,
+        key: split.key(),
+        columns: Columns {
+            image: config.image_column.as_deref(),
+            label: config.label_column.as_deref(),
+        },
+    }
 }
 
 fn check_rows(
@@ -120,20 +149,18 @@ fn headers(items: &[Item]) -> (Vec<(u32, u32)>, Vec<String>) {
             .map(|k| &items[k * (len - 1) / (NUM_SAMPLED - 1)])
             .collect(),
     };
-    sample
-        .par_iter()
-        .partition_map(|item| match check_header(item) {
-            Ok(size) => Either::Left(size),
-            Err(message) => Either::Right(format!("{}: {message}", item.place)),
-        })
+    sample.par_iter().partition_map(|item| match item.size() {
+        Ok(size) => Either::Left(size),
+        Err(error) => Either::Right(error.to_string()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::classes::ClassRef;
-    use super::super::config::Format;
     use super::super::dataset::Dataset;
     use super::super::fixtures::{ParquetFixture, config, png, write_folder};
+    use super::super::formats::Format;
     use super::*;
 
     type Row = (Option<Vec<u8>>, Option<i64>);

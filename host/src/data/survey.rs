@@ -7,9 +7,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::classes::Classes;
-use super::decode::decode_rgb;
-use super::normalization::PixelSums;
-use super::source::Item;
+use super::item::Item;
+use super::pixel_sums::PixelSums;
 
 /// How many of the commonest sizes are listed.
 const MAX_SIZES: usize = 10;
@@ -142,7 +141,7 @@ impl Tally {
     fn add_image(&mut self, item: &Item) -> Result<(), String> {
         let encoded = item.read().map_err(|e| e.message)?;
         self.encoded_bytes += encoded.len() as u64;
-        let image = decode_rgb(&encoded, item.coding)?;
+        let image = (item.coding.decode)(&encoded)?;
         *self.sizes.entry(image.dimensions()).or_default() += 1;
         let bytes = image.as_raw();
         self.pixels

@@ -4,15 +4,16 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::classes::numbered;
-use super::fault::Fault;
-use super::folder::is_image;
-use super::source::{Coding, Item, Place, Stored, Within};
+use super::listing::{Keep, Listing, Shape, Source};
+use crate::data::classes::numbered;
+use crate::data::decode::{IMAGE, is_image};
+use crate::data::fault::Fault;
+use crate::data::item::{Item, Place, Stored, Within};
 
 /// Beside the tar files: a class name a line.
 const NAMES: &str = "classnames.txt";
@@ -27,49 +28,48 @@ struct Sample {
     label: Option<i64>,
 }
 
-/// The class names beside the files; where there are none, the numbers of the labels.
-///
-/// # Errors
-/// As [`read_all`].
-pub(super) fn class_names(paths: &[PathBuf], key: &str) -> Result<Vec<String>, Vec<Fault>> {
-    let beside = paths.first().map(|path| path.with_file_name(NAMES));
-    if let Some(path) = beside.filter(|path| path.is_file()) {
-        let text = std::fs::read_to_string(&path).map_err(|e| {
-            vec![Fault::new(
-                key,
-                format!("cannot read {}: {e}", path.display()),
-            )]
-        })?;
-        return Ok(text.lines().map(|line| line.trim().to_string()).collect());
-    }
-    let items = read_all(paths, key, &|_| true)?;
-    Ok(numbered(items.iter().map(|item| item.label)))
-}
+/// Tar files.
+pub struct TarFile;
 
-/// The samples of all files in order, leaving out those whose label `keep` refuses. Files are listed in parallel.
-///
-/// # Errors
-/// A fault for each file that is no tar file or breaks off, and for each image without a label.
-pub(super) fn read_all(
-    paths: &[PathBuf],
-    key: &str,
-    keep: &(dyn Fn(Option<i64>) -> bool + Sync),
-) -> Result<Vec<Item>, Vec<Fault>> {
-    let files: Vec<_> = paths.par_iter().map(|path| list(path, keep)).collect();
-    let (mut items, mut wrong) = (Vec::new(), Vec::new());
-    for file in files {
-        match file {
-            Ok(found) => items.extend(found),
-            Err(messages) => wrong.extend(messages),
+impl Listing for TarFile {
+    fn shape(&self) -> Shape {
+        Shape::Files("tar")
+    }
+
+    /// The class names beside the files; where there are none, the numbers of the labels.
+    fn class_names(&self, split: &Source) -> Result<Vec<String>, Vec<Fault>> {
+        let beside = split.paths.first().map(|path| path.with_file_name(NAMES));
+        if let Some(path) = beside.filter(|path| path.is_file()) {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| split.fault(format!("cannot read {}: {e}", path.display())))?;
+            return Ok(text.lines().map(|line| line.trim().to_string()).collect());
+        }
+        let items = self.read(split, &[], &|_| true)?;
+        Ok(numbered(items.iter().map(|item| item.label)))
+    }
+
+    /// The samples of all files in order. Files are listed in parallel.
+    fn read(&self, split: &Source, _: &[String], keep: Keep) -> Result<Vec<Item>, Vec<Fault>> {
+        let files: Vec<_> = split
+            .paths
+            .par_iter()
+            .map(|path| list(path, keep))
+            .collect();
+        let (mut items, mut wrong) = (Vec::new(), Vec::new());
+        for file in files {
+            match file {
+                Ok(found) => items.extend(found),
+                Err(messages) => wrong.extend(messages),
+            }
+        }
+        match wrong.is_empty() {
+            true => Ok(items),
+            false => Err(Fault::listed(split.key, wrong)),
         }
     }
-    match wrong.is_empty() {
-        true => Ok(items),
-        false => Err(Fault::listed(key, wrong)),
-    }
 }
 
-fn list(path: &Path, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, Vec<String>> {
+fn list(path: &Path, keep: Keep) -> Result<Vec<Item>, Vec<String>> {
     let shown = path.display();
     let (mut items, mut wrong) = (Vec::new(), Vec::new());
     let file: Arc<Path> = Arc::from(path);
@@ -90,7 +90,7 @@ fn list(path: &Path, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, Ve
                 },
                 stored: Stored::At(offset),
                 bytes,
-                coding: Coding::Image,
+                coding: &IMAGE,
                 label: sample.label,
             });
         }
@@ -197,11 +197,11 @@ fn split(name: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Format;
-    use super::super::config::Split;
-    use super::super::dataset::Dataset;
-    use super::super::fixtures::{config, png};
+    use super::super::{Format, listing::train};
     use super::*;
+    use crate::data::config::Split;
+    use crate::data::dataset::Dataset;
+    use crate::data::fixtures::{config, png};
 
     /// A tar file of these members.
     fn write(path: &Path, members: &[(&str, &[u8])]) {
@@ -219,7 +219,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         write(&path, members);
-        read_all(&[path], "data.train", &|_| true).unwrap_err()[0].to_string()
+        TarFile.read(&train(&[path]), &[], &|_| true).unwrap_err()[0].to_string()
     }
 
     #[test]
@@ -294,7 +294,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         let read = || {
-            read_all(std::slice::from_ref(&path), "data.train", &|_| true).unwrap_err()[0]
+            TarFile
+                .read(&train(std::slice::from_ref(&path)), &[], &|_| true)
+                .unwrap_err()[0]
                 .to_string()
         };
         write(&path, &[("0.cls", b"0"), ("0.png", &[7; 5000])]);
