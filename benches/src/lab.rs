@@ -18,7 +18,7 @@ use plugin_api::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::work::NetworkName;
+use crate::network::NetworkName;
 
 /// The shape of a set of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,13 +6,15 @@
 #![deny(missing_docs)]
 
 pub mod lab;
+pub mod network;
 pub mod peak;
 pub mod process;
 pub mod serve;
 pub mod work;
 
 pub use lab::Lab;
-pub use work::{NetworkName, Size, Work};
+pub use network::NetworkName;
+pub use work::{Size, Work};
 
 /// Counts while [`peak`] asks for it, as in the `alambic` program.
 #[global_allocator]
