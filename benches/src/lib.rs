@@ -6,14 +6,12 @@
 #![deny(missing_docs)]
 
 pub mod lab;
-pub mod network;
 pub mod peak;
 pub mod process;
 pub mod serve;
 pub mod work;
 
-pub use lab::Lab;
-pub use network::NetworkName;
+pub use lab::{Lab, NetworkName};
 pub use work::{Size, Work};
 
 /// Counts while [`peak`] asks for it, as in the `alambic` program.

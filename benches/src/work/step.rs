@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{NetworkName, lab::Canvas};
+use crate::lab::{Canvas, NetworkName};
 
 /// How large a step is.
 #[derive(Clone, Copy, Debug)]

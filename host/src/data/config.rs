@@ -165,42 +165,38 @@ impl Config {
     /// What is wrong with the values themselves, before any file is opened.
     pub fn check(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
+        let mut wrong = |path: &str, message: String| faults.push(Fault::new(path, message));
         if !RESOLUTIONS.contains(&self.resolution) {
             let message = format!("got {} px, expected 1 to 4096", self.resolution);
-            faults.push(Fault::new("data.resolution", message));
+            wrong("data.resolution", message);
         }
         for split in [Split::Train, Split::Test] {
             if self.location(split).is_empty() {
                 let message = "got an empty path, expected a file, a glob or a folder";
-                faults.push(Fault::new(split.key(), message));
+                wrong(split.key(), message.to_string());
             }
         }
-        if let Some(mean) = self
-            .mean
-            .filter(|m| m.iter().any(|v| !(0. ..=1.).contains(v)))
-        {
+        let outside = |v: &f64| !(0. ..=1.).contains(v);
+        if let Some(mean) = self.mean.filter(|mean| mean.iter().any(outside)) {
             let message = format!("got {mean:?}, expected values from 0 to 1 (divide by 255)");
-            faults.push(Fault::new("data.mean", message));
+            wrong("data.mean", message);
         }
-        if let Some(std) = self
-            .std
-            .filter(|s| s.iter().any(|v| !(*v > 0. && *v <= 1.)))
-        {
-            let message =
-                format!("got {std:?}, expected values above 0 and up to 1 (divide by 255)");
-            faults.push(Fault::new("data.std", message));
+        let outside = |v: &f64| !(*v > 0. && *v <= 1.);
+        if let Some(std) = self.std.filter(|std| std.iter().any(outside)) {
+            let expected = "values above 0 and up to 1 (divide by 255)";
+            wrong("data.std", format!("got {std:?}, expected {expected}"));
         }
         let whitening = self.whitening.iter();
         faults.extend(whitening.flat_map(|w| w.faults(self.resolution)));
-        if !self.format.listing().has_columns() {
-            let columns = [
-                ("image_column", &self.image_column),
-                ("label_column", &self.label_column),
-            ];
-            for (key, _) in columns.iter().filter(|(_, column)| column.is_some()) {
+        let columns = [
+            ("data.image_column", &self.image_column),
+            ("data.label_column", &self.label_column),
+        ];
+        for (key, _) in columns.iter().filter(|(_, column)| column.is_some()) {
+            if !self.format.listing().has_columns() {
                 let message =
                     "only parquet files have columns; remove it, or set format = \"parquet\"";
-                faults.push(Fault::new(format!("data.{key}"), message));
+                faults.push(Fault::new(*key, message));
             }
         }
         faults

@@ -214,7 +214,8 @@ impl Dataset {
         };
         let sums: Vec<Result<PixelSums, DecodeError>> =
             indices.par_chunks(IMAGES_PER_SUM).map(sum).collect();
-        let total: PixelSums = sums.into_iter().sum::<Result<PixelSums, DecodeError>>()?;
+        let mut sums = sums.into_iter();
+        let total = sums.try_fold(PixelSums::default(), |total, sums| Ok(total + sums?))?;
         Ok(total.mean_std())
     }
 }

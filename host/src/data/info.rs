@@ -28,48 +28,65 @@ pub fn info(path: &Path) -> Result<Info, Vec<Fault>> {
     let fault = |message: String| vec![Fault::new(&key, message)];
     let found = locate(&path.to_string_lossy(), Path::new("")).map_err(fault)?;
     let folder = found.first().filter(|p| found.len() == 1 && p.is_dir());
-    let found = match folder {
-        Some(folder) => in_folder(folder).map_err(fault)?.ok_or_else(|| {
-            let endings = endings();
-            format!("neither {endings} files nor class folders with images in it")
-        }),
-        None => match found.first().and_then(|file| file_format(file)) {
-            Some(format) => Ok((format, by_split(found))),
-            None => Err(format!("neither a folder nor a {} file", endings())),
-        },
+    let splits = match folder {
+        Some(folder) => in_folder(folder).map_err(fault)?,
+        None => found
+            .first()
+            .and_then(|file| Some((file_format(file)?, by_split(&found)))),
     };
-    let (format, splits) = found.map_err(fault)?;
-    let splits: Result<Vec<SplitInfo>, Vec<Fault>> = splits
-        .iter()
-        .map(|(name, paths)| split_info(format, name, paths, &key))
-        .collect();
+    let (format, splits) = splits.ok_or_else(|| match (folder, endings()) {
+        (Some(_), endings) => fault(format!(
+            "neither {endings} files nor class folders with images in it"
+        )),
+        (None, endings) => fault(format!("neither a folder nor a {endings} file")),
+    })?;
+    let of_split = |(name, paths): (String, Vec<PathBuf>)| {
+        let (listing, columns) = (format.listing(), Columns::default());
+        let split = Source {
+            paths,
+            key: &key,
+            columns,
+        };
+        let class_names = listing.class_names(&split)?;
+        let items = listing.read(&split, &class_names, &|_| true)?;
+        Ok(summarize(&name, class_names, &items))
+    };
+    let splits: Result<_, Vec<Fault>> = splits.into_iter().map(of_split).collect();
     Ok(Info {
         format,
         splits: splits?,
     })
 }
 
-/// The splits in a folder: its files of the first format of which there are any, or else its folders.
+/// The splits in a folder: its files of the first format of which there are any, or else itself or its folders where they are splits.
 fn in_folder(folder: &Path) -> Result<Option<(Format, Splits)>, String> {
-    let files: Vec<PathBuf> = entries(folder)?
-        .into_iter()
-        .filter(|p| p.is_file())
-        .collect();
+    let mut files = entries(folder)?;
+    files.retain(|path| path.is_file());
     for (format, _) in formats_of_files() {
-        let of_format = |file: &&PathBuf| file_format(file) == Some(format);
-        let of_format: Vec<PathBuf> = files.iter().filter(of_format).cloned().collect();
-        if !of_format.is_empty() {
-            return Ok(Some((format, by_split(of_format))));
+        let of_format = files
+            .iter()
+            .filter(|file| file_format(file) == Some(format));
+        let splits = by_split(of_format);
+        if !splits.is_empty() {
+            return Ok(Some((format, splits)));
         }
     }
     for &format in Format::ALL {
-        let Shape::Folders(is_one) = format.listing().shape() else {
+        let Shape::Folders(is_split) = format.listing().shape() else {
             continue;
         };
-        let roots = roots(folder, is_one)?;
-        if !roots.is_empty() {
-            let splits = roots.into_iter().map(|root| (name_of(&root), vec![root]));
-            return Ok(Some((format, splits.collect())));
+        let roots = match is_split(folder)? {
+            true => vec![folder.to_path_buf()],
+            false => subfolders(folder)?,
+        };
+        let mut splits = Splits::new();
+        for root in roots {
+            if is_split(&root)? {
+                splits.insert(name_of(&root), vec![root]);
+            }
+        }
+        if !splits.is_empty() {
+            return Ok(Some((format, splits)));
         }
     }
     Ok(None)
@@ -99,56 +116,23 @@ fn file_format(file: &Path) -> Option<Format> {
     found.map(|(format, _)| format)
 }
 
-/// The folder itself where it is such a one, or else those of its folders that are.
-fn roots(
-    folder: &Path,
-    is_one: impl Fn(&Path) -> Result<bool, String>,
-) -> Result<Vec<PathBuf>, String> {
-    if is_one(folder)? {
-        return Ok(vec![folder.to_path_buf()]);
-    }
-    let mut roots = Vec::new();
-    for split in subfolders(folder)? {
-        if is_one(&split)? {
-            roots.push(split);
-        }
-    }
-    Ok(roots)
-}
-
 /// Files or folders by the name of their split.
 type Splits = BTreeMap<String, Vec<PathBuf>>;
 
 /// `train` of `train-00000-of-00004.parquet`; CIFAR-10 calls its training files `data_batch_1.bin`.
-fn by_split(files: Vec<PathBuf>) -> Splits {
+fn by_split<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Splits {
     let mut splits = Splits::new();
     for file in files {
-        let name = name_of(&file);
+        let name = name_of(file);
         let stem = name.split(['-', '.']).next().unwrap_or_default();
         let split = match stem.starts_with("data_batch_") {
             true => "train",
             false => stem.strip_suffix("_batch").unwrap_or(stem),
         };
-        splits.entry(split.to_string()).or_default().push(file);
+        let files = splits.entry(split.to_string()).or_default();
+        files.push(file.clone());
     }
     splits
-}
-
-fn split_info(
-    format: Format,
-    name: &str,
-    paths: &[PathBuf],
-    key: &str,
-) -> Result<SplitInfo, Vec<Fault>> {
-    let listing = format.listing();
-    let split = Source {
-        paths,
-        key,
-        columns: Columns::default(),
-    };
-    let class_names = listing.class_names(&split)?;
-    let items = listing.read(&split, &class_names, &|_| true)?;
-    Ok(summarize(name, class_names, &items))
 }
 
 #[cfg(test)]

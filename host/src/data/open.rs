@@ -1,13 +1,13 @@
 //! Opening a split: its rows read, its labels and image headers checked, all faults gathered.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::iter::Either;
 use rayon::prelude::*;
 
 use super::classes::Classes;
 use super::config::{Config, Split};
-use super::fault::Fault;
+use super::fault::{Fault, unless};
 use super::formats::{Columns, Source};
 use super::item::Item;
 use super::locate::locate;
@@ -38,8 +38,7 @@ pub(super) fn open(config: &Config, split: Split, base: &Path) -> Result<Opened,
     let opened =
         opened.and_then(|(classes, items)| check_rows(classes, items, split, config.resolution));
     match opened {
-        Ok(opened) if faults.is_empty() => Ok(opened),
-        Ok(_) => Err(faults),
+        Ok(opened) => unless(faults, opened),
         Err(more) => {
             faults.extend(more);
             Err(faults)
@@ -55,23 +54,21 @@ fn class_names_and_rows(
     let all_names = class_names(config, base).map_err(|mut faults| {
         // Without the classes the test rows mean nothing, but whether they are there at all is worth saying now.
         if split == Split::Test {
-            faults.extend(paths(config, split, base).err().unwrap_or_default());
+            faults.extend(source(config, split, base).err().unwrap_or_default());
         }
         faults
     })?;
     let classes = Classes::pick(all_names.clone(), config.classes.as_deref())?;
     // A wrong label is kept, so that it is reported.
     let keep = |label| classes.relabel(label) != Ok(None);
-    let paths = paths(config, split, base)?;
-    let source = source(config, split, &paths);
+    let source = source(config, split, base)?;
     let items = config.format.listing().read(&source, &all_names, &keep)?;
     Ok((classes, items))
 }
 
 /// Names of all classes of the set, which the training split decides.
 fn class_names(config: &Config, base: &Path) -> Result<Vec<String>, Vec<Fault>> {
-    let paths = paths(config, Split::Train, base)?;
-    let train = source(config, Split::Train, &paths);
+    let train = source(config, Split::Train, base)?;
     let names = config.format.listing().class_names(&train)?;
     match names.is_empty() {
         true => Err(train.fault("no images".to_string())),
@@ -79,19 +76,18 @@ fn class_names(config: &Config, base: &Path) -> Result<Vec<String>, Vec<Fault>> 
     }
 }
 
-fn paths(config: &Config, split: Split, base: &Path) -> Result<Vec<PathBuf>, Vec<Fault>> {
-    locate(config.location(split), base).map_err(|message| vec![Fault::new(split.key(), message)])
-}
-
-fn source<'a>(config: &'a Config, split: Split, paths: &'a [PathBuf]) -> Source<'a> {
-    Source {
+fn source<'a>(config: &'a Config, split: Split, base: &Path) -> Result<Source<'a>, Vec<Fault>> {
+    let key = split.key();
+    let paths = locate(config.location(split), base).map_err(|m| vec![Fault::new(key, m)])?;
+    let columns = Columns {
+        image: config.image_column.as_deref(),
+        label: config.label_column.as_deref(),
+    };
+    Ok(Source {
         paths,
-        key: split.key(),
-        columns: Columns {
-            image: config.image_column.as_deref(),
-            label: config.label_column.as_deref(),
-        },
-    }
+        key,
+        columns,
+    })
 }
 
 fn check_rows(
@@ -119,15 +115,13 @@ fn check_rows(
     }
     let (sizes, broken) = headers(&items);
     faults.extend(Fault::listed(split.key(), broken));
-    match faults.is_empty() {
-        true => Ok(Opened {
-            items,
-            labels,
-            class_names: classes.names,
-            has_other_sizes: sizes.iter().any(|size| *size != (resolution, resolution)),
-        }),
-        false => Err(faults),
-    }
+    let opened = Opened {
+        items,
+        labels,
+        class_names: classes.names,
+        has_other_sizes: sizes.iter().any(|size| *size != (resolution, resolution)),
+    };
+    unless(faults, opened)
 }
 
 /// A class without a training image can be neither learned nor distilled.

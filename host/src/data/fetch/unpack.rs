@@ -32,24 +32,18 @@ pub(super) fn unpack(
         // Left by a process that was killed.
         fs::remove_dir_all(&fresh).with_context(|| format!("cannot remove {}", fresh.display()))?;
     }
-    match fill(set, archive, &fresh, watch) {
-        Ok(()) => {}
-        Err(error) => {
-            // The error that is told is the first one.
-            let _ = fs::remove_dir_all(&fresh);
-            match error {
-                UnpackError::Disk(message) => bail!(message),
-                UnpackError::Archive(message) => {
-                    let kept = set_aside(archive)?;
-                    bail!(
-                        "{}: {message}; the file is kept as {}; run the same command again, or name another source with \
-                         --from",
-                        archive.display(),
-                        kept.display()
-                    )
-                }
-            }
-        }
+    if let Err(error) = fill(set, archive, &fresh, watch) {
+        // The error that is told is the first one.
+        let _ = fs::remove_dir_all(&fresh);
+        let UnpackError::Archive(message) = error else {
+            return Err(error.into());
+        };
+        let kept = set_aside(archive)?;
+        bail!(
+            "{}: {message}; the file is kept as {}; run the same command again, or name another source with --from",
+            archive.display(),
+            kept.display()
+        )
     }
     fs::rename(&fresh, folder)
         .with_context(|| format!("cannot rename {} to {}", fresh.display(), folder.display()))

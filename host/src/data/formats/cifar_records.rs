@@ -7,7 +7,6 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use super::listing::{Keep, Listing, Shape, Source};
-use crate::data::classes::numbered;
 use crate::data::fault::{Fault, gather};
 use crate::data::item::{Coding, Item, Place, Stored, Within};
 
@@ -37,20 +36,14 @@ impl Listing for CifarRecords {
         Shape::Files("bin")
     }
 
-    /// The class names in the file beside the first one; where there is none, the numbers of the labels.
-    fn class_names(&self, split: &Source) -> Result<Vec<String>, Vec<Fault>> {
-        let Some(first) = split.paths.first() else {
-            return Ok(Vec::new());
-        };
-        if let Some((name, _)) = names_beside(first) {
-            let path = first.with_file_name(name);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|e| split.fault(format!("cannot read {}: {e}", path.display())))?;
+    /// From the file beside the first one.
+    fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
+        let beside = |first: &PathBuf| Some(first.with_file_name(names_beside(first)?.0));
+        let text = split.text(split.paths.first().and_then(beside))?;
+        Ok(text.map(|text| {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            return Ok(lines.map(str::to_string).collect());
-        }
-        let items = self.read(split, &[], &|_| true)?;
-        Ok(numbered(items.iter().map(|item| item.label)))
+            lines.map(str::to_string).collect()
+        }))
     }
 
     /// The records of all files in order.

@@ -18,8 +18,9 @@ impl Listing for ImageFolder {
     }
 
     /// The sorted names of the class folders in all roots.
-    fn class_names(&self, split: &Source) -> Result<Vec<String>, Vec<Fault>> {
-        class_names(split.paths).map_err(|m| split.fault(m))
+    fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
+        let names = class_names(&split.paths).map_err(|m| split.fault(m))?;
+        Ok(Some(names))
     }
 
     /// The images of all roots, class by class in the order of `class_names`, within a class sorted by path.
@@ -44,7 +45,7 @@ impl Listing for ImageFolder {
             if !keep(label) {
                 continue;
             }
-            for root in split.paths {
+            for root in &split.paths {
                 let folder = root.join(name);
                 if folder.is_dir() {
                     collect(&folder, label, &mut items).map_err(|m| split.fault(m))?;

@@ -123,7 +123,7 @@ mod tests {
 
     fn read(path: PathBuf, columns: Columns) -> Fault {
         let split = Source {
-            paths: &[path],
+            paths: vec![path],
             key: "data.train",
             columns,
         };

@@ -12,7 +12,6 @@ use rayon::prelude::*;
 use super::listing::{Keep, Listing, Shape, Source};
 use super::parquet_columns::{Leaves, find};
 use super::spool::Spool;
-use crate::data::classes::numbered;
 use crate::data::decode::IMAGE;
 use crate::data::fault::{Fault, gather};
 use crate::data::item::{Item, Place, Stored, Within};
@@ -40,16 +39,15 @@ impl Listing for ParquetFile {
         true
     }
 
-    /// Class names from the schema metadata of the first file; where there are none, the labels that occur decide: "0", "1", ...
-    fn class_names(&self, split: &Source) -> Result<Vec<String>, Vec<Fault>> {
-        let open = |path: &PathBuf| Table::open(path, split);
-        let tables = gather(split.paths.iter().map(open).collect())?;
-        if let Some(names) = tables.first().and_then(Table::class_names) {
-            return Ok(names);
-        }
-        let labels_of = |table: &Table| table.labels().map_err(|m| Fault::new(split.key, m));
-        let labels = gather(tables.iter().map(labels_of).collect())?;
-        Ok(numbered(labels.into_iter().flatten()))
+    /// From the schema metadata of the first file.
+    fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
+        Ok(tables(split)?.first().and_then(Table::class_names))
+    }
+
+    fn labels(&self, split: &Source) -> Result<Vec<Option<i64>>, Vec<Fault>> {
+        let labels = |table: &Table| table.labels().map_err(|m| Fault::new(split.key, m));
+        let labels = gather(tables(split)?.iter().map(labels).collect())?;
+        Ok(labels.concat())
     }
 
     /// Rows of all files in order. Files are read in parallel. Their images lie compressed in pages, so they are unpacked into a
@@ -64,6 +62,11 @@ impl Listing for ParquetFile {
         let files: Vec<Result<Vec<Item>, Fault>> = split.paths.par_iter().map(read).collect();
         Ok(gather(files)?.into_iter().flatten().collect())
     }
+}
+
+fn tables(split: &Source) -> Result<Vec<Table>, Vec<Fault>> {
+    let open = |path: &PathBuf| Table::open(path, split);
+    gather(split.paths.iter().map(open).collect())
 }
 
 impl Table {
@@ -110,23 +113,15 @@ impl Table {
     }
 
     fn labels(&self) -> Result<Vec<Option<i64>>, String> {
-        let mut labels = Vec::new();
-        for group in 0..self.reader.num_row_groups() {
-            labels.extend(
-                self.group_labels(group)
-                    .map_err(|e| self.broken(group, &e))?,
-            );
-        }
-        Ok(labels)
+        let groups = (0..self.reader.num_row_groups()).map(|group| self.group_labels(group));
+        Ok(groups.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     fn read(&self, keep: Keep, spool: &Spool) -> Result<Vec<Item>, String> {
         let (mut items, mut full) = (Vec::new(), None);
         let mut first_row = 0;
         for group in 0..self.reader.num_row_groups() {
-            let labels = self
-                .group_labels(group)
-                .map_err(|e| self.broken(group, &e))?;
+            let labels = self.group_labels(group)?;
             let mut rows = labels.iter().enumerate();
             self.group_images(group, &mut |image| {
                 let Some((row, label)) = rows.next().filter(|(_, label)| keep(**label)) else {
@@ -167,26 +162,20 @@ impl Table {
         Ok(items)
     }
 
-    fn group_labels(&self, group: usize) -> parquet::errors::Result<Vec<Option<i64>>> {
-        let mut labels = Vec::new();
-        match self
-            .reader
-            .get_row_group(group)?
-            .get_column_reader(self.label)?
-        {
-            ColumnReader::Int32ColumnReader(reader) => {
-                let max_level = self.max_level(self.label);
-                each_value(reader, max_level, &mut |v| {
+    fn group_labels(&self, group: usize) -> Result<Vec<Option<i64>>, String> {
+        let (mut labels, level) = (Vec::new(), self.max_level(self.label));
+        let read = self
+            .column(group, self.label)
+            .and_then(|column| match column {
+                ColumnReader::Int32ColumnReader(reader) => each_value(reader, level, &mut |v| {
                     labels.push(v.map(|v| i64::from(*v)))
-                })?;
-            }
-            ColumnReader::Int64ColumnReader(reader) => {
-                each_value(reader, self.max_level(self.label), &mut |v| {
-                    labels.push(v.copied())
-                })?;
-            }
-            _ => unreachable!("the label column was chosen for its integer type"),
-        }
+                }),
+                ColumnReader::Int64ColumnReader(reader) => {
+                    each_value(reader, level, &mut |v| labels.push(v.copied()))
+                }
+                _ => unreachable!("the label column was chosen for its integer type"),
+            });
+        read.map_err(|e| self.broken(group, &e))?;
         Ok(labels)
     }
 
@@ -195,18 +184,15 @@ impl Table {
         group: usize,
         each: &mut dyn FnMut(Option<&[u8]>),
     ) -> parquet::errors::Result<()> {
-        match self
-            .reader
-            .get_row_group(group)?
-            .get_column_reader(self.image)?
-        {
-            ColumnReader::ByteArrayColumnReader(reader) => {
-                each_value::<ByteArrayType>(reader, self.max_level(self.image), &mut |v| {
-                    each(v.map(|v| v.data()))
-                })
-            }
-            _ => unreachable!("the image column was chosen for its binary type"),
-        }
+        let ColumnReader::ByteArrayColumnReader(reader) = self.column(group, self.image)? else {
+            unreachable!("the image column was chosen for its binary type");
+        };
+        let level = self.max_level(self.image);
+        each_value::<ByteArrayType>(reader, level, &mut |v| each(v.map(|v| v.data())))
+    }
+
+    fn column(&self, group: usize, leaf: usize) -> parquet::errors::Result<ColumnReader> {
+        self.reader.get_row_group(group)?.get_column_reader(leaf)
     }
 
     fn max_level(&self, leaf: usize) -> i16 {
