@@ -9,8 +9,8 @@ pub mod process;
 pub mod serve;
 pub mod work;
 
-pub use lab::Lab;
-pub use work::{NetworkName, Size, Work};
+pub use lab::{Lab, NetworkName};
+pub use work::{Size, Work};
 
 /// Counts while [`peak`] asks for it, as in the `alambic` program.
 #[global_allocator]

@@ -22,6 +22,7 @@ fn distance(got: &[Tensor], expected: &[Tensor]) -> f64 {
         entries.collect::<Vec<_>>().concat()
     };
     let (got, expected) = (all(got), all(expected));
+    assert_eq!(got.len(), expected.len());
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
     let error = norm(&mut got.iter().zip(&expected).map(|(a, b)| a - b));
     error / norm(&mut expected.iter().copied())

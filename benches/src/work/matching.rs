@@ -19,7 +19,7 @@ use plugin_api::{
 };
 use serde_json::json;
 
-use super::{Size, Step};
+use super::step::{Size, Step};
 use crate::{Lab, lab::noise};
 
 /// DC's guard against a row without a gradient.

@@ -7,7 +7,7 @@ use alambic::{
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Size, Step};
+use super::step::{Size, Step};
 use crate::Lab;
 
 pub(super) fn run(

@@ -8,7 +8,7 @@ use alambic::{
 };
 use anyhow::Result;
 
-use super::{Size, Step};
+use super::step::{Size, Step};
 use crate::Lab;
 
 pub(super) fn run(

@@ -11,7 +11,7 @@ use anyhow::Result;
 use plugin_api::loss::Targets;
 use serde_json::json;
 
-use super::{Size, Step};
+use super::step::{Size, Step};
 use crate::Lab;
 
 pub(super) fn run(

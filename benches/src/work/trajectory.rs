@@ -5,7 +5,7 @@ use alambic::stages::match_::{Config, Experts, Stepper};
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Size, Step};
+use super::step::{Size, Step};
 use crate::Lab;
 
 /// Steps on the set in an iteration: those that MTT takes on Tiny-ImageNet at 10 and at 50 images a class.

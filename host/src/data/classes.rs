@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::fault::{Fault, unless};
 
 /// How many names an error lists before it only counts the rest.
 const MAX_NAMES: usize = 12;
@@ -84,11 +84,7 @@ impl Classes {
                 }
             }
         }
-        if faults.is_empty() {
-            Ok(picked)
-        } else {
-            Err(faults)
-        }
+        unless(faults, picked)
     }
 
     /// The new label of a label of the files, or none where its class is left out.

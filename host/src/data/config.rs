@@ -7,16 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::ClassRef;
 use super::fault::Fault;
-use super::whitening::WhiteningConfig;
+use super::formats::Format;
 
 /// Sides that make sense for a square canvas; the upper end bounds a canvas to 48 MiB.
 const RESOLUTIONS: RangeInclusive<u32> = 1..=4096;
+
+/// The largest side: the matrix has (3 R²)² elements, and its eigenvectors take time with the sixth power of R.
+const LARGEST_SIDE: u32 = 48;
 
 /// Where the images come from and how they are brought to one size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How the images are stored: `parquet`, `imagefolder`, `tar` or `cifar`
+    /// How the images are stored
     pub format: Format,
     /// Training images, relative to the TOML's folder: files (a path or a glob), or the folder of class folders
     pub train: String,
@@ -54,21 +57,6 @@ pub struct Config {
     pub cache_bytes: u64,
 }
 
-/// How a set of images is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Parquet files with an image column and a label column, as the Hugging Face `datasets` library writes them
-    Parquet,
-    /// One folder for each class, in sorted order, as torchvision's `ImageFolder` reads them
-    ImageFolder,
-    /// Tar files in the layout of WebDataset: members `x.jpg` (or `.png`, `.webp`) and `x.cls` (or `x.json` with `label`); class
-    /// names, one a line, in a file `classnames.txt` beside them
-    Tar,
-    /// CIFAR's binary files, `data_batch_*.bin` and `test_batch.bin`, or `train.bin` and `test.bin`
-    Cifar,
-}
-
 /// How an image is brought to a square. One that already has the size is taken as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -92,6 +80,53 @@ pub enum Interpolation {
     Bicubic,
     /// Lanczos with three lobes
     Lanczos,
+}
+
+/// How normalised images are whitened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum WhiteningConfig {
+    /// Zero-phase component analysis of all pixels of all channels, from the training images
+    Zca(ZcaConfig),
+}
+
+/// ZCA.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZcaConfig {
+    /// What is added to each eigenvalue of the covariance
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+}
+
+fn epsilon() -> f64 {
+    0.1
+}
+
+impl WhiteningConfig {
+    /// What is added to each eigenvalue.
+    pub(super) fn epsilon(&self) -> f64 {
+        let Self::Zca(ZcaConfig { epsilon }) = self;
+        *epsilon
+    }
+
+    /// What is wrong with the values.
+    pub fn faults(&self, resolution: u32) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let epsilon = self.epsilon();
+        if !(epsilon > 0. && epsilon.is_finite()) {
+            let message = format!("got {epsilon}, expected a number above 0");
+            faults.push(Fault::new("data.whitening.epsilon", message));
+        }
+        if resolution > LARGEST_SIDE {
+            let message = format!(
+                "images of {resolution} px, and whitening is for those of {LARGEST_SIDE} px at most, since its matrix has \
+                 (3 R²)² elements; take it out or lower data.resolution"
+            );
+            faults.push(Fault::new("data.whitening", message));
+        }
+        faults
+    }
 }
 
 /// One of the two parts of a set.
@@ -130,42 +165,38 @@ impl Config {
     /// What is wrong with the values themselves, before any file is opened.
     pub fn check(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
+        let mut wrong = |path: &str, message: String| faults.push(Fault::new(path, message));
         if !RESOLUTIONS.contains(&self.resolution) {
             let message = format!("got {} px, expected 1 to 4096", self.resolution);
-            faults.push(Fault::new("data.resolution", message));
+            wrong("data.resolution", message);
         }
         for split in [Split::Train, Split::Test] {
             if self.location(split).is_empty() {
                 let message = "got an empty path, expected a file, a glob or a folder";
-                faults.push(Fault::new(split.key(), message));
+                wrong(split.key(), message.to_string());
             }
         }
-        if let Some(mean) = self
-            .mean
-            .filter(|m| m.iter().any(|v| !(0. ..=1.).contains(v)))
-        {
+        let outside = |v: &f64| !(0. ..=1.).contains(v);
+        if let Some(mean) = self.mean.filter(|mean| mean.iter().any(outside)) {
             let message = format!("got {mean:?}, expected values from 0 to 1 (divide by 255)");
-            faults.push(Fault::new("data.mean", message));
+            wrong("data.mean", message);
         }
-        if let Some(std) = self
-            .std
-            .filter(|s| s.iter().any(|v| !(*v > 0. && *v <= 1.)))
-        {
-            let message =
-                format!("got {std:?}, expected values above 0 and up to 1 (divide by 255)");
-            faults.push(Fault::new("data.std", message));
+        let outside = |v: &f64| !(*v > 0. && *v <= 1.);
+        if let Some(std) = self.std.filter(|std| std.iter().any(outside)) {
+            let expected = "values above 0 and up to 1 (divide by 255)";
+            wrong("data.std", format!("got {std:?}, expected {expected}"));
         }
         let whitening = self.whitening.iter();
         faults.extend(whitening.flat_map(|w| w.faults(self.resolution)));
-        if self.format != Format::Parquet {
-            let columns = [
-                ("image_column", &self.image_column),
-                ("label_column", &self.label_column),
-            ];
-            for (key, _) in columns.iter().filter(|(_, column)| column.is_some()) {
+        let columns = [
+            ("data.image_column", &self.image_column),
+            ("data.label_column", &self.label_column),
+        ];
+        for (key, _) in columns.iter().filter(|(_, column)| column.is_some()) {
+            if !self.format.listing().has_columns() {
                 let message =
                     "only parquet files have columns; remove it, or set format = \"parquet\"";
-                faults.push(Fault::new(format!("data.{key}"), message));
+                faults.push(Fault::new(*key, message));
             }
         }
         faults
@@ -229,5 +260,13 @@ mod tests {
         let docs = resolution["description"].as_str().unwrap();
         assert!(docs.contains("in pixels"), "{docs}");
         assert_eq!(schema["additionalProperties"], false);
+    }
+
+    #[test]
+    fn large_images_and_no_epsilon_are_faults() {
+        let zca = |epsilon| WhiteningConfig::Zca(ZcaConfig { epsilon });
+        assert!(zca(0.1).faults(32).is_empty());
+        let told: Vec<String> = zca(0.).faults(64).iter().map(|f| f.path.clone()).collect();
+        assert_eq!(told, ["data.whitening.epsilon", "data.whitening"]);
     }
 }

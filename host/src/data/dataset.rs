@@ -3,17 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use image::RgbImage;
 use rayon::prelude::*;
 
 use super::cache::Cache;
 use super::config::{Config, Split};
-use super::decode::decode_rgb;
 use super::fault::Fault;
 use super::geometry::Geometry;
-use super::normalization::PixelSums;
+use super::item::{DecodeError, Item, Place};
 use super::open;
-use super::source::{DecodeError, Item, Place};
+use super::pixel_sums::PixelSums;
 use crate::engine::gpu::resident::Resident;
 
 /// Images whose sums are added up at once.
@@ -136,10 +134,8 @@ impl Dataset {
     pub fn decode(&self, i: usize) -> Result<Arc<[u8]>, DecodeError> {
         let item = &self.items[i];
         self.cache.get(i, || {
-            let image = decode_rgb(&item.read()?, item.coding);
-            image
-                .and_then(|image| self.geometry.square(image))
-                .map_err(|message| item.error(message))
+            let squared = self.geometry.square(item.decode()?);
+            squared.map_err(|message| item.error(message))
         })
     }
 
@@ -162,14 +158,11 @@ impl Dataset {
         choose: impl FnOnce([u32; 2]) -> [u32; 4],
     ) -> Result<Vec<u8>, DecodeError> {
         let item = &self.items[i];
-        let boxed = |image: RgbImage| {
-            let [top, left, height, width] = choose([image.height(), image.width()]);
-            let part = image::imageops::crop_imm(&image, left, top, width, height);
-            self.geometry.stretched(part.to_image())
-        };
-        decode_rgb(&item.read()?, item.coding)
-            .and_then(boxed)
-            .map_err(|message| item.error(message))
+        let image = item.decode()?;
+        let [top, left, height, width] = choose([image.height(), image.width()]);
+        let part = image::imageops::crop_imm(&image, left, top, width, height);
+        let stretched = self.geometry.stretched(part.to_image());
+        stretched.map_err(|message| item.error(message))
     }
 
     /// Bytes of decoded images in memory: now, and once every image was asked for.
@@ -221,7 +214,8 @@ impl Dataset {
         };
         let sums: Vec<Result<PixelSums, DecodeError>> =
             indices.par_chunks(IMAGES_PER_SUM).map(sum).collect();
-        let total: PixelSums = sums.into_iter().sum::<Result<PixelSums, DecodeError>>()?;
+        let mut sums = sums.into_iter();
+        let total = sums.try_fold(PixelSums::default(), |total, sums| Ok(total + sums?))?;
         Ok(total.mean_std())
     }
 }
@@ -229,10 +223,10 @@ impl Dataset {
 #[cfg(test)]
 mod tests {
     use super::super::classes::ClassRef;
-    use super::super::config::Format;
     use super::super::fixtures::{ParquetFixture, config, png, write_folder};
+    use super::super::formats::Format;
+    use super::super::item::Within;
     use super::super::normalization::Normalization;
-    use super::super::source::Within;
     use super::*;
 
     fn digits(resolution: u32) -> (Config, &'static Path) {

@@ -1,12 +1,11 @@
 //! One thing that is wrong with a configuration, with the key that it stands under.
 
-use std::fmt;
-
 /// How many faults of one kind are spelled out before the rest is only counted.
 const MAX_LISTED: usize = 8;
 
 /// Something wrong in an experiment's `[data]` table or in the files that it names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
 pub struct Fault {
     /// The key's path in the TOML file, `data.train` for example.
     pub path: String,
@@ -50,19 +49,16 @@ pub(super) fn gather<T>(results: Vec<Result<T, Fault>>) -> Result<Vec<T>, Vec<Fa
             }
         }
     }
-    match messages.is_empty() {
-        true => Ok(values),
-        false => Err(Fault::listed(&path, messages)),
-    }
+    unless(Fault::listed(&path, messages), values)
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
+/// The value, unless there are faults.
+pub(super) fn unless<T>(faults: Vec<Fault>, value: T) -> Result<T, Vec<Fault>> {
+    match faults.is_empty() {
+        true => Ok(value),
+        false => Err(faults),
     }
 }
-
-impl std::error::Error for Fault {}
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use super::config::{Config, Format, Interpolation, Resize};
+use super::config::{Config, Interpolation, Resize};
+use super::formats::Format;
 
 /// A PNG of one colour.
 pub(super) fn png(width: u32, height: u32, rgb: [u8; 3]) -> Vec<u8> {

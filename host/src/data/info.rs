@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::config::Format;
 use super::fault::Fault;
+use super::formats::{Columns, Format, Shape, Source};
 use super::locate::{entries, locate, name_of, subfolders};
-use super::parquet_columns::Wanted;
 use super::survey::{SplitInfo, summarize};
-use super::{cifar, folder, parquet_file, tar_file};
 
 /// A set as it lies on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,119 +28,111 @@ pub fn info(path: &Path) -> Result<Info, Vec<Fault>> {
     let fault = |message: String| vec![Fault::new(&key, message)];
     let found = locate(&path.to_string_lossy(), Path::new("")).map_err(fault)?;
     let folder = found.first().filter(|p| found.len() == 1 && p.is_dir());
-    let (format, splits) = match folder {
+    let splits = match folder {
         Some(folder) => in_folder(folder).map_err(fault)?,
-        None => {
-            let format = found.first().and_then(|file| file_format(file));
-            let unknown = || fault("neither a folder nor a parquet, tar or bin file".to_string());
-            (format.ok_or_else(unknown)?, by_split(found))
-        }
+        None => found
+            .first()
+            .and_then(|file| Some((file_format(file)?, by_split(&found)))),
     };
-    if splits.is_empty() {
-        return Err(fault(
-            "neither parquet, tar or bin files nor class folders with images in it".to_string(),
-        ));
-    }
-    let splits: Result<Vec<SplitInfo>, Vec<Fault>> = splits
-        .iter()
-        .map(|(name, paths)| split_info(format, name, paths, &key))
-        .collect();
+    let (format, splits) = splits.ok_or_else(|| match (folder, endings()) {
+        (Some(_), endings) => fault(format!(
+            "neither {endings} files nor class folders with images in it"
+        )),
+        (None, endings) => fault(format!("neither a folder nor a {endings} file")),
+    })?;
+    let of_split = |(name, paths): (String, Vec<PathBuf>)| {
+        let (listing, columns) = (format.listing(), Columns::default());
+        let split = Source {
+            paths,
+            key: &key,
+            columns,
+        };
+        let class_names = listing.class_names(&split)?;
+        let items = listing.read(&split, &class_names, &|_| true)?;
+        Ok(summarize(&name, class_names, &items))
+    };
+    let splits: Result<_, Vec<Fault>> = splits.into_iter().map(of_split).collect();
     Ok(Info {
         format,
         splits: splits?,
     })
 }
 
-/// The splits in a folder: its files of the first format of which there are any, or else its folders.
-fn in_folder(folder: &Path) -> Result<(Format, Splits), String> {
-    let files: Vec<PathBuf> = entries(folder)?
-        .into_iter()
-        .filter(|p| p.is_file())
-        .collect();
-    for format in [Format::Parquet, Format::Tar, Format::Cifar] {
+/// The splits in a folder: its files of the first format of which there are any, or else itself or its folders where they are splits.
+fn in_folder(folder: &Path) -> Result<Option<(Format, Splits)>, String> {
+    let mut files = entries(folder)?;
+    files.retain(|path| path.is_file());
+    for (format, _) in formats_of_files() {
         let of_format = files
             .iter()
             .filter(|file| file_format(file) == Some(format));
-        let of_format: Vec<PathBuf> = of_format.cloned().collect();
-        if !of_format.is_empty() {
-            return Ok((format, by_split(of_format)));
+        let splits = by_split(of_format);
+        if !splits.is_empty() {
+            return Ok(Some((format, splits)));
         }
     }
-    let roots = image_roots(folder)?.into_iter();
-    let splits = roots.map(|root| (name_of(&root), vec![root])).collect();
-    Ok((Format::ImageFolder, splits))
+    for &format in Format::ALL {
+        let Shape::Folders(is_split) = format.listing().shape() else {
+            continue;
+        };
+        let roots = match is_split(folder)? {
+            true => vec![folder.to_path_buf()],
+            false => subfolders(folder)?,
+        };
+        let mut splits = Splits::new();
+        for root in roots {
+            if is_split(&root)? {
+                splits.insert(name_of(&root), vec![root]);
+            }
+        }
+        if !splits.is_empty() {
+            return Ok(Some((format, splits)));
+        }
+    }
+    Ok(None)
+}
+
+/// Those whose splits are files, and how these end.
+fn formats_of_files() -> impl DoubleEndedIterator<Item = (Format, &'static str)> {
+    let ending = |format: &Format| match format.listing().shape() {
+        Shape::Files(ending) => Some((*format, ending)),
+        Shape::Folders(_) => None,
+    };
+    Format::ALL.iter().filter_map(ending)
+}
+
+/// "parquet, tar or bin".
+fn endings() -> String {
+    let mut endings = formats_of_files().map(|(_, ending)| ending);
+    let last = endings.next_back().unwrap_or_default();
+    let others: Vec<&str> = endings.collect();
+    format!("{} or {last}", others.join(", "))
 }
 
 /// What a file's ending says.
 fn file_format(file: &Path) -> Option<Format> {
-    match file.extension()?.to_str()? {
-        "parquet" => Some(Format::Parquet),
-        "tar" => Some(Format::Tar),
-        "bin" => Some(Format::Cifar),
-        _ => None,
-    }
-}
-
-/// The folder itself where its folders hold images, or else those of its folders of which that is true.
-fn image_roots(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    if folder::holds_classes(folder)? {
-        return Ok(vec![folder.to_path_buf()]);
-    }
-    let mut roots = Vec::new();
-    for split in subfolders(folder)? {
-        if folder::holds_classes(&split)? {
-            roots.push(split);
-        }
-    }
-    Ok(roots)
+    let ending = file.extension()?.to_str()?;
+    let found = formats_of_files().find(|(_, of_format)| *of_format == ending);
+    found.map(|(format, _)| format)
 }
 
 /// Files or folders by the name of their split.
 type Splits = BTreeMap<String, Vec<PathBuf>>;
 
 /// `train` of `train-00000-of-00004.parquet`; CIFAR-10 calls its training files `data_batch_1.bin`.
-fn by_split(files: Vec<PathBuf>) -> Splits {
+fn by_split<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Splits {
     let mut splits = Splits::new();
     for file in files {
-        let name = name_of(&file);
+        let name = name_of(file);
         let stem = name.split(['-', '.']).next().unwrap_or_default();
         let split = match stem.starts_with("data_batch_") {
             true => "train",
             false => stem.strip_suffix("_batch").unwrap_or(stem),
         };
-        splits.entry(split.to_string()).or_default().push(file);
+        let files = splits.entry(split.to_string()).or_default();
+        files.push(file.clone());
     }
     splits
-}
-
-fn split_info(
-    format: Format,
-    name: &str,
-    paths: &[PathBuf],
-    key: &str,
-) -> Result<SplitInfo, Vec<Fault>> {
-    let columns = Wanted::default();
-    let all = |_| true;
-    let (class_names, items) = match format {
-        Format::Parquet => (
-            parquet_file::class_names(paths, &columns, key)?,
-            parquet_file::read_all(paths, &columns, key, &all)?,
-        ),
-        Format::ImageFolder => {
-            let names = folder::class_names(paths).map_err(|m| vec![Fault::new(key, m)])?;
-            let items = folder::read_all(paths, &names, key, &all)?;
-            (names, items)
-        }
-        Format::Tar => (
-            tar_file::class_names(paths, key)?,
-            tar_file::read_all(paths, key, &all)?,
-        ),
-        Format::Cifar => (
-            cifar::class_names(paths, key)?,
-            cifar::read_all(paths, key, &all)?,
-        ),
-    };
-    Ok(summarize(name, class_names, &items))
 }
 
 #[cfg(test)]
@@ -222,13 +212,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("notes.txt"), "").unwrap();
         let faults = info(dir.path()).unwrap_err();
+        let endings = endings();
         assert!(
-            faults[0]
-                .message
-                .starts_with("neither parquet, tar or bin files nor class folders"),
-            "{}",
-            faults[0]
+            ["parquet, tar", " or ", "bin"]
+                .iter()
+                .all(|part| endings.contains(part))
         );
+        let expected = format!("neither {endings} files nor class folders with images in it");
+        assert_eq!(faults[0].message, expected);
         let faults = info(&dir.path().join("none")).unwrap_err();
         assert!(
             faults[0].message.starts_with("no file or folder"),

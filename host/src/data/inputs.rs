@@ -5,10 +5,10 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::{
-    config::Config,
+    config::{Config, WhiteningConfig},
     dataset::Dataset,
     normalization::Normalization,
-    whitening::{Whitening, WhiteningConfig},
+    whitening::Whitening,
 };
 use crate::engine::Value;
 

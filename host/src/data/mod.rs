@@ -4,7 +4,6 @@
 //! decoded is kept within `cache_bytes`.
 
 mod cache;
-mod cifar;
 mod classes;
 mod config;
 mod dataset;
@@ -13,29 +12,27 @@ mod fault;
 pub mod fetch;
 #[cfg(test)]
 mod fixtures;
-mod folder;
+mod formats;
 mod geometry;
 mod info;
 mod inputs;
+mod item;
 mod locate;
 mod normalization;
 mod open;
-mod parquet_columns;
-mod parquet_file;
+mod pixel_sums;
 mod resident;
-mod source;
-mod spool;
 mod survey;
-mod tar_file;
 mod whitening;
 
 pub use classes::ClassRef;
-pub use config::{Config, Format, Interpolation, Resize, Split};
+pub use config::{Config, Interpolation, Resize, Split, WhiteningConfig};
 pub use dataset::Dataset;
 pub use fault::Fault;
+pub use formats::Format;
 pub use info::{Info, info};
 pub use inputs::Inputs;
+pub use item::{DecodeError, Place, Within};
 pub use normalization::{Normalization, Rounding};
-pub use source::{DecodeError, Place, Within};
 pub use survey::{Broken, ClassCount, SizeCount, SplitInfo};
-pub use whitening::{Whitening, WhiteningConfig};
+pub use whitening::Whitening;

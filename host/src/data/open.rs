@@ -7,9 +7,10 @@ use rayon::prelude::*;
 
 use super::classes::Classes;
 use super::config::{Config, Split};
-use super::decode::check_header;
-use super::fault::Fault;
-use super::source::{self, Item};
+use super::fault::{Fault, unless};
+use super::formats::{Columns, Source};
+use super::item::Item;
+use super::locate::locate;
 
 /// Below this many images every header is checked.
 const CHECK_ALL_BELOW: usize = 512;
@@ -37,8 +38,7 @@ pub(super) fn open(config: &Config, split: Split, base: &Path) -> Result<Opened,
     let opened =
         opened.and_then(|(classes, items)| check_rows(classes, items, split, config.resolution));
     match opened {
-        Ok(opened) if faults.is_empty() => Ok(opened),
-        Ok(_) => Err(faults),
+        Ok(opened) => unless(faults, opened),
         Err(more) => {
             faults.extend(more);
             Err(faults)
@@ -51,18 +51,43 @@ fn class_names_and_rows(
     split: Split,
     base: &Path,
 ) -> Result<(Classes, Vec<Item>), Vec<Fault>> {
-    let all_names = source::class_names(config, base).map_err(|mut faults| {
+    let all_names = class_names(config, base).map_err(|mut faults| {
         // Without the classes the test rows mean nothing, but whether they are there at all is worth saying now.
         if split == Split::Test {
-            faults.extend(source::paths(config, split, base).err().unwrap_or_default());
+            faults.extend(source(config, split, base).err().unwrap_or_default());
         }
         faults
     })?;
     let classes = Classes::pick(all_names.clone(), config.classes.as_deref())?;
     // A wrong label is kept, so that it is reported.
     let keep = |label| classes.relabel(label) != Ok(None);
-    let items = source::read(config, split, base, &all_names, &keep)?;
+    let source = source(config, split, base)?;
+    let items = config.format.listing().read(&source, &all_names, &keep)?;
     Ok((classes, items))
+}
+
+/// Names of all classes of the set, which the training split decides.
+fn class_names(config: &Config, base: &Path) -> Result<Vec<String>, Vec<Fault>> {
+    let train = source(config, Split::Train, base)?;
+    let names = config.format.listing().class_names(&train)?;
+    match names.is_empty() {
+        true => Err(train.fault("no images".to_string())),
+        false => Ok(names),
+    }
+}
+
+fn source<'a>(config: &'a Config, split: Split, base: &Path) -> Result<Source<'a>, Vec<Fault>> {
+    let key = split.key();
+    let paths = locate(config.location(split), base).map_err(|m| vec![Fault::new(key, m)])?;
+    let columns = Columns {
+        image: config.image_column.as_deref(),
+        label: config.label_column.as_deref(),
+    };
+    Ok(Source {
+        paths,
+        key,
+        columns,
+    })
 }
 
 fn check_rows(
@@ -90,15 +115,13 @@ fn check_rows(
     }
     let (sizes, broken) = headers(&items);
     faults.extend(Fault::listed(split.key(), broken));
-    match faults.is_empty() {
-        true => Ok(Opened {
-            items,
-            labels,
-            class_names: classes.names,
-            has_other_sizes: sizes.iter().any(|size| *size != (resolution, resolution)),
-        }),
-        false => Err(faults),
-    }
+    let opened = Opened {
+        items,
+        labels,
+        class_names: classes.names,
+        has_other_sizes: sizes.iter().any(|size| *size != (resolution, resolution)),
+    };
+    unless(faults, opened)
 }
 
 /// A class without a training image can be neither learned nor distilled.
@@ -120,20 +143,18 @@ fn headers(items: &[Item]) -> (Vec<(u32, u32)>, Vec<String>) {
             .map(|k| &items[k * (len - 1) / (NUM_SAMPLED - 1)])
             .collect(),
     };
-    sample
-        .par_iter()
-        .partition_map(|item| match check_header(item) {
-            Ok(size) => Either::Left(size),
-            Err(message) => Either::Right(format!("{}: {message}", item.place)),
-        })
+    sample.par_iter().partition_map(|item| match item.size() {
+        Ok(size) => Either::Left(size),
+        Err(error) => Either::Right(error.to_string()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::classes::ClassRef;
-    use super::super::config::Format;
     use super::super::dataset::Dataset;
     use super::super::fixtures::{ParquetFixture, config, png, write_folder};
+    use super::super::formats::Format;
     use super::*;
 
     type Row = (Option<Vec<u8>>, Option<i64>);

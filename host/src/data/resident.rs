@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use candle_core::Device;
-use rayon::prelude::*;
 
 use super::Dataset;
 use crate::engine::{Value, gpu::Gpu};
@@ -22,15 +21,8 @@ impl Dataset {
         let side = self.resolution();
         let dims = [self.len(), 3, side, side];
         self.resident.on_gpu(device, dims, || {
-            let mut pixels = vec![0u8; dims.iter().product()];
-            pixels
-                .par_chunks_mut((3 * side * side).max(1))
-                .enumerate()
-                .try_for_each(|(i, out)| {
-                    out.copy_from_slice(&self.decode(i)?);
-                    anyhow::Ok(())
-                })?;
-            Ok(pixels)
+            let all: Vec<usize> = (0..self.len()).collect();
+            Ok(self.batch(&all)?)
         })
     }
 }

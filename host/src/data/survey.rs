@@ -7,9 +7,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::classes::Classes;
-use super::decode::decode_rgb;
-use super::normalization::PixelSums;
-use super::source::Item;
+use super::item::{DecodeError, Item};
+use super::pixel_sums::PixelSums;
 
 /// How many of the commonest sizes are listed.
 const MAX_SIZES: usize = 10;
@@ -79,10 +78,7 @@ pub(super) fn summarize(name: &str, class_names: Vec<String>, items: &[Item]) ->
     for item in items {
         match classes.relabel(item.label) {
             Ok(label) => counts[label.expect("no class is left out") as usize] += 1,
-            Err(message) => total.broken.push(Broken {
-                place: item.place.to_string(),
-                message,
-            }),
+            Err(message) => total.broken.push(item.error(message)),
         }
     }
     let mut sizes: Vec<SizeCount> = total
@@ -98,6 +94,10 @@ pub(super) fn summarize(name: &str, class_names: Vec<String>, items: &[Item]) ->
     let num_sizes = sizes.len();
     sizes.truncate(MAX_SIZES);
     let (mean, std) = total.pixels.mean_std();
+    let broken = |e: DecodeError| Broken {
+        place: e.place.to_string(),
+        message: e.message,
+    };
     SplitInfo {
         name: name.to_string(),
         images: items.len(),
@@ -112,7 +112,7 @@ pub(super) fn summarize(name: &str, class_names: Vec<String>, items: &[Item]) ->
         num_sizes,
         mean,
         std,
-        broken: total.broken,
+        broken: total.broken.into_iter().map(broken).collect(),
     }
 }
 
@@ -122,7 +122,7 @@ struct Tally {
     encoded_bytes: u64,
     sizes: BTreeMap<(u32, u32), usize>,
     pixels: PixelSums,
-    broken: Vec<Broken>,
+    broken: Vec<DecodeError>,
 }
 
 impl Tally {
@@ -130,19 +130,16 @@ impl Tally {
         let mut tally = Self::default();
         for item in items {
             if let Err(error) = tally.add_image(item) {
-                tally.broken.push(Broken {
-                    place: item.place.to_string(),
-                    message: error,
-                });
+                tally.broken.push(error);
             }
         }
         tally
     }
 
-    fn add_image(&mut self, item: &Item) -> Result<(), String> {
-        let encoded = item.read().map_err(|e| e.message)?;
+    fn add_image(&mut self, item: &Item) -> Result<(), DecodeError> {
+        let encoded = item.read()?;
         self.encoded_bytes += encoded.len() as u64;
-        let image = decode_rgb(&encoded, item.coding)?;
+        let image = (item.coding.decode)(&encoded).map_err(|message| item.error(message))?;
         *self.sizes.entry(image.dimensions()).or_default() += 1;
         let bytes = image.as_raw();
         self.pixels

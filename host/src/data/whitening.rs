@@ -6,10 +6,8 @@
 
 use candle_core::Device;
 use faer::{Mat, Side};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{dataset::Dataset, fault::Fault, normalization::Normalization};
+use super::{config::WhiteningConfig, dataset::Dataset, normalization::Normalization};
 use crate::engine::{
     Tensor, Value,
     gpu::precision::{Precision, compute_in},
@@ -20,55 +18,6 @@ const CHUNK: usize = 512;
 
 /// Matrices of f64 that are there at once when the eigenvectors are found.
 const FIT_MATRICES: u64 = 6;
-
-/// The largest side: the matrix has (3 R²)² elements, and its eigenvectors take time with the sixth power of R.
-const LARGEST_SIDE: u32 = 48;
-
-/// How normalised images are whitened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum WhiteningConfig {
-    /// Zero-phase component analysis of all pixels of all channels, from the training images
-    Zca(ZcaConfig),
-}
-
-/// ZCA.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ZcaConfig {
-    /// What is added to each eigenvalue of the covariance
-    #[serde(default = "epsilon")]
-    pub epsilon: f64,
-}
-
-fn epsilon() -> f64 {
-    0.1
-}
-
-impl WhiteningConfig {
-    fn epsilon(&self) -> f64 {
-        let Self::Zca(ZcaConfig { epsilon }) = self;
-        *epsilon
-    }
-
-    /// What is wrong with the values.
-    pub fn faults(&self, resolution: u32) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let epsilon = self.epsilon();
-        if !(epsilon > 0. && epsilon.is_finite()) {
-            let message = format!("got {epsilon}, expected a number above 0");
-            faults.push(Fault::new("data.whitening.epsilon", message));
-        }
-        if resolution > LARGEST_SIDE {
-            let message = format!(
-                "images of {resolution} px, and whitening is for those of {LARGEST_SIDE} px at most, since its matrix has \
-                 (3 R²)² elements; take it out or lower data.resolution"
-            );
-            faults.push(Fault::new("data.whitening", message));
-        }
-        faults
-    }
-}
 
 /// The transform of one training set, and its inverse.
 pub struct Whitening {
@@ -211,6 +160,7 @@ impl Whitening {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::ZcaConfig;
     use super::*;
 
     fn zca(epsilon: f64) -> WhiteningConfig {
@@ -247,11 +197,4 @@ mod tests {
         -0.788857, 0.967759, -0.583306, 0.060768, 0.241939, -0.145826, 0.015192, -0.520573,
         0.752211, 0.805414,
     ];
-
-    #[test]
-    fn large_images_and_no_epsilon_are_faults() {
-        assert!(zca(0.1).faults(32).is_empty());
-        let told: Vec<String> = zca(0.).faults(64).iter().map(|f| f.path.clone()).collect();
-        assert_eq!(told, ["data.whitening.epsilon", "data.whitening"]);
-    }
 }

@@ -3,13 +3,14 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod desk;
+pub mod gate;
 pub mod images;
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
     sync::OnceLock,
 };
 
@@ -179,19 +180,19 @@ impl Lab {
         Answer::of(output.expect("the program starts"))
     }
 
-    /// The same, without waiting for its end.
-    pub fn start(&self, out: &str, arguments: &[&str]) -> Child {
-        let mut command = self.command(out, arguments);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().expect("the program starts")
-    }
-
     /// The command line of `alambic run`.
     pub fn command(&self, out: &str, arguments: &[&str]) -> Command {
         let mut command = alambic();
         command.arg("run").arg(self.path("experiment.toml"));
         command.arg("--out").arg(self.path(out)).args(arguments);
         command
+    }
+
+    /// Bytes of the files of the run whose paths begin and end so.
+    pub fn bytes(&self, begin: &str, end: &str) -> u64 {
+        let files = files(&self.path("run")).into_iter();
+        let those = files.filter(|(name, _)| name.starts_with(begin) && name.ends_with(end));
+        those.map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
     /// A JSON file of the run.

@@ -4,6 +4,12 @@
 //! {artifact, plugins, data, report} > engine; and of `host/engine`, a crate, that it stands on none of the project's others. Modules inside `stages` may import each other; artifact, plugins, data and
 //! report may not, in tests neither. Paths are found as `crate::NAME`, `alambic::NAME` and `use crate::{NAME, ..}`.
 //! Paths of so many `super::` that they leave a module of the first level count as `crate::` paths.
+//!
+//! Checked of every crate: no files import each other in a circle ([`circles`]).
+
+mod circles;
+mod imports;
+mod tokens;
 
 use std::{
     collections::BTreeSet,

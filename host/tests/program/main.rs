@@ -28,3 +28,12 @@ mod variants;
 mod weights;
 mod weights_faults;
 mod weights_torch;
+
+/// Stands in for the tests that release builds leave out.
+#[cfg(not(debug_assertions))]
+#[test]
+fn release_builds_have_no_emulated_device() {
+    let why = "release builds have no emulated device";
+    support::skipped("whole runs on a GPU (program/gpu_pipeline.rs)", why);
+    support::skipped("layers in bf16 (precision.rs)", why);
+}

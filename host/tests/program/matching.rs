@@ -1,8 +1,10 @@
 //! Matched sets by the real program on the digits: what a run leaves, the same bytes after kills, faults before any computing.
 
-use std::{fs, thread, time::Duration};
+use std::fs;
 
 use crate::common::{Answer, Lab, assert_same};
+use alambic::artifact::tensors;
+use candle_core::Device;
 use serde_json::{Value as Json, json};
 
 /// The images of a run, as they were learned.
@@ -46,7 +48,9 @@ fn a_run_leaves_images_scores_and_a_report() {
     let stages = summary["stages"].as_array().unwrap().iter();
     let names: Vec<&Json> = stages.map(|s| &s["stage"]).collect();
     assert_eq!(names, [&json!("match"), &json!("validate")]);
-    assert!(summary["teacher"].is_null() && summary["bytes"]["images"].as_u64().unwrap() > 0);
+    let stored = lab.bytes("match/images/", ".png");
+    assert!(summary["teacher"].is_null() && stored > 0);
+    assert_eq!(summary["bytes"]["images"], stored);
     assert!(files.contains_key("report/match-loss.svg"));
     // Nothing is done twice, and the images can be taken out.
     let again = lab.run(&[]).done().stderr;
@@ -75,15 +79,16 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     let lab = Lab::matching();
     lab.run_into("whole", &GRADIENT).done();
     let checkpoint = lab.path("run/match/checkpoint.safetensors");
-    for _ in 0..3 {
-        let mut child = lab.start("run", &GRADIENT);
-        let is_over = |child: &mut std::process::Child| child.try_wait().unwrap().is_some();
-        while !checkpoint.exists() && !is_over(&mut child) {
-            thread::sleep(Duration::from_millis(1));
-        }
-        thread::sleep(Duration::from_millis(60));
-        child.kill().unwrap();
-        child.wait().unwrap();
+    let at = || -> Option<u64> {
+        let (_, texts) = tensors::load(&checkpoint, &Device::Cpu).ok()?;
+        serde_json::from_str::<Json>(&texts["state"]).ok()?["iteration"].as_u64()
+    };
+    // Within a round, where one ends, and near the end of the run.
+    for iteration in [3, 14, 25] {
+        let mut run = lab.start(&GRADIENT);
+        run.until("an iteration", || at() >= Some(iteration));
+        assert_eq!(at(), Some(iteration), "a state after every step");
+        run.kill();
     }
     lab.run(&GRADIENT).done();
     assert!(

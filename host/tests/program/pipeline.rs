@@ -122,9 +122,17 @@ fn the_report_needs_nothing_from_outside() {
         .map(|e| e.to_string())
         .collect();
     assert!(faults.is_empty(), "{faults:?}");
-    for stage in printed["stages"].as_array().unwrap() {
-        assert_eq!(stage["status"], "done");
-        assert!(stage["seconds"].as_f64().unwrap() > 0.);
+    let manifest = lab.json("manifest.json");
+    let stages = printed["stages"].as_array().unwrap();
+    assert_eq!(stages.len(), STAGES.len());
+    for (stage, name) in stages.iter().zip(STAGES) {
+        assert_eq!(
+            (&stage["stage"], &stage["status"]),
+            (&name.into(), &"done".into())
+        );
+        let seconds = &manifest["stages"][name]["seconds"];
+        assert!(seconds.as_f64() > Some(0.), "{name}: {seconds}");
+        assert_eq!(&stage["seconds"], seconds, "{name}");
     }
 }
 

@@ -20,7 +20,8 @@ fn python(arguments: &[&str]) -> std::io::Result<Output> {
 fn check(script: &str, modules: &str) {
     let has_modules = python(&["-c", &format!("import {modules}")]);
     if !has_modules.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped {script}: no Python with {modules}; name one with ALAMBIC_PYTHON");
+        let why = format!("no Python with {modules}; name one with ALAMBIC_PYTHON");
+        crate::support::skipped(script, &why);
         return;
     }
     let output = python(&[script]).expect("the interpreter starts");

@@ -1,14 +1,8 @@
 //! Kills without warning: the same command goes on, and every byte is that of an uninterrupted run.
 
-use std::{
-    fs,
-    path::Path,
-    process::Child,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
-use crate::common::{Lab, assert_same};
+use crate::common::{Lab, assert_same, gate::Gated};
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
 
@@ -19,9 +13,6 @@ const OPTIONS: [&str; 4] = [
     "--set",
     "recover.keep=\"best\"",
 ];
-
-/// Far more than any of these waits takes.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The state in a checkpoint; none while there is no such file.
 fn state(checkpoint: &Path) -> Option<Json> {
@@ -42,35 +33,24 @@ fn place(checkpoint: &Path) -> Option<(u64, u64)> {
     }
 }
 
-/// Starts the run and kills it as soon as `reached` says so. On a busy machine the run may get to its end first: false.
-fn kill_when(lab: &Lab, what: &str, reached: impl Fn() -> bool) -> bool {
-    let mut child = lab.start("run", &OPTIONS);
-    let since = Instant::now();
-    while !reached() {
-        if let Some(status) = child.try_wait().expect("a child can be asked") {
-            assert!(status.success(), "the run failed before {what}");
-            return false;
-        }
-        assert!(since.elapsed() < PATIENCE, "never came: {what}");
-        thread::sleep(Duration::from_micros(300));
-    }
-    kill(&mut child)
-}
-
-/// Kills a process; false when it had ended.
-fn kill(child: &mut Child) -> bool {
-    child.kill().expect("SIGKILL");
-    !child.wait().expect("the child ends").success()
-}
-
-/// Kills a run when a checkpoint has come to, or past, each place in turn; gives how many kills found it at work.
-fn kill_at(lab: &Lab, checkpoint: &str, places: &[(u64, u64)]) -> usize {
+/// Starts the run and stops it when a checkpoint has come to a place.
+#[track_caller]
+fn start_to(lab: &Lab, options: &[&str], checkpoint: &str, at: (u64, u64)) -> Gated {
     let path = lab.path("run").join(checkpoint);
-    let killed = places.iter().filter(|&&at| {
-        let what = format!("{checkpoint} at {at:?}");
-        kill_when(lab, &what, || place(&path) >= Some(at))
+    let mut run = lab.start(options);
+    run.until(&format!("{checkpoint} at {at:?}"), || {
+        place(&path) >= Some(at)
     });
-    killed.count()
+    assert_eq!(place(&path), Some(at), "a state after every step");
+    run
+}
+
+/// Kills a run when a checkpoint has come to each place in turn.
+#[track_caller]
+fn kill_at(lab: &Lab, checkpoint: &str, places: &[(u64, u64)]) {
+    for &at in places {
+        start_to(lab, &OPTIONS, checkpoint, at).kill();
+    }
 }
 
 /// Ends the run and compares it with one of the same experiment that nobody disturbed.
@@ -88,8 +68,7 @@ fn a_teacher_survives_kills() {
     let lab = Lab::new();
     let places =
         [(0, 3), (0, 20), (1, 0), (2, 11), (3, 5)].map(|(epoch, batch)| (epoch, batch * 64));
-    let kills = kill_at(&lab, "squeeze/checkpoint.safetensors", &places);
-    assert!(kills >= 3, "{kills} kills");
+    kill_at(&lab, "squeeze/checkpoint.safetensors", &places);
     finish_and_compare(&lab);
     let log = fs::read_to_string(lab.path("run/squeeze/log.jsonl")).unwrap();
     assert_eq!(log.lines().count(), 4, "one line for each epoch:\n{log}");
@@ -99,8 +78,7 @@ fn a_teacher_survives_kills() {
 fn images_survive_kills() {
     let lab = Lab::new();
     let places = [(0, 1), (0, 55), (0, 119), (1, 0), (1, 40)];
-    let kills = kill_at(&lab, "recover/checkpoint.safetensors", &places);
-    assert!(kills >= 3, "{kills} kills");
+    kill_at(&lab, "recover/checkpoint.safetensors", &places);
     finish_and_compare(&lab);
     let log = fs::read_to_string(lab.path("run/recover/log.jsonl")).unwrap();
     let steps: Vec<u64> = log
@@ -121,18 +99,17 @@ fn images_survive_kills() {
 #[test]
 fn labels_and_students_survive_kills() {
     let lab = Lab::new();
-    lab.edit(&[("epochs = 30", "epochs = 90")]);
     let run = lab.path("run");
     // Relabel has no checkpoint but its shards: the first, and then the second set.
-    let shards = ["distilled", "random-real"].map(|set| {
+    for set in ["distilled", "random-real"] {
         let shard = format!("relabel/{set}/labels-00000.safetensors");
-        kill_when(&lab, &shard, || run.join(&shard).exists())
-    });
+        let mut killed = lab.start(&OPTIONS);
+        killed.until(&shard, || run.join(&shard).exists());
+        killed.kill();
+    }
     let checkpoint = |set: &str| format!("validate/{set}/convnet-seed0/checkpoint.safetensors");
-    let distilled = kill_at(&lab, &checkpoint("distilled"), &[(4, 10), (21, 0)]);
-    let control = kill_at(&lab, &checkpoint("random-real"), &[(2, 10)]);
-    assert!(shards[0], "relabel was not killed");
-    assert!(distilled + control >= 2, "{distilled} and {control} kills");
+    kill_at(&lab, &checkpoint("distilled"), &[(4, 10), (21, 0)]);
+    kill_at(&lab, &checkpoint("random-real"), &[(2, 10)]);
     finish_and_compare(&lab);
 }
 
@@ -140,14 +117,8 @@ fn labels_and_students_survive_kills() {
 fn a_redone_stage_survives_a_kill() {
     let lab = Lab::finished();
     let before = lab.results("run");
-    let checkpoint = lab.path("run/recover/checkpoint.safetensors");
-    let mut child = lab.start("run", &["--from", "recover", "--set", "checkpoint_secs=0"]);
-    let since = Instant::now();
-    while place(&checkpoint) < Some((0, 60)) {
-        assert!(since.elapsed() < PATIENCE, "recover never came so far");
-        thread::sleep(Duration::from_micros(300));
-    }
-    assert!(kill(&mut child), "the run ended before the kill");
+    let options = ["--from", "recover", "--set", "checkpoint_secs=0"];
+    start_to(&lab, &options, "recover/checkpoint.safetensors", (0, 60)).kill();
     let answer = lab.run(&[]).done();
     assert!(answer.stderr.contains("squeeze: finished, skipped"));
     assert!(!answer.stderr.contains("recover: finished"));
@@ -157,19 +128,12 @@ fn a_redone_stage_survives_a_kill() {
 #[test]
 fn two_runs_do_not_share_a_folder() {
     let lab = Lab::new();
-    lab.edit(&[("epochs = 4", "epochs = 4000")]);
-    let mut first = lab.start("run", &OPTIONS);
-    let since = Instant::now();
-    while place(&lab.path("run/squeeze/checkpoint.safetensors")).is_none() {
-        assert!(since.elapsed() < PATIENCE, "squeeze never began");
-        thread::sleep(Duration::from_micros(300));
-    }
+    let first = start_to(&lab, &OPTIONS, "squeeze/checkpoint.safetensors", (0, 64));
     let lines = lab.run(&OPTIONS).refused(2, &["another process works in"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(kill(&mut first), "the first was at work");
+    first.kill();
     // Nobody holds the folder any more.
-    lab.edit(&[]);
-    lab.run(&["--from", "squeeze"]).done();
+    lab.run(&OPTIONS).done();
 }
 
 /// What the manifest says of a stage.
@@ -181,10 +145,7 @@ fn record(lab: &Lab, stage: &str) -> Json {
 #[test]
 fn a_smaller_batch_goes_on_from_the_saved_state() {
     let lab = Lab::new();
-    assert_eq!(
-        kill_at(&lab, "squeeze/checkpoint.safetensors", &[(2, 0)]),
-        1
-    );
+    kill_at(&lab, "squeeze/checkpoint.safetensors", &[(2, 0)]);
     let smaller = [&OPTIONS[..], &["--set", "squeeze.batch_size=40"]].concat();
     let hint = "go on from its saved state with --keep-state, redo with --from squeeze";
     lab.run(&smaller).refused(2, &["squeeze: stale: ", hint]);
@@ -202,14 +163,7 @@ fn a_smaller_batch_goes_on_from_the_saved_state() {
     let log = fs::read_to_string(lab.path("run/squeeze/log.jsonl")).unwrap();
     assert_eq!(log.lines().count(), 4, "one line for each epoch:\n{log}");
 
-    let path = lab.path("run/recover/checkpoint.safetensors");
-    let mut child = lab.start("run", &smaller);
-    let since = Instant::now();
-    while place(&path) < Some((1, 30)) {
-        assert!(since.elapsed() < PATIENCE, "the second batch never began");
-        thread::sleep(Duration::from_micros(300));
-    }
-    assert!(kill(&mut child));
+    start_to(&lab, &smaller, "recover/checkpoint.safetensors", (1, 30)).kill();
     let first = fs::read(lab.path("run/recover/batch-00000.safetensors")).unwrap();
     let smaller = [&smaller[..], &["--set", "recover.batch_size=4"]].concat();
     lab.run(&smaller)

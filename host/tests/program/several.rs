@@ -121,13 +121,29 @@ fn runs_of_both_families_stand_in_one_table() {
         lab.json("validate/results.json"),
         matching.json("validate/results.json"),
     ];
-    for (row, results) in rows.as_array().unwrap().iter().zip(&results) {
+    let labs = [
+        (&lab, "recover", &["squeeze", "recover", "relabel"][..]),
+        (&matching, "match", &["match"]),
+    ];
+    assert_eq!(rows.as_array().unwrap().len(), labs.len());
+    let made = rows.as_array().unwrap().iter().zip(labs);
+    for ((row, (lab, images, stages)), results) in made.zip(&results) {
         assert_eq!(row["own"]["mean"], results[0]["mean_last"]);
         assert_eq!(row["random_real"]["mean"], results[1]["mean_last"]);
         assert_eq!(row["label_bytes"], results[0]["label_bytes"]);
+        let stored = lab.bytes(&format!("{images}/images/"), ".png");
+        assert!(stored > 0 && row["image_bytes"] == stored, "{row}");
+        let manifest = lab.json("manifest.json");
+        let seconds = |stage: &&str| {
+            manifest["stages"][*stage]["seconds"]
+                .as_f64()
+                .expect("a time")
+        };
+        let making: f64 = stages.iter().map(seconds).sum();
+        let told = row["making_seconds"].as_f64().unwrap();
         assert!(
-            row["making_seconds"].as_f64().unwrap() > 0.
-                && row["image_bytes"].as_u64().unwrap() > 0
+            making > 0. && (told - making).abs() < 1e-9,
+            "{told} {making}"
         );
     }
     // Of the second alone: class labels are its own, and it was trained on all images too.
@@ -187,6 +203,7 @@ fn a_protocol_judges_all_sets_alike() {
         .map(|r| &r["set"])
         .collect();
     assert_eq!(sets, ["distilled"; 3]);
+    assert_eq!(rows.as_array().unwrap().len(), 2);
     for (row, name) in rows.as_array().unwrap().iter().zip(["small", "matching"]) {
         let (common, results) = (&row["common"], judged(name));
         assert_eq!(common["distilled"]["mean"], results[0]["mean_last"]);

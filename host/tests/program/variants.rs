@@ -1,5 +1,7 @@
 //! One value changed, and the pipeline still runs: components, and the options of recover.
 
+use std::fs;
+
 use crate::common::Lab;
 use serde_json::Value as Json;
 
@@ -75,10 +77,24 @@ fn every_relabeler_feeds_the_students() {
         let summary: Json = serde_json::from_str(&answer.stdout).unwrap();
         let stored = summary["results"][0]["label_bytes"].as_u64().unwrap();
         assert!(bytes.contains(&stored), "{relabeler}: {stored} bytes");
-        assert!(
-            summary["results"][0]["top1_last"][0].as_f64().unwrap() > 0.,
-            "{relabeler}"
-        );
+        assert_eq!(stored, lab.bytes("relabel/distilled/", ".safetensors"));
+        for (row, set) in ["distilled", "random-real"].into_iter().enumerate() {
+            assert_eq!(summary["results"][row]["set"], set);
+            let log = fs::read_to_string(
+                lab.path(&format!("run/validate/{set}/convnet-seed0/log.jsonl")),
+            );
+            let log = log.expect("a log of the student");
+            let loss = |line: &str| serde_json::from_str::<Json>(line).unwrap()["loss"].as_f64();
+            let losses: Vec<f64> = log.lines().filter_map(loss).collect();
+            assert_eq!(losses.len(), 6);
+            assert!(
+                losses[5] < 0.95 * losses[0],
+                "{relabeler}: {set}: {losses:?}"
+            );
+        }
+        // Twenty real images teach as much, whoever labels them; labels of other images would teach chance, 10 %.
+        let top1 = summary["results"][1]["top1_last"][0].as_f64().unwrap();
+        assert!(top1 > 25., "{relabeler}: {top1}");
     }
 }
 
@@ -94,7 +110,16 @@ fn images_of_another_size_are_cropped_as_they_are() {
 }
 
 #[test]
-fn every_mix_and_crop_of_relabel_runs() {
+fn every_mix_and_crop_of_relabel_runs_and_matters() {
+    let labels = |lab: &Lab| {
+        let mut files = lab.results("run");
+        files.retain(|name, _| name.starts_with("relabel/") && name.ends_with(".safetensors"));
+        assert_eq!(files.len(), 2);
+        files
+    };
+    let plain = short();
+    plain.run(&[]).done();
+    let unchanged = labels(&plain);
     for change in [
         r#"relabel.mix={ kind = "mixup", alpha = 0.8 }"#,
         r#"relabel.mix={ kind = "none" }"#,
@@ -103,7 +128,13 @@ fn every_mix_and_crop_of_relabel_runs() {
         r#"relabel.teacher_mode="train-statistics""#,
         r#"relabel.flip=0.5"#,
     ] {
-        with(&short(), change);
+        let lab = short();
+        with(&lab, change);
+        let made = labels(&lab);
+        assert!(
+            made.iter().all(|(name, bytes)| unchanged[name] != *bytes),
+            "{change} made the same labels"
+        );
     }
 }
 

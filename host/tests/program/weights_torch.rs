@@ -108,7 +108,8 @@ fn logits(model: &Path, x: Vec<f32>) -> Vec<f32> {
 fn a_resnet_of_torchvision_goes_to_and_fro() {
     let import = python("import torch, torchvision", Path::new("."));
     if !import.is_some_and(|output| output.status.success()) {
-        eprintln!("skipped: no Python with torch and torchvision (ALAMBIC_PYTHON names one)");
+        let why = "no Python with torch and torchvision; name one with ALAMBIC_PYTHON";
+        crate::support::skipped("weights to and from PyTorch", why);
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -192,6 +192,7 @@ fn second_order_in_single_precision() {
 fn matching(kind: &str) -> Vec<Case> {
     let all: Json = serde_json::from_str(include_str!("matching.json")).expect("JSON");
     let cases = all[kind].as_array().expect("cases").iter();
+    assert!(cases.len() > 0, "no case of {kind}");
     let model = |case: &Json| match case["norm"].as_str() {
         Some("batch") => "convnet3-bn",
         _ => "convnet3-in",

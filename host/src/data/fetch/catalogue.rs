@@ -3,7 +3,7 @@
 //! The MD5 sums of CIFAR's archives are those of their page, <https://www.cs.toronto.edu/~kriz/cifar.html>. Stanford
 //! publishes none for Tiny-ImageNet.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
@@ -118,11 +118,6 @@ pub const TINY_IMAGENET: DataSet = DataSet {
 };
 
 #[derive(Serialize)]
-struct Experiment<'a> {
-    data: Table<'a>,
-}
-
-#[derive(Serialize)]
 struct Table<'a> {
     format: &'a str,
     train: &'a str,
@@ -149,15 +144,13 @@ impl DataSet {
             }
             Layout::TinyImagenet => ("imagefolder", below("train"), below("val")),
         };
-        let experiment = Experiment {
-            data: Table {
-                format,
-                train: &train,
-                test: &test,
-                resolution: self.resolution,
-            },
+        let data = Table {
+            format,
+            train: &train,
+            test: &test,
+            resolution: self.resolution,
         };
-        toml::to_string(&experiment).expect("four plain values are TOML")
+        toml::to_string(&BTreeMap::from([("data", data)])).expect("four plain values are TOML")
     }
 }
 

@@ -17,9 +17,9 @@ use ureq::{
 };
 
 use super::{
+    entry::write_error,
     part::{Origin, Part},
     watch::{Watch, mib},
-    write_error,
 };
 
 /// A server that is there answers sooner, a line that is up brings something sooner.

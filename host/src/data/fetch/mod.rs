@@ -2,17 +2,17 @@
 
 mod catalogue;
 mod checksum;
-mod cifar;
+mod cifar_archive;
 mod download;
+mod entry;
 mod part;
-mod tiny_imagenet;
+mod tiny_imagenet_archive;
 mod unpack;
 mod watch;
 mod whole;
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,8 @@ use anyhow::{Context, Result, anyhow, bail};
 
 pub use catalogue::{CIFAR10, CIFAR100, DataSet, Layout, Member, TINY_IMAGENET};
 pub use watch::Watch;
+
+use entry::write_error;
 
 /// Fetches a set into a folder of its name in `to`, and gives that folder. One that is whole already is left as it is; an
 /// archive that lies in `to` already is unpacked, not downloaded, and stays. `from` is another address of the archive.
@@ -102,31 +104,9 @@ fn lock(to: &Path, set: &DataSet) -> Result<File> {
     }
 }
 
-/// What to tell of a file that could not be written.
-fn write_error(path: &Path, error: &io::Error) -> String {
-    let mend = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space, or choose another --to"
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; choose another --to"
-        }
-        _ => "",
-    };
-    format!("cannot write {}: {error}{mend}", path.display())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_disk_is_told_with_its_cure() {
-        // 28 is ENOSPC.
-        let text = write_error(Path::new("/d/a.part"), &io::Error::from_raw_os_error(28));
-        assert!(text.starts_with("cannot write /d/a.part: No space left on device"));
-        assert!(text.ends_with("free some space, or choose another --to"));
-    }
 
     #[test]
     fn one_process_at_a_time() {

@@ -6,43 +6,26 @@ use std::sync::Arc;
 use parquet::basic::{ConvertedType, Type};
 use parquet::schema::types::ColumnDescriptor;
 
-use super::config::Config;
+use super::listing::Columns;
 
 /// Label columns that are found without being named, the first present first.
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
 
-/// The columns as the experiment names them, where it does.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Wanted<'a> {
-    pub image: Option<&'a str>,
-    pub label: Option<&'a str>,
-}
-
-impl<'a> Wanted<'a> {
-    /// The columns that the `[data]` table names.
-    pub fn of(config: &'a Config) -> Self {
-        Self {
-            image: config.image_column.as_deref(),
-            label: config.label_column.as_deref(),
-        }
-    }
-
-    /// Finds both columns among the leaves of a file's schema.
-    ///
-    /// # Errors
-    /// A column is absent or of another type; the message lists those there.
-    pub fn find(&self, leaves: &[Leaf]) -> Result<Leaves, ColumnFault> {
-        let fault = |wanted: Option<&str>, key, message| ColumnFault {
-            path: wanted.map(|_| key),
-            message,
-        };
-        Ok(Leaves {
-            image: find_image(leaves, self.image)
-                .map_err(|m| fault(self.image, "data.image_column", m))?,
-            label: find_label(leaves, self.label)
-                .map_err(|m| fault(self.label, "data.label_column", m))?,
-        })
-    }
+/// Finds both columns among the leaves of a file's schema.
+///
+/// # Errors
+/// A column is absent or of another type; the message lists those there.
+pub(super) fn find(wanted: Columns, leaves: &[Leaf]) -> Result<Leaves, ColumnFault> {
+    let fault = |wanted: Option<&str>, key, message| ColumnFault {
+        path: wanted.map(|_| key),
+        message,
+    };
+    Ok(Leaves {
+        image: find_image(leaves, wanted.image)
+            .map_err(|m| fault(wanted.image, "data.image_column", m))?,
+        label: find_label(leaves, wanted.label)
+            .map_err(|m| fault(wanted.label, "data.label_column", m))?,
+    })
 }
 
 /// Indices of the two leaf columns.
@@ -132,15 +115,20 @@ fn column_names(leaves: &[Leaf]) -> String {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::fault::Fault;
-    use super::super::fixtures::ParquetFixture;
-    use super::super::parquet_file::read_all;
+    use super::super::listing::{Listing, Source};
+    use super::super::parquet_file::ParquetFile;
     use super::*;
+    use crate::data::fault::Fault;
+    use crate::data::fixtures::ParquetFixture;
 
-    fn read(path: PathBuf, wanted: &Wanted) -> Fault {
-        read_all(&[path], wanted, "data.train", &|_| true)
-            .unwrap_err()
-            .remove(0)
+    fn read(path: PathBuf, columns: Columns) -> Fault {
+        let split = Source {
+            paths: vec![path],
+            key: "data.train",
+            columns,
+        };
+        let read = ParquetFile.read(&split, &[], &|_| true);
+        read.unwrap_err().remove(0)
     }
 
     #[test]
@@ -148,7 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.parquet");
         ParquetFixture::new(&[(b"a".to_vec(), 0)]).write(&path);
-        let fault_with = |image, label| read(path.clone(), &Wanted { image, label });
+        let fault_with = |image, label| read(path.clone(), Columns { image, label });
         let fault = fault_with(Some("img"), None);
         assert_eq!(fault.path, "data.image_column");
         assert!(
@@ -181,7 +169,7 @@ mod tests {
         ParquetFixture::new(&[(b"a".to_vec(), 0)])
             .plain_columns("pixels", "kind")
             .write(&path);
-        let fault = read(path, &Wanted::default());
+        let fault = read(path, Columns::default());
         assert_eq!(fault.path, "data.train");
         assert!(
             fault

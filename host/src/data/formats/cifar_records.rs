@@ -4,51 +4,56 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::classes::numbered;
-use super::decode::CIFAR_SIDE;
-use super::fault::{Fault, gather};
-use super::source::{Coding, Item, Place, Stored, Within};
+use image::RgbImage;
+
+use super::listing::{Keep, Listing, Shape, Source};
+use crate::data::fault::{Fault, gather};
+use crate::data::item::{Coding, Item, Place, Stored, Within};
+
+/// Pixels a side.
+const SIDE: usize = 32;
+
+/// Pixels of a colour.
+const PLANE: usize = SIDE * SIDE;
 
 /// Bytes of an image.
-const PIXELS: u64 = 3 * (CIFAR_SIDE * CIFAR_SIDE) as u64;
+const PIXELS: u64 = 3 * PLANE as u64;
+
+/// 32 x 32 bytes of red, then of green, then of blue.
+static PLANES: Coding = Coding {
+    decode: planes,
+    size: |bytes| planes(bytes).map(|image| image.dimensions()),
+};
 
 /// Files beside the records that name the classes, one a line, and the label bytes of a record that goes with them.
 const NAMES: [(&str, u64); 2] = [("fine_label_names.txt", 2), ("batches.meta.txt", 1)];
 
-/// The class names in the file beside the first one; where there is none, the numbers of the labels.
-///
-/// # Errors
-/// A file that is missing or of a wrong length.
-pub(super) fn class_names(paths: &[PathBuf], key: &str) -> Result<Vec<String>, Vec<Fault>> {
-    let fault = |message: String| vec![Fault::new(key, message)];
-    let Some(first) = paths.first() else {
-        return Ok(Vec::new());
-    };
-    if let Some((name, _)) = names_beside(first) {
-        let path = first.with_file_name(name);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| fault(format!("cannot read {}: {e}", path.display())))?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        return Ok(lines.map(str::to_string).collect());
+/// CIFAR's files.
+pub struct CifarRecords;
+
+impl Listing for CifarRecords {
+    fn shape(&self) -> Shape {
+        Shape::Files("bin")
     }
-    let items = read_all(paths, key, &|_| true)?;
-    Ok(numbered(items.iter().map(|item| item.label)))
+
+    /// From the file beside the first one.
+    fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
+        let beside = |first: &PathBuf| Some(first.with_file_name(names_beside(first)?.0));
+        let text = split.text(split.paths.first().and_then(beside))?;
+        Ok(text.map(|text| {
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            lines.map(str::to_string).collect()
+        }))
+    }
+
+    /// The records of all files in order.
+    fn read(&self, split: &Source, _: &[String], keep: Keep) -> Result<Vec<Item>, Vec<Fault>> {
+        let read = |path: &PathBuf| read(path, keep).map_err(|m| Fault::new(split.key, m));
+        Ok(gather(split.paths.iter().map(read).collect())?.concat())
+    }
 }
 
-/// The records of all files in order, leaving out those whose label `keep` refuses.
-///
-/// # Errors
-/// As [`class_names`].
-pub(super) fn read_all(
-    paths: &[PathBuf],
-    key: &str,
-    keep: &(dyn Fn(Option<i64>) -> bool + Sync),
-) -> Result<Vec<Item>, Vec<Fault>> {
-    let read = |path: &PathBuf| read(path, keep).map_err(|message| Fault::new(key, message));
-    Ok(gather(paths.iter().map(read).collect())?.concat())
-}
-
-fn read(path: &Path, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, String> {
+fn read(path: &Path, keep: Keep) -> Result<Vec<Item>, String> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     let labels = label_bytes(path, bytes.len() as u64)?;
@@ -64,7 +69,7 @@ fn read(path: &Path, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, St
             },
             stored: Stored::At(row as u64 * record + labels),
             bytes: PIXELS,
-            coding: Coding::Planes32,
+            coding: &PLANES,
             // The fine label is the second one.
             label: Some(i64::from(bytes[labels as usize - 1])),
         });
@@ -97,8 +102,22 @@ fn names_beside(path: &Path) -> Option<(&'static str, u64)> {
         .find(|(name, _)| path.with_file_name(name).is_file())
 }
 
+fn planes(bytes: &[u8]) -> Result<RgbImage, String> {
+    if bytes.len() != 3 * PLANE {
+        return Err(format!(
+            "cannot decode the image: got {} bytes, expected {}",
+            bytes.len(),
+            3 * PLANE
+        ));
+    }
+    let interleaved = (0..3 * PLANE).map(|i| bytes[i % 3 * PLANE + i / 3]);
+    RgbImage::from_raw(SIDE as u32, SIDE as u32, interleaved.collect())
+        .ok_or_else(|| "cannot decode the image: too few bytes".to_string())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::listing::train;
     use super::*;
 
     fn record(labels: &[u8], value: u8) -> Vec<u8> {
@@ -121,10 +140,10 @@ mod tests {
         let (_dir, path) = write(Some(("batches.meta.txt", "airplane\ncar\n\n")), &bytes);
         let paths = [path];
         assert_eq!(
-            class_names(&paths, "data.train").unwrap(),
+            CifarRecords.class_names(&train(&paths)).unwrap(),
             ["airplane", "car"]
         );
-        let items = read_all(&paths, "data.train", &|_| true).unwrap();
+        let items = CifarRecords.read(&train(&paths), &[], &|_| true).unwrap();
         assert_eq!(items[1].label, Some(0));
         assert_eq!(items[1].read().unwrap(), vec![9; 3072]);
         assert!(
@@ -133,7 +152,9 @@ mod tests {
                 .to_string()
                 .ends_with("data_batch_1.bin row 0")
         );
-        let kept = read_all(&paths, "data.train", &|label| label == Some(0)).unwrap();
+        let kept = CifarRecords
+            .read(&train(&paths), &[], &|label| label == Some(0))
+            .unwrap();
         assert_eq!((kept.len(), &kept[0].place.within), (1, &Within::Row(1)));
     }
 
@@ -141,11 +162,16 @@ mod tests {
     fn the_second_label_of_a_hundred_classes_is_the_fine_one() {
         let bytes = [record(&[3, 1], 7), record(&[4, 2], 9)].concat();
         let (_dir, path) = write(None, &bytes);
-        let items = read_all(std::slice::from_ref(&path), "data.train", &|_| true).unwrap();
+        let items = CifarRecords
+            .read(&train(std::slice::from_ref(&path)), &[], &|_| true)
+            .unwrap();
         let labels: Vec<_> = items.iter().map(|item| item.label).collect();
         assert_eq!(labels, [Some(1), Some(2)]);
         assert_eq!(items[0].read().unwrap(), vec![7; 3072]);
-        assert_eq!(class_names(&[path], "data.train").unwrap(), ["0", "1", "2"]);
+        assert_eq!(
+            CifarRecords.class_names(&train(&[path])).unwrap(),
+            ["0", "1", "2"]
+        );
     }
 
     #[test]
@@ -153,7 +179,8 @@ mod tests {
         let mut bytes = record(&[1], 7);
         bytes.pop();
         let (_dir, path) = write(None, &bytes);
-        let fault = read_all(&[path], "data.test", &|_| true)
+        let fault = CifarRecords
+            .read(&train(&[path]), &[], &|_| true)
             .unwrap_err()
             .remove(0);
         assert!(
@@ -163,12 +190,24 @@ mod tests {
             "{fault}"
         );
         let (_dir, path) = write(Some(("batches.meta.txt", "a\nb")), &record(&[1, 1], 7));
-        let fault = read_all(&[path], "data.test", &|_| true)
+        let fault = CifarRecords
+            .read(&train(&[path]), &[], &|_| true)
             .unwrap_err()
             .remove(0);
         assert!(
             fault.message.contains("expected a multiple of 3073;"),
             "{fault}"
         );
+    }
+
+    #[test]
+    fn planes_become_pixels() {
+        let bytes: Vec<u8> = (0..3072)
+            .map(|i| (i / 1024 * 100 + i % 1024 % 7) as u8)
+            .collect();
+        let image = planes(&bytes).unwrap();
+        assert_eq!(image.get_pixel(5, 0).0, [5, 105, 205]);
+        let error = planes(&bytes[1..]).unwrap_err();
+        assert!(error.contains("got 3071 bytes, expected 3072"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use tar::Archive;
 
 use super::{
     catalogue::Member,
-    unpack::{UnpackError, disk, inside, write_entry},
+    entry::{UnpackError, disk, inside, write_entry},
     watch::{Watch, mib},
 };
 

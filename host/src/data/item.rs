@@ -1,17 +1,16 @@
-//! The rows of a split as the files hold them: an encoded image, its label, its place.
+//! An image as the files hold it: encoded, with its label and its place.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::config::{Config, Format, Split};
-use super::fault::Fault;
-use super::locate::locate;
-use super::parquet_columns::Wanted;
-use super::{cifar, folder, parquet_file, tar_file};
+use image::RgbImage;
+
+/// Of a file of its own, this much is read to find the size: metadata may stand before it.
+const HEADER_BYTES: u64 = 1 << 18;
 
 /// Where an image stands, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +67,12 @@ pub(super) enum Stored {
 }
 
 /// How bytes make an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
-    /// JPEG, PNG or WebP.
-    Image,
-    /// CIFAR's binary files: 32 x 32 bytes of red, then of green, then of blue.
-    Planes32,
+#[derive(Debug)]
+pub(super) struct Coding {
+    /// All pixels, in 8-bit RGB.
+    pub decode: fn(&[u8]) -> Result<RgbImage, String>,
+    /// Width and height, from the first bytes alone.
+    pub size: fn(&[u8]) -> Result<(u32, u32), String>,
 }
 
 /// One row.
@@ -83,7 +82,7 @@ pub(super) struct Item {
     pub stored: Stored,
     /// Size as it is stored.
     pub bytes: u64,
-    pub coding: Coding,
+    pub coding: &'static Coding,
     /// The label in the file; none where it is null.
     pub label: Option<i64>,
 }
@@ -105,17 +104,29 @@ impl Item {
         read.map_err(|e| self.error(format!("cannot read the image: {e}")))
     }
 
-    /// What can be read of the first `most` bytes, for a header.
+    /// The pixels.
     ///
     /// # Errors
-    /// As [`Item::read`].
-    pub fn read_start(&self, most: usize) -> Result<Vec<u8>, DecodeError> {
+    /// As [`Item::read`]; or the image is damaged or of an unknown format.
+    pub fn decode(&self) -> Result<RgbImage, DecodeError> {
+        (self.coding.decode)(&self.read()?).map_err(|message| self.error(message))
+    }
+
+    /// Width and height, of which the header alone is read.
+    ///
+    /// # Errors
+    /// As [`Item::read`]; or the header is damaged or of an unknown format.
+    pub fn size(&self) -> Result<(u32, u32), DecodeError> {
+        (self.coding.size)(&self.read_start()?).map_err(|message| self.error(message))
+    }
+
+    fn read_start(&self) -> Result<Vec<u8>, DecodeError> {
         if !matches!(self.stored, Stored::File) {
             return self.read();
         }
         let mut start = Vec::new();
         let read = File::open(&self.place.file)
-            .and_then(|file| file.take(most as u64).read_to_end(&mut start));
+            .and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut start));
         read.map_err(|e| self.error(format!("cannot read the image: {e}")))?;
         Ok(start)
     }
@@ -135,62 +146,9 @@ impl Item {
     }
 }
 
-/// Reads the rows of a split, in file order, leaving out those whose label `keep` refuses.
-///
-/// # Errors
-/// Missing files, files that are no parquet, missing columns: one fault each.
-pub(super) fn read(
-    config: &Config,
-    split: Split,
-    base: &Path,
-    class_names: &[String],
-    keep: &(dyn Fn(Option<i64>) -> bool + Sync),
-) -> Result<Vec<Item>, Vec<Fault>> {
-    let paths = paths(config, split, base)?;
-    match config.format {
-        Format::Parquet => {
-            let columns = Wanted::of(config);
-            parquet_file::read_all(&paths, &columns, split.key(), keep)
-        }
-        Format::ImageFolder => folder::read_all(&paths, class_names, split.key(), keep),
-        Format::Tar => tar_file::read_all(&paths, split.key(), keep),
-        Format::Cifar => cifar::read_all(&paths, split.key(), keep),
-    }
-}
-
-/// Names of all classes of the set, which the training split decides.
-///
-/// # Errors
-/// As [`read`]; and a training split without any class.
-pub(super) fn class_names(config: &Config, base: &Path) -> Result<Vec<String>, Vec<Fault>> {
-    let paths = paths(config, Split::Train, base)?;
-    let key = Split::Train.key();
-    let names = match config.format {
-        Format::Parquet => parquet_file::class_names(&paths, &Wanted::of(config), key)?,
-        Format::ImageFolder => folder::class_names(&paths).map_err(|m| vec![Fault::new(key, m)])?,
-        Format::Tar => tar_file::class_names(&paths, key)?,
-        Format::Cifar => cifar::class_names(&paths, key)?,
-    };
-    match names.is_empty() {
-        true => Err(vec![Fault::new(key, "no images")]),
-        false => Ok(names),
-    }
-}
-
-/// The files or folders of a split.
-///
-/// # Errors
-/// Nothing is there.
-pub(super) fn paths(
-    config: &Config,
-    split: Split,
-    base: &Path,
-) -> Result<Vec<PathBuf>, Vec<Fault>> {
-    locate(config.location(split), base).map_err(|message| vec![Fault::new(split.key(), message)])
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::decode::IMAGE;
     use super::*;
 
     fn item(file: &Path, stored: Stored, within: Within, bytes: u64) -> Item {
@@ -201,7 +159,7 @@ mod tests {
             },
             stored,
             bytes,
-            coding: Coding::Image,
+            coding: &IMAGE,
             label: Some(0),
         }
     }
@@ -230,8 +188,10 @@ mod tests {
         assert_eq!(read(Stored::File, 10).unwrap(), b"0123456789");
         assert_eq!(read(Stored::At(3), 4).unwrap(), b"3456");
         assert_eq!(read(Stored::Spool(spool, 8), 2).unwrap(), b"89");
-        let start = item(&path, Stored::File, Within::All, 10).read_start(3);
-        assert_eq!(start.unwrap(), b"012");
+        std::fs::write(&path, vec![7; HEADER_BYTES as usize + 1]).unwrap();
+        let start = item(&path, Stored::File, Within::All, 10).read_start();
+        assert_eq!(start.unwrap(), vec![7; HEADER_BYTES as usize]);
+        std::fs::write(&path, b"0123456789").unwrap();
         let cut_off = read(Stored::At(8), 4).unwrap_err().to_string();
         assert!(cut_off.contains("/a: cannot read the image: "), "{cut_off}");
     }

@@ -9,11 +9,12 @@ use parquet::data_type::{ByteArrayType, DataType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use rayon::prelude::*;
 
-use super::classes::numbered;
-use super::fault::{Fault, gather};
-use super::parquet_columns::{Leaves, Wanted};
-use super::source::{Coding, Item, Place, Stored, Within};
+use super::listing::{Keep, Listing, Shape, Source};
+use super::parquet_columns::{Leaves, find};
 use super::spool::Spool;
+use crate::data::decode::IMAGE;
+use crate::data::fault::{Fault, gather};
+use crate::data::item::{Item, Place, Stored, Within};
 
 /// Rows decoded at a time, which bounds the copies held beside the row group itself.
 const ROWS_PER_READ: usize = 256;
@@ -26,53 +27,51 @@ struct Table {
     label: usize,
 }
 
-/// Rows of all files in order, leaving out those whose label `keep` refuses. Files are read in parallel. Their images lie
-/// compressed in pages, so they are unpacked into a temporary file, where each can be read alone.
-///
-/// # Errors
-/// A fault for each file that is no parquet, lacks a column or breaks off, or without room for the temporary file.
-pub(super) fn read_all(
-    paths: &[PathBuf],
-    wanted: &Wanted,
-    key: &str,
-    keep: &(dyn Fn(Option<i64>) -> bool + Sync),
-) -> Result<Vec<Item>, Vec<Fault>> {
-    let spool = Spool::new().map_err(|m| vec![Fault::new(key, m)])?;
-    let read = |path: &PathBuf| {
-        Table::open(path, wanted, key)?
-            .read(keep, &spool)
-            .map_err(|m| Fault::new(key, m))
-    };
-    let files: Vec<Result<Vec<Item>, Fault>> = paths.par_iter().map(read).collect();
-    Ok(gather(files)?.into_iter().flatten().collect())
+/// Parquet files.
+pub struct ParquetFile;
+
+impl Listing for ParquetFile {
+    fn shape(&self) -> Shape {
+        Shape::Files("parquet")
+    }
+
+    fn has_columns(&self) -> bool {
+        true
+    }
+
+    /// From the schema metadata of the first file.
+    fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
+        Ok(tables(split)?.first().and_then(Table::class_names))
+    }
+
+    fn labels(&self, split: &Source) -> Result<Vec<Option<i64>>, Vec<Fault>> {
+        let labels = |table: &Table| table.labels().map_err(|m| Fault::new(split.key, m));
+        let labels = gather(tables(split)?.iter().map(labels).collect())?;
+        Ok(labels.concat())
+    }
+
+    /// Rows of all files in order. Files are read in parallel. Their images lie compressed in pages, so they are unpacked into a
+    /// temporary file, where each can be read alone.
+    fn read(&self, split: &Source, _: &[String], keep: Keep) -> Result<Vec<Item>, Vec<Fault>> {
+        let spool = Spool::new().map_err(|m| split.fault(m))?;
+        let read = |path: &PathBuf| {
+            Table::open(path, split)?
+                .read(keep, &spool)
+                .map_err(|m| Fault::new(split.key, m))
+        };
+        let files: Vec<Result<Vec<Item>, Fault>> = split.paths.par_iter().map(read).collect();
+        Ok(gather(files)?.into_iter().flatten().collect())
+    }
 }
 
-/// Class names from the schema metadata of the first file; where there are none, the labels that occur decide: "0", "1", ...
-///
-/// # Errors
-/// As [`read_all`].
-pub(super) fn class_names(
-    paths: &[PathBuf],
-    wanted: &Wanted,
-    key: &str,
-) -> Result<Vec<String>, Vec<Fault>> {
-    let tables = gather(
-        paths
-            .iter()
-            .map(|path| Table::open(path, wanted, key))
-            .collect(),
-    )?;
-    if let Some(names) = tables.first().and_then(Table::class_names) {
-        return Ok(names);
-    }
-    let labels_of = |table: &Table| table.labels().map_err(|m| Fault::new(key, m));
-    let labels = gather(tables.iter().map(labels_of).collect())?;
-    Ok(numbered(labels.into_iter().flatten()))
+fn tables(split: &Source) -> Result<Vec<Table>, Vec<Fault>> {
+    let open = |path: &PathBuf| Table::open(path, split);
+    gather(split.paths.iter().map(open).collect())
 }
 
 impl Table {
-    fn open(path: &Path, wanted: &Wanted, key: &str) -> Result<Self, Fault> {
-        let shown = path.display();
+    fn open(path: &Path, split: &Source) -> Result<Self, Fault> {
+        let (key, shown) = (split.key, path.display());
         if path.is_dir() {
             let message = format!(
                 "{shown} is a folder, expected parquet files; name them, as in \"{shown}/*.parquet\""
@@ -84,7 +83,7 @@ impl Table {
         let reader = SerializedFileReader::new(file)
             .map_err(|e| Fault::new(key, format!("{shown} is not a parquet file: {e}")))?;
         let leaves = reader.metadata().file_metadata().schema_descr().columns();
-        let Leaves { image, label } = wanted.find(leaves).map_err(|fault| {
+        let Leaves { image, label } = find(split.columns, leaves).map_err(|fault| {
             let key = fault.path.unwrap_or(key);
             Fault::new(key, format!("{shown} {}", fault.message))
         })?;
@@ -114,23 +113,15 @@ impl Table {
     }
 
     fn labels(&self) -> Result<Vec<Option<i64>>, String> {
-        let mut labels = Vec::new();
-        for group in 0..self.reader.num_row_groups() {
-            labels.extend(
-                self.group_labels(group)
-                    .map_err(|e| self.broken(group, &e))?,
-            );
-        }
-        Ok(labels)
+        let groups = (0..self.reader.num_row_groups()).map(|group| self.group_labels(group));
+        Ok(groups.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    fn read(&self, keep: &dyn Fn(Option<i64>) -> bool, spool: &Spool) -> Result<Vec<Item>, String> {
+    fn read(&self, keep: Keep, spool: &Spool) -> Result<Vec<Item>, String> {
         let (mut items, mut full) = (Vec::new(), None);
         let mut first_row = 0;
         for group in 0..self.reader.num_row_groups() {
-            let labels = self
-                .group_labels(group)
-                .map_err(|e| self.broken(group, &e))?;
+            let labels = self.group_labels(group)?;
             let mut rows = labels.iter().enumerate();
             self.group_images(group, &mut |image| {
                 let Some((row, label)) = rows.next().filter(|(_, label)| keep(**label)) else {
@@ -151,7 +142,7 @@ impl Table {
                     },
                     stored,
                     bytes: image.map_or(0, |bytes| bytes.len() as u64),
-                    coding: Coding::Image,
+                    coding: &IMAGE,
                     label: *label,
                 });
             })
@@ -171,26 +162,20 @@ impl Table {
         Ok(items)
     }
 
-    fn group_labels(&self, group: usize) -> parquet::errors::Result<Vec<Option<i64>>> {
-        let mut labels = Vec::new();
-        match self
-            .reader
-            .get_row_group(group)?
-            .get_column_reader(self.label)?
-        {
-            ColumnReader::Int32ColumnReader(reader) => {
-                let max_level = self.max_level(self.label);
-                each_value(reader, max_level, &mut |v| {
+    fn group_labels(&self, group: usize) -> Result<Vec<Option<i64>>, String> {
+        let (mut labels, level) = (Vec::new(), self.max_level(self.label));
+        let read = self
+            .column(group, self.label)
+            .and_then(|column| match column {
+                ColumnReader::Int32ColumnReader(reader) => each_value(reader, level, &mut |v| {
                     labels.push(v.map(|v| i64::from(*v)))
-                })?;
-            }
-            ColumnReader::Int64ColumnReader(reader) => {
-                each_value(reader, self.max_level(self.label), &mut |v| {
-                    labels.push(v.copied())
-                })?;
-            }
-            _ => unreachable!("the label column was chosen for its integer type"),
-        }
+                }),
+                ColumnReader::Int64ColumnReader(reader) => {
+                    each_value(reader, level, &mut |v| labels.push(v.copied()))
+                }
+                _ => unreachable!("the label column was chosen for its integer type"),
+            });
+        read.map_err(|e| self.broken(group, &e))?;
         Ok(labels)
     }
 
@@ -199,18 +184,15 @@ impl Table {
         group: usize,
         each: &mut dyn FnMut(Option<&[u8]>),
     ) -> parquet::errors::Result<()> {
-        match self
-            .reader
-            .get_row_group(group)?
-            .get_column_reader(self.image)?
-        {
-            ColumnReader::ByteArrayColumnReader(reader) => {
-                each_value::<ByteArrayType>(reader, self.max_level(self.image), &mut |v| {
-                    each(v.map(|v| v.data()))
-                })
-            }
-            _ => unreachable!("the image column was chosen for its binary type"),
-        }
+        let ColumnReader::ByteArrayColumnReader(reader) = self.column(group, self.image)? else {
+            unreachable!("the image column was chosen for its binary type");
+        };
+        let level = self.max_level(self.image);
+        each_value::<ByteArrayType>(reader, level, &mut |v| each(v.map(|v| v.data())))
+    }
+
+    fn column(&self, group: usize, leaf: usize) -> parquet::errors::Result<ColumnReader> {
+        self.reader.get_row_group(group)?.get_column_reader(leaf)
     }
 
     fn max_level(&self, leaf: usize) -> i16 {
@@ -260,11 +242,12 @@ fn each_value<T: DataType>(
 mod tests {
     use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 
-    use super::super::fixtures::ParquetFixture;
+    use super::super::listing::train;
     use super::*;
+    use crate::data::fixtures::ParquetFixture;
 
-    fn read(path: PathBuf, wanted: &Wanted) -> Result<Vec<Item>, Vec<Fault>> {
-        read_all(&[path], wanted, "data.train", &|_| true)
+    fn read(path: PathBuf) -> Result<Vec<Item>, Vec<Fault>> {
+        ParquetFile.read(&train(&[path]), &[], &|_| true)
     }
 
     #[test]
@@ -286,7 +269,7 @@ mod tests {
                 .codec(codec)
                 .rows_per_group(1100)
                 .write(&path);
-            let items = read(path, &Wanted::default()).unwrap();
+            let items = read(path).unwrap();
             assert_eq!(items.len(), rows.len());
             for (i, (item, (bytes, label))) in items.iter().zip(&rows).enumerate() {
                 assert_eq!(&item.read().unwrap(), bytes, "{codec} row {i}");
@@ -306,13 +289,12 @@ mod tests {
             (Some(b"c".to_vec()), Some(2)),
         ];
         ParquetFixture::optional(rows).write(&path);
-        let items = read(path.clone(), &Wanted::default()).unwrap();
+        let items = read(path.clone()).unwrap();
         assert!(matches!(items[0].stored, Stored::Null));
         assert_eq!(items[1].label, None);
-        let kept = read_all(&[path], &Wanted::default(), "data.train", &|label| {
-            label == Some(2)
-        })
-        .unwrap();
+        let kept = ParquetFile
+            .read(&train(&[path]), &[], &|label| label == Some(2))
+            .unwrap();
         assert_eq!((kept.len(), &kept[0].place.within), (1, &Within::Row(2)));
         assert_eq!(kept[0].read().unwrap(), b"c");
     }
@@ -325,9 +307,9 @@ mod tests {
         ParquetFixture::new(&rows)
             .plain_columns("pixels", "fine_label")
             .write(&path);
-        let items = read(path.clone(), &Wanted::default()).unwrap();
+        let items = read(path.clone()).unwrap();
         assert_eq!(items[0].label, Some(4));
-        let names = class_names(&[path], &Wanted::default(), "data.train").unwrap();
+        let names = ParquetFile.class_names(&train(&[path])).unwrap();
         assert_eq!(names, ["0", "1", "2", "3", "4"]);
     }
 
@@ -339,7 +321,7 @@ mod tests {
             .names(&["cat", "dog"])
             .write(&path);
         assert_eq!(
-            class_names(&[path], &Wanted::default(), "data.train").unwrap(),
+            ParquetFile.class_names(&train(&[path])).unwrap(),
             ["cat", "dog"]
         );
     }
@@ -349,11 +331,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.parquet");
         std::fs::write(&path, "not a table at all").unwrap();
-        let fault = read(path, &Wanted::default()).unwrap_err().remove(0);
+        let fault = read(path).unwrap_err().remove(0);
         assert!(fault.message.contains("is not a parquet file"), "{fault}");
-        let fault = read(dir.path().to_path_buf(), &Wanted::default())
-            .unwrap_err()
-            .remove(0);
+        let fault = read(dir.path().to_path_buf()).unwrap_err().remove(0);
         assert!(fault.message.contains("is a folder"), "{fault}");
     }
 
@@ -365,7 +345,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[4..60].fill(0xff);
         std::fs::write(&path, bytes).unwrap();
-        let fault = read(path, &Wanted::default()).unwrap_err().remove(0);
+        let fault = read(path).unwrap_err().remove(0);
         assert!(
             fault
                 .message

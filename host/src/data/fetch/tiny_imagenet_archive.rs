@@ -14,7 +14,7 @@ use std::{
 use zip::{ZipArchive, result::ZipError};
 
 use super::{
-    unpack::{UnpackError, disk, inside, write_entry},
+    entry::{UnpackError, disk, inside, write_entry},
     watch::Watch,
 };
 

@@ -4,15 +4,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::classes::numbered;
-use super::fault::Fault;
-use super::folder::is_image;
-use super::source::{Coding, Item, Place, Stored, Within};
+use super::listing::{Keep, Listing, Shape, Source};
+use crate::data::decode::{IMAGE, is_image};
+use crate::data::fault::{Fault, unless};
+use crate::data::item::{Item, Place, Stored, Within};
 
 /// Beside the tar files: a class name a line.
 const NAMES: &str = "classnames.txt";
@@ -27,62 +27,51 @@ struct Sample {
     label: Option<i64>,
 }
 
-/// The class names beside the files; where there are none, the numbers of the labels.
-///
-/// # Errors
-/// As [`read_all`].
-pub(super) fn class_names(paths: &[PathBuf], key: &str) -> Result<Vec<String>, Vec<Fault>> {
-    let beside = paths.first().map(|path| path.with_file_name(NAMES));
-    if let Some(path) = beside.filter(|path| path.is_file()) {
-        let text = std::fs::read_to_string(&path).map_err(|e| {
-            vec![Fault::new(
-                key,
-                format!("cannot read {}: {e}", path.display()),
-            )]
-        })?;
-        return Ok(text.lines().map(|line| line.trim().to_string()).collect());
-    }
-    let items = read_all(paths, key, &|_| true)?;
-    Ok(numbered(items.iter().map(|item| item.label)))
-}
+/// Tar files.
+pub struct TarFile;
 
-/// The samples of all files in order, leaving out those whose label `keep` refuses. Files are listed in parallel.
-///
-/// # Errors
-/// A fault for each file that is no tar file or breaks off, and for each image without a label.
-pub(super) fn read_all(
-    paths: &[PathBuf],
-    key: &str,
-    keep: &(dyn Fn(Option<i64>) -> bool + Sync),
-) -> Result<Vec<Item>, Vec<Fault>> {
-    let files: Vec<_> = paths.par_iter().map(|path| list(path, keep)).collect();
-    let (mut items, mut wrong) = (Vec::new(), Vec::new());
-    for file in files {
-        match file {
-            Ok(found) => items.extend(found),
-            Err(messages) => wrong.extend(messages),
+impl Listing for TarFile {
+    fn shape(&self) -> Shape {
+        Shape::Files("tar")
+    }
+
+    /// From the file beside the first one.
+    fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
+        let beside = split.paths.first().map(|path| path.with_file_name(NAMES));
+        let text = split.text(beside.filter(|path| path.is_file()))?;
+        Ok(text.map(|text| text.lines().map(|line| line.trim().to_string()).collect()))
+    }
+
+    /// The samples of all files in order. Files are listed in parallel.
+    fn read(&self, split: &Source, _: &[String], keep: Keep) -> Result<Vec<Item>, Vec<Fault>> {
+        let files: Vec<_> = split
+            .paths
+            .par_iter()
+            .map(|path| list(path, keep))
+            .collect();
+        let (mut items, mut wrong) = (Vec::new(), Vec::new());
+        for file in files {
+            match file {
+                Ok(found) => items.extend(found),
+                Err(messages) => wrong.extend(messages),
+            }
         }
-    }
-    match wrong.is_empty() {
-        true => Ok(items),
-        false => Err(Fault::listed(key, wrong)),
+        unless(Fault::listed(split.key, wrong), items)
     }
 }
 
-fn list(path: &Path, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, Vec<String>> {
-    let shown = path.display();
+fn list(path: &Path, keep: Keep) -> Result<Vec<Item>, Vec<String>> {
+    let (shown, file) = (path.display(), Arc::<Path>::from(path));
     let (mut items, mut wrong) = (Vec::new(), Vec::new());
-    let file: Arc<Path> = Arc::from(path);
-    let mut finish = |sample: Sample| {
-        let Some((name, offset, bytes)) = sample.image else {
-            return;
+    for Sample { key, image, label } in samples(path).map_err(|message| vec![message])? {
+        let Some((name, offset, bytes)) = image else {
+            continue;
         };
-        if sample.label.is_none() {
-            let key = &sample.key;
+        if label.is_none() {
             wrong.push(format!(
                 "{shown} member {name}: no label, expected a number in a member {key}.cls, or \"label\" in {key}.json"
             ));
-        } else if keep(sample.label) {
+        } else if keep(label) {
             items.push(Item {
                 place: Place {
                     file: file.clone(),
@@ -90,30 +79,25 @@ fn list(path: &Path, keep: &dyn Fn(Option<i64>) -> bool) -> Result<Vec<Item>, Ve
                 },
                 stored: Stored::At(offset),
                 bytes,
-                coding: Coding::Image,
-                label: sample.label,
+                coding: &IMAGE,
+                label,
             });
         }
-    };
-    walk(path, &mut finish).map_err(|message| vec![message])?;
+    }
     match wrong.is_empty() {
         true => Ok(items),
         false => Err(wrong),
     }
 }
 
-/// Goes through the members, and hands over each sample when the next one begins.
-fn walk(path: &Path, finish: &mut dyn FnMut(Sample)) -> Result<(), String> {
+/// Goes through the members; those of a sample stand together.
+fn samples(path: &Path) -> Result<Vec<Sample>, String> {
     let shown = path.display();
-    let open = || -> std::io::Result<(File, u64)> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        Ok((file, len))
-    };
-    let (mut file, len) = open().map_err(|e| format!("cannot open {shown}: {e}"))?;
+    let open = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (len, mut file) = open.map_err(|e| format!("cannot open {shown}: {e}"))?;
     refuse_compressed(&mut file, path)?;
     let mut archive = tar::Archive::new(file);
-    let mut sample: Option<Sample> = None;
+    let mut samples: Vec<Sample> = Vec::new();
     let mut last = "its start".to_string();
     let broken = |last: &str, e: std::io::Error| {
         format!("{shown} is no tar file, or damaged after {last}: {e}")
@@ -133,15 +117,14 @@ fn walk(path: &Path, finish: &mut dyn FnMut(Sample)) -> Result<(), String> {
             ));
         }
         let (key, extension) = split(&name);
-        if sample.as_ref().is_none_or(|sample| sample.key != key) {
-            let next = Sample {
+        if samples.last().is_none_or(|sample| sample.key != key) {
+            samples.push(Sample {
                 key: key.to_string(),
                 image: None,
                 label: None,
-            };
-            sample.replace(next).into_iter().for_each(&mut *finish);
+            });
         }
-        let sample = sample.as_mut().expect("made above");
+        let sample = samples.last_mut().expect("made above");
         let mut text = String::new();
         if extension == "cls" || extension == "json" {
             let read = entry.by_ref().take(LABEL_BYTES).read_to_string(&mut text);
@@ -167,8 +150,7 @@ fn walk(path: &Path, finish: &mut dyn FnMut(Sample)) -> Result<(), String> {
         }
         last = format!("member {name}");
     }
-    sample.into_iter().for_each(finish);
-    Ok(())
+    Ok(samples)
 }
 
 /// gzip and zstd: their members have no place of their own.
@@ -197,11 +179,11 @@ fn split(name: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Format;
-    use super::super::config::Split;
-    use super::super::dataset::Dataset;
-    use super::super::fixtures::{config, png};
+    use super::super::{Format, listing::train};
     use super::*;
+    use crate::data::config::Split;
+    use crate::data::dataset::Dataset;
+    use crate::data::fixtures::{config, png};
 
     /// A tar file of these members.
     fn write(path: &Path, members: &[(&str, &[u8])]) {
@@ -219,7 +201,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         write(&path, members);
-        read_all(&[path], "data.train", &|_| true).unwrap_err()[0].to_string()
+        TarFile.read(&train(&[path]), &[], &|_| true).unwrap_err()[0].to_string()
     }
 
     #[test]
@@ -294,7 +276,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         let read = || {
-            read_all(std::slice::from_ref(&path), "data.train", &|_| true).unwrap_err()[0]
+            TarFile
+                .read(&train(std::slice::from_ref(&path)), &[], &|_| true)
+                .unwrap_err()[0]
                 .to_string()
         };
         write(&path, &[("0.cls", b"0"), ("0.png", &[7; 5000])]);

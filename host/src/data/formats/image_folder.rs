@@ -3,18 +3,60 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fault::Fault;
-use super::locate::{entries, name_of, subfolders};
-use super::source::{Coding, Item, Place, Stored, Within};
+use super::listing::{Keep, Listing, Shape, Source};
+use crate::data::decode::{IMAGE, is_image};
+use crate::data::fault::Fault;
+use crate::data::item::{Item, Place, Stored, Within};
+use crate::data::locate::{entries, name_of, subfolders};
 
-/// Endings of the image formats that are decoded, in lower case.
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// Folders of class folders.
+pub struct ImageFolder;
 
-/// The sorted names of the class folders in all `roots`.
-///
-/// # Errors
-/// A root is no folder, or cannot be read, or holds no folder.
-pub(super) fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
+impl Listing for ImageFolder {
+    fn shape(&self) -> Shape {
+        Shape::Folders(holds_classes)
+    }
+
+    /// The sorted names of the class folders in all roots.
+    fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
+        let names = class_names(&split.paths).map_err(|m| split.fault(m))?;
+        Ok(Some(names))
+    }
+
+    /// The images of all roots, class by class in the order of `class_names`, within a class sorted by path.
+    fn read(
+        &self,
+        split: &Source,
+        class_names: &[String],
+        keep: Keep,
+    ) -> Result<Vec<Item>, Vec<Fault>> {
+        let unknown: Vec<String> = self
+            .class_names(split)?
+            .iter()
+            .filter(|name| !class_names.contains(name))
+            .map(|name| format!("class folder \"{name}\" is not among the training classes"))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Fault::listed(split.key, unknown));
+        }
+        let mut items = Vec::new();
+        for (label, name) in class_names.iter().enumerate() {
+            let label = Some(label as i64);
+            if !keep(label) {
+                continue;
+            }
+            for root in &split.paths {
+                let folder = root.join(name);
+                if folder.is_dir() {
+                    collect(&folder, label, &mut items).map_err(|m| split.fault(m))?;
+                }
+            }
+        }
+        Ok(items)
+    }
+}
+
+fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for root in roots {
         if !root.is_dir() {
@@ -35,52 +77,13 @@ pub(super) fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
 }
 
 /// Whether a folder in `folder` holds an image.
-///
-/// # Errors
-/// A folder cannot be read.
-pub(super) fn holds_classes(folder: &Path) -> Result<bool, String> {
+fn holds_classes(folder: &Path) -> Result<bool, String> {
     for class in subfolders(folder)? {
         if entries(&class)?.iter().any(|p| p.is_file() && is_image(p)) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// The images of all `roots`, class by class in the order of `class_names`, within a class sorted by path.
-///
-/// # Errors
-/// A folder that is no class of the training split, or what [`class_names`] refuses.
-pub(super) fn read_all(
-    roots: &[PathBuf],
-    all_names: &[String],
-    key: &str,
-    keep: &dyn Fn(Option<i64>) -> bool,
-) -> Result<Vec<Item>, Vec<Fault>> {
-    let fault = |message: String| vec![Fault::new(key, message)];
-    let found = class_names(roots).map_err(fault)?;
-    let unknown: Vec<String> = found
-        .iter()
-        .filter(|name| !all_names.contains(name))
-        .map(|name| format!("class folder \"{name}\" is not among the training classes"))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(Fault::listed(key, unknown));
-    }
-    let mut items = Vec::new();
-    for (label, name) in all_names.iter().enumerate() {
-        let label = Some(label as i64);
-        if !keep(label) {
-            continue;
-        }
-        for root in roots {
-            let folder = root.join(name);
-            if folder.is_dir() {
-                collect(&folder, label, &mut items).map_err(fault)?;
-            }
-        }
-    }
-    Ok(items)
 }
 
 /// Adds the images below `folder`: first its own, sorted by name, then those of its folders, as `os.walk` goes.
@@ -98,7 +101,7 @@ fn collect(folder: &Path, label: Option<i64>, items: &mut Vec<Item>) -> Result<(
             },
             stored: Stored::File,
             bytes,
-            coding: Coding::Image,
+            coding: &IMAGE,
             label,
         });
     }
@@ -107,20 +110,11 @@ fn collect(folder: &Path, label: Option<i64>, items: &mut Vec<Item>) -> Result<(
         .try_for_each(|folder| collect(folder, label, items))
 }
 
-/// Whether the name ends like an image that can be decoded.
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    EXTENSIONS.contains(&extension.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use super::super::listing::train;
     use super::*;
 
     fn touch(root: &Path, name: &str) {
@@ -145,7 +139,7 @@ mod tests {
         let roots = [dir.path().to_path_buf()];
         let names = class_names(&roots).unwrap();
         assert_eq!(names, ["10", "2"]);
-        let items = read_all(&roots, &names, "data.train", &|_| true).unwrap();
+        let items = ImageFolder.read(&train(&roots), &names, &|_| true).unwrap();
         let found: Vec<(String, i64)> = items
             .iter()
             .map(|i| (name_of(&i.place.file), i.label.unwrap()))
@@ -155,7 +149,9 @@ mod tests {
             found,
             expected.map(|(name, label)| (name.to_string(), label))
         );
-        let kept = read_all(&roots, &names, "data.train", &|label| label == Some(1)).unwrap();
+        let kept = ImageFolder
+            .read(&train(&roots), &names, &|label| label == Some(1))
+            .unwrap();
         assert_eq!(kept.len(), 2);
     }
 
@@ -165,9 +161,13 @@ mod tests {
         touch(dir.path(), "dog/a.png");
         let roots = [dir.path().to_path_buf()];
         let training = ["cat".to_string(), "dog".to_string()];
-        let items = read_all(&roots, &training, "data.test", &|_| true).unwrap();
+        let items = ImageFolder
+            .read(&train(&roots), &training, &|_| true)
+            .unwrap();
         assert_eq!(items[0].label, Some(1));
-        let faults = read_all(&roots, &training[..1], "data.test", &|_| true).unwrap_err();
+        let faults = ImageFolder
+            .read(&train(&roots), &training[..1], &|_| true)
+            .unwrap_err();
         assert!(
             faults[0].message.contains("\"dog\" is not among"),
             "{}",

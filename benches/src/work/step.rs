@@ -1,0 +1,28 @@
+//! A step, and how large it is.
+
+use anyhow::Result;
+
+use crate::lab::{Canvas, NetworkName};
+
+/// How large a step is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// The network.
+    pub network: NetworkName,
+    /// The images.
+    pub canvas: Canvas,
+    /// Images in a batch; in gradient matching, real images.
+    pub batch: usize,
+    /// Synthetic images in gradient matching.
+    pub synthetic: usize,
+}
+
+impl Size {
+    /// Images that a lab must have.
+    pub fn images(&self) -> usize {
+        self.batch.max(self.synthetic)
+    }
+}
+
+/// Does a step and gives its loss, or another number that hangs on all of the work.
+pub type Step<'a> = dyn FnMut() -> Result<f64> + 'a;

@@ -1,0 +1,91 @@
+//! Runs that are killed at a place of the test's choice: they wait at each file that they make durable until the test has looked.
+
+use std::{
+    io::ErrorKind,
+    os::unix::{
+        net::{UnixListener, UnixStream},
+        process::ExitStatusExt,
+    },
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::Lab;
+use crate::support::fixture;
+
+/// Far more than the way from one file to the next takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A run at work, or at a stop.
+pub struct Gated {
+    child: Child,
+    gate: UnixListener,
+    waiting: Option<UnixStream>,
+}
+
+impl Lab {
+    /// Starts `alambic run` of the experiment into the folder `run`.
+    pub fn start(&self, arguments: &[&str]) -> Gated {
+        let address = self.path("gate");
+        // That of an earlier run.
+        let _ = std::fs::remove_file(&address);
+        let gate = UnixListener::bind(&address).expect("a socket in a temporary folder");
+        gate.set_nonblocking(true).expect("a socket that is asked");
+        let mut command = self.command("run", arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.env("LD_PRELOAD", fixture("gate", &[]));
+        command.env("ALAMBIC_TEST_GATE", &address);
+        let child = command.spawn().expect("the program starts");
+        Gated {
+            child,
+            gate,
+            waiting: None,
+        }
+    }
+}
+
+impl Gated {
+    /// Lets the run go on from stop to stop, to the first at which `reached` is true. There it stays.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, reached: impl Fn() -> bool) {
+        loop {
+            self.waiting = None;
+            self.waiting = Some(self.next_stop(what));
+            if reached() {
+                return;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn next_stop(&mut self, what: &str) -> UnixStream {
+        let since = Instant::now();
+        loop {
+            match self.gate.accept() {
+                Ok((stop, _)) => return stop,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+            let ended = self.child.try_wait().expect("a child can be asked");
+            assert_eq!(ended, None, "the run ended before {what}");
+            assert!(since.elapsed() < PATIENCE, "never came: {what}");
+            thread::sleep(Duration::from_micros(300));
+        }
+    }
+
+    /// Ends the run without warning, where it stands.
+    #[track_caller]
+    pub fn kill(mut self) {
+        self.child.kill().expect("SIGKILL");
+        let status = self.child.wait().expect("the child ends");
+        assert_eq!(status.signal(), Some(9), "it had ended by itself");
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        // After a test that failed; one that is killed is killed already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
