@@ -1,6 +1,6 @@
 //! The engine's errors: which operation, on which shapes, and what it expected.
 
-use super::tensor::{Tensor, Value};
+use super::value::Value;
 
 /// Result of an engine operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -55,21 +55,6 @@ impl Error {
             .join(", ");
         let cause = Box::new(cause);
         Self::Backend { op, inputs, cause }
-    }
-}
-
-/// Attaches an operation's name and input shapes to a candle result.
-pub(crate) trait Named<T> {
-    /// Names the operation that failed and describes its inputs.
-    fn named(self, op: &'static str, inputs: &[&Tensor]) -> Result<T>;
-}
-
-impl<T> Named<T> for candle_core::Result<T> {
-    fn named(self, op: &'static str, inputs: &[&Tensor]) -> Result<T> {
-        self.map_err(|cause| {
-            let values: Vec<&Value> = inputs.iter().map(|t| t.value()).collect();
-            Error::backend(op, &values, cause)
-        })
     }
 }
 

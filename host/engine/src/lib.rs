@@ -13,7 +13,9 @@ pub mod ops;
 pub mod optim;
 pub mod profile;
 pub mod tensor;
+pub mod value;
 
 pub use backward::{backward_each, backward_free, grad};
 pub use error::{Error, Result};
-pub use tensor::{Tensor, Value};
+pub use tensor::Tensor;
+pub use value::Value;

@@ -9,7 +9,7 @@ use super::source::Module;
 use super::{Gpu, computed};
 use crate::error::Result;
 use crate::kernel::batch_norm::Planes;
-use crate::tensor::Value;
+use crate::value::Value;
 
 const OP: &str = "batch_norm";
 

@@ -11,7 +11,7 @@ use crate::error::{Result, ensure};
 use crate::kernel::elementwise::Binary;
 use crate::kernel::strided::collapse;
 use crate::kernel::unary::Unary;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Dimensions that a walk over strided operands has at most, once even ones are merged.
 const RANK: usize = 8;

@@ -7,8 +7,8 @@ use super::memory::{Input, Output};
 use super::source::Module;
 use super::{Gpu, computed};
 use crate::error::Result;
-use crate::kernel::group_norm::Groups;
-use crate::tensor::Value;
+use crate::kernel::groups::Groups;
+use crate::value::Value;
 
 /// Rows whose share of the gradients of weight and bias one thread sums up, where planes are single entries.
 const PIECE: usize = 64;

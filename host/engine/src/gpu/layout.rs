@@ -16,7 +16,7 @@ use super::source::Module;
 use crate::error::{Error, Result};
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// How the entries of images lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -29,6 +29,8 @@ pub mod holdings;
 mod kept;
 pub(crate) mod launch;
 pub mod layout;
+#[cfg(feature = "cuda")]
+mod libraries;
 pub(crate) mod memory;
 #[cfg(feature = "cuda")]
 mod nvrtc;
@@ -46,8 +48,10 @@ pub mod views;
 use candle_core::{DType, Device};
 
 pub use launch::Arg;
+use launch::{Grid, Routine};
 
-use crate::tensor::Value;
+use crate::error::Result;
+use crate::value::Value;
 
 /// A device that runs kernels. Without the feature `cuda` a release build has none.
 #[derive(Clone, Copy)]
@@ -79,6 +83,32 @@ impl Gpu {
             #[cfg(debug_assertions)]
             Device::Cpu if emulator::is_on() => Some(Self::Emulated),
             _ => None,
+        }
+    }
+
+    /// Starts a kernel; what is launched after it sees what it wrote.
+    ///
+    /// # Safety
+    /// The arguments must be those of the kernel's signature, in number, order and type, and the addresses must hold as many
+    /// entries as it reads and writes for this grid.
+    ///
+    /// # Errors
+    /// If the source does not compile or the device refuses the launch.
+    pub(crate) unsafe fn launch(
+        &self,
+        routine: &Routine<'_>,
+        grid: Grid,
+        args: &[Arg],
+    ) -> Result<()> {
+        // A build without any device has nothing to launch on.
+        let _ = (routine, grid, args);
+        match *self {
+            #[cfg(feature = "cuda")]
+            // SAFETY: the caller's promise.
+            Self::Cuda(cuda) => unsafe { cuda.launch(routine, grid, args) },
+            #[cfg(debug_assertions)]
+            // SAFETY: the caller's promise.
+            Self::Emulated => unsafe { emulator::launch(routine, grid, args) },
         }
     }
 }

@@ -10,8 +10,8 @@ use candle_core::cuda_backend::cudarc::{
     nvrtc::{result, result::NvrtcError, sys},
 };
 
-use super::cuda::{NVRTC, is_there};
 use super::kept::{Folder, name_of};
+use super::libraries::{NVRTC, is_there};
 
 /// The compiler, for one kind of device.
 pub(super) struct Compiler {

@@ -5,7 +5,7 @@ use super::launch::{Arg, Grid, Routine, args};
 use super::memory::{Input, Output};
 use super::source::Module;
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
 
 fn routine(name: &'static str, param: &Value) -> Routine<'static> {
     Routine::own(Module::Optimizer, name, param.dtype())

@@ -7,7 +7,7 @@ use super::launch::{Grid, Routine, args};
 use super::memory::{Input, Output};
 use super::source::Module;
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Index (u32) of the first largest or smallest entry along `dim` of a contiguous value; the dimension stays with size 1.
 pub(crate) fn extreme(

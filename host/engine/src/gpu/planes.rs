@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::kernel::affine::Affine;
 use crate::kernel::pool::Windows;
 use crate::kernel::separable::{Axis, Map};
-use crate::tensor::Value;
+use crate::value::Value;
 
 fn routine(name: &'static str, x: &Value) -> Routine<'static> {
     Routine::own(Module::Planes, name, x.dtype())

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Gpu;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// What layers compute in; the CPU always computes in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

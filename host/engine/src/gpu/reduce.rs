@@ -7,7 +7,7 @@ use super::launch::{Grid, Routine, args};
 use super::memory::{Input, Output};
 use super::source::Module;
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Entries of a row that one block sums up.
 const PIECE: usize = 1 << 14;

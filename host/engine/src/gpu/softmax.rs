@@ -5,7 +5,7 @@ use super::launch::{Arg, Grid, Routine};
 use super::memory::{Input, Output};
 use super::source::Module;
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// A function of rows of the last dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::launch::{Grid, Routine, args};
 use super::memory::{Input, Output};
 use super::source::Module;
 use crate::error::{Result, ensure};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Integers of a view, in the order of the kernel's `View`, which is that of `plugin_api`'s rows: the crop's image, top, left, height,
 /// width and flip; 0, or 1 for a box of the partner, or 2 for a share of it; the partner's crop; the box's top, left, bottom and right;

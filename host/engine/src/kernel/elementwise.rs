@@ -8,7 +8,7 @@ use super::strided::{Operand, Piece, collapse, lines};
 use super::{Host, Scalar, dispatch, to_value};
 use crate::error::Result;
 use crate::gpu::{self, Gpu};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// An arithmetic function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::tasks::each_part;
 use super::{Host, Scalar, dispatch, to_value, vectorised};
 use crate::error::Result;
 use crate::gpu::{self, Gpu};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Entries that one task sums; a longer row is cut into blocks of this many.
 const BLOCK: usize = 1 << 15;

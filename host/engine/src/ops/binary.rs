@@ -3,11 +3,12 @@
 use candle_core::DType;
 
 use crate::autograd::{Save, record_one};
-use crate::error::{Named, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::elementwise::{Binary, binary, few};
 use crate::profile;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
 /// The shape that two shapes broadcast to.
 ///

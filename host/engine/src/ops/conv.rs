@@ -14,7 +14,8 @@ use crate::kernel::conv::{self as kernel, Direction};
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// Hyper-parameters of a convolution; pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::autograd::{Context, Save, record, record_one};
 use crate::error::{Error, Result};
 use crate::kernel::elementwise::contiguous;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// An operation with its gradient; inputs are contiguous.
 pub trait Custom: Send + Sync + 'static {

@@ -3,7 +3,8 @@
 use super::shape::check_dim;
 use crate::error::{Result, ensure};
 use crate::gpu::uploads;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 fn check_indices(op: &'static str, indices: &Tensor) -> Result<()> {
     ensure!(

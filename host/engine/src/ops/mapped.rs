@@ -8,7 +8,8 @@ use crate::gpu::planes::Tables;
 use crate::gpu::{self, Gpu};
 use crate::kernel::separable::{Map, apply};
 use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// The maps of all images, or one for the batch, and their transposes.
 pub(super) struct Maps {

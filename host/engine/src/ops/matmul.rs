@@ -9,7 +9,8 @@ use crate::gpu::Gpu;
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::gemm::{Matrix, batched};
 use crate::kernel::{Host, Scalar, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// A value whose last two dimensions a product can read in place: rows or columns next to each other.
 fn readable(x: &Value) -> Result<(Value, bool)> {

@@ -12,7 +12,8 @@ use crate::kernel::batch_norm::backward::{Backward, Mask, backward};
 use crate::kernel::batch_norm::{self as kernel, Planes};
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::{Host, Scalar, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// What the backward knows besides the saved tensors.
 pub(super) struct BatchNorm {

@@ -10,10 +10,12 @@ use crate::autograd::{Context, Save, record, record_one};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, computed};
 use crate::kernel::elementwise::contiguous;
-use crate::kernel::group_norm::{self as kernel, Cotangent, Groups, Shared};
+use crate::kernel::group_norm as kernel;
 use crate::kernel::group_norm_twice::{Second, backward_twice};
+use crate::kernel::groups::{Cotangent, Groups, Shared};
 use crate::kernel::{Host, Scalar, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// `relu?((x - mean) / sqrt(var + eps) weight + bias)` with the statistics of each image's groups of channels.
 ///

@@ -4,11 +4,11 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use super::shape::check_dim;
-use crate::error::{Named, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu};
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::{Host, Scalar, dispatch};
-use crate::tensor::Tensor;
+use crate::tensor::{Named, Tensor};
 
 impl Tensor {
     fn extreme(&self, op: &'static str, dim: usize, smallest: bool) -> Result<Tensor> {

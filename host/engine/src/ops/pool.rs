@@ -9,7 +9,8 @@ use crate::gpu::{self, Gpu};
 use crate::kernel::pool::{self as kernel, Windows};
 use crate::kernel::separable::Map;
 use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// Windows of rows and columns.
 struct Plan {

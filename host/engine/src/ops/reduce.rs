@@ -2,14 +2,14 @@
 
 use super::shape::check_dim;
 use crate::autograd::{Save, record_one};
-use crate::error::{Named, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::gpu::Gpu;
 use crate::gpu::softmax::{self, Rows};
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::reduce::sum_keepdim;
 use crate::kernel::softmax as kernel;
 use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::Tensor;
+use crate::tensor::{Named, Tensor};
 
 const OUTPUT: Save<'static> = Save {
     inputs: &[],

@@ -1,10 +1,11 @@
 //! Operations that move entries without computing: reshapes, permutations, slices, concatenation, padding.
 
 use crate::autograd::{Context, Save, record_one};
-use crate::error::{Error, Named, Result, ensure};
+use crate::error::{Error, Result, ensure};
 use crate::gpu::uploads;
 use crate::kernel::elementwise::contiguous;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
 /// Fails unless `dim` is a dimension of `x`.
 pub(crate) fn check_dim(op: &'static str, x: &Tensor, dim: usize) -> Result<()> {

@@ -5,10 +5,11 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 use candle_core::DType;
 
 use crate::autograd::{Context, Save, record_one};
-use crate::error::{Named, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::unary::{Unary, has_kernel, unary};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
 const NOTHING: Save<'static> = Save {
     inputs: &[],

@@ -10,7 +10,7 @@ use crate::kernel::elementwise::contiguous;
 use crate::kernel::lockstep::map_rows;
 use crate::kernel::tasks::each;
 use crate::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Entries that one task updates.
 const CHUNK: usize = 1 << 14;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::kernel::conv::Direction;
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
-use crate::tensor::Value;
+use crate::value::Value;
 use plan::{Key, Plan, is_refusal};
 
 const OP: &str = "cudnn convolution";
