@@ -6,18 +6,20 @@ use super::Gpu;
 use super::launch::{Arg, Grid, Routine};
 use super::layout::{Order, is_last, row_major};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::{Result, ensure};
 use crate::kernel::elementwise::Binary;
 use crate::kernel::strided::collapse;
 use crate::kernel::unary::Unary;
 use crate::value::Value;
 
+const KERNELS: Module = module!("elementwise");
+
 /// Dimensions that a walk over strided operands has at most, once even ones are merged.
 const RANK: usize = 8;
 
 fn routine(name: &'static str, entries: DType) -> Routine<'static> {
-    Routine::own(Module::Elementwise, name, entries)
+    Routine::own(KERNELS, name, entries)
 }
 
 /// The kernels' `Walk` over a result in an order: its sizes, and the operands' steps.

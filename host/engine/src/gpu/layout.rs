@@ -10,13 +10,15 @@ use std::sync::OnceLock;
 use candle_core::{DType, Layout};
 
 use super::Gpu;
-use super::launch::{Grid, Routine, args};
+use super::launch::{Arg, Grid, Routine, args};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::{Error, Result};
 use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
 use crate::value::Value;
+
+const KERNELS: Module = module!("layout");
 
 /// How the entries of images lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,6 +146,11 @@ impl Order {
         }
     }
 
+    /// The kernels' `Lie` of images with so many channels.
+    pub(super) fn lie(self, channels: usize) -> Arg {
+        Arg::integers([channels, usize::from(self == Self::Last)])
+    }
+
     /// The entries of a value that lies in this order.
     ///
     /// # Errors
@@ -185,7 +192,7 @@ fn turned(gpu: &Gpu, x: &Value, [count, rows, cols]: [usize; 3]) -> Result<Value
     let out = Output::new(&[count, cols, rows], x.dtype(), x.device())?;
     if x.elem_count() > 0 {
         let from = Input::open(op, x)?;
-        let routine = Routine::own(Module::Layout, op, x.dtype());
+        let routine = Routine::own(KERNELS, op, x.dtype());
         let args = args![&from, &out, count, rows, cols];
         // SAFETY: x has as many entries as the matrices, and so has the result.
         unsafe { gpu.launch(&routine, Grid::each(x.elem_count() / 4), args)? };

@@ -1,8 +1,8 @@
 //! The GPU side of the engine's operations: kernels in CUDA C++, and how a value's shape becomes their arguments.
 //!
 //! An operation asks [`Gpu::of`] where a value lies; with an answer it calls the functions of this module, one file a subject as
-//! in [`kernel`](super::kernel), and without one the CPU's kernels. The sources in `kernels/` are compiled for each type of
-//! entries when they are first needed. Convolutions and products of matrices are the libraries' of the device.
+//! in [`kernel`](super::kernel), and without one the CPU's kernels. A subject's file brings the source of its name in `kernels/`,
+//! which is compiled for each type of entries when it is first needed. Convolutions and products of matrices are the libraries' of the device.
 //!
 //! Sums are taken in a fixed order and no kernel adds atomically, so a result does not change from run to run.
 //!
@@ -13,6 +13,7 @@
 // A release build without `cuda` has no device: what turns shapes into launches is there, and never called.
 #![cfg_attr(not(any(feature = "cuda", debug_assertions)), allow(dead_code))]
 
+pub(crate) mod affine;
 pub(crate) mod batch_norm;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -36,10 +37,12 @@ pub(crate) mod memory;
 mod nvrtc;
 pub(crate) mod optimizer;
 pub(crate) mod order;
-pub(crate) mod planes;
+pub(crate) mod pool;
 pub mod precision;
 pub(crate) mod reduce;
+pub(crate) mod resample;
 pub mod resident;
+pub(crate) mod separable;
 pub(crate) mod softmax;
 pub(crate) mod source;
 pub mod upload;

@@ -3,9 +3,11 @@
 use super::Gpu;
 use super::launch::{Arg, Grid, Routine};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::Result;
 use crate::value::Value;
+
+const KERNELS: Module = module!("softmax");
 
 /// A function of rows of the last dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub(crate) fn rows(gpu: &Gpu, op: &'static str, kind: Rows, operands: &[&Value])
         let inputs: Vec<Input<'_>> = inputs.collect::<Result<_>>()?;
         let mut args: Vec<Arg> = inputs.iter().map(Arg::from).collect();
         args.extend([Arg::from(&out), Arg::from(size)]);
-        let routine = Routine::own(Module::Softmax, name, x.dtype());
+        let routine = Routine::own(KERNELS, name, x.dtype());
         // SAFETY: a block for each row; operands and result have `size` entries for each, the log-sum-exp one.
         unsafe { gpu.launch(&routine, Grid::rows(count, size), &args)? };
     }

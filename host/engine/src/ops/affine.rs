@@ -43,7 +43,7 @@ fn sampled(op: &'static str, x: &Tensor, maps: &Arc<[Affine]>, transposed: bool)
     let [_, channels, height, width] = x.dims_n(op)?;
     let images = contiguous(x.value())?;
     let value = match Gpu::of(&images) {
-        Some(gpu) => gpu::planes::sample(&gpu, op, &images, maps, transposed)?,
+        Some(gpu) => gpu::affine::sample(&gpu, op, &images, maps, transposed)?,
         None => dispatch!(op, x.dtype(), T => {
             let data = Host::<T>::open(op, &images)?;
             let sampled = sample(&data, maps, [channels, height, width], transposed);

@@ -1,10 +1,10 @@
-//! Linear maps of image planes along rows and columns: what average pooling and bilinear crops are.
+//! Linear maps of image planes along rows and columns: what averages over windows and bilinear crops are.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
 use crate::gpu::layout::Order;
-use crate::gpu::planes::Tables;
+use crate::gpu::separable::Tables;
 use crate::gpu::{self, Gpu};
 use crate::kernel::separable::{Map, apply};
 use crate::kernel::{Host, dispatch, to_value};
@@ -75,7 +75,7 @@ fn in_order(
     let value = match Gpu::of(&images) {
         Some(gpu) => {
             let tables = maps.tables(transposed, &images)?;
-            gpu::planes::mapped(&gpu, op, (order, &images), tables, &dims)?
+            gpu::separable::mapped(&gpu, op, (order, &images), tables, &dims)?
         }
         None => dispatch!(op, x.dtype(), T => {
             let mapped = apply(&Host::<T>::open(op, &images)?, used, channels.max(1));

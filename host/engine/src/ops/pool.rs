@@ -39,7 +39,7 @@ fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tenso
     let value = match Gpu::of(&images) {
         Some(gpu) => {
             let (values, windows) = ([&images, &places.indices], [rows, cols]);
-            gpu::planes::at_places(&gpu, op, places.order, values, windows, transposed)?
+            gpu::pool::at_places(&gpu, op, places.order, values, windows, transposed)?
         }
         None => dispatch!(op, x.dtype(), T => {
             let (data, at) = (Host::<T>::open(op, &images)?, Host::<u32>::open(op, &places.indices)?);
@@ -167,7 +167,7 @@ impl Tensor {
         let indices = match Gpu::of(&images) {
             Some(gpu) => {
                 let windows = [&plan.rows, &plan.cols];
-                gpu::planes::largest(&gpu, op, (order, &images), windows)?
+                gpu::pool::largest(&gpu, op, (order, &images), windows)?
             }
             None => dispatch!(op, self.dtype(), T => {
                 let data = Host::<T>::open(op, &images)?;

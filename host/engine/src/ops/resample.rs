@@ -119,7 +119,7 @@ pub fn flip_images(x: &Tensor, flags: &[bool]) -> Result<Tensor> {
     }
     let images = contiguous(x.value())?;
     let value = match Gpu::of(&images) {
-        Some(gpu) => gpu::planes::mirror(&gpu, op, &images, flags)?,
+        Some(gpu) => gpu::resample::mirror(&gpu, op, &images, flags)?,
         None => dispatch!(op, x.dtype(), T => {
             let data = Host::<T>::open(op, &images)?;
             let mirrored = mirror(&data, channels * height * width, width, flags);
