@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use super::Gpu;
 use super::launch::{Arg, Grid, Routine};
-use super::layout::{Order, is_last, row_major};
+use super::layout::Order;
 use super::memory::{Input, Output};
 use super::source::{Module, module};
 use crate::error::{Result, ensure};
@@ -137,11 +137,8 @@ pub(crate) fn select(
     order.viewed(out.into_value())
 }
 
-/// The entries in row-major order.
-pub(crate) fn copy(gpu: &Gpu, x: &Value) -> Result<Value> {
-    if is_last(x) {
-        return row_major(gpu, x);
-    }
+/// The entries in row-major order, each read where it lies.
+pub(super) fn strided_copy(gpu: &Gpu, x: &Value) -> Result<Value> {
     let dims = (Order::First, x.dims());
     run(gpu, ("copy", "copy"), dims, x.dtype(), &[x], &[])
 }

@@ -14,6 +14,7 @@
 #![cfg_attr(not(any(feature = "cuda", debug_assertions)), allow(dead_code))]
 
 pub(crate) mod affine;
+pub(crate) mod arrange;
 pub(crate) mod batch_norm;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;

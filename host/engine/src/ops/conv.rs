@@ -5,13 +5,13 @@
 
 use candle_core::DType;
 
+use super::arrange::{arranged, contiguous};
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::layout::Order;
 #[cfg(feature = "cuda")]
 use crate::gpu::{self, Gpu};
 use crate::kernel::conv::{self as kernel, Direction};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::{Host, dispatch, to_value};
 use crate::tensor::Tensor;
@@ -136,7 +136,7 @@ fn run(
     )?;
     match direction {
         Direction::WeightGrad => Ok(result),
-        Direction::Forward | Direction::InputGrad => order.arranged(&result),
+        Direction::Forward | Direction::InputGrad => arranged(order, &result),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::arrange::contiguous;
 use crate::autograd::{Context, Save, record, record_one};
 use crate::error::{Error, Result};
-use crate::kernel::elementwise::contiguous;
 use crate::tensor::Tensor;
 use crate::value::Value;
 

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::arrange::arranged;
+use super::on_device;
 use crate::error::Result;
+use crate::gpu;
 use crate::gpu::layout::Order;
 use crate::gpu::separable::Tables;
-use crate::gpu::{self, Gpu};
 use crate::kernel::separable::{Map, apply};
-use crate::kernel::{Host, dispatch, to_value};
+use crate::kernel::{Host, to_value};
 use crate::tensor::Tensor;
 use crate::value::Value;
 
@@ -70,18 +72,18 @@ fn in_order(
         &maps.forward
     };
     let [height, width] = used.first().map_or([0, 0], Map::output);
-    let images = order.arranged(x.value())?;
+    let images = arranged(order, x.value())?;
     let dims = [batch, channels, height, width];
-    let value = match Gpu::of(&images) {
-        Some(gpu) => {
+    let value = on_device!(op, &images,
+        gpu => {
             let tables = maps.tables(transposed, &images)?;
-            gpu::separable::mapped(&gpu, op, (order, &images), tables, &dims)?
-        }
-        None => dispatch!(op, x.dtype(), T => {
+            gpu::separable::mapped(&gpu, op, (order, &images), tables, &dims)
+        },
+        T => {
             let mapped = apply(&Host::<T>::open(op, &images)?, used, channels.max(1));
             to_value(mapped, &dims, &images)
-        })?,
-    };
+        }
+    )?;
     let maps = maps.clone();
     x.moved(op, Ok(value), move |_, g| {
         in_order(op, g, order, &maps, !transposed)

@@ -2,11 +2,11 @@
 
 use candle_core::DType;
 
+use super::arrange::contiguous;
 use super::binary::broadcast_shape;
 use crate::autograd::{Save, record_one};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::Gpu;
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::gemm::{Matrix, batched};
 use crate::kernel::{Host, Scalar, dispatch, to_value};
 use crate::tensor::Tensor;

@@ -3,10 +3,10 @@
 use candle_core::Device;
 use rayon::prelude::*;
 
+use super::arrange::contiguous;
 use super::shape::check_dim;
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::{Host, Scalar, dispatch};
 use crate::tensor::{Named, Tensor};
 
@@ -42,6 +42,9 @@ impl Tensor {
 
     /// Index (u32) of the largest entry along `dim`, the first of equal ones; the dimension stays with size 1 when `keepdim`.
     ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
+    ///
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn argmax(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
@@ -54,6 +57,9 @@ impl Tensor {
     }
 
     /// Index (u32) of the smallest entry along `dim`, the first of equal ones.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
     ///
     /// # Errors
     /// If the dimension is out of range or empty.
@@ -68,6 +74,9 @@ impl Tensor {
 
     /// The largest entry along `dim`; the gradient goes to the first of equal ones.
     ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
+    ///
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn max(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
@@ -75,6 +84,9 @@ impl Tensor {
     }
 
     /// The smallest entry along `dim`; the gradient goes to the first of equal ones.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
     ///
     /// # Errors
     /// If the dimension is out of range or empty.

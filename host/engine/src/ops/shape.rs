@@ -1,9 +1,9 @@
 //! Operations that move entries without computing: reshapes, permutations, slices, concatenation, padding.
 
+use super::arrange::contiguous;
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::uploads;
-use crate::kernel::elementwise::contiguous;
 use crate::tensor::{Named, Tensor};
 use crate::value::Value;
 

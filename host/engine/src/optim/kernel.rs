@@ -3,13 +3,13 @@
 use std::mem::MaybeUninit;
 
 use super::Slot;
-use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
+use super::config::{OptimizerConfig, SgdConfig};
 use crate::error::Result;
 use crate::gpu::{self, Gpu};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::lockstep::map_rows;
 use crate::kernel::tasks::each;
-use crate::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
+use crate::kernel::{Disjoint, Host, Scalar, to_value, vectorised};
+use crate::ops::{arrange::contiguous, on_device};
 use crate::value::Value;
 
 /// Entries that one task updates.
@@ -25,20 +25,30 @@ pub(super) fn step(
     decay: f64,
 ) -> Result<Value> {
     let (param, grad) = (contiguous(param)?, contiguous(grad)?);
-    if let Some(gpu) = Gpu::of(&param) {
-        return on_gpu(&gpu, config, slot, [&param, &grad], lr, decay);
-    }
-    dispatch!("optimizer step", param.dtype(), T => match config {
-        OptimizerConfig::Sgd(config) => sgd::<T>(config, slot, &param, &grad, lr, decay),
-        OptimizerConfig::Adam(AdamConfig { betas, eps, weight_decay, .. }) => {
-            let decays = [weight_decay * decay, 0.0];
-            adam::<T>(*betas, *eps, decays, slot, &param, &grad, lr)
+    on_device!("optimizer step", &param,
+        gpu => on_gpu(&gpu, config, slot, [&param, &grad], lr, decay),
+        T => on_cpu::<T>(config, slot, [&param, &grad], lr, decay)
+    )
+}
+
+/// As [`step`], on the CPU.
+fn on_cpu<T: Scalar>(
+    config: &OptimizerConfig,
+    slot: &mut Slot,
+    [param, grad]: [&Value; 2],
+    lr: f64,
+    decay: f64,
+) -> Result<Value> {
+    let (betas, eps, decays) = match config {
+        OptimizerConfig::Sgd(config) => return sgd::<T>(config, slot, param, grad, lr, decay),
+        OptimizerConfig::Adam(config) => {
+            (config.betas, config.eps, [config.weight_decay * decay, 0.0])
         }
-        OptimizerConfig::AdamW(AdamWConfig { betas, eps, weight_decay, .. }) => {
-            let decays = [0.0, weight_decay * decay];
-            adam::<T>(*betas, *eps, decays, slot, &param, &grad, lr)
+        OptimizerConfig::AdamW(config) => {
+            (config.betas, config.eps, [0.0, config.weight_decay * decay])
         }
-    })
+    };
+    adam::<T>(betas, eps, decays, slot, param, grad, lr)
 }
 
 /// As [`step`], on a GPU.
