@@ -6,7 +6,7 @@ use super::arrange::contiguous;
 use super::binary::broadcast_shape;
 use crate::autograd::{Save, record_one};
 use crate::error::{Error, Result, ensure};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, precision};
 use crate::kernel::gemm::{Matrix, batched};
 use crate::kernel::{Host, Scalar, dispatch, to_value};
 use crate::tensor::Tensor;
@@ -81,7 +81,7 @@ fn matmul_gpu(a: &Value, b: &Value, batch: &[usize]) -> Result<Value> {
         Ok(if turned { flat.transpose(1, 2)? } else { flat })
     };
     let (left, right) = (prepared(a)?, prepared(b)?);
-    let product = left.matmul(&right);
+    let product = precision::product(|| left.matmul(&right));
     let product = product.map_err(|e| Error::backend("matmul", &[a, b], e))?;
     let (m, n) = (a.dims()[a.rank() - 2], b.dims()[b.rank() - 1]);
     Ok(product.reshape([batch, &[m, n]].concat())?)
