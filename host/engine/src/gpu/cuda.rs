@@ -153,7 +153,7 @@ impl Cuda {
     fn function(&self, routine: &Routine<'_>) -> Result<CudaFunction> {
         let (code, entries) = (&routine.code, routine.entries);
         let name = code.name();
-        let fail = |message: String| Error::argument("kernel", format!("{name}: {message}"));
+        let fail = |message: String| Error::device("kernel", format!("{name}: {message}"));
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let module = match modules.entry((code.key(), entries)) {
             Entry::Occupied(module) => module.into_mut(),

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Storag
 
 use super::Gpu;
 use super::launch::Arg;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_out_of_memory};
 use crate::value::Value;
 
 /// A value that a kernel reads; holds the storage's read lock.
@@ -109,7 +109,7 @@ impl Output {
             false => unsafe { Value::empty(dims, dtype, device) },
         };
         let value = match make() {
-            Err(error) if super::device::is_full(&error.to_string()) => {
+            Err(error) if is_out_of_memory(&error) => {
                 super::device::trim();
                 make()?
             }
@@ -176,7 +176,7 @@ fn make_room(dims: &[usize], dtype: DType, device: &Device) -> Result<()> {
         return Ok(());
     }
     let message = format!("CUDA_ERROR_OUT_OF_MEMORY: no room for {dims:?} on the emulated device");
-    Err(Error::argument("memory", message))
+    Err(Error::device("memory", message))
 }
 
 /// Finds where a storage's entries start, through a unique borrow of it.

@@ -2,7 +2,7 @@
 
 use plugin_api::{Error, ErrorKind, abi::RawTensor, ops};
 
-use super::{borrow, unknown_op};
+use super::{borrow, kind_of, unknown_op};
 use crate::engine::{self, Tensor};
 
 /// The most elements that a plugin may ask for in one tensor: beyond it, a slip in a shape and not a wish.
@@ -162,6 +162,10 @@ impl<'a> Call<'a> {
     /// A fault as the plugin's author reads it: `matmul(f32 [2, 3], f32 [4, 5]): expected ...`.
     pub(super) fn error(&self, op: u32, fault: Fault) -> Error {
         let name = ops::name(op).to_ascii_lowercase();
+        let kind = match &fault {
+            Fault::Engine(error) => kind_of(&**error, ErrorKind::TENSOR),
+            _ => ErrorKind::TENSOR,
+        };
         let message = match fault {
             Fault::UnknownOp => return Error::new(ErrorKind::UNSUPPORTED, unknown_op(op)),
             Fault::Call(message) => message,
@@ -177,7 +181,7 @@ impl<'a> Call<'a> {
             None => "nothing".to_owned(),
         });
         let inputs: Vec<String> = described.collect();
-        Error::new(ErrorKind::TENSOR, message).context(format!("{name}({})", inputs.join(", ")))
+        Error::new(kind, message).context(format!("{name}({})", inputs.join(", ")))
     }
 }
 

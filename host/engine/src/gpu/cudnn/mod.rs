@@ -23,7 +23,7 @@ use plan::{Key, Plan, is_refusal};
 const OP: &str = "cudnn convolution";
 
 fn fail(error: result::CudnnError) -> Error {
-    Error::argument(OP, format!("cuDNN: {error:?}"))
+    Error::device(OP, format!("cuDNN: {error:?}"))
 }
 
 /// cuDNN's handle and what has been planned on it. Used by one thread at a time.
