@@ -2,6 +2,8 @@
 //!
 //! candle holds storage, devices and plain forward kernels; the graph is the engine's own (see [`autograd`]).
 
+#![warn(missing_docs)]
+
 pub mod allocation;
 pub mod autograd;
 pub mod backward;

@@ -1,4 +1,4 @@
-//! Arithmetic of two tensors with NumPy's broadcasting.
+//! Arithmetic of two tensors; a result has the shape that the two broadcast to, by NumPy's rules.
 
 use candle_core::DType;
 
@@ -249,6 +249,9 @@ impl Tensor {
     }
 
     /// Sums over the dimensions that broadcasting from `dims` to this shape added or stretched.
+    ///
+    /// # Shapes
+    /// A shape that `dims` broadcasts to gives `dims`.
     ///
     /// # Errors
     /// If this shape is not one that `dims` broadcasts to.

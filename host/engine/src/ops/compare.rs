@@ -1,4 +1,4 @@
-//! Comparisons, which give masks, and the choice between two tensors by a mask.
+//! Comparisons, which give masks, and the choice between two tensors by a mask; a result has the shape that its operands broadcast to.
 
 use candle_core::DType;
 

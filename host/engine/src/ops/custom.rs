@@ -27,6 +27,9 @@ pub trait Custom: Send + Sync + 'static {
 ///
 /// Its gradient is part of a graph that is recorded, and refuses to be differentiated itself.
 ///
+/// # Shapes
+/// What [`Custom::forward`] makes of the inputs'; a gradient has the shape of its input.
+///
 /// # Errors
 /// What the operation says.
 pub fn custom(operation: Arc<dyn Custom>, inputs: &[&Tensor]) -> Result<Tensor> {

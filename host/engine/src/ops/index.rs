@@ -35,6 +35,9 @@ fn check_beside(op: &'static str, x: &[usize], dim: usize, indices: &Tensor) -> 
 impl Tensor {
     /// The entries of dimension `dim` at `indices`, a vector of u32.
     ///
+    /// # Shapes
+    /// (.., D, ..) and indices (K) give (.., K, ..).
+    ///
     /// # Errors
     /// If an index is out of range or the indices are not a vector of u32.
     pub fn index_select(&self, dim: usize, indices: &Tensor) -> Result<Tensor> {
@@ -67,6 +70,9 @@ impl Tensor {
     }
 
     /// This tensor with entry `i` of `source` added at index `indices[i]` of dimension `dim`; indices may repeat.
+    ///
+    /// # Shapes
+    /// (.., D, ..), indices (K) and `source` (.., K, ..) give (.., D, ..).
     ///
     /// # Errors
     /// If an index is out of range or `source` does not fit.

@@ -1,4 +1,4 @@
-//! Elementwise functions of one tensor.
+//! Elementwise functions of one tensor; a result has the shape of its input.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
