@@ -214,6 +214,20 @@ pub struct Save<'a> {
     pub outputs: &'a [usize],
 }
 
+impl<'a> Save<'a> {
+    /// These inputs and no outputs.
+    pub const fn inputs(inputs: &'a [usize]) -> Self {
+        let outputs = &[];
+        Self { inputs, outputs }
+    }
+
+    /// These outputs and no inputs.
+    pub const fn outputs(outputs: &'a [usize]) -> Self {
+        let inputs = &[];
+        Self { inputs, outputs }
+    }
+}
+
 /// Adds an operation of several outputs to the graph; with no tracked input the outputs are constants and nothing is kept.
 ///
 /// The vjp must not capture tracked tensors: it reads them from its [`Context`].

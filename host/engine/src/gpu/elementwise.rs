@@ -119,22 +119,10 @@ pub(crate) fn select(
     b: &Value,
     dims: &[usize],
 ) -> Result<Value> {
-    let order = Order::shared(dims, &[mask, a, b]);
-    let out = Output::new(&stored(order, dims), a.dtype(), a.device())?;
-    let count = dims.iter().product();
-    if count > 0 {
-        let inputs = [
-            Input::strided(op, mask)?,
-            Input::strided(op, a)?,
-            Input::strided(op, b)?,
-        ];
-        let mut args = vec![walk(op, order, dims, &[mask, a, b])?];
-        args.extend(inputs.iter().map(Arg::from));
-        args.push(Arg::from(&out));
-        // SAFETY: the operands broadcast to `dims`; the mask is of bytes, as the caller looked.
-        unsafe { gpu.launch(&routine("select_by", a.dtype()), Grid::each(count), &args)? };
-    }
-    order.viewed(out.into_value())
+    let operands = [mask, a, b];
+    let order = (Order::shared(dims, &operands), dims);
+    // The mask is of bytes, as the caller looked.
+    run(gpu, (op, "select_by"), order, a.dtype(), &operands, &[])
 }
 
 /// The entries in row-major order, each read where it lies.

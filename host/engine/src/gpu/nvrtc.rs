@@ -184,7 +184,7 @@ fn machine_code(program: &Program) -> Result<Vec<u8>, NvrtcError> {
 mod tests {
     use candle_core::DType;
 
-    use super::super::source::{Code, modules};
+    use super::super::source::{Code, tests::modules};
     use super::*;
 
     /// What machine code begins with.

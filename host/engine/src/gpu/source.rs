@@ -120,24 +120,23 @@ impl Code<'_> {
 /// What all modules begin with.
 const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
-/// Every file of kernels, as they stand in the source tree.
 #[cfg(test)]
-pub(crate) fn modules() -> Vec<Module> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/gpu/kernels");
-    let files = std::fs::read_dir(folder).expect("the folder of kernels");
-    let files = files.map(|file| file.expect("a file of kernels").path());
-    let leaked = |text: String| -> &'static str { text.leak() };
-    let module = |path: std::path::PathBuf| Module {
-        name: leaked(path.file_stem().unwrap().to_string_lossy().into_owned()),
-        body: leaked(std::fs::read_to_string(&path).unwrap()),
-    };
-    let modules = files.map(module).filter(|m| m.name != "prelude");
-    modules.collect()
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Every file of kernels, as they stand in the source tree.
+    pub(crate) fn modules() -> Vec<Module> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/gpu/kernels");
+        let files = std::fs::read_dir(folder).expect("the folder of kernels");
+        let files = files.map(|file| file.expect("a file of kernels").path());
+        let leaked = |text: String| -> &'static str { text.leak() };
+        let module = |path: std::path::PathBuf| Module {
+            name: leaked(path.file_stem().unwrap().to_string_lossy().into_owned()),
+            body: leaked(std::fs::read_to_string(&path).unwrap()),
+        };
+        let modules = files.map(module).filter(|m| m.name != "prelude");
+        modules.collect()
+    }
 
     #[test]
     fn every_file_of_kernels_is_brought_and_launched_by_the_subject_of_its_name() {

@@ -6,6 +6,7 @@
 use candle_core::DType;
 
 use super::arrange::{arranged, contiguous};
+use super::binary::crossed;
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::layout::Order;
@@ -195,21 +196,9 @@ fn record(
         Some(g) => Ok(vjp(c, g)?.into()),
         None => Ok(vec![None; 2]),
     };
-    let mut outputs = record_lean(op, &[a, b], vec![value], crossed(a, b), lean, Box::new(vjp));
+    let save = Save::inputs(crossed(a, b));
+    let mut outputs = record_lean(op, &[a, b], vec![value], save, lean, Box::new(vjp));
     outputs.pop().expect("one output was recorded")
-}
-
-/// Each factor is kept only for the gradient of the other.
-fn crossed(a: &Tensor, b: &Tensor) -> Save<'static> {
-    let inputs: &[usize] = match (a.is_tracked(), b.is_tracked()) {
-        (true, true) => &[0, 1],
-        (true, false) => &[1],
-        _ => &[0],
-    };
-    Save {
-        inputs,
-        outputs: &[],
-    }
 }
 
 /// Cross-correlation of images with filters, as `torch.nn.functional.conv2d` without a bias.

@@ -3,7 +3,7 @@
 use candle_core::DType;
 
 use super::arrange::contiguous;
-use super::binary::broadcast_shape;
+use super::binary::{broadcast_shape, crossed};
 use crate::autograd::{Save, record_one};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::{Gpu, precision};
@@ -121,14 +121,7 @@ impl Tensor {
         } else {
             matmul_gpu(self.value(), other.value(), &batch)?
         };
-        let save = Save {
-            inputs: match (self.is_tracked(), other.is_tracked()) {
-                (true, true) => &[0, 1],
-                (true, false) => &[1],
-                _ => &[0],
-            },
-            outputs: &[],
-        };
+        let save = Save::inputs(crossed(self, other));
         let (a, b) = (a.to_vec(), b.to_vec());
         Ok(record_one(op, &[self, other], value, save, move |c, g| {
             let mut grads = vec![None, None];

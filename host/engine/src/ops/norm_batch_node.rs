@@ -71,36 +71,27 @@ impl BatchNorm {
         let residual = residual.transpose()?;
         let [weight, bias] = affine.each_ref();
         on_device!(OP, &x,
-            gpu => self.forward_gpu(&gpu, &x, [weight, bias], residual.as_ref(), mask),
+            gpu => {
+                let frozen = self.config.mode.is_frozen();
+                let args = gpu::batch_norm::Forward {
+                    order: self.order,
+                    planes: self.planes,
+                    x: &x,
+                    weight,
+                    bias,
+                    frozen: frozen.then_some(self.running.each_ref()),
+                    residual: residual.as_ref(),
+                    statistics: self.config.mode != BatchNormMode::Eval,
+                    relu: self.config.relu,
+                    mask,
+                    eps: self.config.eps,
+                };
+                let (y, mask, statistics) = gpu::batch_norm::forward(&gpu, &args)?;
+                let outputs = std::iter::once(y).chain(statistics.into_iter().flatten());
+                Ok((outputs.collect(), mask))
+            },
             T => self.forward_cpu::<T>(&x, [weight, bias], residual.as_ref(), mask)
         )
-    }
-
-    fn forward_gpu(
-        &self,
-        gpu: &Gpu,
-        x: &Value,
-        [weight, bias]: [&Value; 2],
-        residual: Option<&Value>,
-        mask: bool,
-    ) -> Result<(Vec<Value>, Option<Value>)> {
-        let frozen = self.config.mode.is_frozen();
-        let args = gpu::batch_norm::Forward {
-            order: self.order,
-            planes: self.planes,
-            x,
-            weight,
-            bias,
-            frozen: frozen.then_some(self.running.each_ref()),
-            residual,
-            statistics: self.config.mode != BatchNormMode::Eval,
-            relu: self.config.relu,
-            mask,
-            eps: self.config.eps,
-        };
-        let (y, mask, statistics) = gpu::batch_norm::forward(gpu, &args)?;
-        let outputs = std::iter::once(y).chain(statistics.into_iter().flatten());
-        Ok((outputs.collect(), mask))
     }
 
     fn forward_cpu<T: Scalar>(

@@ -106,10 +106,7 @@ fn normalise(
     };
     let [y, mean, var] = norm.forward(x.value(), weight.value())?;
     let backward = Arc::new(Backward { norm, mean, var });
-    let save = Save {
-        inputs: &[0, 1],
-        outputs: &[],
-    };
+    let save = Save::inputs(&[0, 1]);
     Ok(record_one(op, &[x, weight, bias], y, save, move |c, g| {
         let [dx, dweight, dbias] = backward.call(g, &c.input(0), &c.input(1), c.needs(0))?;
         Ok(vec![
@@ -217,10 +214,7 @@ impl Backward {
             },
             T => self.first::<T>(g.value(), x.value(), weight.value(), needs_x)
         )?;
-        let save = Save {
-            inputs: &[0, 1, 2],
-            outputs: &[],
-        };
+        let save = Save::inputs(&[0, 1, 2]);
         let backward = self.clone();
         let inputs = [g, x, weight];
         let recorded = record(

@@ -32,12 +32,7 @@ impl Tensor {
     }
 
     fn at_extreme(&self, indices: &Tensor, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let values = self.gather(dim, indices)?;
-        if keepdim {
-            Ok(values)
-        } else {
-            values.squeeze(dim)
-        }
+        self.gather(dim, indices)?.kept(dim, keepdim)
     }
 
     /// Index (u32) of the largest entry along `dim`, the first of equal ones; the dimension stays with size 1 when `keepdim`.
@@ -48,12 +43,7 @@ impl Tensor {
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn argmax(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let indices = self.extreme("argmax", dim, false)?;
-        if keepdim {
-            Ok(indices)
-        } else {
-            indices.squeeze(dim)
-        }
+        self.extreme("argmax", dim, false)?.kept(dim, keepdim)
     }
 
     /// Index (u32) of the smallest entry along `dim`, the first of equal ones.
@@ -64,12 +54,7 @@ impl Tensor {
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn argmin(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let indices = self.extreme("argmin", dim, true)?;
-        if keepdim {
-            Ok(indices)
-        } else {
-            indices.squeeze(dim)
-        }
+        self.extreme("argmin", dim, true)?.kept(dim, keepdim)
     }
 
     /// The largest entry along `dim`; the gradient goes to the first of equal ones.

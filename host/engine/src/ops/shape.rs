@@ -157,6 +157,11 @@ impl Tensor {
         self.reshape(&dims)
     }
 
+    /// This tensor, with dimension `dim`, whose size is 1, or without it.
+    pub(crate) fn kept(self, dim: usize, keepdim: bool) -> Result<Tensor> {
+        if keepdim { Ok(self) } else { self.squeeze(dim) }
+    }
+
     /// Adds a dimension of size 1 before dimension `dim`.
     ///
     /// # Shapes

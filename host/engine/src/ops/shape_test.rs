@@ -21,6 +21,9 @@ fn moves_agree_with_finite_differences() {
     check("squeeze", &[ramp(&[3, 1, 2], 0.3)], |x| {
         x[0].sqr()?.squeeze(1)
     });
+    check("kept", &[ramp(&[3, 1, 2], 0.3)], |x| {
+        x[0].sqr()?.kept(1, false)
+    });
     check("broadcast", &[ramp(&[3, 1], 0.3)], |x| {
         x[0].sqr()?.broadcast_as(&[2, 3, 4])
     });

@@ -45,15 +45,11 @@ impl Tensor {
         let last = x.rank() - 1;
         let dims = [&x.dims()[..last], &[1]].concat();
         let value = rows(op, Rows::LogSumExp, &[&contiguous(x.value())?], &dims)?;
-        let save = Save {
-            inputs: &[0],
-            outputs: &[],
-        };
+        let save = Save::inputs(&[0]);
         let sum = record_one(op, &[&x], value, save, move |c, g| {
             Ok(vec![Some(c.input(0).softmax(last)?.mul(g)?)])
         });
-        let sum = sum.transpose(dim, last)?;
-        if keepdim { Ok(sum) } else { sum.squeeze(dim) }
+        sum.transpose(dim, last)?.kept(dim, keepdim)
     }
 
     /// `e^x / sum(e^x)` over one dimension.
@@ -99,10 +95,7 @@ impl Tensor {
         let x = self.with_last(op, dim)?;
         let last = x.rank() - 1;
         let value = rows(op, forward, &[&contiguous(x.value())?], x.dims())?;
-        let save = Save {
-            inputs: &[],
-            outputs: &[0],
-        };
+        let save = Save::outputs(&[0]);
         let y = record_one(op, &[&x], value, save, move |c, g| {
             let y = c.output(0);
             if c.create_graph() {

@@ -11,18 +11,9 @@ use crate::kernel::unary::{Unary, has_kernel, unary};
 use crate::tensor::{Named, Tensor};
 use crate::value::Value;
 
-const NOTHING: Save<'static> = Save {
-    inputs: &[],
-    outputs: &[],
-};
-const INPUT: Save<'static> = Save {
-    inputs: &[0],
-    outputs: &[],
-};
-const OUTPUT: Save<'static> = Save {
-    inputs: &[],
-    outputs: &[0],
-};
+const NOTHING: Save<'static> = Save::inputs(&[]);
+const INPUT: Save<'static> = Save::inputs(&[0]);
+const OUTPUT: Save<'static> = Save::outputs(&[0]);
 
 impl Tensor {
     /// The engine's kernels for floating-point numbers, candle's for others.

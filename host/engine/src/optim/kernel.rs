@@ -25,61 +25,57 @@ pub(super) fn step(
     decay: f64,
 ) -> Result<Value> {
     let (param, grad) = (contiguous(param)?, contiguous(grad)?);
-    on_device!("optimizer step", &param,
-        gpu => on_gpu(&gpu, config, slot, [&param, &grad], lr, decay),
-        T => on_cpu::<T>(config, slot, [&param, &grad], lr, decay)
+    let op = "optimizer step";
+    let (betas, eps, decays) = match config {
+        OptimizerConfig::Sgd(config) => {
+            return on_device!(op, &param,
+                gpu => sgd_on_gpu(&gpu, config, slot, [&param, &grad], lr, decay),
+                T => sgd::<T>(config, slot, &param, &grad, lr, decay)
+            );
+        }
+        OptimizerConfig::Adam(config) => {
+            (config.betas, config.eps, [config.weight_decay * decay, 0.0])
+        }
+        OptimizerConfig::AdamW(config) => {
+            (config.betas, config.eps, [0.0, config.weight_decay * decay])
+        }
+    };
+    on_device!(op, &param,
+        gpu => adam_on_gpu(&gpu, betas, eps, decays, slot, [&param, &grad], lr),
+        T => adam::<T>(betas, eps, decays, slot, &param, &grad, lr)
     )
 }
 
-/// As [`step`], on the CPU.
-fn on_cpu<T: Scalar>(
-    config: &OptimizerConfig,
+/// As [`sgd`], on a GPU.
+fn sgd_on_gpu(
+    gpu: &Gpu,
+    config: &SgdConfig,
     slot: &mut Slot,
     [param, grad]: [&Value; 2],
     lr: f64,
     decay: f64,
 ) -> Result<Value> {
-    let (betas, eps, decays) = match config {
-        OptimizerConfig::Sgd(config) => return sgd::<T>(config, slot, param, grad, lr, decay),
-        OptimizerConfig::Adam(config) => {
-            (config.betas, config.eps, [config.weight_decay * decay, 0.0])
-        }
-        OptimizerConfig::AdamW(config) => {
-            (config.betas, config.eps, [0.0, config.weight_decay * decay])
-        }
+    let numbers = gpu::optimizer::Sgd {
+        lr,
+        decay: config.weight_decay * decay,
+        momentum: config.momentum,
+        nesterov: config.nesterov,
     };
-    adam::<T>(betas, eps, decays, slot, param, grad, lr)
+    let (new, moment) = gpu::optimizer::sgd(gpu, param, grad, slot.first.as_ref(), &numbers)?;
+    slot.first = moment;
+    Ok(new)
 }
 
-/// As [`step`], on a GPU.
-fn on_gpu(
+/// As [`adam`], on a GPU.
+fn adam_on_gpu(
     gpu: &Gpu,
-    config: &OptimizerConfig,
+    betas: [f64; 2],
+    eps: f64,
+    [coupled, decoupled]: [f64; 2],
     slot: &mut Slot,
     [param, grad]: [&Value; 2],
     lr: f64,
-    decay: f64,
 ) -> Result<Value> {
-    let (betas, eps, [coupled, decoupled]) = match config {
-        OptimizerConfig::Sgd(config) => {
-            let numbers = gpu::optimizer::Sgd {
-                lr,
-                decay: config.weight_decay * decay,
-                momentum: config.momentum,
-                nesterov: config.nesterov,
-            };
-            let (new, moment) =
-                gpu::optimizer::sgd(gpu, param, grad, slot.first.as_ref(), &numbers)?;
-            slot.first = moment;
-            return Ok(new);
-        }
-        OptimizerConfig::Adam(config) => {
-            (config.betas, config.eps, [config.weight_decay * decay, 0.0])
-        }
-        OptimizerConfig::AdamW(config) => {
-            (config.betas, config.eps, [0.0, config.weight_decay * decay])
-        }
-    };
     let [correction1, correction2] = betas.map(|beta| bias_correction(beta, slot.steps));
     let numbers = gpu::optimizer::Adam {
         step_size: lr / correction1,
