@@ -4,12 +4,17 @@
 
 mod support;
 
+use std::sync::Barrier;
+
 use alambic::{
-    engine::gpu::{
-        emulated,
-        precision::{Precision, compute_in},
+    engine::{
+        self,
+        gpu::{
+            emulated,
+            precision::{Precision, compute_in},
+        },
     },
-    plugins::import,
+    plugins::{export, import},
 };
 use candle_core::DType;
 use plugin_api::{Tensor, architecture::InputShape, tensor::BatchNormMode};
@@ -28,7 +33,6 @@ fn distance(got: &[Tensor], expected: &[Tensor]) -> f64 {
     error / norm(&mut expected.iter().copied())
 }
 
-/// The precision is the process's, so one test does it all.
 #[test]
 fn networks_in_bf16_are_near_those_in_f32() {
     let registry = shipped_plugins();
@@ -103,4 +107,23 @@ fn networks_in_bf16_are_near_those_in_f32() {
         let (dtype, logits_again, _) = run();
         assert_eq!((dtype, distance(&logits_again, &logits)), (DType::F32, 0.0));
     }
+}
+
+#[test]
+fn layers_on_two_threads_compute_in_different_precisions() {
+    let met = Barrier::new(2);
+    let product = |precision| {
+        let _computing = compute_in(precision);
+        met.wait();
+        let ones = engine::Tensor::full(1.0, &[2, 2], DType::F32, &candle_core::Device::Cpu);
+        let x = export(ones.unwrap());
+        let dtype = import(&emulated(|| x.matmul(&x)).unwrap()).unwrap().dtype();
+        met.wait();
+        dtype
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| product(Precision::Bf16));
+        assert_eq!(product(Precision::F32), DType::F32);
+        assert_eq!(other.join().unwrap(), DType::BF16);
+    });
 }

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{Error, Result};
-use super::gpu::holdings::Holding;
+use super::gpu::holdings::{Holding, INPUTS};
 use super::profile;
-use super::tensor::{Tensor, Value};
+use super::tensor::Tensor;
+use super::value::Value;
 
 /// The node that made a tensor and which of the node's outputs it is; none for a constant.
 pub(crate) type Edge = Option<(Arc<Node>, usize)>;
@@ -213,6 +214,20 @@ pub struct Save<'a> {
     pub outputs: &'a [usize],
 }
 
+impl<'a> Save<'a> {
+    /// These inputs and no outputs.
+    pub const fn inputs(inputs: &'a [usize]) -> Self {
+        let outputs = &[];
+        Self { inputs, outputs }
+    }
+
+    /// These outputs and no inputs.
+    pub const fn outputs(outputs: &'a [usize]) -> Self {
+        let inputs = &[];
+        Self { inputs, outputs }
+    }
+}
+
 /// Adds an operation of several outputs to the graph; with no tracked input the outputs are constants and nothing is kept.
 ///
 /// The vjp must not capture tracked tensors: it reads them from its [`Context`].
@@ -263,7 +278,7 @@ pub(crate) fn record_lean(
     let of_inputs = saved_inputs
         .iter()
         .zip(inputs)
-        .filter_map(|(saved, input)| Holding::of_input(input.edge(), saved.as_ref()?));
+        .filter_map(|(saved, input)| Holding::of(maker(input.edge()), saved.as_ref()?));
     let of_outputs = saved_outputs.iter().flatten();
     let of_outputs = of_outputs.filter_map(|saved| Holding::of(name, saved));
     let operation = Operation {
@@ -285,6 +300,12 @@ pub(crate) fn record_lean(
         .enumerate()
         .map(|(i, output)| Tensor::with_edge(output, Some((node.clone(), i))))
         .collect()
+}
+
+/// The operation that made a value, by name.
+fn maker(edge: &Edge) -> &'static str {
+    let operation = edge.as_ref().and_then(|(node, _)| node.operation().ok()?);
+    operation.map_or(INPUTS, |operation| operation.name)
 }
 
 fn can_be_made_again(edge: &Edge) -> bool {

@@ -1,6 +1,6 @@
 //! The engine's errors: which operation, on which shapes, and what it expected.
 
-use super::tensor::{Tensor, Value};
+use super::value::Value;
 
 /// Result of an engine operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -29,12 +29,37 @@ pub enum Error {
     /// A candle error outside any operation, such as reading a value.
     #[error(transparent)]
     Candle(Box<candle_core::Error>),
+    /// A device has no room, in the words of its driver or of one of its libraries.
+    #[error("{0}")]
+    OutOfMemory(String),
 }
 
 impl From<candle_core::Error> for Error {
     fn from(cause: candle_core::Error) -> Self {
-        Self::Candle(Box::new(cause))
+        Self::Candle(Box::new(cause)).sorted()
     }
+}
+
+/// Whether a driver or a library says that its device has no room. The only place that knows their words.
+fn says_full(words: &str) -> bool {
+    let signs = [
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+    ];
+    signs.iter().any(|sign| words.contains(sign))
+}
+
+/// Whether a device had no room: whether this error, or one that it came from, says so.
+pub fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    chain.any(|error| match error.downcast_ref::<Error>() {
+        Some(error) => matches!(error, Error::OutOfMemory(_)),
+        // What candle was asked for outside of the engine.
+        None => error
+            .downcast_ref::<candle_core::Error>()
+            .is_some_and(|error| says_full(&error.to_string())),
+    })
 }
 
 impl Error {
@@ -54,22 +79,21 @@ impl Error {
             .collect::<Vec<_>>()
             .join(", ");
         let cause = Box::new(cause);
-        Self::Backend { op, inputs, cause }
+        Self::Backend { op, inputs, cause }.sorted()
     }
-}
 
-/// Attaches an operation's name and input shapes to a candle result.
-pub(crate) trait Named<T> {
-    /// Names the operation that failed and describes its inputs.
-    fn named(self, op: &'static str, inputs: &[&Tensor]) -> Result<T>;
-}
+    /// What the driver of a device or one of its libraries says when `op` is asked for.
+    pub fn device(op: &'static str, message: impl Into<String>) -> Self {
+        Self::argument(op, message).sorted()
+    }
 
-impl<T> Named<T> for candle_core::Result<T> {
-    fn named(self, op: &'static str, inputs: &[&Tensor]) -> Result<T> {
-        self.map_err(|cause| {
-            let values: Vec<&Value> = inputs.iter().map(|t| t.value()).collect();
-            Error::backend(op, &values, cause)
-        })
+    /// The same words, as an error of its own kind where they say that a device has no room.
+    fn sorted(self) -> Self {
+        let words = self.to_string();
+        match says_full(&words) {
+            true => Self::OutOfMemory(words),
+            false => self,
+        }
     }
 }
 
@@ -87,7 +111,37 @@ pub(crate) use ensure;
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::Tensor;
+
+    #[test]
+    fn a_device_without_room_is_a_kind_whoever_says_so() {
+        let driver = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        let candle = || candle_core::Error::Msg(driver.to_owned());
+        let library = "cuDNN: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED";
+        let full = [
+            (Error::from(candle()), driver.to_owned()),
+            (
+                Error::backend("matmul", &[], candle()),
+                format!("matmul: {driver} (inputs )"),
+            ),
+            (
+                Error::device("convolution", library),
+                format!("convolution: {library}"),
+            ),
+        ];
+        for (error, words) in full {
+            assert!(is_out_of_memory(&error), "{error}");
+            assert_eq!(error.to_string(), words);
+        }
+        assert!(is_out_of_memory(&candle()));
+        let others = [
+            Error::argument("CUDA_ERROR_OUT_OF_MEMORY", "in the words of a caller"),
+            Error::device("convolution", "cuDNN: CUDNN_STATUS_BAD_PARAM"),
+            Error::from(candle_core::Error::Msg("disk full".to_owned())),
+        ];
+        assert!(others.iter().all(|error| !is_out_of_memory(error)));
+    }
 
     #[test]
     fn an_error_names_the_operation_and_the_shapes() {

@@ -2,6 +2,8 @@
 //!
 //! candle holds storage, devices and plain forward kernels; the graph is the engine's own (see [`autograd`]).
 
+#![warn(missing_docs)]
+
 pub mod allocation;
 pub mod autograd;
 pub mod backward;
@@ -13,7 +15,9 @@ pub mod ops;
 pub mod optim;
 pub mod profile;
 pub mod tensor;
+pub mod value;
 
 pub use backward::{backward_each, backward_free, grad};
 pub use error::{Error, Result};
-pub use tensor::{Tensor, Value};
+pub use tensor::Tensor;
+pub use value::Value;

@@ -6,9 +6,7 @@ use candle_core::{DType, Device, Shape, WithDType};
 
 use super::autograd::{Edge, Node};
 use super::error::{Error, Result};
-
-/// The value of a tensor, without any graph.
-pub type Value = candle_core::Tensor;
+use super::value::Value;
 
 /// A value on a device and its place in the graph of derivatives; cloning copies neither.
 #[derive(Clone)]
@@ -178,6 +176,21 @@ impl Tensor {
             .flatten_all()?
             .to_dtype(DType::F64)?
             .to_vec1::<f64>()?)
+    }
+}
+
+/// Attaches an operation's name and input shapes to a candle result.
+pub(crate) trait Named<T> {
+    /// Names the operation that failed and describes its inputs.
+    fn named(self, op: &'static str, inputs: &[&Tensor]) -> Result<T>;
+}
+
+impl<T> Named<T> for candle_core::Result<T> {
+    fn named(self, op: &'static str, inputs: &[&Tensor]) -> Result<T> {
+        self.map_err(|cause| {
+            let values: Vec<&Value> = inputs.iter().map(|t| t.value()).collect();
+            Error::backend(op, &values, cause)
+        })
     }
 }
 

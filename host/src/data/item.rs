@@ -66,13 +66,16 @@ pub(super) enum Stored {
     Null,
 }
 
+/// What bytes hold, or why they cannot be read.
+type Read<T> = fn(&[u8]) -> Result<T, String>;
+
 /// How bytes make an image.
 #[derive(Debug)]
 pub(super) struct Coding {
     /// All pixels, in 8-bit RGB.
-    pub decode: fn(&[u8]) -> Result<RgbImage, String>,
+    pub decode: Read<RgbImage>,
     /// Width and height, from the first bytes alone.
-    pub size: fn(&[u8]) -> Result<(u32, u32), String>,
+    pub size: Read<(u32, u32)>,
 }
 
 /// One row.

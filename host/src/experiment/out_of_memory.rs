@@ -4,9 +4,12 @@ use anyhow::Error;
 
 use super::{Experiment, plan::batch_size};
 use crate::{
-    engine::gpu::{
-        device,
-        holdings::{Held, largest},
+    engine::{
+        error::is_out_of_memory,
+        gpu::{
+            device,
+            holdings::{Held, largest},
+        },
     },
     report::table::human_bytes,
     stages::relabel::TeacherMode,
@@ -17,7 +20,7 @@ const NAMED: usize = 4;
 
 /// The error of a stage, with sizes, who holds most and the knob to turn where a GPU has run out of memory.
 pub(super) fn explained(error: Error, experiment: &Experiment, stage: &str) -> Error {
-    if !device::is_full(&format!("{error:#}")) {
+    if !is_out_of_memory(error.as_ref()) {
         return error;
     }
     let room = device::memory().map_or(String::new(), |[free, all]| {
@@ -80,6 +83,8 @@ fn advice(experiment: &Experiment, stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stages::network::plugin_error;
+    use plugin_api::ErrorKind;
 
     fn experiment() -> Experiment {
         let text = include_str!("../../../experiments/quickstart.toml");
@@ -90,7 +95,9 @@ mod tests {
     fn the_knob_is_named_for_a_full_gpu_alone() {
         let mut experiment = experiment();
         let size = experiment.recover.as_ref().unwrap().batch_size;
-        let full = Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        let words = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        // As candle says it, beneath what the stage was at.
+        let full = Error::new(candle_core::Error::Msg(words.to_owned())).context("step 3");
         let text = format!("{:#}", explained(full, &experiment, "recover"));
         let expected = [
             format!("recover.batch_size = {size}"),
@@ -98,7 +105,10 @@ mod tests {
             "CUDA_ERROR_OUT_OF_MEMORY".to_owned(),
         ];
         assert!(expected.iter().all(|part| text.contains(part)), "{text}");
-        let full = || Error::msg("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED");
+        // As a plugin hands on what the host told it.
+        let words = "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED";
+        let told = || plugin_api::Error::new(ErrorKind::OUT_OF_MEMORY, words);
+        let full = || plugin_error(told().context("conv2d")).context("pass 1");
         let text = format!("{:#}", explained(full(), &experiment, "relabel"));
         let size = experiment.relabel.as_ref().unwrap().batch_size;
         let expected = format!("--set relabel.teacher_batch_size={} (", size / 2);
@@ -107,7 +117,10 @@ mod tests {
         let text = format!("{:#}", explained(full(), &experiment, "relabel"));
         let expected = format!("--set relabel.batch_size={} --from relabel", size / 2);
         assert!(text.contains(&expected), "{text}");
-        let other = explained(Error::msg("disk full"), &experiment, "recover");
-        assert_eq!(other.to_string(), "disk full");
+        // The words alone are nothing: a label may be called so.
+        for other in ["disk full", words] {
+            let same = explained(Error::msg(other), &experiment, "recover");
+            assert_eq!(same.to_string(), other);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use plugin_api::{tensor::BatchNormMode, view::View};
 
-use crate::engine::gpu::device;
+use crate::engine::{error::is_out_of_memory, gpu::device};
 
 use super::{Session, ahead::Batches, network::Network, render::Images};
 
@@ -30,7 +30,7 @@ pub fn accuracy(session: &Session<'_>, network: &Network, images: &dyn Images) -
             })
         });
         let answers = match answers {
-            Err(error) if at_once > 1 && device::is_full(&format!("{error:#}")) => {
+            Err(error) if at_once > 1 && is_out_of_memory(error.as_ref()) => {
                 at_once /= 2;
                 device::trim();
                 continue;

@@ -13,7 +13,8 @@ use crate::{
     data::Inputs,
     engine::{
         Value,
-        gpu::{Gpu, device, upload::Room},
+        error::is_out_of_memory,
+        gpu::{Gpu, upload::Room},
     },
 };
 
@@ -75,7 +76,7 @@ impl<'a> Batches<'a> {
         let side = images.resolution();
         let room = match Room::new([views.len(), 3, side, side], self.device) {
             // The step may do with the memory that there is.
-            Err(error) if device::is_full(&error.to_string()) => return work(),
+            Err(error) if is_out_of_memory(&error) => return work(),
             room => room?,
         };
         let make = || Ok(room.fill(pixels(images, views, normalization)?)?);

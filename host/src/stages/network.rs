@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Device;
 use plugin_api::{
-    Ctx,
+    Ctx, ErrorKind,
     architecture::{ForeignModule, InputShape, Module},
     nn::{BatchNormStatistics, Init, ModuleSpec, Params},
     rng::{Rng, StreamId},
@@ -14,7 +14,7 @@ use plugin_api::{
 
 use crate::{
     artifact::tensors,
-    engine::{Tensor, Value},
+    engine::{self, Tensor, Value},
     plugins::{
         ops::{export, import},
         registry::Registry,
@@ -41,9 +41,13 @@ pub struct Forward {
     pub statistics: Vec<BatchNormStatistics>,
 }
 
-/// An error of a plugin, for anyhow.
+/// An error of a plugin, for anyhow. That the host's device had no room when the plugin asked for an operation is the engine's error
+/// again.
 pub fn plugin_error(error: plugin_api::Error) -> anyhow::Error {
-    anyhow!("{error}")
+    match error.kind() {
+        ErrorKind::OUT_OF_MEMORY => engine::Error::OutOfMemory(error.to_string()).into(),
+        _ => anyhow!("{error}"),
+    }
 }
 
 /// Losses and regularizers see f32, whatever the layers compute in.

@@ -23,7 +23,7 @@ impl ErrorKind {
     pub const PANIC: Self = Self(3);
     /// Something that the other side does not offer.
     pub const UNSUPPORTED: Self = Self(4);
-    /// The device has no memory left for it.
+    /// The device has no room for a result.
     pub const OUT_OF_MEMORY: Self = Self(5);
 }
 

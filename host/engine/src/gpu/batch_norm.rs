@@ -5,11 +5,13 @@ use candle_core::{DType, Device};
 use super::launch::{Arg, Grid, Routine, args};
 use super::layout::Order;
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use super::{Gpu, computed};
 use crate::error::Result;
 use crate::kernel::batch_norm::Planes;
-use crate::tensor::Value;
+use crate::value::Value;
+
+const KERNELS: Module = module!("batch_norm");
 
 const OP: &str = "batch_norm";
 
@@ -81,7 +83,7 @@ impl Call<'_> {
         let args: Vec<Arg> = std::iter::once(self.planes())
             .chain(rest.iter().cloned())
             .collect();
-        let routine = Routine::own(Module::BatchNorm, name, self.entries);
+        let routine = Routine::own(KERNELS, name, self.entries);
         // SAFETY: the caller's promise.
         unsafe { self.gpu.launch(&routine, grid, &args) }
     }

@@ -17,10 +17,11 @@ use candle_core::{DType, Device, Storage};
 use sys::CUmemPool_attribute as Count;
 
 use super::launch::{Arg, Grid, Routine};
+use super::libraries;
 use super::nvrtc::Compiler;
 use super::source::CodeKey;
 use crate::error::{Error, Result};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// The device of this process.
 pub struct Cuda {
@@ -48,36 +49,6 @@ pub(super) fn opened() -> Option<&'static Cuda> {
     CUDA.get()
 }
 
-/// A library, and its names as the system's loader knows them, the newest first.
-pub(super) type Library = (&'static str, &'static [&'static str]);
-
-const DRIVER: Library = (
-    "libcuda (the NVIDIA driver)",
-    &["libcuda.so.1", "libcuda.so"],
-);
-pub(super) const NVRTC: Library = (
-    "libnvrtc",
-    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
-);
-
-/// What computing needs.
-const LIBRARIES: [Library; 5] = [
-    DRIVER,
-    (
-        "libcublas",
-        &["libcublas.so.13", "libcublas.so.12", "libcublas.so"],
-    ),
-    ("libcurand", &["libcurand.so.10", "libcurand.so"]),
-    NVRTC,
-    ("libcudnn", &["libcudnn.so.9", "libcudnn.so"]),
-];
-
-pub(super) fn is_there((_, names): &Library) -> bool {
-    // SAFETY: opening NVIDIA's libraries runs no code of theirs beyond their own initialisation.
-    let opens = |name: &&str| unsafe { libloading::Library::new(*name) }.is_ok();
-    names.iter().any(opens)
-}
-
 /// Opens device `ordinal`, or gives it again; a process computes on one.
 ///
 /// # Errors
@@ -92,12 +63,7 @@ pub(crate) fn open(ordinal: usize) -> std::result::Result<Device, String> {
             )),
         };
     }
-    // A call into a library that is missing would end the process: they are looked for first.
-    let missing = LIBRARIES.iter().filter(|library| !is_there(library));
-    let missing: Vec<&str> = missing.map(|(name, _)| *name).collect();
-    if !missing.is_empty() {
-        return Err(format!("{} not found", missing.join(", ")));
-    }
+    libraries::all_there()?;
     let cuda = Cuda::new(ordinal).map_err(|e| e.to_string())?;
     Ok(Device::Cuda(CUDA.get_or_init(|| cuda).device.clone()))
 }
@@ -187,7 +153,7 @@ impl Cuda {
     fn function(&self, routine: &Routine<'_>) -> Result<CudaFunction> {
         let (code, entries) = (&routine.code, routine.entries);
         let name = code.name();
-        let fail = |message: String| Error::argument("kernel", format!("{name}: {message}"));
+        let fail = |message: String| Error::device("kernel", format!("{name}: {message}"));
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let module = match modules.entry((code.key(), entries)) {
             Entry::Occupied(module) => module.into_mut(),
@@ -353,7 +319,7 @@ mod tests {
 
     #[test]
     fn without_a_driver_the_device_is_refused_with_a_reason() {
-        if is_there(&DRIVER) {
+        if libraries::is_there(&libraries::DRIVER) {
             return;
         }
         let reason = open(0).unwrap_err();

@@ -73,16 +73,6 @@ pub fn live_bytes() -> Option<u64> {
     None
 }
 
-/// Whether an error says that the GPU has no room: by the words of the driver and its libraries.
-pub fn is_full(message: &str) -> bool {
-    let signs = [
-        "CUDA_ERROR_OUT_OF_MEMORY",
-        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-        "CUBLAS_STATUS_ALLOC_FAILED",
-    ];
-    signs.iter().any(|sign| message.contains(sign))
-}
-
 /// Waits for the GPU, where there is one, so that a clock that is read next counts its work. What went wrong is told by whoever
 /// reads a result.
 pub(crate) fn settle() {

@@ -4,20 +4,22 @@ use candle_core::DType;
 
 use super::Gpu;
 use super::launch::{Arg, Grid, Routine};
-use super::layout::{Order, is_last, row_major};
+use super::layout::Order;
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::{Result, ensure};
 use crate::kernel::elementwise::Binary;
 use crate::kernel::strided::collapse;
 use crate::kernel::unary::Unary;
-use crate::tensor::Value;
+use crate::value::Value;
+
+const KERNELS: Module = module!("elementwise");
 
 /// Dimensions that a walk over strided operands has at most, once even ones are merged.
 const RANK: usize = 8;
 
 fn routine(name: &'static str, entries: DType) -> Routine<'static> {
-    Routine::own(Module::Elementwise, name, entries)
+    Routine::own(KERNELS, name, entries)
 }
 
 /// The kernels' `Walk` over a result in an order: its sizes, and the operands' steps.
@@ -117,29 +119,14 @@ pub(crate) fn select(
     b: &Value,
     dims: &[usize],
 ) -> Result<Value> {
-    let order = Order::shared(dims, &[mask, a, b]);
-    let out = Output::new(&stored(order, dims), a.dtype(), a.device())?;
-    let count = dims.iter().product();
-    if count > 0 {
-        let inputs = [
-            Input::strided(op, mask)?,
-            Input::strided(op, a)?,
-            Input::strided(op, b)?,
-        ];
-        let mut args = vec![walk(op, order, dims, &[mask, a, b])?];
-        args.extend(inputs.iter().map(Arg::from));
-        args.push(Arg::from(&out));
-        // SAFETY: the operands broadcast to `dims`; the mask is of bytes, as the caller looked.
-        unsafe { gpu.launch(&routine("select_by", a.dtype()), Grid::each(count), &args)? };
-    }
-    order.viewed(out.into_value())
+    let operands = [mask, a, b];
+    let order = (Order::shared(dims, &operands), dims);
+    // The mask is of bytes, as the caller looked.
+    run(gpu, (op, "select_by"), order, a.dtype(), &operands, &[])
 }
 
-/// The entries in row-major order.
-pub(crate) fn copy(gpu: &Gpu, x: &Value) -> Result<Value> {
-    if is_last(x) {
-        return row_major(gpu, x);
-    }
+/// The entries in row-major order, each read where it lies.
+pub(super) fn strided_copy(gpu: &Gpu, x: &Value) -> Result<Value> {
     let dims = (Order::First, x.dims());
     run(gpu, ("copy", "copy"), dims, x.dtype(), &[x], &[])
 }

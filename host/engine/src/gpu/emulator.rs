@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use libloading::Library;
 
-use super::holdings;
 use super::kept::{Folder, name_of};
 use super::launch::{Arg, Grid, Routine};
 use super::source::{Code, CodeKey};
@@ -40,25 +39,6 @@ pub(super) fn switched<T>(on: bool, work: impl FnOnce() -> T) -> T {
     }
     let _back = Back(SWITCHED.replace(Some(on)));
     work()
-}
-
-/// Refuses a result as a full GPU does, where `ALAMBIC_EMULATED_GPU_BYTES` says how much the emulated device holds. Counted is what
-/// graphs and optimizers hold.
-pub(super) fn make_room(dims: &[usize], dtype: DType, device: &Device) -> Result<()> {
-    static ROOM: OnceLock<Option<u64>> = OnceLock::new();
-    let room = ROOM.get_or_init(|| {
-        let said = std::env::var("ALAMBIC_EMULATED_GPU_BYTES").ok()?;
-        said.parse().ok()
-    });
-    let Some(room) = room.filter(|_| device.is_cpu() && is_on()) else {
-        return Ok(());
-    };
-    let bytes = dims.iter().product::<usize>() * dtype.size_in_bytes();
-    if holdings::bytes() + bytes as u64 <= room {
-        return Ok(());
-    }
-    let message = format!("CUDA_ERROR_OUT_OF_MEMORY: no room for {dims:?} on the emulated device");
-    Err(Error::argument("memory", message))
 }
 
 /// What a compiled module exports: runs the kernel of a name, or says 1 where there is none.

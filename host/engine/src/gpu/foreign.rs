@@ -7,7 +7,7 @@ use super::launch::{Arg, Grid, Routine};
 use super::memory::{Input, Output};
 use super::source::Code;
 use crate::error::{Result, ensure};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// A launch of a routine.
 #[derive(Clone, Debug)]

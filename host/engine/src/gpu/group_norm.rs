@@ -4,11 +4,13 @@ use candle_core::{DType, Device};
 
 use super::launch::{Arg, Grid, Routine, args};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use super::{Gpu, computed};
 use crate::error::Result;
-use crate::kernel::group_norm::Groups;
-use crate::tensor::Value;
+use crate::kernel::groups::Groups;
+use crate::value::Value;
+
+const KERNELS: Module = module!("group_norm");
 
 /// Rows whose share of the gradients of weight and bias one thread sums up, where planes are single entries.
 const PIECE: usize = 64;
@@ -45,7 +47,7 @@ impl Norm<'_> {
     /// # Safety
     /// As [`Gpu::launch`].
     unsafe fn launch(&self, name: &'static str, grid: Grid, args: &[Arg]) -> Result<()> {
-        let routine = Routine::own(Module::GroupNorm, name, self.x.dtype());
+        let routine = Routine::own(KERNELS, name, self.x.dtype());
         // SAFETY: the caller's promise.
         unsafe { self.gpu.launch(&routine, grid, args) }
     }

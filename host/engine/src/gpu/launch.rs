@@ -2,10 +2,7 @@
 
 use candle_core::DType;
 
-use super::Gpu;
-use super::memory::{Input, Output};
 use super::source::{Code, Module};
-use crate::error::Result;
 
 /// Threads of a block where entries are shared among all threads.
 const THREADS: u32 = 256;
@@ -104,30 +101,6 @@ impl Arg {
     }
 }
 
-impl From<&Input<'_>> for Arg {
-    fn from(input: &Input<'_>) -> Self {
-        Self::Address(input.address())
-    }
-}
-
-impl From<Option<&Input<'_>>> for Arg {
-    fn from(input: Option<&Input<'_>>) -> Self {
-        input.map_or(Self::NONE, Self::from)
-    }
-}
-
-impl From<&Output> for Arg {
-    fn from(output: &Output) -> Self {
-        Self::Address(output.address())
-    }
-}
-
-impl From<Option<&Output>> for Arg {
-    fn from(output: Option<&Output>) -> Self {
-        output.map_or(Self::NONE, Self::from)
-    }
-}
-
 impl From<usize> for Arg {
     fn from(count: usize) -> Self {
         Self::Integer(count as i64)
@@ -157,31 +130,3 @@ macro_rules! args {
     ($($value:expr),* $(,)?) => { &[$($crate::gpu::launch::Arg::from($value)),*] };
 }
 pub(crate) use args;
-
-impl Gpu {
-    /// Starts a kernel; what is launched after it sees what it wrote.
-    ///
-    /// # Safety
-    /// The arguments must be those of the kernel's signature, in number, order and type, and the addresses must hold as many
-    /// entries as it reads and writes for this grid.
-    ///
-    /// # Errors
-    /// If the source does not compile or the device refuses the launch.
-    pub(crate) unsafe fn launch(
-        &self,
-        routine: &Routine<'_>,
-        grid: Grid,
-        args: &[Arg],
-    ) -> Result<()> {
-        // A build without any device has nothing to launch on.
-        let _ = (routine, grid, args);
-        match *self {
-            #[cfg(feature = "cuda")]
-            // SAFETY: the caller's promise.
-            Self::Cuda(cuda) => unsafe { cuda.launch(routine, grid, args) },
-            #[cfg(debug_assertions)]
-            // SAFETY: the caller's promise.
-            Self::Emulated => unsafe { super::emulator::launch(routine, grid, args) },
-        }
-    }
-}

@@ -10,13 +10,11 @@ use std::sync::OnceLock;
 use candle_core::{DType, Layout};
 
 use super::Gpu;
-use super::launch::{Grid, Routine, args};
-use super::memory::{Input, Output};
-use super::source::Module;
+use super::launch::Arg;
+use super::memory::Input;
 use crate::error::{Error, Result};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// How the entries of images lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,23 +101,6 @@ impl Order {
         }
     }
 
-    /// The value in this order: itself, or a copy.
-    pub(crate) fn arranged(self, x: &Value) -> Result<Value> {
-        if self == Self::First {
-            return contiguous(x);
-        }
-        if lies_last(x) {
-            return Ok(x.clone());
-        }
-        let x = contiguous(x)?;
-        let (batch, channels, height, width) = x.dims4()?;
-        let turned = match Gpu::of(&x) {
-            Some(gpu) => turned(&gpu, &x, [batch, channels, height * width])?,
-            None => contiguous(&x.permute((0, 2, 3, 1))?)?,
-        };
-        self.viewed(turned.reshape((batch, height, width, channels))?)
-    }
-
     /// Sizes in the order of the entries.
     pub(crate) fn stored(self, [n, c, h, w]: [usize; 4]) -> [usize; 4] {
         match self {
@@ -144,6 +125,11 @@ impl Order {
         }
     }
 
+    /// The kernels' `Lie` of images with so many channels.
+    pub(super) fn lie(self, channels: usize) -> Arg {
+        Arg::integers([channels, usize::from(self == Self::Last)])
+    }
+
     /// The entries of a value that lies in this order.
     ///
     /// # Errors
@@ -160,7 +146,7 @@ impl Order {
 }
 
 /// Whether the entries lie as those of channels-last images do, and perhaps as row-major ones too.
-fn lies_last(x: &Value) -> bool {
+pub(crate) fn lies_last(x: &Value) -> bool {
     let layout = x.layout();
     let permuted = (x.rank() == 4).then(|| layout.permute(&[0, 2, 3, 1]));
     permuted.is_some_and(|layout| layout.is_ok_and(|layout| layout.is_contiguous()))
@@ -169,28 +155,6 @@ fn lies_last(x: &Value) -> bool {
 /// Whether the entries lie as those of channels-last images alone do.
 pub(crate) fn is_last(x: &Value) -> bool {
     x.rank() == 4 && !x.is_contiguous() && lies_last(x)
-}
-
-/// The row-major entries of channels-last images.
-pub(super) fn row_major(gpu: &Gpu, x: &Value) -> Result<Value> {
-    let (batch, channels, height, width) = x.dims4()?;
-    let stored = x.permute((0, 2, 3, 1))?;
-    let turned = turned(gpu, &stored, [batch, height * width, channels])?;
-    Ok(turned.reshape(x.dims())?)
-}
-
-/// Contiguous matrices (count, rows, columns) turned into (count, columns, rows).
-fn turned(gpu: &Gpu, x: &Value, [count, rows, cols]: [usize; 3]) -> Result<Value> {
-    let op = "turn";
-    let out = Output::new(&[count, cols, rows], x.dtype(), x.device())?;
-    if x.elem_count() > 0 {
-        let from = Input::open(op, x)?;
-        let routine = Routine::own(Module::Layout, op, x.dtype());
-        let args = args![&from, &out, count, rows, cols];
-        // SAFETY: x has as many entries as the matrices, and so has the result.
-        unsafe { gpu.launch(&routine, Grid::each(x.elem_count() / 4), args)? };
-    }
-    Ok(out.into_value())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::*;
 use crate::gpu::emulated;
 use crate::grad;
 use crate::gradcheck::{device, ramp};
+use crate::ops::arrange::arranged;
 use crate::ops::conv::{Conv2dParams, conv2d};
 use crate::ops::norm::{BatchNormConfig, BatchNormMode, batch_norm};
 use crate::tensor::Tensor;
@@ -14,7 +15,7 @@ fn images(dims: [usize; 4], phase: f64, entries: DType) -> Value {
 }
 
 fn last(x: &Value) -> Value {
-    Order::Last.arranged(x).unwrap()
+    arranged(Order::Last, x).unwrap()
 }
 
 fn numbers(x: &Value) -> Vec<f64> {
@@ -44,12 +45,12 @@ fn images_are_turned_and_back() {
                 let by_candle = x.permute((0, 2, 3, 1)).unwrap();
                 let stored = turned.permute((0, 2, 3, 1)).unwrap();
                 assert_eq!(numbers(&stored), numbers(&by_candle));
-                let back = Order::First.arranged(&turned).unwrap();
+                let back = arranged(Order::First, &turned).unwrap();
                 assert!(back.is_contiguous());
                 assert_eq!(numbers(&back), numbers(&x));
                 // A part of a batch lies at an offset.
                 let part = turned.narrow(0, dims[0] - 1, 1).unwrap();
-                let back = Order::First.arranged(&part).unwrap();
+                let back = arranged(Order::First, &part).unwrap();
                 let expected = x.narrow(0, dims[0] - 1, 1).unwrap();
                 assert_eq!(numbers(&back), numbers(&expected));
             }

@@ -5,8 +5,9 @@ use std::cell::Cell;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef};
 
 use super::Gpu;
-use crate::error::{Error, Result};
-use crate::tensor::Value;
+use super::launch::Arg;
+use crate::error::{Error, Result, is_out_of_memory};
+use crate::value::Value;
 
 /// A value that a kernel reads; holds the storage's read lock.
 pub(crate) struct Input<'a> {
@@ -76,6 +77,18 @@ fn start_of(storage: &CpuStorage) -> Option<u64> {
     })
 }
 
+impl From<&Input<'_>> for Arg {
+    fn from(input: &Input<'_>) -> Self {
+        Self::Address(input.address())
+    }
+}
+
+impl From<Option<&Input<'_>>> for Arg {
+    fn from(input: Option<&Input<'_>>) -> Self {
+        input.map_or(Self::NONE, Self::from)
+    }
+}
+
 /// A new value that a kernel writes.
 pub(crate) struct Output {
     value: Value,
@@ -89,14 +102,14 @@ impl Output {
     /// If the device has no room, or there is no kernel for the type.
     fn with(dims: &[usize], dtype: DType, device: &Device, cleared: bool) -> Result<Self> {
         #[cfg(debug_assertions)]
-        super::emulator::make_room(dims, dtype, device)?;
+        make_room(dims, dtype, device)?;
         let make = || match cleared {
             true => Value::zeros(dims, dtype, device),
             // SAFETY: floating-point numbers and integers have no invalid bits, and every kernel writes all of its results.
             false => unsafe { Value::empty(dims, dtype, device) },
         };
         let value = match make() {
-            Err(error) if super::device::is_full(&error.to_string()) => {
+            Err(error) if is_out_of_memory(&error) => {
                 super::device::trim();
                 make()?
             }
@@ -131,6 +144,39 @@ impl Output {
     pub(crate) fn into_value(self) -> Value {
         self.value
     }
+}
+
+impl From<&Output> for Arg {
+    fn from(output: &Output) -> Self {
+        Self::Address(output.address())
+    }
+}
+
+impl From<Option<&Output>> for Arg {
+    fn from(output: Option<&Output>) -> Self {
+        output.map_or(Self::NONE, Self::from)
+    }
+}
+
+/// Refuses a result as a full GPU does, where `ALAMBIC_EMULATED_GPU_BYTES` says how much the emulated device holds. Counted is what
+/// graphs and optimizers hold.
+#[cfg(debug_assertions)]
+fn make_room(dims: &[usize], dtype: DType, device: &Device) -> Result<()> {
+    use std::sync::OnceLock;
+    static ROOM: OnceLock<Option<u64>> = OnceLock::new();
+    let room = ROOM.get_or_init(|| {
+        let said = std::env::var("ALAMBIC_EMULATED_GPU_BYTES").ok()?;
+        said.parse().ok()
+    });
+    let Some(room) = room.filter(|_| matches!(Gpu::at(device), Some(Gpu::Emulated))) else {
+        return Ok(());
+    };
+    let bytes = dims.iter().product::<usize>() * dtype.size_in_bytes();
+    if super::holdings::bytes() + bytes as u64 <= room {
+        return Ok(());
+    }
+    let message = format!("CUDA_ERROR_OUT_OF_MEMORY: no room for {dims:?} on the emulated device");
+    Err(Error::device("memory", message))
 }
 
 /// Finds where a storage's entries start, through a unique borrow of it.

@@ -1,8 +1,8 @@
 //! The GPU side of the engine's operations: kernels in CUDA C++, and how a value's shape becomes their arguments.
 //!
 //! An operation asks [`Gpu::of`] where a value lies; with an answer it calls the functions of this module, one file a subject as
-//! in [`kernel`](super::kernel), and without one the CPU's kernels. The sources in `kernels/` are compiled for each type of
-//! entries when they are first needed. Convolutions and products of matrices are the libraries' of the device.
+//! in [`kernel`](super::kernel), and without one the CPU's kernels. A subject's file brings the source of its name in `kernels/`,
+//! which is compiled for each type of entries when it is first needed. Convolutions and products of matrices are the libraries' of the device.
 //!
 //! Sums are taken in a fixed order and no kernel adds atomically, so a result does not change from run to run.
 //!
@@ -13,6 +13,8 @@
 // A release build without `cuda` has no device: what turns shapes into launches is there, and never called.
 #![cfg_attr(not(any(feature = "cuda", debug_assertions)), allow(dead_code))]
 
+pub(crate) mod affine;
+pub(crate) mod arrange;
 pub(crate) mod batch_norm;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -29,15 +31,19 @@ pub mod holdings;
 mod kept;
 pub(crate) mod launch;
 pub mod layout;
+#[cfg(feature = "cuda")]
+mod libraries;
 pub(crate) mod memory;
 #[cfg(feature = "cuda")]
 mod nvrtc;
 pub(crate) mod optimizer;
 pub(crate) mod order;
-pub(crate) mod planes;
+pub(crate) mod pool;
 pub mod precision;
 pub(crate) mod reduce;
+pub(crate) mod resample;
 pub mod resident;
+pub(crate) mod separable;
 pub(crate) mod softmax;
 pub(crate) mod source;
 pub mod upload;
@@ -46,8 +52,10 @@ pub mod views;
 use candle_core::{DType, Device};
 
 pub use launch::Arg;
+use launch::{Grid, Routine};
 
-use crate::tensor::Value;
+use crate::error::Result;
+use crate::value::Value;
 
 /// A device that runs kernels. Without the feature `cuda` a release build has none.
 #[derive(Clone, Copy)]
@@ -79,6 +87,32 @@ impl Gpu {
             #[cfg(debug_assertions)]
             Device::Cpu if emulator::is_on() => Some(Self::Emulated),
             _ => None,
+        }
+    }
+
+    /// Starts a kernel; what is launched after it sees what it wrote.
+    ///
+    /// # Safety
+    /// The arguments must be those of the kernel's signature, in number, order and type, and the addresses must hold as many
+    /// entries as it reads and writes for this grid.
+    ///
+    /// # Errors
+    /// If the source does not compile or the device refuses the launch.
+    pub(crate) unsafe fn launch(
+        &self,
+        routine: &Routine<'_>,
+        grid: Grid,
+        args: &[Arg],
+    ) -> Result<()> {
+        // A build without any device has nothing to launch on.
+        let _ = (routine, grid, args);
+        match *self {
+            #[cfg(feature = "cuda")]
+            // SAFETY: the caller's promise.
+            Self::Cuda(cuda) => unsafe { cuda.launch(routine, grid, args) },
+            #[cfg(debug_assertions)]
+            // SAFETY: the caller's promise.
+            Self::Emulated => unsafe { emulator::launch(routine, grid, args) },
         }
     }
 }

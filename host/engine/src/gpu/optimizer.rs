@@ -3,12 +3,14 @@
 use super::Gpu;
 use super::launch::{Arg, Grid, Routine, args};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
+
+const KERNELS: Module = module!("optimizer");
 
 fn routine(name: &'static str, param: &Value) -> Routine<'static> {
-    Routine::own(Module::Optimizer, name, param.dtype())
+    Routine::own(KERNELS, name, param.dtype())
 }
 
 fn like(param: &Value) -> Result<Output> {

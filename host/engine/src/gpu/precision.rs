@@ -1,12 +1,15 @@
 //! How exactly convolutions and products of matrices are computed on a GPU.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::cell::Cell;
+use std::marker::PhantomData;
+#[cfg(feature = "cuda")]
+use std::sync::{Mutex, PoisonError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Gpu;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// What layers compute in; the CPU always computes in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -28,43 +31,88 @@ impl Precision {
     }
 }
 
-static CURRENT: AtomicU8 = AtomicU8::new(0);
+thread_local! {
+    static CURRENT: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
 
-/// The precision that this process computes in now.
+/// The precision that this thread computes in now.
 pub fn current() -> Precision {
-    match CURRENT.load(Relaxed) {
-        0 => Precision::F32,
-        1 => Precision::Tf32,
-        _ => Precision::Bf16,
-    }
+    CURRENT.get()
 }
 
-fn set(precision: Precision) {
-    CURRENT.store(precision as u8, Relaxed);
-    // cuBLAS takes the same shortcut for products of f32 matrices.
-    #[cfg(feature = "cuda")]
-    candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision != Precision::F32);
-}
-
-/// Computes in a precision while it lives, and then in the one before.
+/// Computes in a precision while it lives, and then in the one before; on the thread that began it alone.
 #[derive(Debug)]
 #[must_use]
-pub struct Computing(Precision);
+pub struct Computing {
+    before: Precision,
+    /// It stays on its thread.
+    _thread: PhantomData<*const ()>,
+}
 
-/// Begins to compute in a precision.
+/// Begins to compute in a precision, on this thread. Others, those that a plugin starts among them, compute as they were told, else in
+/// f32.
 pub fn compute_in(precision: Precision) -> Computing {
-    let before = current();
-    set(precision);
-    Computing(before)
+    Computing {
+        before: CURRENT.replace(precision),
+        _thread: PhantomData,
+    }
 }
 
 impl Drop for Computing {
     fn drop(&mut self) {
-        set(self.0);
+        CURRENT.set(self.before);
     }
+}
+
+/// Launches a product of candle's in this thread's precision. cuBLAS takes the shortcut of TF32 by a switch of the process, so products
+/// are launched one at a time.
+pub(crate) fn product<T>(launch: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "cuda")]
+    let _switched = {
+        static SWITCH: Mutex<()> = Mutex::new(());
+        let switched = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
+        candle_core::cuda_backend::set_gemm_reduced_precision_f32(current() != Precision::F32);
+        switched
+    };
+    launch()
 }
 
 /// Whether layers that read this value compute in bf16: as they were told, on a GPU.
 pub fn is_bf16(x: &Value) -> bool {
     current() == Precision::Bf16 && Gpu::of(x).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn two_threads_compute_in_different_precisions() {
+        let met = Barrier::new(2);
+        let computes = |precision| {
+            let _computing = compute_in(precision);
+            met.wait();
+            let own = current();
+            let inner = {
+                let _exact = compute_in(Precision::F32);
+                met.wait();
+                current()
+            };
+            met.wait();
+            (own, inner, current())
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                assert_eq!(current(), Precision::F32, "a new thread's");
+                computes(Precision::Bf16)
+            });
+            let own = computes(Precision::Tf32);
+            let f32 = Precision::F32;
+            assert_eq!(own, (Precision::Tf32, f32, Precision::Tf32));
+            let other = other.join().unwrap();
+            assert_eq!(other, (Precision::Bf16, f32, Precision::Bf16));
+        });
+        assert_eq!(current(), Precision::F32);
+    }
 }

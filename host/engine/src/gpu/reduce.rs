@@ -5,9 +5,11 @@ use candle_core::DType;
 use super::Gpu;
 use super::launch::{Grid, Routine, args};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
+
+const KERNELS: Module = module!("reduce");
 
 /// Entries of a row that one block sums up.
 const PIECE: usize = 1 << 14;
@@ -29,7 +31,7 @@ pub(crate) fn sum(
     if count * reduced == 0 {
         return Ok(Value::zeros(dims, dtype, device)?);
     }
-    let routine = |name| Routine::own(Module::Reduce, name, dtype);
+    let routine = |name| Routine::own(KERNELS, name, dtype);
     let (from, out) = (Input::open("sum", x)?, Output::new(dims, dtype, device)?);
     if inner == 1 && reduced <= SHORT {
         let args = args![&from, &out, outer, reduced];

@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use super::holdings::Holding;
 use super::{Gpu, device};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// A set takes at most one part in so many of the GPU's free memory: networks need the rest.
 const SHARE: usize = 4;

@@ -3,9 +3,11 @@
 use super::Gpu;
 use super::launch::{Arg, Grid, Routine};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
+
+const KERNELS: Module = module!("softmax");
 
 /// A function of rows of the last dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +22,19 @@ pub(crate) enum Rows {
     LogSoftmaxGrad,
 }
 
-/// The function of contiguous operands of one shape.
+/// The function of contiguous operands of one shape; `dims` is the result's shape.
 ///
 /// # Shapes
 /// (..., D) gives the same; (..., 1) for [`Rows::LogSumExp`].
-pub(crate) fn rows(gpu: &Gpu, op: &'static str, kind: Rows, operands: &[&Value]) -> Result<Value> {
+pub(crate) fn rows(
+    gpu: &Gpu,
+    op: &'static str,
+    kind: Rows,
+    operands: &[&Value],
+    dims: &[usize],
+) -> Result<Value> {
     let x = operands[0];
-    let (size, mut dims) = (x.dims()[x.rank() - 1], x.dims().to_vec());
+    let size = x.dims()[x.rank() - 1];
     let name = match kind {
         Rows::Softmax => "softmax",
         Rows::LogSoftmax => "log_softmax",
@@ -34,17 +42,14 @@ pub(crate) fn rows(gpu: &Gpu, op: &'static str, kind: Rows, operands: &[&Value])
         Rows::SoftmaxGrad => "softmax_grad",
         Rows::LogSoftmaxGrad => "log_softmax_grad",
     };
-    if kind == Rows::LogSumExp {
-        *dims.last_mut().expect("a row has a dimension") = 1;
-    }
-    let out = Output::new(&dims, x.dtype(), x.device())?;
+    let out = Output::new(dims, x.dtype(), x.device())?;
     let count = x.elem_count().checked_div(size).unwrap_or(0);
     if count > 0 {
         let inputs = operands.iter().map(|v| Input::open(op, v));
         let inputs: Vec<Input<'_>> = inputs.collect::<Result<_>>()?;
         let mut args: Vec<Arg> = inputs.iter().map(Arg::from).collect();
         args.extend([Arg::from(&out), Arg::from(size)]);
-        let routine = Routine::own(Module::Softmax, name, x.dtype());
+        let routine = Routine::own(KERNELS, name, x.dtype());
         // SAFETY: a block for each row; operands and result have `size` entries for each, the log-sum-exp one.
         unsafe { gpu.launch(&routine, Grid::rows(count, size), &args)? };
     }

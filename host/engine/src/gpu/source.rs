@@ -6,20 +6,25 @@ use candle_core::DType;
 
 use crate::error::{Error, Result};
 
-/// A file of kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Module {
-    Elementwise,
-    Reduce,
-    Softmax,
-    BatchNorm,
-    GroupNorm,
-    Planes,
-    Optimizer,
-    Views,
-    Order,
-    Layout,
+/// A file of kernels. The subject that launches them brings it, by [`module!`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Module {
+    /// The file's name without its ending.
+    pub(crate) name: &'static str,
+    /// CUDA C++.
+    pub(crate) body: &'static str,
 }
+
+/// The [`Module`] of a file in `kernels/`.
+macro_rules! module {
+    ($name:literal) => {
+        $crate::gpu::source::Module {
+            name: $name,
+            body: include_str!(concat!("kernels/", $name, ".cu")),
+        }
+    };
+}
+pub(crate) use module;
 
 /// A source of kernels.
 #[derive(Clone, Copy, Debug)]
@@ -38,21 +43,21 @@ pub(crate) enum Code<'a> {
 /// What tells sources apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum CodeKey {
-    Own(Module),
+    Own(&'static str),
     Foreign(u64),
 }
 
 impl Code<'_> {
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Own(module) => module.name(),
+            Self::Own(module) => module.name,
             Self::Foreign { name, .. } => name,
         }
     }
 
     pub(crate) fn key(&self) -> CodeKey {
         match self {
-            Self::Own(module) => CodeKey::Own(*module),
+            Self::Own(module) => CodeKey::Own(module.name),
             Self::Foreign { name, source } => {
                 let mut hasher = DefaultHasher::new();
                 (name, source).hash(&mut hasher);
@@ -67,7 +72,7 @@ impl Code<'_> {
         match self {
             Self::Own(module) => ["block_sum(", "__sync"]
                 .iter()
-                .any(|waits| module.body().contains(waits)),
+                .any(|waits| module.body.contains(waits)),
             Self::Foreign { source, .. } => source.contains("__sync") || source.contains("__shfl"),
         }
     }
@@ -92,7 +97,7 @@ impl Code<'_> {
                     DType::BF16 => "BF16",
                     _ => return Err(refused("f32, f64 or bf16")),
                 };
-                let (file, body) = (module.name(), module.body());
+                let Module { name: file, body } = module;
                 Ok(format!(
                     "#define {name}\n{PRELUDE}#line 1 \"{file}.cu\"\n{body}"
                 ))
@@ -115,48 +120,40 @@ impl Code<'_> {
 /// What all modules begin with.
 const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
-impl Module {
-    #[cfg(all(test, feature = "cuda"))]
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Elementwise,
-        Self::Reduce,
-        Self::Softmax,
-        Self::BatchNorm,
-        Self::GroupNorm,
-        Self::Planes,
-        Self::Optimizer,
-        Self::Views,
-        Self::Order,
-        Self::Layout,
-    ];
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Elementwise => "elementwise",
-            Self::Reduce => "reduce",
-            Self::Softmax => "softmax",
-            Self::BatchNorm => "batch_norm",
-            Self::GroupNorm => "group_norm",
-            Self::Planes => "planes",
-            Self::Optimizer => "optimizer",
-            Self::Views => "views",
-            Self::Order => "order",
-            Self::Layout => "layout",
-        }
+    /// Every file of kernels, as they stand in the source tree.
+    pub(crate) fn modules() -> Vec<Module> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/gpu/kernels");
+        let files = std::fs::read_dir(folder).expect("the folder of kernels");
+        let files = files.map(|file| file.expect("a file of kernels").path());
+        let leaked = |text: String| -> &'static str { text.leak() };
+        let module = |path: std::path::PathBuf| Module {
+            name: leaked(path.file_stem().unwrap().to_string_lossy().into_owned()),
+            body: leaked(std::fs::read_to_string(&path).unwrap()),
+        };
+        let modules = files.map(module).filter(|m| m.name != "prelude");
+        modules.collect()
     }
 
-    fn body(self) -> &'static str {
-        match self {
-            Self::Elementwise => include_str!("kernels/elementwise.cu"),
-            Self::Reduce => include_str!("kernels/reduce.cu"),
-            Self::Softmax => include_str!("kernels/softmax.cu"),
-            Self::BatchNorm => include_str!("kernels/batch_norm.cu"),
-            Self::GroupNorm => include_str!("kernels/group_norm.cu"),
-            Self::Planes => include_str!("kernels/planes.cu"),
-            Self::Optimizer => include_str!("kernels/optimizer.cu"),
-            Self::Views => include_str!("kernels/views.cu"),
-            Self::Order => include_str!("kernels/order.cu"),
-            Self::Layout => include_str!("kernels/layout.cu"),
+    #[test]
+    fn every_file_of_kernels_is_brought_and_launched_by_the_subject_of_its_name() {
+        let modules = modules();
+        assert!(!modules.is_empty());
+        for Module { name, body } in modules {
+            let subject = format!("{}/src/gpu/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+            let subject = std::fs::read_to_string(&subject).unwrap_or_else(|e| {
+                panic!("kernels/{name}.cu needs a file to launch it, {subject}: {e}")
+            });
+            let brought = format!("module!(\"{name}\")");
+            assert!(subject.contains(&brought), "{name}.rs lacks {brought}");
+            for routine in body.lines().filter_map(|l| l.strip_prefix("ROUTINE ")) {
+                let routine = routine.split('(').next().unwrap_or_default();
+                let launched = subject.contains(&format!("\"{routine}\""));
+                assert!(launched, "{name}.rs does not launch {routine} of {name}.cu");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use candle_core::Device;
 #[cfg(feature = "cuda")]
 use super::cuda::Landing;
 use crate::error::{Error, Result};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Room for a value on a device.
 pub struct Room {

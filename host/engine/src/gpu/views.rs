@@ -5,9 +5,11 @@ use candle_core::DType;
 use super::Gpu;
 use super::launch::{Grid, Routine, args};
 use super::memory::{Input, Output};
-use super::source::Module;
+use super::source::{Module, module};
 use crate::error::{Result, ensure};
-use crate::tensor::Value;
+use crate::value::Value;
+
+const KERNELS: Module = module!("views");
 
 /// Integers of a view, in the order of the kernel's `View`, which is that of `plugin_api`'s rows: the crop's image, top, left, height,
 /// width and flip; 0, or 1 for a box of the partner, or 2 for a share of it; the partner's crop; the box's top, left, bottom and right;
@@ -69,7 +71,7 @@ pub fn render(
         let scaling = Value::new([mean, std].concat(), device)?;
         let (from, numbers) = (Input::open(op, images)?, Input::open(op, &numbers)?);
         let scaling = Input::open(op, &scaling)?;
-        let routine = |name| Routine::own(Module::Views, name, DType::F32);
+        let routine = |name| Routine::own(KERNELS, name, DType::F32);
         let each = Grid::each(dims.iter().product());
         let Some(colors) = colors else {
             let args = args![&from, &numbers, &scaling, &out, views.len(), side];

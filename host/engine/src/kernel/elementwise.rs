@@ -7,8 +7,7 @@ use candle_core::DType;
 use super::strided::{Operand, Piece, collapse, lines};
 use super::{Host, Scalar, dispatch, to_value};
 use crate::error::Result;
-use crate::gpu::{self, Gpu};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// An arithmetic function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +80,6 @@ impl<T: Scalar, F: Fn(T, T) -> T + Sync> Piece<T, 2> for Zip<'_, T, F> {
 pub(crate) fn contiguous(x: &Value) -> Result<Value> {
     if x.is_contiguous() {
         return Ok(x.clone());
-    }
-    if let Some(gpu) = Gpu::of(x) {
-        return gpu::elementwise::copy(&gpu, x);
-    }
-    if !x.device().is_cpu() {
-        return Ok(gpu::uploads(x.device(), || x.contiguous())?);
     }
     match x.dtype() {
         DType::F32 => copy::<f32>(x),

@@ -6,110 +6,12 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::groups::{Affine, Cotangent, Gradients, Shared, moments, per_channel, rectified, rstd};
 use super::output::written;
 use super::scratch::KERNELS;
 use super::sums::{lane_sum, passed_sums};
 use super::tasks::each_part;
-use super::{Scalar, row_norm, vectorised};
-
-/// Entries that one task covers at least.
-const TASK: usize = 1 << 14;
-
-/// Sizes of a batch of images: N, G groups of C / G channels, H W.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Groups {
-    pub(crate) batch: usize,
-    pub(crate) groups: usize,
-    pub(crate) per_group: usize,
-    pub(crate) plane: usize,
-}
-
-impl Groups {
-    /// Entries of one group of one image: a row.
-    pub(crate) fn row(&self) -> usize {
-        self.per_group * self.plane
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        self.batch * self.groups
-    }
-
-    pub(crate) fn channels(&self) -> usize {
-        self.groups * self.per_group
-    }
-
-    /// Rows of one task.
-    pub(super) fn task(&self) -> usize {
-        (TASK / self.row()).max(1)
-    }
-}
-
-/// Arguments that forward and backward share.
-pub(crate) struct Shared<'a, T> {
-    pub(crate) sizes: Groups,
-    pub(crate) x: &'a [T],
-    pub(crate) weight: &'a [T],
-    pub(crate) bias: &'a [T],
-    pub(crate) eps: f64,
-    pub(crate) relu: bool,
-}
-
-/// What one channel of a row is normalised with. The forward pass and the recomputed mask of its ReLU share it, to the bit.
-#[derive(Clone, Copy)]
-pub(super) struct Affine<T> {
-    pub(super) mean: T,
-    pub(super) scale: T,
-    pub(super) bias: T,
-}
-
-impl<T: Scalar> Affine<T> {
-    #[inline(always)]
-    pub(super) fn of(args: &Shared<'_, T>, channel: usize, mean: T, rstd: f64) -> Self {
-        Self {
-            mean,
-            scale: T::from_f64(args.weight[channel].to_f64() * rstd),
-            bias: args.bias[channel],
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn apply(self, x: T) -> T {
-        (x - self.mean) * self.scale + self.bias
-    }
-
-    /// `g` where the ReLU let `x` through.
-    #[inline(always)]
-    pub(super) fn gate<const RELU: bool>(self, g: T, x: T) -> T {
-        if !RELU || self.apply(x) > T::ZERO {
-            g
-        } else {
-            T::ZERO
-        }
-    }
-}
-
-/// `max(value, 0)`, and NaN for NaN.
-#[inline(always)]
-pub(super) fn rectified<T: Scalar>(value: T) -> T {
-    if value < T::ZERO { T::ZERO } else { value }
-}
-
-/// Mean and population variance of a row.
-#[inline(always)]
-pub(super) fn moments<T: Scalar>(x: &[T]) -> (T, T) {
-    let count = x.len() as f64;
-    let sum = lane_sum([x], |[x]| x.to_f64());
-    let mean = sum / count;
-    let squares = lane_sum([x], |[x]| {
-        let centred = x.to_f64() - mean;
-        centred * centred
-    });
-    (T::from_f64(mean), T::from_f64(squares / count))
-}
-
-pub(super) fn rstd<T: Scalar>(var: T, eps: f64) -> f64 {
-    1.0 / (var.to_f64() + eps).sqrt()
-}
+use super::{Disjoint, Scalar, row_norm, vectorised};
 
 /// `y = relu?((x - mean) / sqrt(var + eps) weight + bias)` with mean and population variance of each (image, group).
 pub(crate) fn forward<T: Scalar>(args: &Shared<'_, T>) -> (Vec<T>, Vec<T>, Vec<T>) {
@@ -182,21 +84,6 @@ impl<T: Scalar> pulp::NullaryFnOnce for Forward<'_, T> {
     }
 }
 
-/// What a backward starts from: the statistics of the forward pass and the gradient of its result.
-#[derive(Clone, Copy)]
-pub(crate) struct Cotangent<'a, T> {
-    pub(crate) mean: &'a [T],
-    pub(crate) var: &'a [T],
-    pub(crate) g: &'a [T],
-}
-
-/// Gradients of weight, bias and, if wanted, the input.
-pub(crate) struct Gradients<T> {
-    pub(crate) weight: Vec<T>,
-    pub(crate) bias: Vec<T>,
-    pub(crate) x: Option<Vec<T>>,
-}
-
 /// The first-order gradients of [`forward`].
 pub(crate) fn backward<T: Scalar>(
     args: &Shared<'_, T>,
@@ -224,7 +111,7 @@ fn backward_planes<T: Scalar, const RELU: bool>(
             let fill = |dx: &mut [MaybeUninit<T>]| {
                 // Without dx every task has an empty part of it.
                 let width = if needs_x { row } else { 0 };
-                let parts = super::Disjoint::new(dx);
+                let parts = Disjoint::new(dx);
                 each_part(sums, 2 * task * sizes.per_group, |i, sums| {
                     let rows = task.min(sizes.rows() - i * task);
                     // SAFETY: a task has its own rows.
@@ -249,21 +136,6 @@ fn backward_planes<T: Scalar, const RELU: bool>(
             }
         },
     )
-}
-
-/// The sums over the batch of value `which` of `stride` that each (image, channel) has.
-pub(super) fn per_channel<T: Scalar>(
-    sizes: &Groups,
-    sums: &[f64],
-    stride: usize,
-    which: usize,
-) -> Vec<T> {
-    let channels = sizes.channels();
-    let total = |c: usize| {
-        let images = (0..sizes.batch).map(|n| sums[(n * channels + c) * stride + which]);
-        T::from_f64(images.sum())
-    };
-    (0..channels).map(total).collect()
 }
 
 /// The rows from `first` on that one task of [`backward`] covers.

@@ -11,7 +11,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::group_norm::{Affine, Cotangent, Shared, per_channel, rstd};
+use super::groups::{Affine, Cotangent, Shared, per_channel, rstd};
 use super::output::written;
 use super::scratch::KERNELS;
 use super::sums::{lane_sum, passed_sums};

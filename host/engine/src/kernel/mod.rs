@@ -11,6 +11,7 @@ pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod group_norm;
 pub(crate) mod group_norm_twice;
+pub(crate) mod groups;
 pub(crate) mod im2col;
 pub mod isa;
 pub(crate) mod lockstep;
@@ -33,7 +34,7 @@ use std::ops::{Add, Deref, Div, Mul, Neg, Range, Sub};
 use candle_core::{Storage, StorageRef, WithDType};
 
 use super::error::{Error, Result};
-use super::tensor::Value;
+use super::value::Value;
 use conv::Direction;
 use im2col::ConvShape;
 use isa::{Isa, isa};

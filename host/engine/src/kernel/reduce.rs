@@ -4,14 +4,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::elementwise::contiguous;
 use super::scratch::KERNELS;
 use super::sums::lane_sum;
 use super::tasks::each_part;
-use super::{Host, Scalar, dispatch, to_value, vectorised};
-use crate::error::Result;
-use crate::gpu::{self, Gpu};
-use crate::tensor::Value;
+use super::{Scalar, vectorised};
 
 /// Entries that one task sums; a longer row is cut into blocks of this many.
 const BLOCK: usize = 1 << 15;
@@ -19,30 +15,8 @@ const BLOCK: usize = 1 << 15;
 /// Sums that one task keeps side by side at most: they stay in the first cache.
 const COLUMNS: usize = 1 << 10;
 
-/// Sum over `dims`, which are kept with size 1.
-pub(crate) fn sum_keepdim(x: &Value, dims: &[usize]) -> Result<Value> {
-    let mut value = contiguous(x)?;
-    for group in groups(dims) {
-        let shape = value.dims().to_vec();
-        let outer: usize = shape[..group.start].iter().product();
-        let reduced: usize = shape[group.clone()].iter().product();
-        let inner: usize = shape[group.end..].iter().product();
-        let mut out_shape = shape;
-        out_shape[group].fill(1);
-        value = match Gpu::of(&value) {
-            Some(gpu) => gpu::reduce::sum(&gpu, &value, [outer, reduced, inner], &out_shape)?,
-            None => dispatch!("sum", value.dtype(), T => {
-                let data = Host::<T>::open("sum", &value)?;
-                let sums = sum::<T>(&data, outer, reduced, inner);
-                to_value(sums, &out_shape, &value)
-            })?,
-        };
-    }
-    Ok(value)
-}
-
 /// Dimensions that are summed together because they are neighbours, the last group first.
-fn groups(dims: &[usize]) -> Vec<Range<usize>> {
+pub(crate) fn groups(dims: &[usize]) -> Vec<Range<usize>> {
     let mut sorted = dims.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
@@ -58,7 +32,7 @@ fn groups(dims: &[usize]) -> Vec<Range<usize>> {
 }
 
 /// Sum over the middle of (outer, reduced, inner).
-fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T> {
+pub(crate) fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -> Vec<T> {
     if inner != 1 {
         return sum_columns(x, outer, reduced, inner);
     }
@@ -176,52 +150,5 @@ impl<T: Scalar> pulp::NullaryFnOnce for AddRows<'_, T> {
                 *sum += v.to_f64();
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::{DType, Device};
-
-    #[test]
-    fn sums_over_every_set_of_dimensions_agree_with_candle() {
-        let n = 3 * 4 * 5 * 7;
-        let numbers: Vec<f64> = (0..n).map(|i| ((i * 37 % 101) as f64) / 8.0).collect();
-        let x = Value::from_vec(numbers, (3, 4, 5, 7), &Device::Cpu).unwrap();
-        for mask in 0..16usize {
-            let dims: Vec<usize> = (0..4).filter(|d| mask >> d & 1 == 1).collect();
-            let got = sum_keepdim(&x, &dims).unwrap();
-            let expected = x.sum_keepdim(dims.clone()).unwrap();
-            assert_eq!(got.dims(), expected.dims(), "{dims:?}");
-            let flat = |v: &Value| v.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-            assert_eq!(flat(&got), flat(&expected), "{dims:?}");
-        }
-    }
-
-    #[test]
-    fn many_and_long_rows_are_summed_whole() {
-        for (rows, columns) in [(3, 2500), (7000, 5), (70, 1024)] {
-            let numbers: Vec<f64> = (0..2 * rows * columns).map(|i| (i % 13) as f64).collect();
-            let x = Value::from_vec(numbers, (2, rows, columns), &Device::Cpu).unwrap();
-            let got = sum_keepdim(&x, &[1]).unwrap().flatten_all().unwrap();
-            let expected = x.sum_keepdim(1).unwrap().flatten_all().unwrap();
-            assert_eq!(
-                got.to_vec1::<f64>().unwrap(),
-                expected.to_vec1::<f64>().unwrap()
-            );
-        }
-    }
-
-    #[test]
-    fn a_long_f32_sum_keeps_its_precision() {
-        let x = Value::full(0.1f32, 1_000_003, &Device::Cpu).unwrap();
-        let got = sum_keepdim(&x, &[0]).unwrap().to_vec1::<f32>().unwrap()[0];
-        let expected = 1_000_003.0 * f64::from(0.1f32);
-        assert!(
-            (f64::from(got) - expected).abs() / expected < 1e-7,
-            "{got} {expected}"
-        );
-        assert_eq!(x.dtype(), DType::F32);
     }
 }

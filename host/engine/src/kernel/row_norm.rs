@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::group_norm::{Affine, Cotangent, Gradients, Shared, rectified, rstd};
+use super::groups::{Affine, Cotangent, Gradients, Shared, rectified, rstd};
 use super::lockstep::map_rows;
 use super::output::written;
 use super::scratch::KERNELS;

@@ -1,4 +1,4 @@
-//! Linear maps of planes that treat rows and columns alike: average pooling, bilinear crops, and the transposes of both.
+//! Linear maps of planes that treat rows and columns alike: averages over windows, bilinear crops, and the transposes of both.
 //!
 //! An [`Axis`] says which entries of a line make each entry of the result, and with which weights. A plane is mapped along its
 //! rows and its columns, so a transpose is the same walk with both axes transposed.
@@ -28,7 +28,7 @@ pub(crate) struct Axis {
 /// Forms of an axis that have a loop of their own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Form {
-    /// Result i is the sum of entries 2i and 2i + 1 with one weight: what nearly every pooling is.
+    /// Result i is the sum of entries 2i and 2i + 1 with one weight: what nearly every average over windows is.
     Pairs(f64),
     /// Its transpose: entry i with one weight makes results 2i and 2i + 1; an odd last result is 0.
     Twins(f64),

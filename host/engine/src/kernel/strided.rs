@@ -8,7 +8,7 @@ use super::output::written;
 use super::tasks::each_part;
 use super::vectorised;
 use crate::error::{Error, Result};
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// Entries that one task computes.
 const CHUNK: usize = 1 << 14;

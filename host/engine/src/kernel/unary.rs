@@ -8,7 +8,7 @@ use super::elementary::Elementary;
 use super::strided::{Operand, Piece, collapse, lines};
 use super::{Scalar, dispatch, to_value};
 use crate::error::Result;
-use crate::tensor::Value;
+use crate::value::Value;
 
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]

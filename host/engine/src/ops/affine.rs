@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::arrange::contiguous;
+use super::on_device;
 use crate::error::{Result, ensure};
-use crate::gpu::{self, Gpu};
+use crate::gpu;
 use crate::kernel::affine::sample;
-use crate::kernel::elementwise::contiguous;
-use crate::kernel::{Host, dispatch, to_value};
+use crate::kernel::{Host, to_value};
 use crate::tensor::Tensor;
 
 pub use crate::kernel::affine::Affine;
@@ -42,14 +43,14 @@ pub fn affine_sample(x: &Tensor, maps: &[Affine]) -> Result<Tensor> {
 fn sampled(op: &'static str, x: &Tensor, maps: &Arc<[Affine]>, transposed: bool) -> Result<Tensor> {
     let [_, channels, height, width] = x.dims_n(op)?;
     let images = contiguous(x.value())?;
-    let value = match Gpu::of(&images) {
-        Some(gpu) => gpu::planes::sample(&gpu, op, &images, maps, transposed)?,
-        None => dispatch!(op, x.dtype(), T => {
+    let value = on_device!(op, &images,
+        gpu => gpu::affine::sample(&gpu, op, &images, maps, transposed),
+        T => {
             let data = Host::<T>::open(op, &images)?;
             let sampled = sample(&data, maps, [channels, height, width], transposed);
             to_value(sampled, x.dims(), &images)
-        })?,
-    };
+        }
+    )?;
     let maps = maps.clone();
     x.moved(op, Ok(value), move |_, g| {
         sampled(op, g, &maps, !transposed)

@@ -1,13 +1,14 @@
-//! Arithmetic of two tensors with NumPy's broadcasting.
+//! Arithmetic of two tensors; a result has the shape that the two broadcast to, by NumPy's rules.
 
 use candle_core::DType;
 
-use crate::autograd::{Save, record_one};
-use crate::error::{Named, Result, ensure};
+use crate::autograd::{Context, Save, record_one};
+use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::elementwise::{Binary, binary, few};
 use crate::profile;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
 /// The shape that two shapes broadcast to.
 ///
@@ -72,9 +73,25 @@ fn arithmetic(
     elsewhere(a.value(), b.value()).named(op, &[a, b])
 }
 
-/// Whether nothing need be recorded; told early, because a call on single numbers is as short as what a record prepares.
-fn constant(a: &Tensor, b: &Tensor) -> bool {
-    !a.is_tracked() && !b.is_tracked()
+/// The gradients of two operands, given that of the result and the operands' shapes.
+type Pullback = fn(&Context<'_>, &Tensor, [&[usize]; 2]) -> Result<Vec<Option<Tensor>>>;
+
+/// A result with its place in the graph.
+fn recorded(
+    op: &'static str,
+    [a, b]: [&Tensor; 2],
+    value: Value,
+    save: Save<'_>,
+    vjp: Pullback,
+) -> Tensor {
+    // Told early: a call on single numbers is as short as what a record prepares.
+    if !a.is_tracked() && !b.is_tracked() {
+        profile::done(op);
+        return Tensor::constant(value);
+    }
+    let (of_a, of_b) = (a.dims().to_vec(), b.dims().to_vec());
+    let vjp = move |c: &Context<'_>, g: &Tensor| vjp(c, g, [&of_a, &of_b]);
+    record_one(op, &[a, b], value, save, vjp)
 }
 
 fn when(wanted: bool, compute: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
@@ -88,20 +105,15 @@ impl Tensor {
     /// If the types differ or the shapes do not broadcast; so for all of this file.
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("add", Binary::Add, self, other, Value::broadcast_add)?;
-        if constant(self, other) {
-            profile::done("add");
-            return Ok(Tensor::constant(value));
-        }
-        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
-        Ok(record_one(
+        Ok(recorded(
             "add",
-            &[self, other],
+            [self, other],
             value,
             Save::default(),
-            move |c, g| {
+            |c, g, [a, b]| {
                 Ok(vec![
-                    when(c.needs(0), || g.sum_to(&a))?,
-                    when(c.needs(1), || g.sum_to(&b))?,
+                    when(c.needs(0), || g.sum_to(a))?,
+                    when(c.needs(1), || g.sum_to(b))?,
                 ])
             },
         ))
@@ -113,20 +125,15 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("sub", Binary::Sub, self, other, Value::broadcast_sub)?;
-        if constant(self, other) {
-            profile::done("sub");
-            return Ok(Tensor::constant(value));
-        }
-        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
-        Ok(record_one(
+        Ok(recorded(
             "sub",
-            &[self, other],
+            [self, other],
             value,
             Save::default(),
-            move |c, g| {
+            |c, g, [a, b]| {
                 Ok(vec![
-                    when(c.needs(0), || g.sum_to(&a))?,
-                    when(c.needs(1), || g.sum_to(&b)?.neg())?,
+                    when(c.needs(0), || g.sum_to(a))?,
+                    when(c.needs(1), || g.sum_to(b)?.neg())?,
                 ])
             },
         ))
@@ -138,24 +145,16 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("mul", Binary::Mul, self, other, Value::broadcast_mul)?;
-        if constant(self, other) {
-            profile::done("mul");
-            return Ok(Tensor::constant(value));
-        }
-        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
-        let save = Save {
-            inputs: crossed(self, other),
-            outputs: &[],
-        };
-        Ok(record_one(
+        let save = Save::inputs(crossed(self, other));
+        Ok(recorded(
             "mul",
-            &[self, other],
+            [self, other],
             value,
             save,
-            move |c, g| {
+            |c, g, [a, b]| {
                 Ok(vec![
-                    when(c.needs(0), || g.mul(&c.input(1))?.sum_to(&a))?,
-                    when(c.needs(1), || g.mul(&c.input(0))?.sum_to(&b))?,
+                    when(c.needs(0), || g.mul(&c.input(1))?.sum_to(a))?,
+                    when(c.needs(1), || g.mul(&c.input(0))?.sum_to(b))?,
                 ])
             },
         ))
@@ -167,25 +166,20 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn div(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("div", Binary::Div, self, other, Value::broadcast_div)?;
-        if constant(self, other) {
-            profile::done("div");
-            return Ok(Tensor::constant(value));
-        }
-        let (a, b) = (self.dims().to_vec(), other.dims().to_vec());
         let save = Save {
             inputs: &[1],
             outputs: if other.is_tracked() { &[0] } else { &[] },
         };
-        Ok(record_one(
+        Ok(recorded(
             "div",
-            &[self, other],
+            [self, other],
             value,
             save,
-            move |c, g| {
+            |c, g, [a, b]| {
                 let scaled = g.div(&c.input(1))?;
                 Ok(vec![
-                    when(c.needs(0), || scaled.sum_to(&a))?,
-                    when(c.needs(1), || scaled.mul(&c.output(0))?.sum_to(&b)?.neg())?,
+                    when(c.needs(0), || scaled.sum_to(a))?,
+                    when(c.needs(1), || scaled.mul(&c.output(0))?.sum_to(b)?.neg())?,
                 ])
             },
         ))
@@ -196,12 +190,7 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::add`].
     pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
-        check("maximum", self, other)?;
-        let value = uploads(self.device(), || {
-            self.value().broadcast_maximum(other.value())
-        });
-        let value = value.named("maximum", &[self, other])?;
-        self.selection("maximum", other, value, Tensor::gt)
+        self.selection("maximum", other, Value::broadcast_maximum, Tensor::gt)
     }
 
     /// The smaller of two entries; a tie shares the gradient equally, as in PyTorch.
@@ -209,25 +198,20 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::add`].
     pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
-        check("minimum", self, other)?;
-        let value = uploads(self.device(), || {
-            self.value().broadcast_minimum(other.value())
-        });
-        let value = value.named("minimum", &[self, other])?;
-        self.selection("minimum", other, value, Tensor::lt)
+        self.selection("minimum", other, Value::broadcast_minimum, Tensor::lt)
     }
 
     fn selection(
         &self,
         name: &'static str,
         other: &Tensor,
-        value: Value,
+        kernel: Kernel,
         wins: fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let save = Save {
-            inputs: &[0, 1],
-            outputs: &[],
-        };
+        check(name, self, other)?;
+        let value = uploads(self.device(), || kernel(self.value(), other.value()));
+        let value = value.named(name, &[self, other])?;
+        let save = Save::inputs(&[0, 1]);
         Ok(record_one(
             name,
             &[self, other],
@@ -248,6 +232,9 @@ impl Tensor {
     }
 
     /// Sums over the dimensions that broadcasting from `dims` to this shape added or stretched.
+    ///
+    /// # Shapes
+    /// A shape that `dims` broadcasts to gives `dims`.
     ///
     /// # Errors
     /// If this shape is not one that `dims` broadcasts to.
@@ -270,7 +257,7 @@ impl Tensor {
 }
 
 /// Which factors of a product to keep: each is read for the other's gradient.
-fn crossed(a: &Tensor, b: &Tensor) -> &'static [usize] {
+pub(super) fn crossed(a: &Tensor, b: &Tensor) -> &'static [usize] {
     match (a.is_tracked(), b.is_tracked()) {
         (true, true) => &[0, 1],
         (true, false) => &[1],

@@ -1,13 +1,14 @@
-//! Comparisons, which give masks, and the choice between two tensors by a mask.
+//! Comparisons, which give masks, and the choice between two tensors by a mask; a result has the shape that its operands broadcast to.
 
 use candle_core::DType;
 
 use super::binary::broadcast_shape;
 use crate::autograd::{Save, record_one};
-use crate::error::{Named, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::elementwise::{Binary, binary, select};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
 type Comparison = fn(&Value, &Value) -> candle_core::Result<Value>;
 

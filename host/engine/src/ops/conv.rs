@@ -5,16 +5,18 @@
 
 use candle_core::DType;
 
+use super::arrange::{arranged, contiguous};
+use super::binary::crossed;
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::layout::Order;
 #[cfg(feature = "cuda")]
 use crate::gpu::{self, Gpu};
 use crate::kernel::conv::{self as kernel, Direction};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// Hyper-parameters of a convolution; pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +137,7 @@ fn run(
     )?;
     match direction {
         Direction::WeightGrad => Ok(result),
-        Direction::Forward | Direction::InputGrad => order.arranged(&result),
+        Direction::Forward | Direction::InputGrad => arranged(order, &result),
     }
 }
 
@@ -194,21 +196,9 @@ fn record(
         Some(g) => Ok(vjp(c, g)?.into()),
         None => Ok(vec![None; 2]),
     };
-    let mut outputs = record_lean(op, &[a, b], vec![value], crossed(a, b), lean, Box::new(vjp));
+    let save = Save::inputs(crossed(a, b));
+    let mut outputs = record_lean(op, &[a, b], vec![value], save, lean, Box::new(vjp));
     outputs.pop().expect("one output was recorded")
-}
-
-/// Each factor is kept only for the gradient of the other.
-fn crossed(a: &Tensor, b: &Tensor) -> Save<'static> {
-    let inputs: &[usize] = match (a.is_tracked(), b.is_tracked()) {
-        (true, true) => &[0, 1],
-        (true, false) => &[1],
-        _ => &[0],
-    };
-    Save {
-        inputs,
-        outputs: &[],
-    }
 }
 
 /// Cross-correlation of images with filters, as `torch.nn.functional.conv2d` without a bias.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::arrange::contiguous;
 use crate::autograd::{Context, Save, record, record_one};
 use crate::error::{Error, Result};
-use crate::kernel::elementwise::contiguous;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// An operation with its gradient; inputs are contiguous.
 pub trait Custom: Send + Sync + 'static {
@@ -26,6 +27,9 @@ pub trait Custom: Send + Sync + 'static {
 ///
 /// Its gradient is part of a graph that is recorded, and refuses to be differentiated itself.
 ///
+/// # Shapes
+/// What [`Custom::forward`] makes of the inputs'; a gradient has the shape of its input.
+///
 /// # Errors
 /// What the operation says.
 pub fn custom(operation: Arc<dyn Custom>, inputs: &[&Tensor]) -> Result<Tensor> {
@@ -34,10 +38,7 @@ pub fn custom(operation: Arc<dyn Custom>, inputs: &[&Tensor]) -> Result<Tensor> 
     let y = operation.forward(&values)?;
     drop(values);
     let all: Vec<usize> = (0..inputs.len()).collect();
-    let save = Save {
-        inputs: &all,
-        outputs: &[],
-    };
+    let save = Save::inputs(&all);
     let count = inputs.len();
     Ok(record_one("kernel", inputs, y, save, move |c, g| {
         let inputs: Vec<Tensor> = (0..count).map(|i| c.input(i)).collect();

@@ -3,7 +3,8 @@
 use super::shape::check_dim;
 use crate::error::{Result, ensure};
 use crate::gpu::uploads;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 fn check_indices(op: &'static str, indices: &Tensor) -> Result<()> {
     ensure!(
@@ -33,6 +34,9 @@ fn check_beside(op: &'static str, x: &[usize], dim: usize, indices: &Tensor) -> 
 
 impl Tensor {
     /// The entries of dimension `dim` at `indices`, a vector of u32.
+    ///
+    /// # Shapes
+    /// (.., D, ..) and indices (K) give (.., K, ..).
     ///
     /// # Errors
     /// If an index is out of range or the indices are not a vector of u32.
@@ -66,6 +70,9 @@ impl Tensor {
     }
 
     /// This tensor with entry `i` of `source` added at index `indices[i]` of dimension `dim`; indices may repeat.
+    ///
+    /// # Shapes
+    /// (.., D, ..), indices (K) and `source` (.., K, ..) give (.., D, ..).
     ///
     /// # Errors
     /// If an index is out of range or `source` does not fit.

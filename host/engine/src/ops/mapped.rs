@@ -1,14 +1,17 @@
-//! Linear maps of image planes along rows and columns: what average pooling and bilinear crops are.
+//! Linear maps of image planes along rows and columns: what averages over windows and bilinear crops are.
 
 use std::sync::{Arc, OnceLock};
 
+use super::arrange::arranged;
+use super::on_device;
 use crate::error::Result;
+use crate::gpu;
 use crate::gpu::layout::Order;
-use crate::gpu::planes::Tables;
-use crate::gpu::{self, Gpu};
+use crate::gpu::separable::Tables;
 use crate::kernel::separable::{Map, apply};
-use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::kernel::{Host, to_value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// The maps of all images, or one for the batch, and their transposes.
 pub(super) struct Maps {
@@ -69,18 +72,18 @@ fn in_order(
         &maps.forward
     };
     let [height, width] = used.first().map_or([0, 0], Map::output);
-    let images = order.arranged(x.value())?;
+    let images = arranged(order, x.value())?;
     let dims = [batch, channels, height, width];
-    let value = match Gpu::of(&images) {
-        Some(gpu) => {
+    let value = on_device!(op, &images,
+        gpu => {
             let tables = maps.tables(transposed, &images)?;
-            gpu::planes::mapped(&gpu, op, (order, &images), tables, &dims)?
-        }
-        None => dispatch!(op, x.dtype(), T => {
+            gpu::separable::mapped(&gpu, op, (order, &images), tables, &dims)
+        },
+        T => {
             let mapped = apply(&Host::<T>::open(op, &images)?, used, channels.max(1));
             to_value(mapped, &dims, &images)
-        })?,
-    };
+        }
+    )?;
     let maps = maps.clone();
     x.moved(op, Ok(value), move |_, g| {
         in_order(op, g, order, &maps, !transposed)

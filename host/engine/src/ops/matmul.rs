@@ -2,14 +2,15 @@
 
 use candle_core::DType;
 
-use super::binary::broadcast_shape;
+use super::arrange::contiguous;
+use super::binary::{broadcast_shape, crossed};
 use crate::autograd::{Save, record_one};
 use crate::error::{Error, Result, ensure};
-use crate::gpu::Gpu;
-use crate::kernel::elementwise::contiguous;
+use crate::gpu::{Gpu, precision};
 use crate::kernel::gemm::{Matrix, batched};
 use crate::kernel::{Host, Scalar, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// A value whose last two dimensions a product can read in place: rows or columns next to each other.
 fn readable(x: &Value) -> Result<(Value, bool)> {
@@ -80,7 +81,7 @@ fn matmul_gpu(a: &Value, b: &Value, batch: &[usize]) -> Result<Value> {
         Ok(if turned { flat.transpose(1, 2)? } else { flat })
     };
     let (left, right) = (prepared(a)?, prepared(b)?);
-    let product = left.matmul(&right);
+    let product = precision::product(|| left.matmul(&right));
     let product = product.map_err(|e| Error::backend("matmul", &[a, b], e))?;
     let (m, n) = (a.dims()[a.rank() - 2], b.dims()[b.rank() - 1]);
     Ok(product.reshape([batch, &[m, n]].concat())?)
@@ -120,14 +121,7 @@ impl Tensor {
         } else {
             matmul_gpu(self.value(), other.value(), &batch)?
         };
-        let save = Save {
-            inputs: match (self.is_tracked(), other.is_tracked()) {
-                (true, true) => &[0, 1],
-                (true, false) => &[1],
-                _ => &[0],
-            },
-            outputs: &[],
-        };
+        let save = Save::inputs(crossed(self, other));
         let (a, b) = (a.to_vec(), b.to_vec());
         Ok(record_one(op, &[self, other], value, save, move |c, g| {
             let mut grads = vec![None, None];

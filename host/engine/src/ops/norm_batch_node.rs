@@ -10,9 +10,11 @@ use crate::gpu::layout::Order;
 use crate::gpu::{self, Gpu};
 use crate::kernel::batch_norm::backward::{Backward, Mask, backward};
 use crate::kernel::batch_norm::{self as kernel, Planes};
-use crate::kernel::elementwise::contiguous;
-use crate::kernel::{Host, Scalar, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::kernel::{Host, Scalar, to_value};
+use crate::ops::arrange::{arranged, contiguous};
+use crate::ops::on_device;
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// What the backward knows besides the saved tensors.
 pub(super) struct BatchNorm {
@@ -63,33 +65,33 @@ impl BatchNorm {
         residual: Option<&Tensor>,
         mask: bool,
     ) -> Result<(Vec<Value>, Option<Value>)> {
-        let x = self.order.arranged(x.value())?;
+        let x = arranged(self.order, x.value())?;
         let affine = [weight.value().contiguous()?, bias.value().contiguous()?];
-        let residual = residual.map(|r| self.order.arranged(r.value()));
+        let residual = residual.map(|r| arranged(self.order, r.value()));
         let residual = residual.transpose()?;
         let [weight, bias] = affine.each_ref();
-        let Some(gpu) = Gpu::of(&x) else {
-            return dispatch!(OP, x.dtype(), T => {
-                self.forward_cpu::<T>(&x, [weight, bias], residual.as_ref(), mask)
-            });
-        };
-        let frozen = self.config.mode.is_frozen();
-        let args = gpu::batch_norm::Forward {
-            order: self.order,
-            planes: self.planes,
-            x: &x,
-            weight,
-            bias,
-            frozen: frozen.then_some(self.running.each_ref()),
-            residual: residual.as_ref(),
-            statistics: self.config.mode != BatchNormMode::Eval,
-            relu: self.config.relu,
-            mask,
-            eps: self.config.eps,
-        };
-        let (y, mask, statistics) = gpu::batch_norm::forward(&gpu, &args)?;
-        let outputs = std::iter::once(y).chain(statistics.into_iter().flatten());
-        Ok((outputs.collect(), mask))
+        on_device!(OP, &x,
+            gpu => {
+                let frozen = self.config.mode.is_frozen();
+                let args = gpu::batch_norm::Forward {
+                    order: self.order,
+                    planes: self.planes,
+                    x: &x,
+                    weight,
+                    bias,
+                    frozen: frozen.then_some(self.running.each_ref()),
+                    residual: residual.as_ref(),
+                    statistics: self.config.mode != BatchNormMode::Eval,
+                    relu: self.config.relu,
+                    mask,
+                    eps: self.config.eps,
+                };
+                let (y, mask, statistics) = gpu::batch_norm::forward(&gpu, &args)?;
+                let outputs = std::iter::once(y).chain(statistics.into_iter().flatten());
+                Ok((outputs.collect(), mask))
+            },
+            T => self.forward_cpu::<T>(&x, [weight, bias], residual.as_ref(), mask)
+        )
     }
 
     fn forward_cpu<T: Scalar>(
@@ -137,19 +139,19 @@ impl BatchNorm {
         context: &Context<'_>,
         grads: &[Option<Tensor>],
     ) -> Result<Vec<Option<Tensor>>> {
-        let arranged = |(i, g): (usize, &Option<Tensor>)| {
-            let arranged = g.as_ref().map(|g| match i {
-                0 => self.order.arranged(g.value()),
+        let opened = |(i, g): (usize, &Option<Tensor>)| {
+            let lying = g.as_ref().map(|g| match i {
+                0 => arranged(self.order, g.value()),
                 _ => contiguous(g.value()),
             });
-            arranged.transpose()
+            lying.transpose()
         };
-        let values = grads.iter().enumerate().map(arranged);
+        let values = grads.iter().enumerate().map(opened);
         let values: Vec<Option<Value>> = values.collect::<Result<_>>()?;
         let given = |i: usize| values.get(i).and_then(Option::as_ref);
         let frozen = self.config.mode.is_frozen();
         let x = self.reads_x(context, given(2).is_some());
-        let x = x.then(|| self.order.arranged(context.input(0).value()));
+        let x = x.then(|| arranged(self.order, context.input(0).value()));
         let by_result = self.config.relu && self.has_residual && self.mask.is_none();
         let statistics = (self.config.mode != BatchNormMode::Eval)
             .then(|| [1, 2].map(|i| context.output(i).into_value()));
@@ -170,12 +172,10 @@ impl BatchNorm {
             affine: context.needs(1) || context.needs(2),
             residual: self.has_residual && context.needs(3),
         };
-        let grads = match Gpu::of(&self.running[0]) {
-            Some(gpu) => self.gradients_gpu(&gpu, &kept, given, needs)?,
-            None => dispatch!(OP, self.running[0].dtype(), T => {
-                self.gradients_cpu::<T>(&kept, given, needs)
-            })?,
-        };
+        let grads = on_device!(OP, &self.running[0],
+            gpu => self.gradients_gpu(&gpu, &kept, given, needs),
+            T => self.gradients_cpu::<T>(&kept, given, needs)
+        )?;
         let mut out = vec![
             grads.x,
             Some(grads.weight).filter(|_| context.needs(1)),

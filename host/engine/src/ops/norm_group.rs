@@ -9,11 +9,14 @@ use super::twice;
 use crate::autograd::{Context, Save, record, record_one};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, computed};
-use crate::kernel::elementwise::contiguous;
-use crate::kernel::group_norm::{self as kernel, Cotangent, Groups, Shared};
+use crate::kernel::group_norm as kernel;
 use crate::kernel::group_norm_twice::{Second, backward_twice};
-use crate::kernel::{Host, Scalar, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::kernel::groups::{Cotangent, Groups, Shared};
+use crate::kernel::{Host, Scalar, to_value};
+use crate::ops::arrange::contiguous;
+use crate::ops::on_device;
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// `relu?((x - mean) / sqrt(var + eps) weight + bias)` with the statistics of each image's groups of channels.
 ///
@@ -103,10 +106,7 @@ fn normalise(
     };
     let [y, mean, var] = norm.forward(x.value(), weight.value())?;
     let backward = Arc::new(Backward { norm, mean, var });
-    let save = Save {
-        inputs: &[0, 1],
-        outputs: &[],
-    };
+    let save = Save::inputs(&[0, 1]);
     Ok(record_one(op, &[x, weight, bias], y, save, move |c, g| {
         let [dx, dweight, dbias] = backward.call(g, &c.input(0), &c.input(1), c.needs(0))?;
         Ok(vec![
@@ -167,10 +167,10 @@ impl Norm {
 
     /// The result, and mean and variance of each (image, group).
     fn forward(&self, x: &Value, weight: &Value) -> Result<[Value; 3]> {
-        match Gpu::of(x) {
-            Some(gpu) => self.on_gpu(&gpu, x, weight, |norm| norm.forward()),
-            None => dispatch!(self.op, x.dtype(), T => self.forward_cpu::<T>(x, weight)),
-        }
+        on_device!(self.op, x,
+            gpu => self.on_gpu(&gpu, x, weight, |norm| norm.forward()),
+            T => self.forward_cpu::<T>(x, weight)
+        )
     }
 
     fn forward_cpu<T: Scalar>(&self, x: &Value, weight: &Value) -> Result<[Value; 3]> {
@@ -203,23 +203,18 @@ impl Backward {
         needs_x: bool,
     ) -> Result<[Option<Tensor>; 3]> {
         let op = self.norm.op;
-        let outputs = match Gpu::of(x.value()) {
-            Some(gpu) => {
+        let outputs = on_device!(op, x.value(),
+            gpu => {
                 let g = contiguous(g.value())?;
                 let given = self.cotangent(&g);
                 let grads = self.norm.on_gpu(&gpu, x.value(), weight.value(), |norm| {
                     norm.backward(&given, needs_x)
-                })?;
-                grads.into_iter().flatten().collect()
-            }
-            None => dispatch!(op, x.dtype(), T => {
-                self.first::<T>(g.value(), x.value(), weight.value(), needs_x)
-            })?,
-        };
-        let save = Save {
-            inputs: &[0, 1, 2],
-            outputs: &[],
-        };
+                });
+                grads.map(|grads| grads.into_iter().flatten().collect())
+            },
+            T => self.first::<T>(g.value(), x.value(), weight.value(), needs_x)
+        )?;
+        let save = Save::inputs(&[0, 1, 2]);
         let backward = self.clone();
         let inputs = [g, x, weight];
         let recorded = record(
@@ -327,16 +322,14 @@ impl Backward {
             value(by_bias, weight)?,
         ];
         let second = second.each_ref();
-        match Gpu::of(x) {
-            Some(gpu) => {
+        on_device!(self.norm.op, x,
+            gpu => {
                 let given = self.cotangent(&g);
                 self.norm
                     .on_gpu(&gpu, x, weight, |norm| norm.backward_twice(&given, second))
-            }
-            None => dispatch!(self.norm.op, x.dtype(), T => {
-                self.fused_cpu::<T>([&g, x, weight], second)
-            }),
-        }
+            },
+            T => self.fused_cpu::<T>([&g, x, weight], second)
+        )
     }
 
     fn fused_cpu<T: Scalar>(

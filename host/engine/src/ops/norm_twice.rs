@@ -3,7 +3,8 @@
 //! The formulas are those of `kernel::group_norm_twice`; here mean and variance are functions of x again.
 
 use crate::error::Result;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// The dimensions that statistics are taken over, of (N, groups, channels of a group, H W).
 const GROUP: [usize; 2] = [2, 3];

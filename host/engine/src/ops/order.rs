@@ -3,12 +3,12 @@
 use candle_core::Device;
 use rayon::prelude::*;
 
+use super::arrange::contiguous;
 use super::shape::check_dim;
-use crate::error::{Named, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::{Host, Scalar, dispatch};
-use crate::tensor::Tensor;
+use crate::tensor::{Named, Tensor};
 
 impl Tensor {
     fn extreme(&self, op: &'static str, dim: usize, smallest: bool) -> Result<Tensor> {
@@ -32,41 +32,35 @@ impl Tensor {
     }
 
     fn at_extreme(&self, indices: &Tensor, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let values = self.gather(dim, indices)?;
-        if keepdim {
-            Ok(values)
-        } else {
-            values.squeeze(dim)
-        }
+        self.gather(dim, indices)?.kept(dim, keepdim)
     }
 
     /// Index (u32) of the largest entry along `dim`, the first of equal ones; the dimension stays with size 1 when `keepdim`.
     ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
+    ///
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn argmax(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let indices = self.extreme("argmax", dim, false)?;
-        if keepdim {
-            Ok(indices)
-        } else {
-            indices.squeeze(dim)
-        }
+        self.extreme("argmax", dim, false)?.kept(dim, keepdim)
     }
 
     /// Index (u32) of the smallest entry along `dim`, the first of equal ones.
     ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
+    ///
     /// # Errors
     /// If the dimension is out of range or empty.
     pub fn argmin(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let indices = self.extreme("argmin", dim, true)?;
-        if keepdim {
-            Ok(indices)
-        } else {
-            indices.squeeze(dim)
-        }
+        self.extreme("argmin", dim, true)?.kept(dim, keepdim)
     }
 
     /// The largest entry along `dim`; the gradient goes to the first of equal ones.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
     ///
     /// # Errors
     /// If the dimension is out of range or empty.
@@ -75,6 +69,9 @@ impl Tensor {
     }
 
     /// The smallest entry along `dim`; the gradient goes to the first of equal ones.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dim`, or with 1 in its place when `keepdim`.
     ///
     /// # Errors
     /// If the dimension is out of range or empty.

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use super::arrange::arranged;
 use super::mapped::{Maps, mapped};
+use super::on_device;
 use crate::error::{Result, ensure};
+use crate::gpu;
 use crate::gpu::layout::Order;
-use crate::gpu::{self, Gpu};
 use crate::kernel::pool::{self as kernel, Windows};
 use crate::kernel::separable::Map;
-use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::{Tensor, Value};
+use crate::kernel::{Host, to_value};
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// Windows of rows and columns.
 struct Plan {
@@ -34,19 +37,19 @@ fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tenso
     let Plan { rows, cols } = &places.plan;
     let [input, output] = [[rows.size(), cols.size()], [rows.len(), cols.len()]];
     let [height, width] = if transposed { input } else { output };
-    let images = places.order.arranged(x.value())?;
-    let value = match Gpu::of(&images) {
-        Some(gpu) => {
+    let images = arranged(places.order, x.value())?;
+    let value = on_device!(op, &images,
+        gpu => {
             let (values, windows) = ([&images, &places.indices], [rows, cols]);
-            gpu::planes::at_places(&gpu, op, places.order, values, windows, transposed)?
-        }
-        None => dispatch!(op, x.dtype(), T => {
+            gpu::pool::at_places(&gpu, op, places.order, values, windows, transposed)
+        },
+        T => {
             let (data, at) = (Host::<T>::open(op, &images)?, Host::<u32>::open(op, &places.indices)?);
             let run = if transposed { kernel::put::<T> } else { kernel::pick::<T> };
             let entries = run(&data, input.iter().product(), &at, output.iter().product());
             to_value(entries, &[batch, channels, height, width], &images)
-        })?,
-    };
+        }
+    )?;
     let places = places.clone();
     x.moved(op, Ok(value), move |_, g| {
         at_places(g, &places, !transposed)
@@ -162,18 +165,15 @@ impl Tensor {
         let plan = strided(op, self, kernel, stride, padding, false)?;
         let [batch, channels, ..] = self.dims_n::<4>(op)?;
         let order = Order::of(self.value());
-        let images = order.arranged(self.value())?;
-        let indices = match Gpu::of(&images) {
-            Some(gpu) => {
-                let windows = [&plan.rows, &plan.cols];
-                gpu::planes::largest(&gpu, op, (order, &images), windows)?
+        let images = arranged(order, self.value())?;
+        let Plan { rows, cols } = &plan;
+        let indices = on_device!(op, &images,
+            gpu => gpu::pool::largest(&gpu, op, (order, &images), [rows, cols]),
+            T => {
+                let indices = kernel::largest::<T>(&Host::open(op, &images)?, rows, cols);
+                to_value(indices, &[batch, channels, rows.len(), cols.len()], &images)
             }
-            None => dispatch!(op, self.dtype(), T => {
-                let data = Host::<T>::open(op, &images)?;
-                let indices = kernel::largest::<T>(&data, &plan.rows, &plan.cols);
-                to_value(indices, &[batch, channels, plan.rows.len(), plan.cols.len()], &images)
-            })?,
-        };
+        )?;
         let places = Places {
             plan,
             indices,

@@ -1,20 +1,14 @@
-//! Sums, means, variances, norms and softmax over chosen dimensions.
+//! Sums, means, variances and norms over chosen dimensions.
 
+use super::arrange::contiguous;
+use super::on_device;
 use super::shape::check_dim;
-use crate::autograd::{Save, record_one};
-use crate::error::{Named, Result, ensure};
-use crate::gpu::Gpu;
-use crate::gpu::softmax::{self, Rows};
-use crate::kernel::elementwise::contiguous;
-use crate::kernel::reduce::sum_keepdim;
-use crate::kernel::softmax as kernel;
-use crate::kernel::{Host, dispatch, to_value};
-use crate::tensor::Tensor;
-
-const OUTPUT: Save<'static> = Save {
-    inputs: &[],
-    outputs: &[0],
-};
+use crate::error::{Result, ensure};
+use crate::gpu;
+use crate::kernel::reduce::{groups, sum};
+use crate::kernel::{Host, to_value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
 /// The shape with `dims` at size 1, or without them.
 fn reduced_shape(x: &Tensor, dims: &[usize], keepdim: bool) -> Vec<usize> {
@@ -28,6 +22,27 @@ fn reduced_shape(x: &Tensor, dims: &[usize], keepdim: bool) -> Vec<usize> {
     }
 }
 
+/// Sum over `dims`, which are kept with size 1.
+fn sum_keepdim(x: &Value, dims: &[usize]) -> Result<Value> {
+    let mut value = contiguous(x)?;
+    for group in groups(dims) {
+        let shape = value.dims().to_vec();
+        let outer: usize = shape[..group.start].iter().product();
+        let reduced: usize = shape[group.clone()].iter().product();
+        let inner: usize = shape[group.end..].iter().product();
+        let mut out_shape = shape;
+        out_shape[group].fill(1);
+        value = on_device!("sum", &value,
+            gpu => gpu::reduce::sum(&gpu, &value, [outer, reduced, inner], &out_shape),
+            T => {
+                let sums = sum::<T>(&Host::open("sum", &value)?, outer, reduced, inner);
+                to_value(sums, &out_shape, &value)
+            }
+        )?;
+    }
+    Ok(value)
+}
+
 impl Tensor {
     fn all_dims(&self) -> Vec<usize> {
         (0..self.rank()).collect()
@@ -38,6 +53,9 @@ impl Tensor {
     }
 
     /// Sum over `dims`, which stay with size 1 when `keepdim`; accumulated in f64.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dims`, or with 1 in their places when `keepdim`.
     ///
     /// # Errors
     /// If a dimension is out of range.
@@ -58,6 +76,9 @@ impl Tensor {
 
     /// Sum of all entries.
     ///
+    /// # Shapes
+    /// Any shape gives a scalar.
+    ///
     /// # Errors
     /// If the device refuses the type.
     pub fn sum_all(&self) -> Result<Tensor> {
@@ -65,6 +86,9 @@ impl Tensor {
     }
 
     /// Mean over `dims`.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dims`, or with 1 in their places when `keepdim`.
     ///
     /// # Errors
     /// If a dimension is out of range.
@@ -74,6 +98,9 @@ impl Tensor {
 
     /// Mean of all entries.
     ///
+    /// # Shapes
+    /// Any shape gives a scalar.
+    ///
     /// # Errors
     /// If the device refuses the type.
     pub fn mean_all(&self) -> Result<Tensor> {
@@ -81,6 +108,9 @@ impl Tensor {
     }
 
     /// Variance over `dims`: `sum (x - mean)^2 / n`, or `/ (n - 1)` when `unbiased`.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dims`, or with 1 in their places when `keepdim`.
     ///
     /// # Errors
     /// If a dimension is out of range.
@@ -92,6 +122,9 @@ impl Tensor {
 
     /// Euclidean norm over `dims`; its gradient at 0 is 0.
     ///
+    /// # Shapes
+    /// (d0, d1, ...) gives the sizes without `dims`, or with 1 in their places when `keepdim`.
+    ///
     /// # Errors
     /// If a dimension is out of range.
     pub fn norm(&self, dims: &[usize], keepdim: bool) -> Result<Tensor> {
@@ -100,118 +133,19 @@ impl Tensor {
 
     /// Euclidean norm of all entries; its gradient at 0 is 0.
     ///
+    /// # Shapes
+    /// Any shape gives a scalar.
+    ///
     /// # Errors
     /// If the device refuses the type.
     pub fn norm_all(&self) -> Result<Tensor> {
         self.norm(&self.all_dims(), false)
     }
 
-    /// `log(sum(e^x))` over one dimension, safe against overflow.
-    ///
-    /// # Errors
-    /// If the dimension is out of range.
-    pub fn logsumexp(&self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        let op = "logsumexp";
-        let x = self.with_last(op, dim)?;
-        let last = x.rank() - 1;
-        let (size, rows) = (x.dims()[last], contiguous(x.value())?);
-        let dims = [&x.dims()[..last], &[1]].concat();
-        let value = match Gpu::of(&rows) {
-            Some(gpu) => softmax::rows(&gpu, op, Rows::LogSumExp, &[&rows])?,
-            None => dispatch!(op, x.dtype(), T => {
-                let sums = kernel::logsumexp(&Host::<T>::open(op, &rows)?, size);
-                to_value(sums, &dims, &rows)
-            })?,
-        };
-        let save = Save {
-            inputs: &[0],
-            outputs: &[],
-        };
-        let sum = record_one(op, &[&x], value, save, move |c, g| {
-            Ok(vec![Some(c.input(0).softmax(last)?.mul(g)?)])
-        });
-        let sum = sum.transpose(dim, last)?;
-        if keepdim { Ok(sum) } else { sum.squeeze(dim) }
-    }
-
-    /// `e^x / sum(e^x)` over one dimension.
-    ///
-    /// # Errors
-    /// If the dimension is out of range.
-    pub fn softmax(&self, dim: usize) -> Result<Tensor> {
-        let op = "softmax";
-        let x = self.with_last(op, dim)?;
-        let last = x.rank() - 1;
-        let (size, rows) = (x.dims()[last], contiguous(x.value())?);
-        let value = match Gpu::of(&rows) {
-            Some(gpu) => softmax::rows(&gpu, op, Rows::Softmax, &[&rows])?,
-            None => dispatch!(op, x.dtype(), T => {
-                let rows_softmax = kernel::softmax(&Host::<T>::open(op, &rows)?, size);
-                to_value(rows_softmax, x.dims(), &rows)
-            })?,
-        };
-        let y = record_one(op, &[&x], value, OUTPUT, move |c, g| {
-            let y = c.output(0);
-            if c.create_graph() {
-                let weighted = g.mul(&y)?;
-                let mean = weighted.sum(&[last], true)?;
-                return Ok(vec![Some(weighted.sub(&y.mul(&mean)?)?)]);
-            }
-            let g = contiguous(g.value())?;
-            let value = match Gpu::of(&g) {
-                Some(gpu) => softmax::rows(&gpu, op, Rows::SoftmaxGrad, &[y.value(), &g])?,
-                None => dispatch!(op, g.dtype(), T => {
-                    let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
-                    to_value(kernel::softmax_grad(&y, &g_rows, size), g.dims(), &g)
-                })?,
-            };
-            Ok(vec![Some(Tensor::constant(value))])
-        });
-        y.transpose(dim, last)
-    }
-
-    /// `x - logsumexp(x)` over one dimension.
-    ///
-    /// # Errors
-    /// If the dimension is out of range.
-    pub fn log_softmax(&self, dim: usize) -> Result<Tensor> {
-        let op = "log_softmax";
-        let x = self.with_last(op, dim)?;
-        let last = x.rank() - 1;
-        let (size, rows) = (x.dims()[last], contiguous(x.value())?);
-        let value = match Gpu::of(&rows) {
-            Some(gpu) => softmax::rows(&gpu, op, Rows::LogSoftmax, &[&rows])?,
-            None => dispatch!(op, x.dtype(), T => {
-                let logs = kernel::log_softmax(&Host::<T>::open(op, &rows)?, size);
-                to_value(logs, x.dims(), &rows)
-            })?,
-        };
-        let y = record_one(op, &[&x], value, OUTPUT, move |c, g| {
-            let y = c.output(0);
-            if c.create_graph() {
-                let total = g.sum(&[last], true)?;
-                return Ok(vec![Some(g.sub(&y.exp()?.mul(&total)?)?)]);
-            }
-            let g = contiguous(g.value())?;
-            let value = match Gpu::of(&g) {
-                Some(gpu) => softmax::rows(&gpu, op, Rows::LogSoftmaxGrad, &[y.value(), &g])?,
-                None => dispatch!(op, g.dtype(), T => {
-                    let (y, g_rows) = (Host::<T>::open(op, y.value())?, Host::<T>::open(op, &g)?);
-                    to_value(kernel::log_softmax_grad(&y, &g_rows, size), g.dims(), &g)
-                })?,
-            };
-            Ok(vec![Some(Tensor::constant(value))])
-        });
-        y.transpose(dim, last)
-    }
-
-    /// This tensor with dimension `dim` and the last one exchanged: the kernels of the softmax family work on rows.
-    fn with_last(&self, op: &'static str, dim: usize) -> Result<Tensor> {
-        check_dim(op, self, dim)?;
-        self.transpose(dim, self.rank() - 1)
-    }
-
     /// Running sum along one dimension.
+    ///
+    /// # Shapes
+    /// Any shape gives the same.
     ///
     /// # Errors
     /// If the dimension is out of range.
@@ -238,9 +172,8 @@ impl Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Value;
     use crate::gradcheck::{check, ramp};
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     #[test]
     fn reductions_agree_with_finite_differences() {
@@ -254,34 +187,12 @@ mod tests {
         check("sum_all", &x, |x| x[0].sqr()?.sum_all());
         check("mean_all", &x, |x| x[0].sqr()?.mean_all());
         check("norm_all", &x, |x| x[0].norm_all());
-        check("logsumexp", &x, |x| x[0].logsumexp(1, false));
-        check("softmax", &x, |x| x[0].softmax(1));
-        check("log_softmax", &x, |x| x[0].log_softmax(2));
         check("cumsum", &x, |x| x[0].sqr()?.cumsum(1));
     }
 
     #[test]
-    fn extreme_logits_stay_finite() {
-        let x = Tensor::from_vec(
-            vec![1e30f32, -1e30, 0.0, f32::NEG_INFINITY],
-            &[4],
-            &Device::Cpu,
-        );
-        let x = x.unwrap();
-        assert_eq!(
-            x.softmax(0).unwrap().to_f64_vec().unwrap(),
-            [1.0, 0.0, 0.0, 0.0]
-        );
-        assert_eq!(x.log_softmax(0).unwrap().to_f64_vec().unwrap()[0], 0.0);
-        assert_eq!(
-            x.logsumexp(0, false).unwrap().to_scalar().unwrap(),
-            f64::from(1e30f32)
-        );
-    }
-
-    #[test]
     fn the_norm_of_zeros_has_a_zero_gradient_of_both_orders() {
-        let x = Tensor::leaf(Value::zeros(3, candle_core::DType::F64, &Device::Cpu).unwrap());
+        let x = Tensor::leaf(Value::zeros(3, DType::F64, &Device::Cpu).unwrap());
         let norm = x.norm_all().unwrap();
         let g = crate::grad(&norm, &[&x], true).unwrap().remove(0).unwrap();
         assert_eq!(g.to_f64_vec().unwrap(), [0.0; 3]);
@@ -294,5 +205,46 @@ mod tests {
         let x = Tensor::from_vec(vec![1.0f64, 2.0, 4.0], &[3], &Device::Cpu).unwrap();
         assert_eq!(x.cumsum(0).unwrap().to_f64_vec().unwrap(), [1.0, 3.0, 7.0]);
         assert!(x.sum(&[1], false).is_err());
+    }
+
+    #[test]
+    fn sums_over_every_set_of_dimensions_agree_with_candle() {
+        let n = 3 * 4 * 5 * 7;
+        let numbers: Vec<f64> = (0..n).map(|i| ((i * 37 % 101) as f64) / 8.0).collect();
+        let x = Value::from_vec(numbers, (3, 4, 5, 7), &Device::Cpu).unwrap();
+        for mask in 0..16usize {
+            let dims: Vec<usize> = (0..4).filter(|d| mask >> d & 1 == 1).collect();
+            let got = sum_keepdim(&x, &dims).unwrap();
+            let expected = x.sum_keepdim(dims.clone()).unwrap();
+            assert_eq!(got.dims(), expected.dims(), "{dims:?}");
+            let flat = |v: &Value| v.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert_eq!(flat(&got), flat(&expected), "{dims:?}");
+        }
+    }
+
+    #[test]
+    fn many_and_long_rows_are_summed_whole() {
+        for (rows, columns) in [(3, 2500), (7000, 5), (70, 1024)] {
+            let numbers: Vec<f64> = (0..2 * rows * columns).map(|i| (i % 13) as f64).collect();
+            let x = Value::from_vec(numbers, (2, rows, columns), &Device::Cpu).unwrap();
+            let got = sum_keepdim(&x, &[1]).unwrap().flatten_all().unwrap();
+            let expected = x.sum_keepdim(1).unwrap().flatten_all().unwrap();
+            assert_eq!(
+                got.to_vec1::<f64>().unwrap(),
+                expected.to_vec1::<f64>().unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_f32_sum_keeps_its_precision() {
+        let x = Value::full(0.1f32, 1_000_003, &Device::Cpu).unwrap();
+        let got = sum_keepdim(&x, &[0]).unwrap().to_vec1::<f32>().unwrap()[0];
+        let expected = 1_000_003.0 * f64::from(0.1f32);
+        assert!(
+            (f64::from(got) - expected).abs() / expected < 1e-7,
+            "{got} {expected}"
+        );
+        assert_eq!(x.dtype(), DType::F32);
     }
 }

@@ -1,12 +1,13 @@
 //! Bilinear crop-and-resize, horizontal flips and shifts of images.
 
+use super::arrange::contiguous;
 use super::mapped::{Maps, mapped};
+use super::on_device;
 use crate::error::{Result, ensure};
-use crate::gpu::{self, Gpu};
-use crate::kernel::elementwise::contiguous;
+use crate::gpu;
 use crate::kernel::resample::{bilinear, mirror};
 use crate::kernel::separable::{Axis, Map};
-use crate::kernel::{Host, dispatch, to_value};
+use crate::kernel::{Host, to_value};
 use crate::tensor::Tensor;
 
 /// A rectangle of an image, in pixels from its upper left corner.
@@ -118,14 +119,14 @@ pub fn flip_images(x: &Tensor, flags: &[bool]) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let images = contiguous(x.value())?;
-    let value = match Gpu::of(&images) {
-        Some(gpu) => gpu::planes::mirror(&gpu, op, &images, flags)?,
-        None => dispatch!(op, x.dtype(), T => {
+    let value = on_device!(op, &images,
+        gpu => gpu::resample::mirror(&gpu, op, &images, flags),
+        T => {
             let data = Host::<T>::open(op, &images)?;
             let mirrored = mirror(&data, channels * height * width, width, flags);
             to_value(mirrored, x.dims(), &images)
-        })?,
-    };
+        }
+    )?;
     let flags = flags.to_vec();
     x.moved(op, Ok(value), move |_, g| flip_images(g, &flags))
 }

@@ -1,10 +1,11 @@
 //! Operations that move entries without computing: reshapes, permutations, slices, concatenation, padding.
 
+use super::arrange::contiguous;
 use crate::autograd::{Context, Save, record_one};
-use crate::error::{Error, Named, Result, ensure};
+use crate::error::{Error, Result, ensure};
 use crate::gpu::uploads;
-use crate::kernel::elementwise::contiguous;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
 /// Fails unless `dim` is a dimension of `x`.
 pub(crate) fn check_dim(op: &'static str, x: &Tensor, dim: usize) -> Result<()> {
@@ -37,6 +38,9 @@ impl Tensor {
 
     /// The same entries, in row-major order, under another shape.
     ///
+    /// # Shapes
+    /// Any shape gives `dims`.
+    ///
     /// # Errors
     /// If the number of entries differs.
     pub fn reshape(&self, dims: &[usize]) -> Result<Tensor> {
@@ -57,6 +61,9 @@ impl Tensor {
 
     /// All dimensions from `start` on as one.
     ///
+    /// # Shapes
+    /// (d0, .., d`start`, ..) gives (d0, .., product of the rest).
+    ///
     /// # Errors
     /// If `start` is above the rank.
     pub fn flatten_from(&self, start: usize) -> Result<Tensor> {
@@ -71,6 +78,9 @@ impl Tensor {
     }
 
     /// Dimension `i` of the result is dimension `order[i]` of this tensor.
+    ///
+    /// # Shapes
+    /// (d0, d1, ...) gives (d`order[0]`, d`order[1]`, ...).
     ///
     /// # Errors
     /// If `order` is not a permutation of the dimensions.
@@ -94,6 +104,9 @@ impl Tensor {
 
     /// Exchanges two dimensions.
     ///
+    /// # Shapes
+    /// (.., A, .., B, ..) gives (.., B, .., A, ..).
+    ///
     /// # Errors
     /// If one is out of range.
     pub fn transpose(&self, a: usize, b: usize) -> Result<Tensor> {
@@ -107,6 +120,9 @@ impl Tensor {
     }
 
     /// Exchanges the last two dimensions.
+    ///
+    /// # Shapes
+    /// (..., M, N) gives (..., N, M).
     ///
     /// # Errors
     /// If there are fewer than two.
@@ -123,6 +139,9 @@ impl Tensor {
 
     /// Drops dimension `dim`, whose size is 1.
     ///
+    /// # Shapes
+    /// (.., 1, ..) gives (.., ..).
+    ///
     /// # Errors
     /// If its size is not 1.
     pub fn squeeze(&self, dim: usize) -> Result<Tensor> {
@@ -138,7 +157,15 @@ impl Tensor {
         self.reshape(&dims)
     }
 
+    /// This tensor, with dimension `dim`, whose size is 1, or without it.
+    pub(crate) fn kept(self, dim: usize, keepdim: bool) -> Result<Tensor> {
+        if keepdim { Ok(self) } else { self.squeeze(dim) }
+    }
+
     /// Adds a dimension of size 1 before dimension `dim`.
+    ///
+    /// # Shapes
+    /// (.., ..) gives (.., 1, ..).
     ///
     /// # Errors
     /// If `dim` is above the rank.
@@ -156,6 +183,9 @@ impl Tensor {
 
     /// Repeats dimensions of size 1, and adds leading ones, to reach `dims`; nothing is copied.
     ///
+    /// # Shapes
+    /// A shape that broadcasts to `dims` gives `dims`.
+    ///
     /// # Errors
     /// If this shape does not broadcast to `dims`.
     pub fn broadcast_as(&self, dims: &[usize]) -> Result<Tensor> {
@@ -169,6 +199,9 @@ impl Tensor {
 
     /// `len` entries of dimension `dim` from `start` on.
     ///
+    /// # Shapes
+    /// (.., D, ..) gives (.., `len`, ..).
+    ///
     /// # Errors
     /// If the range leaves the dimension.
     pub fn narrow(&self, dim: usize, start: usize, len: usize) -> Result<Tensor> {
@@ -176,6 +209,9 @@ impl Tensor {
     }
 
     /// `len` entries of dimension `dim`: `start`, `start + step`, ...
+    ///
+    /// # Shapes
+    /// (.., D, ..) gives (.., `len`, ..).
     ///
     /// # Errors
     /// If the range leaves the dimension or the step is 0.
@@ -201,6 +237,9 @@ impl Tensor {
     }
 
     /// Zeros of size `size` in dimension `dim`, with this tensor at `start`, `start + step`, ...: the transpose of a slice.
+    ///
+    /// # Shapes
+    /// (.., D, ..) gives (.., `size`, ..).
     ///
     /// # Errors
     /// If the entries do not fit.
@@ -228,6 +267,9 @@ impl Tensor {
 
     /// Adds `before` and `after` entries of `number` around dimension `dim`.
     ///
+    /// # Shapes
+    /// (.., D, ..) gives (.., `before` + D + `after`, ..).
+    ///
     /// # Errors
     /// If the dimension is out of range.
     pub fn pad(&self, dim: usize, before: usize, after: usize, number: f64) -> Result<Tensor> {
@@ -242,6 +284,9 @@ impl Tensor {
     }
 
     /// Joins tensors along dimension `dim`.
+    ///
+    /// # Shapes
+    /// (.., D1, ..), (.., D2, ..), ... give (.., D1 + D2 + ..., ..).
     ///
     /// # Errors
     /// If there are none, or they differ in type or in another dimension.
@@ -276,6 +321,9 @@ impl Tensor {
 
     /// Joins tensors of one shape along a new dimension before `dim`.
     ///
+    /// # Shapes
+    /// K tensors (.., ..) give (.., K, ..).
+    ///
     /// # Errors
     /// As [`Tensor::cat`].
     pub fn stack(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
@@ -287,6 +335,9 @@ impl Tensor {
     }
 
     /// Moves entries `shift` places towards larger indices of dimension `dim`; what leaves one end enters at the other.
+    ///
+    /// # Shapes
+    /// Any shape gives the same.
     ///
     /// # Errors
     /// If the dimension is out of range.
@@ -310,6 +361,9 @@ impl Tensor {
 
     /// Reverses dimension `dim`.
     ///
+    /// # Shapes
+    /// Any shape gives the same.
+    ///
     /// # Errors
     /// If the dimension is out of range.
     pub fn flip(&self, dim: usize) -> Result<Tensor> {
@@ -330,68 +384,5 @@ fn positions(x: &Tensor, start: usize, step: usize, len: usize) -> candle_core::
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gradcheck::{check, ramp};
-
-    #[test]
-    fn moves_agree_with_finite_differences() {
-        let x = [ramp(&[3, 5, 2], 0.37)];
-        check("reshape", &x, |x| x[0].sqr()?.reshape(&[6, 5]));
-        check("flatten_from", &x, |x| x[0].sqr()?.flatten_from(1));
-        check("permute", &x, |x| x[0].sqr()?.permute(&[2, 0, 1]));
-        check("transpose", &x, |x| x[0].sqr()?.transpose(0, 1));
-        check("t", &x, |x| x[0].sqr()?.t());
-        check("slice", &x, |x| x[0].sqr()?.slice(1, 1, 3, 2));
-        check("narrow", &x, |x| x[0].sqr()?.narrow(1, 2, 3));
-        check("embed", &x, |x| x[0].sqr()?.embed(1, 1, 2, 11));
-        check("pad", &x, |x| x[0].sqr()?.pad(2, 1, 2, -0.7));
-        check("roll", &x, |x| x[0].sqr()?.roll(-3, 1));
-        check("flip", &x, |x| x[0].sqr()?.flip(1));
-        check("unsqueeze", &x, |x| x[0].sqr()?.unsqueeze(1));
-        check("squeeze", &[ramp(&[3, 1, 2], 0.3)], |x| {
-            x[0].sqr()?.squeeze(1)
-        });
-        check("broadcast", &[ramp(&[3, 1], 0.3)], |x| {
-            x[0].sqr()?.broadcast_as(&[2, 3, 4])
-        });
-        let two = [ramp(&[3, 2], 0.37), ramp(&[3, 4], 0.53)];
-        check("cat", &two, |x| {
-            Tensor::cat(&[&x[0].sqr()?, &x[1].exp()?], 1)
-        });
-        let two = [ramp(&[3, 2], 0.37), ramp(&[3, 2], 0.53)];
-        check("stack", &two, |x| {
-            Tensor::stack(&[&x[0].sqr()?, &x[1].exp()?], 1)
-        });
-    }
-
-    #[test]
-    fn entries_land_where_they_should() {
-        let x = ramp(&[4], 1.0);
-        let v = x.to_f64_vec().unwrap();
-        let flat = |t: Result<Tensor>| t.unwrap().to_f64_vec().unwrap();
-        assert_eq!(flat(x.roll(1, 0)), [v[3], v[0], v[1], v[2]]);
-        assert_eq!(flat(x.flip(0)), [v[3], v[2], v[1], v[0]]);
-        assert_eq!(flat(x.slice(0, 0, 3, 2)), [v[0], v[3]]);
-        assert_eq!(
-            flat(x.narrow(0, 1, 2).unwrap().pad(0, 1, 0, 9.0)),
-            [9.0, v[1], v[2]]
-        );
-    }
-
-    #[test]
-    fn ranges_outside_the_tensor_are_told() {
-        let x = ramp(&[2, 3], 1.0);
-        assert!(
-            x.narrow(1, 2, 2)
-                .unwrap_err()
-                .to_string()
-                .contains("[2, 3]")
-        );
-        assert!(x.permute(&[0, 0]).is_err());
-        assert!(x.reshape(&[5]).is_err());
-        assert!(x.squeeze(0).is_err());
-        assert!(x.roll(1, 2).is_err());
-        assert!(Tensor::cat(&[], 0).is_err());
-    }
-}
+#[path = "shape_test.rs"]
+mod tests;

@@ -1,27 +1,19 @@
-//! Elementwise functions of one tensor.
+//! Elementwise functions of one tensor; a result has the shape of its input.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
 use candle_core::DType;
 
 use crate::autograd::{Context, Save, record_one};
-use crate::error::{Named, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::unary::{Unary, has_kernel, unary};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Named, Tensor};
+use crate::value::Value;
 
-const NOTHING: Save<'static> = Save {
-    inputs: &[],
-    outputs: &[],
-};
-const INPUT: Save<'static> = Save {
-    inputs: &[0],
-    outputs: &[],
-};
-const OUTPUT: Save<'static> = Save {
-    inputs: &[],
-    outputs: &[0],
-};
+const NOTHING: Save<'static> = Save::inputs(&[]);
+const INPUT: Save<'static> = Save::inputs(&[0]);
+const OUTPUT: Save<'static> = Save::outputs(&[0]);
 
 impl Tensor {
     /// The engine's kernels for floating-point numbers, candle's for others.

@@ -3,14 +3,14 @@
 use std::mem::MaybeUninit;
 
 use super::Slot;
-use super::config::{AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig};
+use super::config::{OptimizerConfig, SgdConfig};
 use crate::error::Result;
 use crate::gpu::{self, Gpu};
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::lockstep::map_rows;
 use crate::kernel::tasks::each;
-use crate::kernel::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
-use crate::tensor::Value;
+use crate::kernel::{Disjoint, Host, Scalar, to_value, vectorised};
+use crate::ops::{arrange::contiguous, on_device};
+use crate::value::Value;
 
 /// Entries that one task updates.
 const CHUNK: usize = 1 << 14;
@@ -25,43 +25,13 @@ pub(super) fn step(
     decay: f64,
 ) -> Result<Value> {
     let (param, grad) = (contiguous(param)?, contiguous(grad)?);
-    if let Some(gpu) = Gpu::of(&param) {
-        return on_gpu(&gpu, config, slot, [&param, &grad], lr, decay);
-    }
-    dispatch!("optimizer step", param.dtype(), T => match config {
-        OptimizerConfig::Sgd(config) => sgd::<T>(config, slot, &param, &grad, lr, decay),
-        OptimizerConfig::Adam(AdamConfig { betas, eps, weight_decay, .. }) => {
-            let decays = [weight_decay * decay, 0.0];
-            adam::<T>(*betas, *eps, decays, slot, &param, &grad, lr)
-        }
-        OptimizerConfig::AdamW(AdamWConfig { betas, eps, weight_decay, .. }) => {
-            let decays = [0.0, weight_decay * decay];
-            adam::<T>(*betas, *eps, decays, slot, &param, &grad, lr)
-        }
-    })
-}
-
-/// As [`step`], on a GPU.
-fn on_gpu(
-    gpu: &Gpu,
-    config: &OptimizerConfig,
-    slot: &mut Slot,
-    [param, grad]: [&Value; 2],
-    lr: f64,
-    decay: f64,
-) -> Result<Value> {
-    let (betas, eps, [coupled, decoupled]) = match config {
+    let op = "optimizer step";
+    let (betas, eps, decays) = match config {
         OptimizerConfig::Sgd(config) => {
-            let numbers = gpu::optimizer::Sgd {
-                lr,
-                decay: config.weight_decay * decay,
-                momentum: config.momentum,
-                nesterov: config.nesterov,
-            };
-            let (new, moment) =
-                gpu::optimizer::sgd(gpu, param, grad, slot.first.as_ref(), &numbers)?;
-            slot.first = moment;
-            return Ok(new);
+            return on_device!(op, &param,
+                gpu => sgd_on_gpu(&gpu, config, slot, [&param, &grad], lr, decay),
+                T => sgd::<T>(config, slot, &param, &grad, lr, decay)
+            );
         }
         OptimizerConfig::Adam(config) => {
             (config.betas, config.eps, [config.weight_decay * decay, 0.0])
@@ -70,6 +40,42 @@ fn on_gpu(
             (config.betas, config.eps, [0.0, config.weight_decay * decay])
         }
     };
+    on_device!(op, &param,
+        gpu => adam_on_gpu(&gpu, betas, eps, decays, slot, [&param, &grad], lr),
+        T => adam::<T>(betas, eps, decays, slot, &param, &grad, lr)
+    )
+}
+
+/// As [`sgd`], on a GPU.
+fn sgd_on_gpu(
+    gpu: &Gpu,
+    config: &SgdConfig,
+    slot: &mut Slot,
+    [param, grad]: [&Value; 2],
+    lr: f64,
+    decay: f64,
+) -> Result<Value> {
+    let numbers = gpu::optimizer::Sgd {
+        lr,
+        decay: config.weight_decay * decay,
+        momentum: config.momentum,
+        nesterov: config.nesterov,
+    };
+    let (new, moment) = gpu::optimizer::sgd(gpu, param, grad, slot.first.as_ref(), &numbers)?;
+    slot.first = moment;
+    Ok(new)
+}
+
+/// As [`adam`], on a GPU.
+fn adam_on_gpu(
+    gpu: &Gpu,
+    betas: [f64; 2],
+    eps: f64,
+    [coupled, decoupled]: [f64; 2],
+    slot: &mut Slot,
+    [param, grad]: [&Value; 2],
+    lr: f64,
+) -> Result<Value> {
     let [correction1, correction2] = betas.map(|beta| bias_correction(beta, slot.steps));
     let numbers = gpu::optimizer::Adam {
         step_size: lr / correction1,

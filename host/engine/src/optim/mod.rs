@@ -11,7 +11,7 @@ use candle_core::{DType, Device};
 use super::error::{Error, Result, ensure};
 use super::gpu::{Gpu, holdings::Holding};
 use super::profile;
-use super::tensor::Value;
+use super::value::Value;
 pub use config::OptimizerConfig;
 pub use schedule::ScheduleConfig;
 

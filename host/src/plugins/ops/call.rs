@@ -2,7 +2,7 @@
 
 use plugin_api::{Error, ErrorKind, abi::RawTensor};
 
-use super::borrow;
+use super::{borrow, kind_of};
 use crate::engine::{self, Tensor};
 
 /// The most elements that a plugin may ask for in one tensor: beyond it, a slip in a shape and not a wish.
@@ -86,6 +86,10 @@ impl<'a> Call<'a> {
 
     /// A fault as the plugin's author reads it: `matmul(f32 [2, 3], f32 [4, 5]): expected ...`.
     pub(super) fn error(&self, name: &str, fault: Fault) -> Error {
+        let kind = match &fault {
+            Fault::Engine(error) => kind_of(&**error, ErrorKind::TENSOR),
+            Fault::Call(_) => ErrorKind::TENSOR,
+        };
         let message = match fault {
             Fault::Call(message) => message,
             Fault::Engine(error) => match *error {
@@ -100,7 +104,7 @@ impl<'a> Call<'a> {
             None => "nothing".to_owned(),
         });
         let inputs: Vec<String> = described.collect();
-        Error::new(ErrorKind::TENSOR, message).context(format!("{name}({})", inputs.join(", ")))
+        Error::new(kind, message).context(format!("{name}({})", inputs.join(", ")))
     }
 }
 

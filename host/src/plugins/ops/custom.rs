@@ -7,7 +7,7 @@ use plugin_api::{
     kernel::{Cuda, ForeignCuda, ForeignKernel, Launch, Number},
 };
 
-use super::{MAX_RANK, call::check_elements, export, import};
+use super::{MAX_RANK, call::check_elements, export, import, kind_of};
 use crate::engine::{
     self, Tensor, Value,
     gpu::{
@@ -20,14 +20,17 @@ use crate::engine::{
 /// The result of a plugin's kernel.
 pub(super) fn apply(kernel: ForeignKernel, inputs: &[&Tensor]) -> Result<Tensor> {
     let made = custom(Arc::new(Kernel(kernel)), inputs);
-    made.map_err(|e| Error::new(ErrorKind::TENSOR, e))
+    made.map_err(|e| Error::new(kind_of(&e, ErrorKind::TENSOR), e))
 }
 
 struct Kernel(ForeignKernel);
 
 /// What a plugin said, in the engine's words.
 fn engine_error(error: Error) -> engine::Error {
-    engine::Error::argument("kernel", error.to_string())
+    match error.kind() {
+        ErrorKind::OUT_OF_MEMORY => engine::Error::OutOfMemory(error.to_string()),
+        _ => engine::Error::argument("kernel", error.to_string()),
+    }
 }
 
 fn lent(values: &[Value]) -> Vec<Handle> {

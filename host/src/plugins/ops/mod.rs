@@ -36,7 +36,7 @@ use plugin_api::{
     },
 };
 
-use crate::engine::Tensor;
+use crate::engine::{Tensor, error::is_out_of_memory};
 use call::{Call, Fault, Outputs};
 use precision::Class;
 
@@ -60,6 +60,14 @@ pub fn import(handle: &Handle) -> plugin_api::Result<&Tensor> {
     }
     // SAFETY: handles of this table point to engine tensors, and this one lives as long as the borrow of its owner.
     Ok(unsafe { borrow(handle.raw()) })
+}
+
+/// The kind that an error of the host is to a plugin: that a device had no room, told as such, or another.
+pub fn kind_of(error: &(dyn std::error::Error + 'static), other: ErrorKind) -> ErrorKind {
+    match is_out_of_memory(error) {
+        true => ErrorKind::OUT_OF_MEMORY,
+        false => other,
+    }
 }
 
 fn table() -> HostVTable_Ref {
@@ -197,7 +205,7 @@ fn perform(
     let class = lent!(operation, one => one.class());
     // SAFETY: the caller has live handles.
     let prepared = unsafe { class.prepare(inputs) };
-    let prepared = prepared.map_err(|e| Error::new(ErrorKind::TENSOR, e))?;
+    let prepared = prepared.map_err(|e| Error::new(kind_of(&e, ErrorKind::TENSOR), e))?;
     let raws: Option<Vec<RawTensor>> = prepared.as_ref().map(|tensors| {
         let raw = |t: &Option<Tensor>| {
             let place = t.as_ref().map(std::ptr::from_ref);

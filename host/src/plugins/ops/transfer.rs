@@ -4,7 +4,7 @@ use candle_core::{Device, WithDType};
 use half::{bf16, f16};
 use plugin_api::{Error, ErrorKind, Result, abi::DType as Code};
 
-use super::{MAX_RANK, call::check_elements};
+use super::{MAX_RANK, call::check_elements, kind_of};
 use crate::engine::{Tensor, Value};
 
 /// An element type's number; that of no type for one that plugins do not know.
@@ -46,7 +46,7 @@ fn unknown(code: Code) -> Error {
 pub(super) fn to_bytes(tensor: &Tensor, code: Code) -> Result<Vec<u8>> {
     let dtype = dtype_of(code).ok_or_else(|| unknown(code))?;
     let values = tensor.value().flatten_all().and_then(|v| v.to_dtype(dtype));
-    let values = values.map_err(|e| Error::new(ErrorKind::TENSOR, e))?;
+    let values = values.map_err(|e| Error::new(kind_of(&e, ErrorKind::TENSOR), e))?;
     let bytes = match code {
         Code::F32 => bytes_of(&values, f32::to_ne_bytes),
         Code::F64 => bytes_of(&values, f64::to_ne_bytes),
@@ -57,7 +57,7 @@ pub(super) fn to_bytes(tensor: &Tensor, code: Code) -> Result<Vec<u8>> {
         Code::BF16 => bytes_of(&values, bf16::to_ne_bytes),
         _ => return Err(unknown(code)),
     };
-    bytes.map_err(|e| Error::new(ErrorKind::TENSOR, e))
+    bytes.map_err(|e| Error::new(kind_of(&e, ErrorKind::TENSOR), e))
 }
 
 /// A tensor of bytes of this machine.
@@ -67,7 +67,9 @@ pub(super) fn from_bytes(
     dims: &[usize],
     device: &Device,
 ) -> Result<Tensor> {
-    let fault = |message: String| Error::new(ErrorKind::TENSOR, message).context("a new tensor");
+    let failed =
+        |kind: ErrorKind, message: String| Error::new(kind, message).context("a new tensor");
+    let fault = |message: String| failed(ErrorKind::TENSOR, message);
     if dims.len() > MAX_RANK || check_elements(dims).is_err() {
         return Err(fault(format!(
             "shape {dims:?} is too large; expected at most {MAX_RANK} dimensions and 2^30 elements"
@@ -90,7 +92,8 @@ pub(super) fn from_bytes(
         Code::BF16 => value_of(bytes, bf16::from_ne_bytes, dims, device),
         _ => return Err(unknown(code)),
     };
-    made.map(Tensor::constant).map_err(|e| fault(e.to_string()))
+    made.map(Tensor::constant)
+        .map_err(|e| failed(kind_of(&e, ErrorKind::TENSOR), e.to_string()))
 }
 
 fn bytes_of<T: WithDType, const N: usize>(

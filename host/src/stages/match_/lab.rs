@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use plugin_api::{
-    Error, Result, Tensor as PluginTensor,
+    Error, ErrorKind, Result, Tensor as PluginTensor,
     architecture::ForeignArchitecture,
     matcher::{Lab, Network as PluginNetwork},
     rng::{Rng, StreamId},
@@ -14,7 +14,7 @@ use plugin_api::{
 use crate::{
     data::{Dataset, Inputs},
     engine::Tensor,
-    plugins::ops::{export, import},
+    plugins::ops::{export, import, kind_of},
     stages::{
         ComponentConfig, Session,
         augment::{Augment, Key, Sharing, apply},
@@ -92,7 +92,8 @@ impl Bench {
 }
 
 fn told(error: anyhow::Error) -> Error {
-    Error::msg(format!("{error:#}"))
+    let kind = kind_of(error.as_ref(), ErrorKind::OTHER);
+    Error::new(kind, format!("{error:#}"))
 }
 
 impl Lab for IterationLab {
@@ -135,7 +136,7 @@ impl Lab for IterationLab {
         };
         let changes = self.bench.augment.draw(&key, sharing, [height, width]);
         let changed = apply(import(images)?, &changes);
-        changed.map(export).map_err(|e| Error::msg(e.to_string()))
+        changed.map(export).map_err(told)
     }
 
     fn network(&self) -> Result<PluginNetwork> {

@@ -8,21 +8,22 @@ use candle_core::{DType, Device};
 
 mod plan;
 
+use super::Gpu;
+use super::arrange::{arranged, contiguous};
 use super::cuda::{Cuda, failed};
 use super::layout::Order;
 use super::memory::Output;
 use super::precision::{self, Precision};
 use crate::error::{Error, Result};
 use crate::kernel::conv::Direction;
-use crate::kernel::elementwise::contiguous;
 use crate::kernel::im2col::ConvShape;
-use crate::tensor::Value;
+use crate::value::Value;
 use plan::{Key, Plan, is_refusal};
 
 const OP: &str = "cudnn convolution";
 
 fn fail(error: result::CudnnError) -> Error {
-    Error::argument(OP, format!("cuDNN: {error:?}"))
+    Error::device(OP, format!("cuDNN: {error:?}"))
 }
 
 /// cuDNN's handle and what has been planned on it. Used by one thread at a time.
@@ -45,14 +46,14 @@ static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 /// # Errors
 /// If cuDNN has no deterministic algorithm for the shape within the workspace's limit, or the device has no room.
 pub(crate) fn run(
-    cuda: &Cuda,
+    cuda: &'static Cuda,
     direction: Direction,
     (shape, order): (&ConvShape, Order),
     a: &Value,
     b: &Value,
     dims: &[usize; 4],
 ) -> Result<Value> {
-    let device = Device::Cuda(cuda.device().clone());
+    let (gpu, device) = (Gpu::Cuda(cuda), Device::Cuda(cuda.device().clone()));
     let mut key = Key {
         direction,
         shape: *shape,
@@ -74,9 +75,9 @@ pub(crate) fn run(
     };
     for order in orders {
         key.order = *order;
-        if let Some(result) = library.convolved(&key, [a, b], dims, &device)? {
+        if let Some(result) = library.convolved(&gpu, &key, [a, b], dims, &device)? {
             return match direction {
-                Direction::WeightGrad => contiguous(&result),
+                Direction::WeightGrad => contiguous(&gpu, &result),
                 Direction::Forward | Direction::InputGrad => Ok(result),
             };
         }
@@ -103,6 +104,7 @@ impl Library {
     /// What cuDNN refuses channels-last, when it is planned or started, counts as none: in rows it may do it.
     fn convolved(
         &mut self,
+        gpu: &Gpu,
         key: &Key,
         [a, b]: [&Value; 2],
         dims: &[usize; 4],
@@ -119,7 +121,7 @@ impl Library {
         let Some(found) = plan else {
             return Ok(None);
         };
-        let (a, b) = (key.order.arranged(a)?, key.order.arranged(b)?);
+        let [a, b] = [arranged(gpu, key.order, a)?, arranged(gpu, key.order, b)?];
         let out = Output::new(&key.order.stored(*dims), a.dtype(), device)?;
         let workspace = Output::new(&[found.workspace.max(1)], DType::U8, device)?;
         let (left, right) = (key.order.open(OP, &a)?, key.order.open(OP, &b)?);

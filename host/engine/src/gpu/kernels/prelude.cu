@@ -91,3 +91,27 @@ __device__ inline A block_max(A v) {
     __syncthreads();
     return (A)best;
 }
+
+// How planes lie: one after another, or, channels-last, the planes of each image interleaved.
+struct Lie {
+    i64 channels, last;
+};
+
+// A plane, and which of its entries.
+struct Spot {
+    i64 plane, at;
+};
+
+// Entry `i` in the order in which planes of `size` entries lie.
+__device__ inline Spot spot(Lie lie, i64 i, i64 size) {
+    if (!lie.last) return {i / size, i % size};
+    i64 image = i / (size * lie.channels), channel = i % lie.channels;
+    return {image * lie.channels + channel, i / lie.channels % size};
+}
+
+// Where entry 0 of a plane of `size` entries lies; the others follow `step` apart.
+__device__ inline i64 start(Lie lie, i64 plane, i64 size) {
+    if (!lie.last) return plane * size;
+    return plane / lie.channels * lie.channels * size + plane % lie.channels;
+}
+__device__ inline i64 step(Lie lie) { return lie.last ? lie.channels : 1; }
