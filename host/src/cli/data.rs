@@ -10,7 +10,7 @@ use crate::{
         fetch::{self, DataSet, Watch},
     },
     experiment::run::Failure,
-    report::{progress::Progress, table::human_bytes},
+    report::{progress::Progress, units::human_bytes},
 };
 
 use super::{

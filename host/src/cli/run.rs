@@ -15,7 +15,8 @@ use crate::{
     },
     plugins::registry::Registry,
     report::summary::Summary,
-    report::table::{TableFormat, human_bytes, result_table},
+    report::table::{TableFormat, result_table},
+    report::units::human_bytes,
 };
 
 use super::{

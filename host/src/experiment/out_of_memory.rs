@@ -8,7 +8,7 @@ use crate::{
         device,
         holdings::{Held, largest},
     },
-    report::table::human_bytes,
+    report::units::human_bytes,
     stages::relabel::TeacherMode,
 };
 

@@ -22,7 +22,7 @@ use crate::{
     data::{Inputs, Normalization, Whitening},
     engine::allocation,
     plugins::registry::Registry,
-    report::table::{human_bytes, human_count, human_duration},
+    report::units::{human_bytes, human_count, human_duration},
     stages::Session,
 };
 
