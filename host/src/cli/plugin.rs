@@ -7,7 +7,7 @@ use plugin_api::abi::Kind;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    experiment::run::Failure,
+    experiment::failure::{Failure, config_fault},
     plugins::{
         Component, Registry,
         check::{Outcome, check_file},
@@ -19,7 +19,6 @@ use crate::{
 use super::{
     args::{Cli, KindArg, PluginCommand},
     run::registry,
-    usage,
 };
 
 /// `alambic plugin`.
@@ -38,7 +37,8 @@ pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
-    let checks = check_file(path, &BTreeMap::new()).map_err(|e| usage("plugin", e.to_string()))?;
+    let checks =
+        check_file(path, &BTreeMap::new()).map_err(|e| config_fault("plugin", e.to_string()))?;
     for check in &checks {
         println!("{check}");
     }
@@ -64,8 +64,8 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
         KindArg::Matcher => Kind::MATCHER,
     };
     let Ok(api) = plugin_api.map_or_else(|| Ok(PluginApi::default()), str::parse::<PluginApi>);
-    let written =
-        write_plugin(kind, name, &api, dir).map_err(|e| usage("plugin new", e.to_string()))?;
+    let written = write_plugin(kind, name, &api, dir)
+        .map_err(|e| config_fault("plugin new", e.to_string()))?;
     println!("{}", written.display());
     println!("  cargo test             its contract and its gradient");
     println!("  cargo build --release  then name its target/release with --plugin-dir");
@@ -116,7 +116,7 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
 fn show(registry: &Registry, name: &str, json: bool) -> Result<(), Failure> {
     let found = registry.named(name);
     if found.is_empty() {
-        return Err(usage("plugin", unknown(registry, name)));
+        return Err(config_fault("plugin", unknown(registry, name)));
     }
     for component in found {
         if json {

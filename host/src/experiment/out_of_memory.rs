@@ -2,21 +2,22 @@
 
 use anyhow::Error;
 
-use super::{Experiment, plan::batch_size};
+use super::Experiment;
 use crate::{
+    artifact::Stage,
     engine::gpu::{
         device,
         holdings::{Held, largest},
     },
     report::units::human_bytes,
-    stages::relabel::TeacherMode,
+    stages::{Table, relabel::TeacherMode},
 };
 
 /// Holders that the message names.
 const NAMED: usize = 4;
 
 /// The error of a stage, with sizes, who holds most and the knob to turn where a GPU has run out of memory.
-pub(super) fn explained(error: Error, experiment: &Experiment, stage: &str) -> Error {
+pub(super) fn explained(error: Error, experiment: &Experiment, stage: Stage) -> Error {
     if !device::is_full(&format!("{error:#}")) {
         return error;
     }
@@ -44,8 +45,11 @@ pub(super) fn explained(error: Error, experiment: &Experiment, stage: &str) -> E
 }
 
 /// How to go on with less.
-fn advice(experiment: &Experiment, stage: &str) -> String {
-    let relabel = experiment.relabel.as_ref().filter(|_| stage == "relabel");
+fn advice(experiment: &Experiment, stage: Stage) -> String {
+    let relabel = experiment
+        .relabel
+        .as_ref()
+        .filter(|_| stage == Stage::Relabel);
     if let Some(config) = relabel.filter(|c| c.teacher_mode == TeacherMode::Eval)
         && let size @ 2.. = config.teacher_batch_size.unwrap_or(config.batch_size)
     {
@@ -62,7 +66,7 @@ fn advice(experiment: &Experiment, stage: &str) -> String {
             "finished stages stay",
         ),
         None => (
-            batch_size(experiment, stage),
+            experiment.table(stage).and_then(Table::batch_size),
             "--keep-state",
             "goes on from the saved state",
         ),
@@ -91,7 +95,7 @@ mod tests {
         let mut experiment = experiment();
         let size = experiment.recover.as_ref().unwrap().batch_size;
         let full = Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
-        let text = format!("{:#}", explained(full, &experiment, "recover"));
+        let text = format!("{:#}", explained(full, &experiment, Stage::Recover));
         let expected = [
             format!("recover.batch_size = {size}"),
             format!("--set recover.batch_size={} --keep-state", size / 2),
@@ -99,15 +103,15 @@ mod tests {
         ];
         assert!(expected.iter().all(|part| text.contains(part)), "{text}");
         let full = || Error::msg("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED");
-        let text = format!("{:#}", explained(full(), &experiment, "relabel"));
+        let text = format!("{:#}", explained(full(), &experiment, Stage::Relabel));
         let size = experiment.relabel.as_ref().unwrap().batch_size;
         let expected = format!("--set relabel.teacher_batch_size={} (", size / 2);
         assert!(text.contains(&expected), "{text}");
         experiment.relabel.as_mut().unwrap().teacher_mode = TeacherMode::TrainStatistics;
-        let text = format!("{:#}", explained(full(), &experiment, "relabel"));
+        let text = format!("{:#}", explained(full(), &experiment, Stage::Relabel));
         let expected = format!("--set relabel.batch_size={} --from relabel", size / 2);
         assert!(text.contains(&expected), "{text}");
-        let other = explained(Error::msg("disk full"), &experiment, "recover");
+        let other = explained(Error::msg("disk full"), &experiment, Stage::Recover);
         assert_eq!(other.to_string(), "disk full");
     }
 }
