@@ -5,9 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use alambic::{
     artifact::{ImageFormat, ImageSet, RunFolder, Scaling},
     data::{Dataset, Inputs, Normalization, Split},
-    engine::{Tensor, Value},
+    engine::{Tensor, Value, gpu::precision::Precision},
     plugins::Registry,
-    stages::{ComponentConfig, Session, network::Network, render::render},
+    stages::{ComponentConfig, Session, networks::Network, views::render},
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Device;
@@ -182,6 +182,7 @@ impl Lab {
             folder: &self.folder,
             seed: SEED,
             device: self.device.clone(),
+            precision: Precision::default(),
             checkpoint_secs: f64::INFINITY,
             train: &self.images,
             test: &self.images,

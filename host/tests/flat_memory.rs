@@ -10,19 +10,20 @@ use std::{
 };
 
 use alambic::{
-    artifact::RunFolder,
+    artifact::{RunFolder, Stage},
     data::{Config, Dataset, Normalization},
     engine::{
         allocation::{Counting, peak_bytes, reset_peak, set_counting},
+        gpu::precision::Precision,
         optim::Optimizer,
     },
     stages::{
         ComponentConfig, Session,
-        network::Network,
+        feeds::{Feed, targets::hard_targets},
+        networks::Network,
         recover,
-        render::Images,
-        targets::hard_targets,
-        train::{Feed, TrainConfig, Training},
+        training::{TrainConfig, Training},
+        views::Images,
     },
 };
 use candle_core::{DType, Device};
@@ -102,6 +103,7 @@ fn with_session(work: impl FnOnce(&Session<'_>)) {
         folder: &folder,
         seed: 0,
         device: Device::Cpu,
+        precision: Precision::default(),
         checkpoint_secs: 3600.,
         train: &train,
         test: &test,
@@ -169,9 +171,9 @@ fn a_thousand_training_steps() {
         };
         let training = Training {
             session,
-            stage: "squeeze",
+            stage: Stage::Squeeze,
             name: "training".to_owned(),
-            folder: &session.folder.stage("squeeze"),
+            folder: &session.folder.stage(Stage::Squeeze),
             config: &config,
             loss: &loss.expect("a loss"),
             after_epoch: None,

@@ -7,7 +7,10 @@ use std::path::Path;
 
 use alambic::{
     data::{Config, Dataset, Inputs, Normalization, Split},
-    stages::{dataset_feed::DatasetFeed, render::render, train::Feed},
+    stages::{
+        feeds::{Feed, dataset::DatasetFeed},
+        views::render,
+    },
 };
 use alambic_benches::{
     as_the_program_does,

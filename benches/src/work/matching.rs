@@ -4,12 +4,13 @@
 //! differentiated by the synthetic images, which take a step of SGD with momentum. The network stays as it is.
 
 use alambic::{
+    artifact::Stage,
     engine::{
         Tensor, Value, backward_free, grad,
         optim::{Optimizer, OptimizerConfig, config::SgdConfig},
     },
     plugins::import,
-    stages::network::{Network, plugin_error},
+    stages::networks::{Network, plugin_error},
 };
 use anyhow::{Context, Result};
 use plugin_api::{
@@ -95,7 +96,7 @@ pub(super) fn run(
     let session = lab.session();
     let network = lab.network(&session, size.network)?;
     let loss = session.registry.create_loss("cross-entropy", &json!({}))?;
-    let ctx = session.ctx("recover")?;
+    let ctx = session.ctx(Stage::Recover)?;
     let targets = |count: usize| -> Result<Targets> {
         let labels = &lab.set().labels[..count];
         Ok(Targets::labels(

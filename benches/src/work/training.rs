@@ -1,10 +1,11 @@
 //! Steps of training, by the code that squeeze and validate share.
 
 use alambic::{
+    artifact::Stage,
     engine::optim::{Optimizer, OptimizerConfig, ScheduleConfig, config::SgdConfig},
     stages::{
-        network::plugin_error,
-        train::{Decay, TrainConfig, Training},
+        networks::plugin_error,
+        training::{Decay, TrainConfig, Training},
     },
 };
 use anyhow::Result;
@@ -38,14 +39,14 @@ pub(super) fn run(
     let loss = session.registry.create_loss("cross-entropy", &json!({}))?;
     let training = Training {
         session: &session,
-        stage: "squeeze",
-        name: "squeeze".to_owned(),
-        folder: session.folder.root(),
+        stage: Stage::Squeeze,
+        name: Stage::Squeeze.name().to_owned(),
+        folder: &session.folder.stage(Stage::Squeeze),
         config: &config,
         loss: &loss,
         after_epoch: None,
     };
-    let ctx = session.ctx("squeeze")?;
+    let ctx = session.ctx(Stage::Squeeze)?;
     let images = lab.batch(&session, size.batch)?;
     let labels = &lab.set().labels[..size.batch];
     let targets = Targets::labels(ctx.indices(labels, &[size.batch]).map_err(plugin_error)?);

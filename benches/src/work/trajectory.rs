@@ -1,7 +1,7 @@
 //! Iterations of trajectory matching, by the stage's own code and the shipped matcher. The experts are fresh networks: what an iteration
 //! costs does not depend on whose parameters it meets.
 
-use alambic::stages::match_::{Config, Experts, Stepper};
+use alambic::stages::matching::{Config, Experts, Stepper};
 use anyhow::Result;
 use serde_json::json;
 
@@ -31,7 +31,7 @@ pub(super) fn run(
     let mut stepper = Stepper::new(&session, &config, Experts::Untrained)?;
     let mut iteration = 0;
     body(&mut || {
-        let loss = stepper.step(iteration)?;
+        let loss = stepper.step(iteration)?.loss;
         iteration += 1;
         Ok(loss)
     })

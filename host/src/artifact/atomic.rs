@@ -77,6 +77,19 @@ pub fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
     fs::rename(&fresh, path).with_context(|| format!("cannot put {} in its place", path.display()))
 }
 
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// When the disk says no.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes what an interrupted write left in a folder.
 pub fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -67,33 +66,18 @@ impl Checkpoint {
             .with_context(|| format!("state in {}", self.path.display()))?;
         Ok(Some((values, state)))
     }
-
-    /// Removes the file: the stage is finished.
-    ///
-    /// # Errors
-    /// When the disk says no.
-    pub fn remove(&self) -> Result<()> {
-        remove(&self.path)
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::atomic;
 
     #[test]
     fn a_checkpoint_gives_back_what_it_was_given() {
         let dir = tempfile::tempdir().unwrap();
-        let mut checkpoint = Checkpoint::new(dir.path().join("checkpoint.safetensors"), 0.);
+        let path = dir.path().join("checkpoint.safetensors");
+        let mut checkpoint = Checkpoint::new(path.clone(), 0.);
         assert!(checkpoint.is_due());
         assert!(checkpoint.read::<u32>(&Device::Cpu).unwrap().is_none());
         let value = Value::new(&[1f32, 2.], &Device::Cpu).unwrap();
@@ -105,8 +89,8 @@ mod tests {
             (values["w"].to_vec1::<f32>().unwrap(), state),
             (vec![1., 2.], 42)
         );
-        checkpoint.remove().unwrap();
-        checkpoint.remove().unwrap();
+        atomic::remove(&path).unwrap();
+        atomic::remove(&path).unwrap();
         assert!(checkpoint.read::<u32>(&Device::Cpu).unwrap().is_none());
     }
 }

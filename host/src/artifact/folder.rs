@@ -1,4 +1,4 @@
-//! [`RunFolder`]: where everything of a run stands.
+//! [`RunFolder`]: where everything of a run stands; [`WorkFolder`]: the same of what is computed step by step.
 
 use std::{
     fs,
@@ -7,9 +7,53 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{atomic, manifest::Manifest};
+use super::{Stage, atomic, manifest::Manifest};
 
 const LOCK: &str = ".lock";
+const EVENTS: &str = "events";
+const PROFILE: &str = "profile";
+const REPORT: &str = "report";
+
+/// The folder of what is computed step by step: of a stage, or of one training in it.
+#[derive(Clone, Debug)]
+pub struct WorkFolder(PathBuf);
+
+impl WorkFolder {
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What an interrupted computation goes on from.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint.safetensors")
+    }
+
+    /// What is told step by step.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log.jsonl")
+    }
+
+    /// The outcome.
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.json")
+    }
+
+    /// Images as floats, normalised.
+    pub fn float_images(&self) -> PathBuf {
+        self.0.join("images.safetensors")
+    }
+
+    /// A batch of images that waits for the others.
+    pub fn batch(&self, batch: usize) -> PathBuf {
+        self.0.join(format!("batch-{batch:05}.safetensors"))
+    }
+
+    /// Labels that were learned with the images.
+    pub fn learned_labels(&self) -> PathBuf {
+        self.0.join("labels.safetensors")
+    }
+}
 
 /// A run's folder.
 #[derive(Clone, Debug)]
@@ -34,10 +78,8 @@ impl RunFolder {
 
     /// Removes what interrupted writes left. Only for who holds the lock: another process may be writing.
     pub fn sweep(&self) {
-        for folder in [
-            "", "squeeze", "recover", "experts", "match", "given", "relabel", "validate",
-            "profile", "report",
-        ] {
+        let of_stages = Stage::ALL.map(Stage::name);
+        for folder in ["", PROFILE, REPORT].into_iter().chain(of_stages) {
             atomic::sweep(&self.root.join(folder));
         }
     }
@@ -58,60 +100,83 @@ impl RunFolder {
     }
 
     /// The folder of a stage.
-    pub fn stage(&self, stage: &str) -> PathBuf {
-        self.root.join(stage)
+    pub fn stage(&self, stage: Stage) -> WorkFolder {
+        WorkFolder(self.root.join(stage.name()))
+    }
+
+    /// One training of a stage that has several: its folder, and its name in events and progress.
+    fn training(&self, stage: Stage, parts: &[&str]) -> (WorkFolder, String) {
+        let name = format!("{stage}/{}", parts.join("/"));
+        (WorkFolder(self.root.join(&name)), name)
     }
 
     /// The teacher.
     pub fn model(&self) -> PathBuf {
-        self.root.join("squeeze/model.safetensors")
+        self.root
+            .join(Stage::Squeeze.name())
+            .join("model.safetensors")
     }
 
     /// The images that a stage distilled, in the layout of torchvision's ImageFolder.
-    pub fn images(&self, stage: &str) -> PathBuf {
-        self.root.join(stage).join("images")
-    }
-
-    /// The same as floats, normalised.
-    pub fn float_images(&self, stage: &str) -> PathBuf {
-        self.root.join(stage).join("images.safetensors")
+    pub fn images(&self, stage: Stage) -> PathBuf {
+        self.root.join(stage.name()).join("images")
     }
 
     /// The images of whichever stage distilled them, if one has.
     pub fn made_images(&self) -> Option<PathBuf> {
-        let stages = ["recover", "match", "given"].map(|stage| self.images(stage));
+        let stages = Stage::MAKERS.map(|stage| self.images(stage));
         stages.into_iter().find(|images| images.exists())
+    }
+
+    /// The trajectories of experts that no folder of their own was given.
+    pub fn trajectories(&self) -> PathBuf {
+        self.root.join(Stage::Experts.name()).join("trajectories")
+    }
+
+    /// The training of one expert: its folder and its name.
+    pub fn expert(&self, expert: u32) -> (WorkFolder, String) {
+        self.training(Stage::Experts, &[&format!("expert-{expert:05}")])
     }
 
     /// The labels of a set.
     pub fn labels(&self, set: &str) -> PathBuf {
-        self.root.join("relabel").join(set)
+        self.root.join(Stage::Relabel.name()).join(set)
     }
 
-    /// One training from scratch.
-    pub fn validation(&self, set: &str, network: &str, seed: u64) -> PathBuf {
-        self.root
-            .join("validate")
-            .join(set)
-            .join(format!("{network}-seed{seed}"))
+    /// One training of a student from scratch: its folder and its name.
+    pub fn student(&self, set: &str, network: &str, seed: u64) -> (WorkFolder, String) {
+        self.training(Stage::Validate, &[set, &format!("{network}-seed{seed}")])
+    }
+
+    /// The rows of all students.
+    pub fn results(&self) -> PathBuf {
+        self.root.join(Stage::Validate.name()).join("results.json")
     }
 
     /// TensorBoard's event file of a stage or training; `name` may have several levels.
     pub fn events(&self, name: &str) -> PathBuf {
-        self.root
-            .join("events")
-            .join(name)
-            .join("events.out.tfevents.0.alambic")
+        let folder = self.root.join(EVENTS).join(name);
+        folder.join("events.out.tfevents.0.alambic")
     }
 
     /// What `--profile` measured of a stage. It stands outside of the stage's folder: what a stage made is the same without it.
-    pub fn profile(&self, stage: &str) -> PathBuf {
-        self.root.join("profile").join(format!("{stage}.json"))
+    pub fn profile(&self, stage: Stage) -> PathBuf {
+        self.root.join(PROFILE).join(format!("{stage}.json"))
     }
 
-    /// The report.
-    pub fn report(&self) -> PathBuf {
-        self.root.join("report")
+    /// A file of the report: a chart, the images.
+    pub fn figure(&self, name: &str) -> PathBuf {
+        self.root.join(REPORT).join(name)
+    }
+
+    /// The report as a page.
+    pub fn page(&self) -> PathBuf {
+        self.figure("index.html")
+    }
+
+    /// All figures of the run.
+    pub fn summary(&self) -> PathBuf {
+        self.figure("summary.json")
     }
 
     fn manifest_path(&self) -> PathBuf {
@@ -165,8 +230,9 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk says no.
-    pub fn clear_stage(&self, stage: &str) -> Result<()> {
-        for folder in [self.stage(stage), self.root.join("events").join(stage)] {
+    pub fn clear_stage(&self, stage: Stage) -> Result<()> {
+        let name = stage.name();
+        for folder in [self.root.join(name), self.root.join(EVENTS).join(name)] {
             match fs::remove_dir_all(&folder) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(e).with_context(|| format!("cannot clear {}", folder.display()));
@@ -174,13 +240,7 @@ impl RunFolder {
                 _ => {}
             }
         }
-        let profile = self.profile(stage);
-        match fs::remove_file(&profile) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(e).with_context(|| format!("cannot remove {}", profile.display()))
-            }
-            _ => Ok(()),
-        }
+        atomic::remove(&self.profile(stage))
     }
 }
 

@@ -75,6 +75,11 @@ impl ImageSet {
         self.labels.len()
     }
 
+    /// Images, classes, pixels a side.
+    pub fn sizes(&self) -> [usize; 3] {
+        [self.len(), self.class_names.len(), self.resolution]
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use super::Stage;
+
 /// The version of the run folder's layout.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -30,6 +32,13 @@ pub struct Manifest {
     pub plugins: Vec<PluginRecord>,
     /// Stages by name.
     pub stages: BTreeMap<String, StageRecord>,
+}
+
+impl Manifest {
+    /// How far a stage is, if it has begun.
+    pub fn record(&self, stage: Stage) -> Option<&StageRecord> {
+        self.stages.get(stage.name())
+    }
 }
 
 /// A plugin that took part.

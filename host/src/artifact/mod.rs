@@ -8,12 +8,16 @@ pub mod images;
 pub mod labels;
 pub mod manifest;
 pub mod parquet_export;
+mod stage;
 pub mod tensors;
+pub mod trajectories;
 pub mod view_columns;
 pub mod weights;
 
 pub use checkpoint::Checkpoint;
-pub use folder::RunFolder;
+pub use folder::{RunFolder, WorkFolder};
 pub use images::{ImageFormat, ImageSet, Scaling};
 pub use labels::{LabelReader, LabelWriter};
 pub use manifest::{Manifest, PluginRecord, StageRecord, Status, hash_json};
+pub use stage::Stage;
+pub use trajectories::Trajectories;

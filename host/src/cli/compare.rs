@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     artifact::{RunFolder, atomic},
-    experiment::{compare, file, protocol::Protocol, run::Failure},
+    experiment::{
+        compare,
+        failure::{Failure, config_fault},
+        file,
+        protocol::Protocol,
+    },
     report::{
         comparison::{Format, Row, write},
         table::TableFormat,
@@ -15,7 +20,6 @@ use super::{
     args::{Cli, CompareArgs, CompareFormat},
     report::existing,
     run::registry,
-    usage,
 };
 
 /// Prints one table of several runs, or writes it to a file.
@@ -42,7 +46,7 @@ pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
         None => print!("{text}"),
         Some(file) if file.is_dir() => {
             let message = format!("{} is a folder, expected a file", file.display());
-            return Err(usage("--to", message));
+            return Err(config_fault("--to", message));
         }
         Some(file) => {
             let file = std::path::absolute(file).map_err(anyhow::Error::from)?;

@@ -9,14 +9,11 @@ use crate::{
         self,
         fetch::{self, DataSet, Watch},
     },
-    experiment::run::Failure,
-    report::{progress::Progress, table::human_bytes},
+    experiment::failure::{Failure, config_fault},
+    report::{progress::Progress, units::human_bytes},
 };
 
-use super::{
-    args::{DataCommand, DataSetArg},
-    usage,
-};
+use super::args::{DataCommand, DataSetArg};
 
 /// `alambic data`.
 pub fn data(command: &DataCommand) -> Result<(), Failure> {
@@ -43,7 +40,7 @@ fn fetch_set(set: &DataSet, to: &Path, from: Option<&str>) -> Result<(), Failure
             "got \"{address}\", expected an address that begins with https:// or http://; a file of your own goes to {}",
             to.join(set.archive).display()
         );
-        return Err(usage("--from", message));
+        return Err(config_fault("--from", message));
     }
     let folder = fetch::fetch(set, to, from, &mut Screen::default())?;
     eprintln!("{}; for an experiment on it:", folder.display());

@@ -15,7 +15,7 @@ use clap::Parser;
 use crate::{
     data::Fault,
     engine::{allocation, gpu::layout::requested_order, kernel::isa::requested_isa},
-    experiment::run::{Failure, start_profile},
+    experiment::{failure::Failure, run::start_profile},
 };
 
 pub use args::Cli;
@@ -98,10 +98,6 @@ fn print_faults(faults: &[Fault]) {
     if faults.len() > 1 {
         eprintln!("{} errors", faults.len());
     }
-}
-
-fn usage(path: &str, message: impl Into<String>) -> Failure {
-    Failure::Config(vec![Fault::new(path, message)])
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use plugin_api::{
 use serde_json::{Value as Json, json};
 
 use crate::{
-    experiment::run::Failure,
+    experiment::failure::{Failure, config_fault},
     plugins::{
         Component, Registry,
         check::{Outcome, check_file},
@@ -22,7 +22,6 @@ use crate::{
 use super::{
     args::{Cli, KindArg, PluginCommand},
     run::registry,
-    usage,
 };
 
 /// `alambic plugin`.
@@ -42,7 +41,8 @@ pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
-    let checks = check_file(path, &BTreeMap::new()).map_err(|e| usage("plugin", e.to_string()))?;
+    let checks =
+        check_file(path, &BTreeMap::new()).map_err(|e| config_fault("plugin", e.to_string()))?;
     for check in &checks {
         println!("{check}");
     }
@@ -64,7 +64,7 @@ fn test(dir: &Path, args: &[String]) -> Result<(), Failure> {
     let library = program.with_file_name(TENSORS_FILE);
     if !library.is_file() {
         let lacks = "not found: `cargo build --release` puts it beside the program";
-        return Err(usage(
+        return Err(config_fault(
             "plugin test",
             format!("{}: {lacks}", library.display()),
         ));
@@ -88,8 +88,8 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
         KindArg::Matcher => Kind::MATCHER,
     };
     let Ok(api) = plugin_api.map_or_else(|| Ok(PluginApi::default()), str::parse::<PluginApi>);
-    let written =
-        write_plugin(kind, name, &api, dir).map_err(|e| usage("plugin new", e.to_string()))?;
+    let written = write_plugin(kind, name, &api, dir)
+        .map_err(|e| config_fault("plugin new", e.to_string()))?;
     println!("{}", written.display());
     println!(
         "  alambic plugin test    its contract and its gradient; run in its folder, like the next"
@@ -142,7 +142,7 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
 fn show(registry: &Registry, name: &str, json: bool) -> Result<(), Failure> {
     let found = registry.named(name);
     if found.is_empty() {
-        return Err(usage("plugin", unknown(registry, name)));
+        return Err(config_fault("plugin", unknown(registry, name)));
     }
     for component in found {
         if json {

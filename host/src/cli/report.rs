@@ -6,14 +6,13 @@ use anyhow::Context;
 
 use crate::{
     artifact::{ImageFormat, ImageSet, RunFolder, atomic, parquet_export::export_parquet},
-    experiment::run::Failure,
+    experiment::failure::{Failure, config_fault},
     report::{summary::Summary, table::TableFormat},
 };
 
 use super::{
     args::{Cli, ExportArgs, ExportFormat, ReportArgs},
     run::{no_run, print_json, print_summary},
-    usage,
 };
 
 /// `alambic report`.
@@ -25,7 +24,7 @@ pub fn report(_cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
     };
     for run in &args.runs {
         let folder = existing(run)?;
-        let path = folder.report().join("summary.json");
+        let path = folder.summary();
         let text = fs::read_to_string(&path).with_context(|| {
             format!(
                 "{} is missing: the run has not ended yet; run it again",
@@ -38,7 +37,7 @@ pub fn report(_cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
         } else {
             println!("{}", summary.name);
             print_summary(&summary, format);
-            println!("report: {}", folder.report().join("index.html").display());
+            println!("report: {}", folder.page().display());
         }
     }
     Ok(())
@@ -48,7 +47,7 @@ pub fn report(_cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
 pub fn export(args: &ExportArgs) -> Result<(), Failure> {
     let folder = existing(&args.run)?;
     if args.to.exists() {
-        return Err(usage(
+        return Err(config_fault(
             "--to",
             format!(
                 "{} is there already; choose a new folder",
@@ -57,7 +56,7 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
         ));
     }
     let Some(images) = folder.made_images() else {
-        return Err(usage(
+        return Err(config_fault(
             "run",
             format!("{} has no distilled images yet", args.run.display()),
         ));

@@ -6,27 +6,27 @@ use anyhow::{Context, anyhow};
 use serde_json::{Value as Json, json};
 
 use crate::{
+    artifact::{RunFolder, Stage},
     data::Fault,
     experiment::{
         checks::{self, Checked},
-        estimate, file,
-        plan::STAGES,
-        run::{self, Failure, Selection},
+        estimate,
+        failure::{Failure, config_fault},
+        file, run,
+        selection::Selection,
     },
     plugins::registry::Registry,
     report::summary::Summary,
-    report::table::{TableFormat, human_bytes, result_table},
+    report::table::{TableFormat, result_table},
+    report::units::human_bytes,
 };
 
-use super::{
-    args::{ChangeArgs, CheckArgs, Cli, RunArgs},
-    usage,
-};
+use super::args::{ChangeArgs, CheckArgs, Cli, RunArgs};
 
 /// Opens the plugins; broken ones are told once.
 pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     let registry =
-        Registry::open(&cli.plugin_dir).map_err(|e| usage("--plugin-dir", e.to_string()))?;
+        Registry::open(&cli.plugin_dir).map_err(|e| config_fault("--plugin-dir", e.to_string()))?;
     for broken in registry.broken() {
         eprintln!("warning: plugin left out: {}", broken.error);
     }
@@ -64,7 +64,7 @@ fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(),
             "is the folder of one run, and these are {} experiments",
             files.len()
         );
-        return Err(usage("--out", message));
+        return Err(config_fault("--out", message));
     }
     let mut faults = Vec::new();
     let mut names: Vec<(String, &Path)> = Vec::new();
@@ -100,18 +100,14 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
         .out
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(&checked.experiment.name));
-    let selection = Selection {
-        from: args.from.clone(),
-        only: args.only.clone(),
-        keep_state: args.keep_state,
-    };
     tell_fallback(&checked);
+    let selection = Selection::new(args.from.as_deref(), args.only.as_deref(), args.keep_state)?;
     let summary = run::run(&checked, registry, &base, root.clone(), &selection)?;
     if args.json {
         print_json(&summary)?;
     } else {
         print_summary(&summary, TableFormat::Terminal);
-        println!("report: {}", root.join("report/index.html").display());
+        println!("report: {}", RunFolder::at(root).page().display());
     }
     Ok(())
 }
@@ -136,7 +132,7 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     tell_fallback(&checked);
     let origin = experiment.origin();
     let images = origin.map(|o| o.images_per_class as usize * train.num_classes());
-    let stages: Vec<&str> = STAGES.into_iter().filter(|s| experiment.has(s)).collect();
+    let stages: Vec<&str> = experiment.stages().into_iter().map(Stage::name).collect();
     let estimate = match args.no_estimate {
         true => None,
         false => Some(estimate::estimate(&checked, &registry)?),
@@ -221,7 +217,7 @@ pub fn print_summary(summary: &Summary, format: TableFormat) {
 
 /// A folder that is no run.
 pub fn no_run(path: &Path) -> Failure {
-    usage(
+    config_fault(
         "run",
         anyhow!("{} holds no run (no manifest.json)", path.display()).to_string(),
     )

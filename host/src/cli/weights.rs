@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     artifact::weights::{self, Format, strict},
     experiment::{
-        run::Failure,
+        failure::{Failure, config_fault},
         weights::import::{self, Report, Request},
     },
     stages::ComponentConfig,
@@ -15,13 +15,12 @@ use crate::{
 use super::{
     args::{Cli, ExportWeightsArgs, ImportWeightsArgs},
     run::registry,
-    usage,
 };
 
 /// `alambic import-weights`.
 pub fn import(cli: &Cli, args: &ImportWeightsArgs) -> Result<(), Failure> {
     let params = match &args.params {
-        Some(text) => params(text).map_err(|m| usage("--params", m))?,
+        Some(text) => params(text).map_err(|m| config_fault("--params", m))?,
         None => Map::new(),
     };
     let request = Request {
@@ -115,7 +114,7 @@ pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
     let file = weights::file_of(&args.model);
     if args.to.exists() {
         let message = format!("{} is there already; choose a new file", args.to.display());
-        return Err(usage("--to", message));
+        return Err(config_fault("--to", message));
     }
     if args.model.is_dir() && !file.exists() {
         let message = format!(
@@ -123,9 +122,9 @@ pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
             args.model.display(),
             file.display()
         );
-        return Err(usage("model", message));
+        return Err(config_fault("model", message));
     }
-    let read = weights::read(&file).map_err(|e| usage("model", format!("{e:#}")))?;
+    let read = weights::read(&file).map_err(|e| config_fault("model", format!("{e:#}")))?;
     let added = strict::save(&args.to, &read)?;
     if args.json {
         println!(

@@ -67,15 +67,15 @@ pub(super) enum Stored {
 }
 
 /// What bytes hold, or why they cannot be read.
-type Read<T> = fn(&[u8]) -> Result<T, String>;
+type Reader<T> = fn(&[u8]) -> Result<T, String>;
 
 /// How bytes make an image.
 #[derive(Debug)]
 pub(super) struct Coding {
     /// All pixels, in 8-bit RGB.
-    pub decode: Read<RgbImage>,
+    pub decode: Reader<RgbImage>,
     /// Width and height, from the first bytes alone.
-    pub size: Read<(u32, u32)>,
+    pub size: Reader<(u32, u32)>,
 }
 
 /// One row.

@@ -5,11 +5,11 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    artifact::RunFolder,
+    artifact::{RunFolder, Stage},
     report::{
         comparison::{Accuracy, Common, Row},
         scores::{Scores, augmentation_robust_score, label_robust_score},
-        summary::{ResultRow, Summary},
+        summary::{ResultRow, StageCost, Summary},
     },
     stages::sets::{FULL_DATA, HARD, LEARNED, RANDOM_REAL, UNAUGMENTED},
 };
@@ -29,7 +29,7 @@ pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
             )
         })
     };
-    let summary = Summary::from_json(&read(folder.report().join("summary.json"))?)?;
+    let summary = Summary::from_json(&read(folder.summary())?)?;
     let experiment: Experiment = toml::from_str(&read(folder.experiment())?)
         .with_context(|| folder.experiment().display().to_string())?;
     let made: Vec<&ResultRow> = own_rows(&summary);
@@ -117,8 +117,9 @@ impl<'a> Beside<'a> {
 fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &ResultRow) -> Row {
     let beside = Beside::of(summary, own);
     let (method, network) = method(experiment);
-    let making = || summary.stages.iter().filter(|s| s.stage != "validate");
-    let optimised = making().filter(|s| ["recover", "match"].contains(&s.stage.as_str()));
+    let of = |stage: Stage| move |cost: &&StageCost| cost.stage == stage.name();
+    let making = || summary.stages.iter().filter(|s| !of(Stage::Validate)(s));
+    let optimised = making().filter(|s| of(Stage::Recover)(s) || of(Stage::Match)(s));
     Row {
         run: summary.name.clone(),
         folder: folder.root().display().to_string(),
@@ -179,9 +180,9 @@ fn accuracy(row: &ResultRow) -> Accuracy {
 
 /// Stage and components that made the images, and the network in which they were made.
 fn method(experiment: &Experiment) -> (String, String) {
-    if let Some(config) = &experiment.match_ {
+    if let Some(config) = &experiment.matching {
         let variant = config.matcher.params.get("method").and_then(|m| m.as_str());
-        let mut method = format!("match: {}", config.matcher.plugin);
+        let mut method = format!("{}: {}", Stage::Match, config.matcher.plugin);
         if let Some(variant) = variant {
             method += &format!(" ({variant})");
         }
@@ -203,7 +204,7 @@ fn method(experiment: &Experiment) -> (String, String) {
         parts.extend(config.regularizers.iter().map(|r| r.plugin.clone()));
     }
     (
-        format!("recover: {}", parts.join(" + ")),
+        format!("{}: {}", Stage::Recover, parts.join(" + ")),
         teacher.unwrap_or_default(),
     )
 }

@@ -5,22 +5,15 @@ use anyhow::Result;
 use crate::artifact::{Manifest, StageRecord, Status};
 
 use super::{
-    plan::{Plan, Planned, STAGES},
-    run::{Failure, Selection, config_fault},
+    failure::{Failure, config_fault},
+    plan::{Plan, Planned},
+    selection::Selection,
 };
-
-/// The stages that `--from` asks to do again.
-pub fn redone(selection: &Selection) -> Vec<&'static str> {
-    match &selection.from {
-        Some(from) => STAGES.into_iter().skip_while(|s| s != from).collect(),
-        None => Vec::new(),
-    }
-}
 
 /// Lets the run go on with a mended image, which nothing so far was computed from.
 pub fn await_mending(plan: &Plan, manifest: &mut Manifest) {
     for stage in &plan.stages {
-        if let Some(record) = manifest.stages.get_mut(stage.name) {
+        if let Some(record) = manifest.stages.get_mut(stage.stage.name()) {
             record.hash = stage.hash_but_sizes.clone();
         }
     }
@@ -53,13 +46,13 @@ pub fn take_over(record: &mut StageRecord, stage: &Planned) {
 
 /// Finished, if perhaps for other sets or seeds than are asked for now.
 fn is_made(manifest: &Manifest, stage: &Planned) -> bool {
-    let record = manifest.stages.get(stage.name);
+    let record = manifest.record(stage.stage);
     record.is_some_and(|r| r.status == Status::Finished && is_of(r, stage))
 }
 
 /// Whether a stage is done as it is asked for.
 pub fn is_finished(manifest: &Manifest, stage: &Planned) -> bool {
-    let record = manifest.stages.get(stage.name);
+    let record = manifest.record(stage.stage);
     record.is_some_and(|r| {
         r.status == Status::Finished && is_of(r, stage) && r.extent == stage.extent
     })
@@ -74,9 +67,9 @@ pub fn refuse_stale(
     manifest: &Manifest,
     selection: &Selection,
 ) -> Result<(), Failure> {
-    let redone = redone(selection);
-    let recorded = plan.stages.iter().filter(|s| !redone.contains(&s.name));
-    let recorded = recorded.filter_map(|s| Some((s, manifest.stages.get(s.name)?)));
+    let redone = selection.redone();
+    let recorded = plan.stages.iter().filter(|s| !redone.contains(&s.stage));
+    let recorded = recorded.filter_map(|s| Some((s, manifest.record(s.stage)?)));
     let stale = recorded.filter(|(s, r)| !(is_of(r, s) || selection.keep_state && goes_on(r, s)));
     let stale: Vec<(&Planned, &StageRecord)> = stale.collect();
     if let Some((first, record)) = stale.first() {
@@ -84,7 +77,10 @@ pub fn refuse_stale(
             true => " go on from its saved state with --keep-state,",
             false => "",
         };
-        let (first, names) = (first.name, stale.iter().map(|(s, _)| s.name));
+        let (first, names) = (
+            first.stage.name(),
+            stale.iter().map(|(s, _)| s.stage.name()),
+        );
         let names: Vec<&str> = names.collect();
         let message = format!(
             "stale: made with another configuration or other inputs ({});{also} redo with --from {first}, or choose another --out",
@@ -92,26 +88,20 @@ pub fn refuse_stale(
         );
         return Err(config_fault(first, message));
     }
-    let missing_before = |only: &str| {
-        let before = plan.stages.iter().take_while(|s| s.name != only);
-        before
-            .filter(|s| !is_made(manifest, s))
-            .map(|s| s.name)
-            .next()
-    };
-    let start = selection.only.as_deref().or(selection.from.as_deref());
-    if let Some(start) = start {
-        if !plan.stages.iter().any(|s| s.name == start) {
+    if let Some(start) = selection.only.or(selection.from) {
+        if !plan.stages.iter().any(|s| s.stage == start) {
             return Err(config_fault(
                 "stage",
                 format!("this experiment has no stage \"{start}\""),
             ));
         }
-        if let Some(missing) = missing_before(start) {
+        let mut before = plan.stages.iter().take_while(|s| s.stage != start);
+        if let Some(missing) = before.find(|s| !is_made(manifest, s)) {
             let message = format!(
-                "stage \"{start}\" needs {missing}, which is not finished; run without --only and --from"
+                "stage \"{start}\" needs {}, which is not finished; run without --only and --from",
+                missing.stage
             );
-            return Err(config_fault(start, message));
+            return Err(config_fault(start.name(), message));
         }
     }
     Ok(())

@@ -3,11 +3,12 @@
 use plugin_api::{
     Ctx, Error, Result,
     loss::{Loss, LossInput, Targets},
-    relabeler::{LabelBatch, RecordIndex, Relabeler, SetInfo},
+    relabeler::{LabelBatch, RecordIndex, Relabeler},
     view::View,
 };
 
 use crate::{
+    artifact::Stage,
     engine::{Tensor, Value},
     plugins::{Registry, export},
     stages::{ComponentConfig, relabel},
@@ -27,21 +28,15 @@ pub fn try_labels(
     classes: usize,
     resolution: usize,
 ) -> Result<()> {
-    let relabeler =
-        registry.create_relabeler(&config.relabeler.plugin, &config.relabeler.params())?;
+    let relabeler = &config.relabeler;
+    let relabeler = registry.create_relabeler(&relabeler.plugin, &relabeler.params())?;
     let loss = registry.create_loss(&loss.plugin, &loss.params())?;
-    let set = SetInfo {
-        images: IMAGES,
-        classes: classes as u32,
-        resolution: resolution as u32,
-        seed: 0,
-        epochs: config.epochs,
-        views: config.views(),
-    };
+    let set = config.set_info(0, [IMAGES as usize, classes, resolution]);
     let device = candle_core::Device::Cpu;
     let constant =
         |value: candle_core::Result<Value>| Ok::<_, Error>(export(Tensor::constant(value?)));
-    let ctx = Ctx::new("relabel", 0, &constant(Value::new(0f32, &device))?).at(0, 1);
+    let anchor = constant(Value::new(0f32, &device))?;
+    let ctx = Ctx::new(Stage::Relabel.name(), 0, &anchor).at(0, 1);
     let logits = constant(Value::zeros(
         (IMAGES as usize, classes),
         candle_core::DType::F32,

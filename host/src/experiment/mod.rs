@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod compare;
 pub mod estimate;
+pub mod failure;
 pub mod file;
 pub mod finished;
 pub mod labels;
@@ -13,14 +14,25 @@ pub mod plan;
 pub mod protocol;
 pub mod publish;
 pub mod run;
+pub mod selection;
 pub mod weights;
 
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    artifact::Stage,
     data,
-    stages::{experts, given, match_, origin::Origin, recover, relabel, sets, squeeze, validate},
+    stages::{
+        Session, Table, experts, given,
+        matching::{self, Experts},
+        recover, relabel,
+        sets::{self, Origin},
+        squeeze, validate,
+    },
 };
 
 /// One experiment, complete: no inheritance, no environment.
@@ -52,7 +64,7 @@ pub struct Experiment {
     pub experts: Option<experts::Config>,
     /// The distilled images, by a matcher: in the place of `[recover]`
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
-    pub match_: Option<match_::Config>,
+    pub matching: Option<matching::Config>,
     /// The distilled images, made elsewhere: in the place of `[recover]`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<given::Config>,
@@ -68,21 +80,78 @@ impl Experiment {
     /// What the distilled images start from, whichever stage makes them.
     pub fn origin(&self) -> Option<Origin> {
         let recovered = self.recover.as_ref().map(recover::Config::origin);
-        let matched = || self.match_.as_ref().map(match_::Config::origin);
+        let matched = || self.matching.as_ref().map(matching::Config::origin);
         let given = || self.given.as_ref().map(given::Config::origin);
         recovered.or_else(matched).or_else(given)
     }
 
-    /// Whether it has a stage.
-    pub fn has(&self, stage: &str) -> bool {
+    /// The table of a stage, where the experiment has the stage.
+    pub fn table(&self, stage: Stage) -> Option<&dyn Table> {
+        fn some<T: Table>(table: &Option<T>) -> Option<&dyn Table> {
+            table.as_ref().map(|table| table as &dyn Table)
+        }
         match stage {
-            "squeeze" => self.squeeze.is_some(),
-            "recover" => self.recover.is_some(),
-            "experts" => self.experts.is_some() && self.match_.is_some(),
-            "match" => self.match_.is_some(),
-            "given" => self.given.is_some(),
-            "relabel" => self.origin().is_some() && self.relabel.is_some(),
-            _ => self.validate.is_some(),
+            Stage::Squeeze => some(&self.squeeze),
+            Stage::Recover => some(&self.recover),
+            Stage::Experts => some(&self.experts).filter(|_| self.matching.is_some()),
+            Stage::Match => some(&self.matching),
+            Stage::Given => some(&self.given),
+            Stage::Relabel => some(&self.relabel).filter(|_| self.origin().is_some()),
+            Stage::Validate => some(&self.validate),
+        }
+    }
+
+    /// The stages that it has.
+    pub fn stages(&self) -> Vec<Stage> {
+        let has = |stage: &Stage| self.table(*stage).is_some();
+        Stage::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Carries out a stage; `base` is the folder that paths are relative to.
+    ///
+    /// # Errors
+    /// Those of the stage, and where a table that it needs is missing.
+    pub fn carry_out(&self, stage: Stage, session: &Session<'_>, base: &Path) -> Result<()> {
+        fn of<T>(table: &Option<T>, stage: Stage) -> Result<&T> {
+            let missing = || format!("a stage without the table [{stage}]");
+            table.as_ref().with_context(missing)
+        }
+        let squeeze = || of(&self.squeeze, Stage::Squeeze);
+        let teacher = || squeeze::load_teacher(session, &squeeze()?.architecture);
+        let origin = || of(&self.origin(), Stage::Recover).copied();
+        let matching = || of(&self.matching, Stage::Match);
+        match stage {
+            Stage::Squeeze => squeeze::run(session, squeeze()?, base).map(drop),
+            Stage::Recover => {
+                recover::run(session, of(&self.recover, stage)?, &teacher()?).map(drop)
+            }
+            Stage::Experts => {
+                let (config, network) = (of(&self.experts, stage)?, &matching()?.architecture);
+                experts::run(session, config, network, base).map(drop)
+            }
+            Stage::Match => {
+                let stored =
+                    |e: &experts::Config| Experts::Stored(e.store(session.folder, base), e.count);
+                let experts = self.experts.as_ref().map_or(Experts::Absent, stored);
+                matching::run(session, matching()?, experts).map(drop)
+            }
+            Stage::Given => given::run(session, of(&self.given, stage)?, base).map(drop),
+            Stage::Relabel => {
+                let (config, teacher) = (of(&self.relabel, stage)?, teacher()?);
+                for name in self.set_names() {
+                    let images = sets::load(session, &origin()?, name)?;
+                    relabel::run(session, config, &teacher, name, &images)?;
+                }
+                Ok(())
+            }
+            Stage::Validate => {
+                let upstream = validate::Upstream {
+                    squeeze: self.squeeze.as_ref(),
+                    origin: origin()?,
+                    relabel: self.relabel.as_ref(),
+                };
+                validate::run(session, of(&self.validate, stage)?, upstream).map(drop)
+            }
         }
     }
 

@@ -2,8 +2,9 @@
 
 use anyhow::Error;
 
-use super::{Experiment, plan::batch_size};
+use super::Experiment;
 use crate::{
+    artifact::Stage,
     engine::{
         error::is_out_of_memory,
         gpu::{
@@ -11,15 +12,15 @@ use crate::{
             holdings::{Held, largest},
         },
     },
-    report::table::human_bytes,
-    stages::relabel::TeacherMode,
+    report::units::human_bytes,
+    stages::{Table, relabel::TeacherMode},
 };
 
 /// Holders that the message names.
 const NAMED: usize = 4;
 
 /// The error of a stage, with sizes, who holds most and the knob to turn where a GPU has run out of memory.
-pub(super) fn explained(error: Error, experiment: &Experiment, stage: &str) -> Error {
+pub(super) fn explained(error: Error, experiment: &Experiment, stage: Stage) -> Error {
     if !is_out_of_memory(error.as_ref()) {
         return error;
     }
@@ -47,8 +48,11 @@ pub(super) fn explained(error: Error, experiment: &Experiment, stage: &str) -> E
 }
 
 /// How to go on with less.
-fn advice(experiment: &Experiment, stage: &str) -> String {
-    let relabel = experiment.relabel.as_ref().filter(|_| stage == "relabel");
+fn advice(experiment: &Experiment, stage: Stage) -> String {
+    let relabel = experiment
+        .relabel
+        .as_ref()
+        .filter(|_| stage == Stage::Relabel);
     if let Some(config) = relabel.filter(|c| c.teacher_mode == TeacherMode::Eval)
         && let size @ 2.. = config.teacher_batch_size.unwrap_or(config.batch_size)
     {
@@ -65,7 +69,7 @@ fn advice(experiment: &Experiment, stage: &str) -> String {
             "finished stages stay",
         ),
         None => (
-            batch_size(experiment, stage),
+            experiment.table(stage).and_then(Table::batch_size),
             "--keep-state",
             "goes on from the saved state",
         ),
@@ -83,7 +87,7 @@ fn advice(experiment: &Experiment, stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::network::plugin_error;
+    use crate::stages::networks::plugin_error;
     use plugin_api::ErrorKind;
 
     fn experiment() -> Experiment {
@@ -98,7 +102,7 @@ mod tests {
         let words = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
         // As candle says it, beneath what the stage was at.
         let full = Error::new(candle_core::Error::Msg(words.to_owned())).context("step 3");
-        let text = format!("{:#}", explained(full, &experiment, "recover"));
+        let text = format!("{:#}", explained(full, &experiment, Stage::Recover));
         let expected = [
             format!("recover.batch_size = {size}"),
             format!("--set recover.batch_size={} --keep-state", size / 2),
@@ -109,17 +113,17 @@ mod tests {
         let words = "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED";
         let told = || plugin_api::Error::new(ErrorKind::OUT_OF_MEMORY, words);
         let full = || plugin_error(told().context("conv2d")).context("pass 1");
-        let text = format!("{:#}", explained(full(), &experiment, "relabel"));
+        let text = format!("{:#}", explained(full(), &experiment, Stage::Relabel));
         let size = experiment.relabel.as_ref().unwrap().batch_size;
         let expected = format!("--set relabel.teacher_batch_size={} (", size / 2);
         assert!(text.contains(&expected), "{text}");
         experiment.relabel.as_mut().unwrap().teacher_mode = TeacherMode::TrainStatistics;
-        let text = format!("{:#}", explained(full(), &experiment, "relabel"));
+        let text = format!("{:#}", explained(full(), &experiment, Stage::Relabel));
         let expected = format!("--set relabel.batch_size={} --from relabel", size / 2);
         assert!(text.contains(&expected), "{text}");
         // The words alone are nothing: a label may be called so.
         for other in ["disk full", words] {
-            let same = explained(Error::msg(other), &experiment, "recover");
+            let same = explained(Error::msg(other), &experiment, Stage::Recover);
             assert_eq!(same.to_string(), other);
         }
     }

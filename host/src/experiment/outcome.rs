@@ -5,14 +5,14 @@ use std::fs;
 use anyhow::Result;
 
 use crate::{
-    artifact::{RunFolder, Status, atomic},
+    artifact::{RunFolder, Stage, Status, atomic},
     report::summary::{
         Bytes, Data, FORMAT_VERSION, Recover, ResultRow, StageCost, StageStatus, Summary, Teacher,
     },
-    stages::{given, match_, recover, squeeze},
+    stages::{given, matching, recover, squeeze},
 };
 
-use super::{Experiment, checks::Checked, plan::STAGES};
+use super::{Experiment, checks::Checked};
 
 /// The name of the regularizer whose fall the summary shows.
 const BN_STATS: &str = "bn-stats";
@@ -23,11 +23,11 @@ const BN_STATS: &str = "bn-stats";
 /// When a file of the run is damaged.
 pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -> Result<Summary> {
     let manifest = folder.manifest()?;
-    let records = manifest.as_ref().map(|m| &m.stages);
-    let cost = |stage: &&str| {
-        let record = records.and_then(|r| r.get(*stage));
+    let record = |stage: Stage| manifest.as_ref().and_then(|m| m.record(stage));
+    let cost = |stage: Stage| {
+        let record = record(stage);
         Ok(StageCost {
-            stage: (*stage).to_owned(),
+            stage: stage.name().to_owned(),
             seconds: record.map_or(0., |r| r.seconds),
             peak_bytes: record.and_then(|r| r.peak_bytes),
             status: match record.map(|r| r.status) {
@@ -39,18 +39,14 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
             profile: read_if_there(&folder.profile(stage))?,
         })
     };
-    let stages = STAGES.iter().filter(|s| experiment.has(s));
-    let stages: Vec<StageCost> = stages.map(cost).collect::<Result<_>>()?;
-    let seconds_of = |stage: &str| records.and_then(|r| r.get(stage)).map_or(0., |r| r.seconds);
-    let results: Vec<ResultRow> =
-        read_if_there(&folder.stage("validate").join("results.json"))?.unwrap_or_default();
-    let recovered: Option<recover::Output> =
-        read_if_there(&folder.stage("recover").join("metrics.json"))?;
-    let matched: Option<match_::Output> =
-        read_if_there(&folder.stage("match").join("metrics.json"))?;
-    let given: Option<given::Output> = read_if_there(&folder.stage("given").join("metrics.json"))?;
-    let squeezed: Option<squeeze::Output> =
-        read_if_there(&folder.stage("squeeze").join("metrics.json"))?;
+    let stages = experiment.stages().into_iter().map(cost);
+    let stages: Vec<StageCost> = stages.collect::<Result<_>>()?;
+    let results: Vec<ResultRow> = read_if_there(&folder.results())?.unwrap_or_default();
+    let metrics = |stage: Stage| folder.stage(stage).metrics();
+    let squeezed: Option<squeeze::Output> = read_if_there(&metrics(Stage::Squeeze))?;
+    let recovered: Option<recover::Output> = read_if_there(&metrics(Stage::Recover))?;
+    let matched: Option<matching::Output> = read_if_there(&metrics(Stage::Match))?;
+    let given: Option<given::Output> = read_if_there(&metrics(Stage::Given))?;
     let labels = results
         .iter()
         .find(|r| r.is_distilled() && r.label_bytes > 0)
@@ -75,7 +71,8 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
                 bn_statistics_loss_first: output.terms_first.get(BN_STATS).copied(),
                 bn_statistics_loss_last: output.terms_last.get(BN_STATS).copied(),
                 loss_terms_last: output.terms_last,
-                seconds_per_image: seconds_of("recover") / images.max(1) as f64,
+                seconds_per_image: record(Stage::Recover).map_or(0., |r| r.seconds)
+                    / images.max(1) as f64,
             })
         }
         _ => None,

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    artifact::{ImageSet, RunFolder},
+    artifact::{ImageSet, RunFolder, Stage},
     data::Fault,
     plugins::registry::Registry,
     report::summary::{ResultRow, Summary},
@@ -21,19 +21,15 @@ use crate::{
 
 use super::{
     checks::check,
-    run::{Failure, Selection, run},
+    failure::{Failure, config_fault},
+    run::run,
+    selection::Selection,
 };
 
-/// The tables and keys of a protocol; whatever else its file has is another experiment's matter.
-const KEYS: [&str; 7] = [
-    "seed",
-    "device",
-    "checkpoint_secs",
-    "data",
-    "squeeze",
-    "relabel",
-    "validate",
-];
+/// Keys of a protocol beside those of its stages.
+const KEYS: [&str; 4] = ["seed", "device", "checkpoint_secs", "data"];
+/// Stages of a protocol; whatever else its file has is another experiment's matter.
+const STAGES: [Stage; 3] = [Stage::Squeeze, Stage::Relabel, Stage::Validate];
 
 /// A protocol that sets go through.
 pub struct Protocol<'a> {
@@ -65,17 +61,15 @@ impl<'a> Protocol<'a> {
         out: &Path,
     ) -> Result<Self, Failure> {
         let mut tables = Map::new();
-        for key in KEYS {
+        for key in KEYS.into_iter().chain(STAGES.map(Stage::name)) {
             if let Some(value) = json.get(key) {
                 tables.insert(key.to_owned(), value.clone());
             }
         }
-        if !tables.contains_key("validate") {
-            let fault = Fault::new(
-                "validate",
-                "missing table [validate], which a protocol is about",
-            );
-            return Err(Failure::Config(vec![fault]));
+        let judging = Stage::Validate.name();
+        if !tables.contains_key(judging) {
+            let message = format!("missing table [{judging}], which a protocol is about");
+            return Err(config_fault(judging, message));
         }
         Ok(Self {
             tables,
@@ -109,12 +103,12 @@ impl<'a> Protocol<'a> {
         if !faults.is_empty() {
             return Err(Failure::Config(faults));
         }
-        let has_teacher = self.tables.contains_key("squeeze");
+        let has_teacher = self.tables.contains_key(Stage::Squeeze.name());
         if has_teacher {
             eprintln!("protocol: teacher");
-            let only = ["seed", "device", "checkpoint_secs", "data", "squeeze"];
             let mut json = self.tables.clone();
-            json.retain(|key, _| only.contains(&key.as_str()));
+            let of_teacher = |key: &str| KEYS.contains(&key) || key == Stage::Squeeze.name();
+            json.retain(|key, _| of_teacher(key));
             json.insert("name".to_owned(), json!("teacher"));
             self.carry_out(&Json::Object(json), teacher.clone())?;
         }
@@ -163,10 +157,10 @@ impl<'a> Protocol<'a> {
         let images_per_class = set.len() / set.class_names.len().max(1);
         let root = std::path::absolute(folder.root()).map_err(anyhow::Error::from)?;
         json.insert(
-            "given".to_owned(),
+            Stage::Given.name().to_owned(),
             json!({"images": root, "images_per_class": images_per_class}),
         );
-        if let (Some(weights), Some(squeeze)) = (weights, json.get_mut("squeeze")) {
+        if let (Some(weights), Some(squeeze)) = (weights, json.get_mut(Stage::Squeeze.name())) {
             let weights = std::path::absolute(weights).map_err(anyhow::Error::from)?;
             squeeze["weights"] = json!(weights);
         }
@@ -187,13 +181,14 @@ impl<'a> Protocol<'a> {
 
 /// Keeps the controls that have to do with the set: other labels, no augmentation.
 fn leave_out_controls(experiment: &mut Json) -> Result<()> {
-    let given = experiment["validate"]["controls"].take();
+    let controls = &mut experiment[Stage::Validate.name()]["controls"];
+    let given = controls.take();
     let mut own: Vec<Control> = match given {
         Json::Null => Vec::new(),
         given => serde_json::from_value(given)?,
     };
     own.retain(|c| matches!(c, Control::HardLabel | Control::Unaugmented));
-    experiment["validate"]["controls"] = json!(own);
+    *controls = json!(own);
     Ok(())
 }
 

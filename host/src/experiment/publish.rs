@@ -1,12 +1,12 @@
 //! Draws the report of a run: `report/index.html`, `summary.json`, the curves as SVG and the images as PNG.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::Result;
 use serde_json::Value as Json;
 
 use crate::{
-    artifact::{ImageSet, RunFolder, atomic},
+    artifact::{ImageSet, RunFolder, Stage, WorkFolder, atomic},
     report::{
         curves::{ChartOptions, Curve, line_chart},
         gallery::{ClassRow, MosaicOptions, Tile, class_figures, contact_sheet},
@@ -16,9 +16,8 @@ use crate::{
     },
     stages::{
         Session,
-        origin::real_order,
-        render::Images,
-        sets::{self, RANDOM_REAL},
+        sets::{self, HARD, RANDOM_REAL, UNAUGMENTED, real_order},
+        views::Images,
     },
 };
 
@@ -38,21 +37,20 @@ pub fn publish(
     session: &Session<'_>,
     summary: &Summary,
 ) -> Result<()> {
-    let report = folder.report();
-    fs::create_dir_all(&report)?;
-    atomic::write_json(&report.join("summary.json"), summary)?;
+    atomic::write_json(&folder.summary(), summary)?;
     let mut curves = Vec::new();
     for chart in charts(experiment, folder)? {
-        if let Some(svg) = line_chart(&chart.curves, &chart.options(&chart.title))? {
-            atomic::write(&report.join(format!("{}.svg", chart.file)), svg.as_bytes())?;
+        if let Some(svg) = line_chart(&chart.curves, &chart.options(chart.title))? {
+            let path = folder.figure(&format!("{}.svg", chart.file));
+            atomic::write(&path, svg.as_bytes())?;
         }
         if let Some(svg) = line_chart(&chart.curves, &chart.options(""))? {
-            curves.push((chart.title, svg));
+            curves.push((chart.title.to_owned(), svg));
         }
     }
     let rows = gallery_rows(folder, session)?;
     if let Some(png) = contact_sheet(&rows, &MosaicOptions::default())? {
-        atomic::write(&report.join("images.png"), &png)?;
+        atomic::write(&folder.figure("images.png"), &png)?;
     }
     let html = render(&ReportInput {
         summary,
@@ -61,87 +59,72 @@ pub fn publish(
         gallery: class_figures(&rows, &MosaicOptions::default())?,
         warnings: &warnings(experiment, summary),
     })?;
-    atomic::write(&report.join("index.html"), html.as_bytes())
+    atomic::write(&folder.page(), html.as_bytes())
 }
 
 struct Chart {
     file: &'static str,
-    title: String,
-    x: &'static str,
-    y: &'static str,
+    title: &'static str,
+    axes: [&'static str; 2],
     log_y: bool,
     curves: Vec<Curve>,
 }
 
 impl Chart {
     fn options<'a>(&'a self, title: &'a str) -> ChartOptions<'a> {
+        let [x_label, y_label] = self.axes;
         ChartOptions {
             title,
-            x_label: self.x,
-            y_label: self.y,
+            x_label,
+            y_label,
             log_y: self.log_y,
         }
     }
 }
 
 fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
-    let squeeze = read_log(&folder.stage("squeeze"))?;
-    let recover = read_log(&folder.stage("recover"))?;
-    let matching = read_log(&folder.stage("match"))?;
-    let terms: Vec<String> = match &experiment.recover {
-        Some(config) => {
-            let parts = [config.loss.plugin.clone()]
-                .into_iter()
-                .chain(config.term_names());
-            std::iter::once("total".to_owned()).chain(parts).collect()
-        }
-        None => Vec::new(),
-    };
-    let teacher_loss = vec![curve("loss", &squeeze, "epoch", "loss")];
-    let terms = terms
-        .iter()
-        .map(|term| curve(term, &recover, "step", term))
-        .collect();
-    let chart = |file, title: &str, x, y, log_y, curves| Chart {
+    let squeeze = read_log(&folder.stage(Stage::Squeeze))?;
+    let recover = read_log(&folder.stage(Stage::Recover))?;
+    let matching = read_log(&folder.stage(Stage::Match))?;
+    let terms = experiment.recover.iter().flat_map(|config| {
+        let own = ["total".to_owned(), config.loss.plugin.clone()];
+        own.into_iter().chain(config.term_names())
+    });
+    let chart = |file, title, axes, log_y, curves| Chart {
         file,
-        title: title.to_owned(),
-        x,
-        y,
+        title,
+        axes,
         log_y,
         curves,
     };
+    let teacher = vec![curve("loss", &squeeze, "epoch", "loss")];
+    let terms = terms.map(|term| curve(&term, &recover, "step", &term));
+    let terms = terms.collect();
+    let matched = vec![curve("loss", &matching, "step", "loss")];
+    let students = students(experiment, folder)?;
+    let batches = "iteration, batch after batch";
+    let [loss, terms_of, match_loss, top1] = [
+        "Squeeze: training loss",
+        "Recover: loss terms, unweighted",
+        "Match: the matcher's loss",
+        "Validate: accuracy, first seed",
+    ];
     Ok(vec![
-        chart(
-            "squeeze-loss",
-            "Squeeze: training loss",
-            "epoch",
-            "loss",
-            true,
-            teacher_loss,
-        ),
-        chart(
-            "recover-loss",
-            "Recover: loss terms, unweighted",
-            "iteration, batch after batch",
-            "loss",
-            true,
-            terms,
-        ),
+        chart("squeeze-loss", loss, ["epoch", "loss"], true, teacher),
+        chart("recover-loss", terms_of, [batches, "loss"], true, terms),
         chart(
             "match-loss",
-            "Match: the matcher's loss",
-            "iteration",
-            "loss",
+            match_loss,
+            ["iteration", "loss"],
             true,
-            vec![curve("loss", &matching, "step", "loss")],
+            matched,
         ),
         chart(
             "validate-top1",
-            "Validate: accuracy, first seed",
-            "epoch",
-            "top-1, %",
+            top1,
+            ["epoch", "top-1, %"],
             false,
-            students(experiment, folder)?,
+            students,
         ),
     ])
 }
@@ -156,10 +139,11 @@ fn students(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Curve>> {
     };
     let mut curves = Vec::new();
     for set in experiment.set_names() {
-        for labels in ["", "-hard", "-hard-unaugmented"] {
-            let name = format!("{set}{labels}");
+        let hard = format!("{set}-{HARD}");
+        for name in [set.to_owned(), hard.clone(), hard + UNAUGMENTED] {
             for student in &validate.architectures {
-                let lines = read_log(&folder.validation(&name, &student.label(), *seed))?;
+                let (own, _) = folder.student(&name, &student.label(), *seed);
+                let lines = read_log(&own)?;
                 let several = validate.architectures.len() > 1;
                 let title = if several {
                     format!("{name}, {}", student.label())
@@ -175,8 +159,8 @@ fn students(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Curve>> {
     Ok(curves)
 }
 
-fn read_log(folder: &Path) -> Result<Vec<Json>> {
-    let path = folder.join("log.jsonl");
+fn read_log(folder: &WorkFolder) -> Result<Vec<Json>> {
+    let path = folder.log();
     if path.exists() {
         log::read(&path)
     } else {

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     scores::Scores,
-    table::{TableFormat, human_bytes, human_duration, mean_and_std, one_line, table},
+    table::{TableFormat, mean_and_std, one_line, table},
+    units::{human_bytes, human_duration},
 };
 
 /// Headings, in the order of the cells.

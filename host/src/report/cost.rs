@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::profile::OperationTime;
 
-use super::table::{human_bytes, human_count, human_duration};
+use super::units::{human_bytes, human_count, human_duration};
 
 /// Operations that the table shows.
 const SHOWN_OPERATIONS: usize = 12;

@@ -7,9 +7,8 @@ use minijinja::{Environment, Value, context};
 
 use super::base64;
 use super::summary::{ResultRow, StageStatus, Summary};
-use super::table::{
-    RESULT_COLUMNS, human_bytes, human_count, human_duration, mean_and_std, result_cells,
-};
+use super::table::{RESULT_COLUMNS, mean_and_std, result_cells};
+use super::units::{human_bytes, human_count, human_duration};
 
 /// The template's name decides that its output is HTML, so that texts are escaped.
 const TEMPLATE: (&str, &str) = ("index.html", include_str!("template.html"));

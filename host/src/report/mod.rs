@@ -16,3 +16,4 @@ pub mod progress;
 pub mod scores;
 pub mod summary;
 pub mod table;
+pub mod units;

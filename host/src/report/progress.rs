@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle};
 
-use super::table::human_duration;
+use super::units::human_duration;
 
 /// Plain lines end up in files and job logs, where one every few seconds is enough.
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(5);

@@ -27,6 +27,11 @@ impl ComponentConfig {
         }
     }
 
+    /// The loss on class labels that stages take unless told otherwise.
+    pub fn cross_entropy() -> Self {
+        Self::named("cross-entropy")
+    }
+
     /// A component with options.
     pub fn with(plugin: &str, params: Json) -> Self {
         let params = params.as_object().cloned().unwrap_or_default();

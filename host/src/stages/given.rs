@@ -5,20 +5,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    artifact::{ImageFormat, ImageSet, RunFolder, Scaling, atomic, manifest::hex},
-    data::{Normalization, Rounding},
+    artifact::{ImageFormat, ImageSet, RunFolder, Stage, atomic, manifest::hex},
+    data::Rounding,
 };
 
 use super::{
-    Session,
-    origin::{Init, Origin},
+    Around, Identity, Session, Table,
+    sets::{Init, Origin},
 };
-
-/// The name of the stage and of its folder.
-pub const STAGE: &str = "given";
 
 /// A distilled set that was made elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +40,7 @@ impl Config {
     /// What its controls start from, and how it is stored.
     pub fn origin(&self) -> Origin {
         Origin {
-            stage: STAGE,
+            stage: Stage::Given,
             images_per_class: self.images_per_class,
             init: Init::Noise,
             format: ImageFormat::Png,
@@ -90,8 +88,20 @@ impl Config {
     }
 }
 
+impl Table for Config {
+    fn identity(&self, around: &Around<'_>) -> Result<Identity> {
+        let (classes, side) = (around.train.class_names(), around.train.resolution());
+        let set = self.load(around.base, classes, side)?;
+        Ok(Identity {
+            // The images count, and not where they come from.
+            table: json!(hash(&set)),
+            ..Identity::default()
+        })
+    }
+}
+
 /// What a set is: its pixels and its labels.
-pub fn hash(set: &ImageSet) -> String {
+fn hash(set: &ImageSet) -> String {
     let mut hash = Sha256::new();
     hash.update(&set.pixels_nchw);
     for label in &set.labels {
@@ -107,13 +117,11 @@ pub fn hash(set: &ImageSet) -> String {
 pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output> {
     let (classes, side) = (session.train.class_names(), session.train.resolution());
     let set = config.load(base, classes, side)?;
-    let Normalization { mean, std } = session.inputs.normalization;
-    let format = config.origin().format;
-    set.save(&session.folder.images(STAGE), format, Scaling { mean, std })?;
+    let origin = config.origin();
+    origin.save(session, &set)?;
     let output = Output {
-        image_bytes: set.encoded_bytes(format)?,
+        image_bytes: set.encoded_bytes(origin.format)?,
     };
-    let folder = session.folder.stage(STAGE);
-    atomic::write_json(&folder.join("metrics.json"), &output)?;
+    atomic::write_json(&session.folder.stage(Stage::Given).metrics(), &output)?;
     Ok(output)
 }

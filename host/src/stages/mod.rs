@@ -1,34 +1,85 @@
-//! The steps of the paper: squeeze, recover, relabel, and a fourth that validates; `match_` makes a set in recover's place. Each has a
-//! `Config`, an output and a `run`.
-//! They talk to each other through the artifact's types alone.
+//! The steps of the paper: squeeze, recover, relabel, and a fourth that validates; `matching` makes a set in recover's place. Each has a
+//! `Config`, an output and a `run`. They talk to each other through the artifact's types alone.
+//!
+//! What they share has rooms of its own: computing in steps that a kill may stop (`steps`), networks and their training, views of
+//! images, what a training reads (`feeds`), and the sets that are trained on.
 
-pub mod accuracy;
-pub mod ahead;
 pub mod augment;
-mod color_jitter;
 pub mod component;
-pub mod dataset_feed;
 pub mod experts;
-pub mod fit;
+pub mod feeds;
 pub mod given;
-pub mod journal;
-pub mod label_feed;
-pub mod match_;
-pub mod network;
-pub mod origin;
-pub mod plugin_state;
+pub mod matching;
+pub mod networks;
 pub mod recover;
 pub mod relabel;
-pub mod render;
-mod render_gpu;
-#[cfg(test)]
-mod render_test;
 pub mod session;
 pub mod sets;
 pub mod squeeze;
-pub mod targets;
-pub mod train;
+pub mod steps;
+pub mod training;
 pub mod validate;
+pub mod views;
+
+use std::path::Path;
+
+use anyhow::Result;
+use plugin_api::abi::Kind;
+use serde_json::Value as Json;
+
+use crate::{data::Dataset, engine::gpu::precision::Precision};
 
 pub use component::ComponentConfig;
 pub use session::Session;
+
+/// What is true of a stage by its table.
+pub trait Table {
+    /// What it is finished for.
+    ///
+    /// # Errors
+    /// When a file that counts cannot be read.
+    fn identity(&self, around: &Around<'_>) -> Result<Identity>;
+
+    /// What layers compute in on a GPU.
+    fn precision(&self) -> Precision {
+        Precision::default()
+    }
+
+    /// Images in a step, where it can go on with another number of them: its saved state is that of whole images.
+    fn batch_size(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// What a stage is finished for: another hash of it makes what stands on disk stale.
+#[derive(Default)]
+pub struct Identity {
+    /// Its table, without the keys that change nothing of what it makes.
+    pub table: Json,
+    /// What counts beside its table.
+    pub beside: Option<Json>,
+    /// What may grow without making it stale: sets, seeds.
+    pub extent: Json,
+    /// Components, which count by the versions of their plugins.
+    pub components: Vec<(Kind, ComponentConfig)>,
+}
+
+/// What stands around a stage's table.
+pub struct Around<'a> {
+    /// The folder that paths are relative to.
+    pub base: &'a Path,
+    /// Training images.
+    pub train: &'a Dataset,
+    /// The network in which a set is matched.
+    pub matched_in: Option<&'a ComponentConfig>,
+    /// Sets that are relabelled and trained on.
+    pub sets: Vec<&'static str>,
+}
+
+/// A table as JSON without some of its keys.
+pub fn without(mut table: Json, keys: &[&str]) -> Json {
+    if let Some(table) = table.as_object_mut() {
+        keys.iter().for_each(|key| drop(table.remove(*key)));
+    }
+    table
+}

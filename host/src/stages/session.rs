@@ -7,9 +7,12 @@ use plugin_api::{Ctx, architecture::InputShape};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    artifact::{RunFolder, hash_json},
+    artifact::{RunFolder, Stage, hash_json},
     data::{Dataset, Inputs, Normalization, WhiteningConfig},
-    engine::{Tensor, Value},
+    engine::{
+        Tensor, Value,
+        gpu::precision::{Computing, Precision, compute_in},
+    },
     plugins::{ops::export, registry::Registry},
 };
 
@@ -26,6 +29,16 @@ pub fn fingerprint(set: &Dataset) -> Json {
 pub fn sizes(set: &Dataset) -> String {
     let sizes: Vec<usize> = (0..set.len()).map(|i| set.encoded_bytes(i)).collect();
     hash_json(&json!(sizes))
+}
+
+/// What networks are given of a split.
+pub fn input_of(set: &Dataset) -> InputShape {
+    InputShape {
+        channels: 3,
+        height: set.resolution(),
+        width: set.resolution(),
+        classes: set.num_classes(),
+    }
 }
 
 /// What bytes are turned into before a network sees them, for hashes.
@@ -47,6 +60,8 @@ pub struct Session<'a> {
     pub seed: u64,
     /// Where tensors live.
     pub device: Device,
+    /// What layers compute in on a GPU: the stage's that it was opened for.
+    pub precision: Precision,
     /// Seconds between checkpoints.
     pub checkpoint_secs: f64,
     /// Training images; shared, since a matcher's lab outlives the borrow.
@@ -58,27 +73,23 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// Computes in its precision as long as the answer lives.
+    pub fn compute(&self) -> Computing {
+        compute_in(self.precision)
+    }
+
     /// The context of a call into a plugin.
     ///
     /// # Errors
     /// When the device is out of memory.
-    pub fn ctx(&self, stage: &str) -> anyhow::Result<Ctx> {
+    pub fn ctx(&self, stage: Stage) -> anyhow::Result<Ctx> {
         let anchor = Value::zeros((), candle_core::DType::F32, &self.device)?;
-        Ok(Ctx::new(
-            stage,
-            self.seed,
-            &export(Tensor::constant(anchor)),
-        ))
+        let anchor = export(Tensor::constant(anchor));
+        Ok(Ctx::new(stage.name(), self.seed, &anchor))
     }
 
     /// What networks of this run are given.
     pub fn input(&self) -> InputShape {
-        let side = self.train.resolution();
-        InputShape {
-            channels: 3,
-            height: side,
-            width: side,
-            classes: self.train.num_classes(),
-        }
+        input_of(self.train)
     }
 }

@@ -3,12 +3,17 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
-use plugin_api::view::{ColorRule, CropRule, MixRule, ViewRule};
+use plugin_api::{
+    abi::Kind,
+    view::{ColorRule, CropRule, MixRule, ViewRule},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 
 use crate::{
-    artifact::{atomic, tensors, weights},
+    artifact::{Stage, atomic, manifest::hex, tensors, weights},
     engine::{
         gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::WarmupConfig},
@@ -16,11 +21,13 @@ use crate::{
 };
 
 use super::{
-    ComponentConfig, Session,
-    accuracy::accuracy,
-    dataset_feed::DatasetFeed,
-    network::Network,
-    train::{Decay, Scores, TrainConfig, Training},
+    Around, ComponentConfig, Identity, Session, Table,
+    feeds::dataset::DatasetFeed,
+    networks::{Network, accuracy::accuracy},
+    sets::exact::class_texts,
+    training::{Decay, Scores, TrainConfig, Training},
+    views::half,
+    without,
 };
 
 /// How the teacher is made. The defaults are those of SRe2L's Tiny-ImageNet teacher (zeyuanyin/tiny-imagenet).
@@ -63,7 +70,7 @@ pub struct Config {
     #[serde(default = "no_mix")]
     pub mix: MixRule,
     /// The loss
-    #[serde(default = "cross_entropy")]
+    #[serde(default = "ComponentConfig::cross_entropy")]
     pub loss: ComponentConfig,
     /// What weight decay acts on
     #[serde(default = "decay")]
@@ -94,15 +101,8 @@ fn schedule() -> ScheduleConfig {
         warmup_start: 0.01,
     })
 }
-pub(super) fn half() -> f64 {
-    0.5
-}
-pub(super) fn no_mix() -> MixRule {
+fn no_mix() -> MixRule {
     MixRule::None
-}
-/// Cross-entropy with its defaults.
-pub fn cross_entropy() -> ComponentConfig {
-    ComponentConfig::named("cross-entropy")
 }
 fn decay() -> Decay {
     Decay::All
@@ -136,6 +136,33 @@ impl Config {
     }
 }
 
+impl Table for Config {
+    fn identity(&self, around: &Around<'_>) -> Result<Identity> {
+        let weights = match &self.weights {
+            Some(file) => json!(hex(&Sha256::digest(std::fs::read(around.base.join(file))?))),
+            None => Json::Null,
+        };
+        Ok(Identity {
+            // The content of the file counts, and not its path.
+            table: without(json!(self), &["weights"]),
+            beside: Some(weights),
+            components: vec![
+                (Kind::ARCHITECTURE, self.architecture.clone()),
+                (Kind::LOSS, self.loss.clone()),
+            ],
+            ..Identity::default()
+        })
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn batch_size(&self) -> Option<u32> {
+        Some(self.batch_size)
+    }
+}
+
 /// What squeeze made, beside the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
@@ -150,13 +177,8 @@ pub struct Output {
 /// # Errors
 /// When the weights do not fit, or the training fails.
 pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output> {
-    let mut network = Network::build(
-        session.registry,
-        &config.architecture,
-        session.input(),
-        &session.device,
-    )?;
-    let folder = session.folder.stage("squeeze");
+    let mut network = Network::of(session, &config.architecture)?;
+    let folder = session.folder.stage(Stage::Squeeze);
     let scores = match &config.weights {
         Some(weights) => {
             let place = || format!("squeeze.weights: {weights}");
@@ -172,20 +194,19 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
         }
         None => {
             network.init(session.seed, 0, &session.device)?;
-            let loss = session
-                .registry
-                .create_loss(&config.loss.plugin, &config.loss.params())?;
+            let (registry, loss) = (session.registry, &config.loss);
+            let loss = registry.create_loss(&loss.plugin, &loss.params())?;
             let mut feed = DatasetFeed::new(
                 &**session.train,
                 config.views(),
                 session.seed,
-                "squeeze",
+                Stage::Squeeze.name(),
                 &session.device,
             );
             let training = Training {
                 session,
-                stage: "squeeze",
-                name: "squeeze".to_owned(),
+                stage: Stage::Squeeze,
+                name: Stage::Squeeze.name().to_owned(),
                 folder: &folder,
                 config: &config.train(),
                 loss: &loss,
@@ -198,13 +219,13 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
         scores,
         parameters: network.parameter_count(),
     };
-    tensors::save(
-        &session.folder.model(),
-        &network.state(),
-        &class_texts(session),
-    )?;
-    atomic::write_json(&folder.join("metrics.json"), &output)?;
-    super::train::forget(&folder)?;
+    let mut texts = class_texts(session.train.class_names());
+    let normalization = &session.inputs.normalization;
+    let normalization = json!({"mean": normalization.mean, "std": normalization.std});
+    texts.insert("normalization".to_owned(), normalization.to_string());
+    tensors::save(&session.folder.model(), &network.state(), &texts)?;
+    atomic::write_json(&folder.metrics(), &output)?;
+    atomic::remove(&folder.checkpoint())?;
     Ok(output)
 }
 
@@ -213,25 +234,11 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
 /// # Errors
 /// When it is missing, or its classes are not those of the data.
 pub fn load_teacher(session: &Session<'_>, architecture: &ComponentConfig) -> Result<Network> {
-    let mut network = Network::build(
-        session.registry,
-        architecture,
-        session.input(),
-        &session.device,
-    )?;
+    let mut network = Network::of(session, architecture)?;
     let texts = network.load(&session.folder.model(), &session.device)?;
     check_classes(&texts, session.train.class_names())
         .context("the teacher in squeeze/model.safetensors")?;
     Ok(network)
-}
-
-fn class_texts(session: &Session<'_>) -> BTreeMap<String, String> {
-    let names = serde_json::json!(session.train.class_names()).to_string();
-    let normalization = serde_json::json!({"mean": session.inputs.normalization.mean, "std": session.inputs.normalization.std});
-    BTreeMap::from([
-        ("class_names".to_owned(), names),
-        ("normalization".to_owned(), normalization.to_string()),
-    ])
 }
 
 /// Teacher and data must name the same classes in the same order: most failures to reproduce a result come from here.

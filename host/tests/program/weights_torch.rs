@@ -10,7 +10,7 @@ use crate::common::{Answer, alambic};
 use alambic::{
     engine,
     plugins::{Registry, export},
-    stages::{ComponentConfig, network::Network},
+    stages::{ComponentConfig, networks::Network},
 };
 use candle_core::{DType, Device, Tensor};
 use plugin_api::{Ctx, architecture::InputShape, tensor::BatchNormMode};

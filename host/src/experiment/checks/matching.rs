@@ -8,14 +8,22 @@ use plugin_api::{
 };
 
 use crate::{
-    artifact::RunFolder,
+    artifact::{RunFolder, Stage},
     data::{Dataset, Fault, Normalization},
     engine::{Tensor, Value, grad},
     plugins::{export, import, registry::Registry},
-    stages::{experts, match_::Config, network::Network, session::input_identity},
+    stages::{
+        experts,
+        matching::Config,
+        networks::{Network, plugin_error},
+        session::{input_identity, input_of},
+    },
 };
 
-use super::{Experiment, network, too_few};
+use super::{
+    super::Experiment,
+    parts::{network, too_few},
+};
 
 /// The table's own faults, those of its components, and what the matcher misses.
 pub fn faults(
@@ -46,7 +54,7 @@ pub fn faults(
         (Some(_), None) => {
             let message =
                 format!("missing table [experts], whose trainings matcher \"{name}\" follows");
-            faults.push(Fault::new("experts", message));
+            faults.push(Fault::new(Stage::Experts.name(), message));
         }
         (Some(last), Some(experts)) if last > u64::from(experts.epochs) => {
             let message = format!(
@@ -82,17 +90,11 @@ pub fn store_fault(
     (train, normalization): (&Dataset, &Normalization),
 ) -> Option<Fault> {
     let experts = experiment.experts.as_ref()?;
-    let architecture = &experiment.match_.as_ref()?.architecture;
+    let architecture = &experiment.matching.as_ref()?.architecture;
     // Without a folder of its own it is the run's, whose stage is stale where it does not fit.
     experts.folder.as_ref()?;
-    let input = InputShape {
-        channels: 3,
-        height: train.resolution(),
-        width: train.resolution(),
-        classes: train.num_classes(),
-    };
-    let network = Network::build(registry, architecture, input, &Device::Cpu).ok()?;
-    let identity = experts.identity(
+    let network = Network::build(registry, architecture, input_of(train), &Device::Cpu).ok()?;
+    let identity = experts.trained(
         experiment.seed,
         train,
         input_identity(normalization, experiment.data.whitening.as_ref()),
@@ -111,7 +113,6 @@ fn needs(config: &Config, registry: &Registry) -> Option<MatchNeeds> {
 /// Runs the network on two black images: features, and the gradients by which a matcher learns images; gradients of gradients where
 /// it needs them.
 fn try_network(network: &Network, needs: &MatchNeeds) -> anyhow::Result<()> {
-    let told = crate::stages::network::plugin_error;
     let shape = network.input();
     let images = Value::zeros(
         (2, shape.channels, shape.height, shape.width),
@@ -123,7 +124,7 @@ fn try_network(network: &Network, needs: &MatchNeeds) -> anyhow::Result<()> {
         DType::F32,
         &Device::Cpu,
     )?));
-    let ctx = Ctx::new("match", 0, &anchor);
+    let ctx = Ctx::new(Stage::Match.name(), 0, &anchor);
     let values = network.initial(0, 0, &Device::Cpu)?;
     let params = network.spec().params.iter().zip(values);
     let inputs: Vec<Tensor> = params
@@ -142,7 +143,10 @@ fn try_network(network: &Network, needs: &MatchNeeds) -> anyhow::Result<()> {
             have.join(", ")
         );
     }
-    let score = import(&pass.logits).map_err(told)?.sqr()?.sum_all()?;
+    let score = import(&pass.logits)
+        .map_err(plugin_error)?
+        .sqr()?
+        .sum_all()?;
     let (mut sums, mut kind) = (vec![score.clone()], "gradient");
     if needs.second_order {
         let learned: Vec<&Tensor> = inputs.iter().filter(|t| t.is_tracked()).collect();

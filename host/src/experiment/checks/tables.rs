@@ -2,37 +2,27 @@
 
 use serde_json::Value as Json;
 
-use crate::data::Fault;
-
-/// The tables that make the distilled images, of which an experiment has one at most.
-const MAKERS: [&str; 3] = ["recover", "match", "given"];
+use crate::{artifact::Stage, data::Fault};
 
 /// What is missing, and what stands in another's way.
 pub fn faults(json: &Json) -> Vec<Fault> {
-    let has = |table: &str| json.get(table).is_some();
+    let has = |stage: &Stage| json.get(stage.name()).is_some();
     let mut faults = Vec::new();
-    let mut missing = |needed: &str, stage: &str| {
+    let mut missing = |needed: Stage, stage: Stage| {
         let message = format!("missing table [{needed}], which [{stage}] needs");
-        faults.push(Fault::new(needed, message));
+        faults.push(Fault::new(needed.name(), message));
     };
-    let makers: Vec<&str> = MAKERS.into_iter().filter(|maker| has(maker)).collect();
-    for stage in ["relabel", "validate"] {
-        if has(stage) && makers.is_empty() {
-            missing("recover", stage);
+    for stage in Stage::ALL.into_iter().filter(has) {
+        for group in stage.needs().iter().filter(|group| !group.iter().any(has)) {
+            missing(group[0], stage);
         }
     }
-    if has("validate") && !has("relabel") && makers == ["recover"] {
-        missing("relabel", "validate");
+    let makers: Vec<Stage> = Stage::MAKERS.into_iter().filter(has).collect();
+    let (has_teacher, relabelled) = (has(&Stage::Squeeze), has(&Stage::Relabel));
+    if has(&Stage::Validate) && !relabelled && makers == [Stage::Recover] {
+        missing(Stage::Relabel, Stage::Validate);
     }
-    for stage in ["recover", "relabel"] {
-        if has(stage) && !has("squeeze") {
-            missing("squeeze", stage);
-        }
-    }
-    if has("experts") && !has("match") {
-        missing("match", "experts");
-    }
-    if json.pointer("/data/whitening").is_some() && has("squeeze") {
+    if json.pointer("/data/whitening").is_some() && has_teacher {
         let message = "whitened images are for [experts], [match], [given] and their students; [squeeze] and what follows it work on \
                        normalised pixels: take one of the two out";
         faults.push(Fault::new("data.whitening", message));
@@ -40,14 +30,14 @@ pub fn faults(json: &Json) -> Vec<Fault> {
     if let [first, second, ..] = makers.as_slice() {
         let message =
             format!("[{second}] and [{first}] both make the distilled images; keep one of them");
-        faults.push(Fault::new(*second, message));
+        faults.push(Fault::new(second.name(), message));
     }
-    if makers.is_empty() && !has("squeeze") {
+    if makers.is_empty() && !has_teacher {
         let message = "nothing to do: expected a table [squeeze], [match] or [given]";
         faults.push(Fault::new("experiment", message));
     }
-    if let Some(validate) = json.get("validate") {
-        faults.extend(epochs(validate, has("relabel"), has("squeeze")));
+    if let Some(validate) = json.get(Stage::Validate.name()) {
+        faults.extend(epochs(validate, relabelled, has_teacher));
     }
     faults
 }

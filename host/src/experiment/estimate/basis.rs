@@ -7,16 +7,21 @@ use std::{
 
 use anyhow::Result;
 
-use crate::stages::{
-    ComponentConfig, Session, accuracy::EVALUATION_BATCH, network::Network, origin::Origin,
-    train::TrainConfig,
+use crate::{
+    artifact::Stage,
+    stages::{
+        ComponentConfig, Session,
+        networks::{Network, accuracy::EVALUATION_BATCH},
+        sets::Origin,
+        training::TrainConfig,
+    },
 };
 
 use super::{
-    Fitting, StageEstimate,
     law::{Law, Trial},
     memory::{self, Kept},
     probe::{self, Recipe},
+    stage::{Fitting, StageEstimate},
 };
 
 /// Images that are decoded to see how long that takes.
@@ -175,13 +180,7 @@ impl<'a> Basis<'a> {
     /// # Errors
     /// When the network cannot be built.
     pub fn network_bytes(&self, architecture: &ComponentConfig) -> Result<u64> {
-        let session = self.session;
-        let network = Network::build(
-            session.registry,
-            architecture,
-            session.input(),
-            &session.device,
-        )?;
+        let network = Network::of(self.session, architecture)?;
         let sizes = network.spec().params.iter();
         Ok(4 * sizes
             .map(|p| p.shape.iter().product::<usize>() as u64)
@@ -220,7 +219,7 @@ impl<'a> Basis<'a> {
     /// A stage whose steps hold `besides_bytes` more, and that needs `others_bytes` at other moments.
     pub fn stage(
         &self,
-        stage: &'static str,
+        stage: Stage,
         law: &Law,
         batch: usize,
         besides_bytes: u64,

@@ -3,14 +3,15 @@
 use anyhow::Result;
 
 use crate::{
+    artifact::Stage,
     experiment::Experiment,
-    stages::{accuracy::EVALUATION_BATCH, experts, squeeze, validate},
+    stages::{ComponentConfig, networks::accuracy::EVALUATION_BATCH, views::whole},
 };
 
 use super::{
-    Fitting, StageEstimate,
     basis::{Basis, largest},
     probe::{self, Recipe},
+    stage::{Fitting, StageEstimate},
 };
 
 impl Basis<'_> {
@@ -19,17 +20,17 @@ impl Basis<'_> {
     /// # Errors
     /// When a trial fails.
     pub fn experts(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
-        let (Some(config), Some(matching)) = (&experiment.experts, &experiment.match_) else {
+        let (Some(config), Some(matching)) = (&experiment.experts, &experiment.matching) else {
             return Ok(None);
         };
         let (session, train) = (self.session, config.train());
         let (images, tests) = (session.train.len(), session.test.len());
-        let loss = squeeze::cross_entropy();
+        let loss = ComponentConfig::cross_entropy();
         let recipe = Recipe {
             architecture: &matching.architecture,
             loss: &loss,
             train: &train,
-            views: validate::whole(config.batch_size),
+            views: whole(config.batch_size),
         };
         let training = self.train(recipe, images)?;
         let batch = images.min(config.batch_size as usize);
@@ -45,7 +46,7 @@ impl Basis<'_> {
             training.checkpoint_bytes + caches,
         ];
         let stage = self.stage(
-            experts::STAGE,
+            Stage::Experts,
             &training.steps,
             batch,
             caches + self.next_batch(batch),
@@ -65,13 +66,13 @@ impl Basis<'_> {
     /// # Errors
     /// When a trial fails.
     pub fn matching(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
-        let Some(config) = &experiment.match_ else {
+        let Some(config) = &experiment.matching else {
             return Ok(None);
         };
         let found = probe::matching(self.session, config)?;
         let images = self.session.train.num_classes() as u64 * u64::from(config.images_per_class);
         Ok(Some(StageEstimate {
-            stage: "match",
+            stage: Stage::Match,
             peak_bytes: found.peak_bytes + self.caches().0,
             seconds: found.step_secs * config.iterations as f64,
             steps: config.iterations,

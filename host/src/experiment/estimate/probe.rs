@@ -8,19 +8,18 @@ use anyhow::{Context, Result, ensure};
 use plugin_api::view::ViewRule;
 
 use crate::{
-    artifact::{ImageSet, tensors},
+    artifact::{ImageSet, Stage, tensors},
     engine::{Value, optim::Optimizer},
     stages::{
         ComponentConfig, Session,
-        accuracy::accuracy,
-        dataset_feed::DatasetFeed,
-        match_,
-        network::Network,
+        feeds::{Feed, dataset::DatasetFeed},
+        matching::{self, Experts},
+        networks::{Network, accuracy::accuracy},
         recover::{self, Keep, Stepper},
         relabel::{self, Labeller},
-        render::{Images, Pixels, render},
         squeeze,
-        train::{Feed, TrainConfig, Training},
+        training::{TrainConfig, Training},
+        views::{Images, Pixels, render},
     },
 };
 
@@ -38,10 +37,6 @@ pub struct First<'a> {
 }
 
 impl Images for First<'_> {
-    fn count(&self) -> usize {
-        self.count
-    }
-
     fn resolution(&self) -> usize {
         self.images.resolution()
     }
@@ -122,13 +117,12 @@ pub struct Trained {
 pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<Trained> {
     let mut watch = Watch::start();
     let (registry, device) = (session.registry, &session.device);
-    let mut network = Network::build(registry, recipe.architecture, session.input(), device)?;
-    network.init(session.seed, 0, device)?;
+    let mut network = Network::fresh(session, recipe.architecture, 0)?;
     let loss = registry.create_loss(&recipe.loss.plugin, &recipe.loss.params())?;
-    let folder = session.folder.stage("probe");
+    let folder = session.folder.stage(Stage::Squeeze);
     let training = Training {
         session,
-        stage: "squeeze",
+        stage: Stage::Squeeze,
         name: "probe".to_owned(),
         folder: &folder,
         config: recipe.train,
@@ -143,12 +137,12 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         batch_size: batch as u32,
         ..recipe.views
     };
-    let mut feed = DatasetFeed::new(&first, rule, session.seed, "squeeze", device);
+    let mut feed = DatasetFeed::new(&first, rule, session.seed, Stage::Squeeze.name(), device);
     let views = feed.views(0)?;
     let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
     let mut optimizer = Optimizer::new(recipe.train.optimizer.clone(), &shapes);
     let mut step = |network: &mut Network, optimizer: &mut Optimizer| {
-        let ctx = session.ctx("squeeze")?.at(0, 1).for_batch(0);
+        let ctx = session.ctx(Stage::Squeeze)?.at(0, 1).for_batch(0);
         let images = render(&first, &views, &session.inputs, device)?;
         let targets = feed.targets(0, &views, 0..views.len(), &ctx)?;
         let loss = training.step(network, optimizer, &images, &targets, 0., &ctx)?;
@@ -164,7 +158,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
     let moment_bytes = bytes_of(state.iter().map(|(_, value)| value));
     state.extend(network.state());
     step(&mut network, &mut optimizer)?;
-    tensors::save(&folder.join("probe.safetensors"), &state, &BTreeMap::new())?;
+    tensors::save(&folder.checkpoint(), &state, &BTreeMap::new())?;
     Ok(Trained {
         trial,
         checkpoint_bytes: memory::peak_bytes(session),
@@ -225,7 +219,9 @@ pub fn recover(
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
     for i in 0..STEPS {
         watch.step(i, || {
-            stepper.step(&mut canvas, &mut optimizer, &labels[..batch], 0, i as u64)
+            let (labels, i) = (&labels[..batch], i as u64);
+            let terms = stepper.step(&mut canvas, &mut optimizer, labels, 0, i)?;
+            stepper.check(&terms, 0, i)
         })?;
     }
     drop(best);
@@ -236,11 +232,14 @@ pub fn recover(
 ///
 /// # Errors
 /// When an operation or a plugin fails, or a number is not finite.
-pub fn matching(session: &Session<'_>, config: &match_::Config) -> Result<Trial> {
+pub fn matching(session: &Session<'_>, config: &matching::Config) -> Result<Trial> {
     let mut watch = Watch::start();
-    let mut stepper = match_::Stepper::new(session, config, match_::Experts::Untrained)?;
+    let mut stepper = matching::Stepper::new(session, config, Experts::Untrained)?;
     for i in 0..STEPS {
-        watch.step(i, || stepper.step(i as u64))?;
+        watch.step(i, || {
+            let moved = stepper.step(i as u64)?;
+            stepper.check(&moved, i as u64)
+        })?;
     }
     Ok(watch.trial(session, config.images_per_class as usize))
 }
@@ -282,13 +281,5 @@ fn bytes_of<'a>(values: impl Iterator<Item = &'a Value>) -> u64 {
 }
 
 fn initial(session: &Session<'_>, architecture: &ComponentConfig) -> Result<Network> {
-    let mut network = Network::build(
-        session.registry,
-        architecture,
-        session.input(),
-        &session.device,
-    )
-    .context("a network for the estimate")?;
-    network.init(session.seed, 0, &session.device)?;
-    Ok(network)
+    Network::fresh(session, architecture, 0).context("a network for the estimate")
 }

@@ -3,27 +3,24 @@
 use std::cell::Cell;
 
 use anyhow::Result;
-use plugin_api::{
-    relabeler::{Relabeler, SetInfo},
-    view::View,
-};
+use plugin_api::{relabeler::Relabeler, view::View};
 
 use crate::{
-    artifact::view_columns,
+    artifact::{Stage, view_columns},
     experiment::Experiment,
     stages::{
-        accuracy::EVALUATION_BATCH,
-        network::plugin_error,
+        networks::{accuracy::EVALUATION_BATCH, plugin_error},
         relabel,
         sets::INIT_ONLY,
-        validate::{self, Control},
+        validate::Control,
+        views::whole,
     },
 };
 
 use super::{
-    StageEstimate,
     basis::{Basis, batches, distilled, largest},
     probe::{self, Recipe},
+    stage::StageEstimate,
 };
 
 /// What is stored of a set.
@@ -73,7 +70,7 @@ impl Basis<'_> {
         let writing = self.base_bytes + set + views + 3 * records;
         let besides = caches + set + views + records;
         let stage = self.stage(
-            "relabel",
+            Stage::Relabel,
             &law,
             batch,
             besides,
@@ -112,7 +109,7 @@ impl Basis<'_> {
                 architecture: &architecture,
                 loss: &config.hard_loss,
                 train: &train,
-                views: relabel.map_or_else(|| validate::whole(config.batch_size), |r| r.views()),
+                views: relabel.map_or_else(|| whole(config.batch_size), |r| r.views()),
             };
             let training = self.train(recipe, images)?;
             let batch = images.min(train.batch_size as usize);
@@ -143,7 +140,7 @@ impl Basis<'_> {
                 training.checkpoint_bytes,
             ];
             let stage = self.stage(
-                "validate",
+                Stage::Validate,
                 &training.steps,
                 batch,
                 besides,
@@ -165,18 +162,10 @@ impl Basis<'_> {
 
     fn labels(&self, config: &relabel::Config, images: usize) -> Result<Labels> {
         let session = self.session;
-        let relabeler = session
-            .registry
-            .create_relabeler(&config.relabeler.plugin, &config.relabeler.params())?;
-        let classes = session.train.num_classes();
-        let set = SetInfo {
-            images: images as u32,
-            classes: classes as u32,
-            resolution: session.train.resolution() as u32,
-            seed: session.seed,
-            epochs: config.epochs,
-            views: config.views(),
-        };
+        let (registry, relabeler) = (session.registry, &config.relabeler);
+        let relabeler = registry.create_relabeler(&relabeler.plugin, &relabeler.params())?;
+        let (classes, side) = (session.train.num_classes(), session.train.resolution());
+        let set = config.set_info(session.seed, [images, classes, side]);
         let layout = relabeler.layout(&set).map_err(plugin_error)?;
         let view_bytes = match layout.stores_views {
             true => view_columns::bytes_per_view(&config.views()),

@@ -3,12 +3,14 @@
 use anyhow::Result;
 use plugin_api::view::View;
 
-use crate::{experiment::Experiment, stages::accuracy::EVALUATION_BATCH};
+use crate::{
+    artifact::Stage, experiment::Experiment, stages::networks::accuracy::EVALUATION_BATCH,
+};
 
 use super::{
-    StageEstimate,
     basis::{Basis, batches, distilled, largest},
     probe::{self, Recipe},
+    stage::StageEstimate,
 };
 
 impl Basis<'_> {
@@ -30,7 +32,7 @@ impl Basis<'_> {
             let reading = self.loading(&config.architecture)?;
             let batch = tests.min(EVALUATION_BATCH);
             self.left_by_others(&[(&law, batch)]);
-            let stage = self.stage("squeeze", &law, batch, caches, reading + caches);
+            let stage = self.stage(Stage::Squeeze, &law, batch, caches, reading + caches);
             let seconds = batches(&law, tests, EVALUATION_BATCH) + self.decoding(0);
             return Ok(Some(StageEstimate { seconds, ..stage }));
         }
@@ -65,7 +67,13 @@ impl Basis<'_> {
             (&training.evaluation, tests.min(EVALUATION_BATCH)),
         ];
         self.left_by_others(&laws);
-        let stage = self.stage("squeeze", &training.steps, batch, besides, largest(others));
+        let stage = self.stage(
+            Stage::Squeeze,
+            &training.steps,
+            batch,
+            besides,
+            largest(others),
+        );
         let per_epoch = images.div_ceil(config.batch_size as usize) as u64;
         Ok(Some(StageEstimate {
             seconds,
@@ -104,7 +112,13 @@ impl Basis<'_> {
                 0
             },
         ];
-        let stage = self.stage("recover", &law, batch, caches, largest(others) + caches);
+        let stage = self.stage(
+            Stage::Recover,
+            &law,
+            batch,
+            caches,
+            largest(others) + caches,
+        );
         let steps = config.iterations * images.div_ceil(batch.max(1)) as u64;
         let seconds = config.iterations as f64 * batches(&law, images, batch)
             + batches(&evaluation, images, EVALUATION_BATCH);

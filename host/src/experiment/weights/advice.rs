@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::{
     engine::Value,
     plugins::registry::Registry,
-    stages::{ComponentConfig, fit::Fit},
+    stages::{ComponentConfig, networks::fit::Fit},
 };
 
 /// Changes that are tried one after the other: depth, stem, classes and a resolution together.

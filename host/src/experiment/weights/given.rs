@@ -8,7 +8,7 @@ use crate::{
     artifact::weights,
     data::Fault,
     plugins::registry::Registry,
-    stages::{ComponentConfig, network::Network, squeeze},
+    stages::{ComponentConfig, networks::Network, squeeze},
 };
 
 use super::advice::Variant;

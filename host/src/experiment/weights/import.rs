@@ -18,9 +18,12 @@ use crate::{
         weights::{self, Format, Weights, strict::is_counter},
     },
     data::Fault,
-    experiment::run::Failure,
+    experiment::failure::Failure,
     plugins::registry::Registry,
-    stages::{ComponentConfig, fit::Fit, network::Network},
+    stages::{
+        ComponentConfig,
+        networks::{Network, fit::Fit},
+    },
 };
 
 use super::advice::Variant;

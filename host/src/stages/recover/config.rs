@@ -1,20 +1,24 @@
 //! `[recover]`: how images are distilled. The defaults are those of SRe2L's ImageNet-1K script (`recover/recover.sh`).
 
-use plugin_api::view::CropRule;
+use anyhow::Result;
+use plugin_api::{abi::Kind, view::CropRule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
-    artifact::ImageFormat,
+    artifact::{ImageFormat, Stage},
     data::{Fault, Rounding},
     engine::{
         gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::AdamConfig, schedule::WarmupConfig},
     },
     stages::{
-        ComponentConfig,
+        Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
-        origin::{Init, Origin},
+        sets::{Init, Origin},
+        views::half,
+        without,
     },
 };
 
@@ -77,7 +81,7 @@ pub struct Config {
     #[serde(default = "schedule")]
     pub schedule: ScheduleConfig,
     /// Classification loss of the view
-    #[serde(default = "crate::stages::squeeze::cross_entropy")]
+    #[serde(default = "ComponentConfig::cross_entropy")]
     pub loss: ComponentConfig,
     /// Penalties and their weights
     #[serde(default = "regularizers")]
@@ -89,7 +93,7 @@ pub struct Config {
     #[serde(default = "CropRule::random_resized")]
     pub crop: CropRule,
     /// Probability of a mirrored view
-    #[serde(default = "crate::stages::squeeze::half")]
+    #[serde(default = "half")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
     /// Cyclic shift of the view after crop and flip
@@ -157,7 +161,7 @@ impl Config {
     /// What the images start from and how they are stored.
     pub fn origin(&self) -> Origin {
         Origin {
-            stage: super::STAGE,
+            stage: Stage::Recover,
             images_per_class: self.images_per_class,
             init: self.init,
             format: self.format,
@@ -220,5 +224,27 @@ impl Config {
             }
         }
         faults
+    }
+}
+
+impl Table for Config {
+    fn identity(&self, _: &Around<'_>) -> Result<Identity> {
+        let regularizers = self.regularizers.iter();
+        let regularizers = regularizers.map(|r| (Kind::REGULARIZER, r.component()));
+        let mut components = vec![(Kind::LOSS, self.loss.clone())];
+        components.extend(regularizers);
+        Ok(Identity {
+            table: without(json!(self), &["log_every"]),
+            components,
+            ..Identity::default()
+        })
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn batch_size(&self) -> Option<u32> {
+        Some(self.batch_size)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use plugin_api::{
     Ctx,
     loss::{ForeignLoss, Loss, LossInput, Targets},
@@ -12,19 +12,20 @@ use plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    artifact::Stage,
     engine::{Tensor, Value, backward_free, optim::Optimizer, profile},
     plugins::ops::{export, import},
+    stages::{
+        Session,
+        networks::{Forward, Network, plugin_error},
+        steps::{
+            exploded,
+            plugin_state::{self, StateTexts},
+        },
+    },
 };
 
-use super::{
-    super::{
-        Session,
-        network::{Forward, Network, plugin_error},
-        plugin_state::{self, StateTexts},
-    },
-    config::Config,
-    valid_ranges, view,
-};
+use super::{config::Config, view};
 
 /// The loss of an iteration and its parts, unweighted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,42 +77,30 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// When a plugin refuses its options.
     pub fn new(session: &'a Session<'a>, config: &'a Config, teacher: &'a Network) -> Result<Self> {
-        let loss = session
-            .registry
-            .create_loss(&config.loss.plugin, &config.loss.params())?;
-        let made = config
-            .regularizers
-            .iter()
-            .zip(config.term_names())
-            .map(|(r, name)| {
-                let component = r.component();
-                let made = session
-                    .registry
-                    .create_regularizer(&component.plugin, &component.params())?;
-                Ok((name, r.weight, made))
-            });
-        let regularizers = made.collect::<Result<_>>()?;
-        let frozen = teacher
-            .values()
-            .iter()
-            .cloned()
-            .map(Tensor::constant)
-            .collect();
+        let (registry, loss) = (session.registry, &config.loss);
+        let loss = registry.create_loss(&loss.plugin, &loss.params())?;
+        let regularizers = config.regularizers.iter().zip(config.term_names());
+        let regularizers = regularizers.map(|(regularizer, name)| {
+            let component = regularizer.component();
+            let made = registry.create_regularizer(&component.plugin, &component.params())?;
+            Ok((name, regularizer.weight, made))
+        });
+        let frozen = teacher.values().iter().cloned();
         Ok(Self {
             session,
             config,
             teacher,
             loss,
-            regularizers,
-            frozen,
-            ctx: session.ctx("recover")?,
+            regularizers: regularizers.collect::<Result<_>>()?,
+            frozen: frozen.map(Tensor::constant).collect(),
+            ctx: session.ctx(Stage::Recover)?,
         })
     }
 
-    /// One step of gradient descent on `canvas`, the images from number `first` on.
+    /// One step of gradient descent on `canvas`, the images from number `first` on. Where the loss is not finite, nothing has changed.
     ///
     /// # Errors
-    /// When an operation fails, or the loss is not finite: the message has every term.
+    /// When an operation fails.
     pub fn step(
         &self,
         canvas: &mut Value,
@@ -130,17 +119,7 @@ impl<'a> Stepper<'a> {
         let leaf = Tensor::leaf(canvas.clone());
         let (total, terms) = self.loss(&leaf, labels, first, iteration, &ctx)?;
         if !terms.total.is_finite() {
-            let parts: Vec<String> = terms
-                .parts
-                .iter()
-                .map(|(name, value)| format!("{name} {value}"))
-                .collect();
-            bail!(
-                "recover: the loss is {} at iteration {iteration} of batch {batch}: {}; lower the learning rate or a \
-                 weight; the last good state is kept",
-                terms.total,
-                parts.join(", ")
-            );
+            return Ok(terms);
         }
         let grad = backward_free(total, &[&leaf])?
             .pop()
@@ -160,6 +139,28 @@ impl<'a> Stepper<'a> {
             stepped
         };
         Ok(terms)
+    }
+
+    /// Refuses the loss of a step that is not finite.
+    ///
+    /// # Errors
+    /// The message has every term.
+    pub fn check(&self, terms: &Terms, first: usize, iteration: u64) -> Result<()> {
+        if terms.total.is_finite() {
+            return Ok(());
+        }
+        let batch = first / self.config.batch_size as usize;
+        let parts = terms.parts.iter();
+        let parts: Vec<String> = parts
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        let what = format!("the loss is {}", terms.total);
+        let place = format!(
+            "iteration {iteration} of batch {batch}: {}",
+            parts.join(", ")
+        );
+        let knob = "the learning rate or a weight";
+        Err(exploded(Stage::Recover.name(), &what, &place, knob))
     }
 
     fn loss(
@@ -215,14 +216,13 @@ impl<'a> Stepper<'a> {
     }
 
     fn clamped(&self, canvas: &Value) -> Result<Value> {
-        let channels = valid_ranges(&self.session.inputs.normalization)
-            .into_iter()
-            .enumerate();
-        let parts = channels.map(|(c, (low, high))| canvas.narrow(1, c, 1)?.clamp(low, high));
-        Ok(Value::cat(
-            &parts.collect::<candle_core::Result<Vec<_>>>()?,
-            1,
-        )?)
+        // Of each channel the range that real pixels can have, normalised.
+        let parts = [0, 1, 2].map(|channel| {
+            let (low, high) = self.session.inputs.normalization.valid_range(channel);
+            canvas.narrow(1, channel, 1)?.clamp(low, high)
+        });
+        let parts = parts.into_iter().collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Value::cat(&parts, 1)?)
     }
 
     /// Puts the plugins' states into a checkpoint.

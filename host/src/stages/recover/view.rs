@@ -7,6 +7,7 @@ use plugin_api::{
 };
 
 use crate::{
+    artifact::Stage,
     engine::{
         Tensor,
         ops::{CropBox, crop_resize, flip_images},
@@ -79,7 +80,7 @@ fn draw(session: &Session<'_>, config: &Config, side: u32, item: u32, iteration:
         item,
         iteration: iteration as u32,
     };
-    let mut rng = Rng::new(session.seed, "recover", "view", id);
+    let mut rng = Rng::new(session.seed, Stage::Recover.name(), "view", id);
     let crop = draw_crop(&config.crop, side, &mut rng);
     let [top, left, height, width] = [crop.top, crop.left, crop.height, crop.width].map(f64::from);
     let flip = rng.coin(config.flip);

@@ -1,5 +1,7 @@
 //! `[validate]`: how students are trained, and what the distilled set is compared with.
 
+use anyhow::Result;
+use plugin_api::abi::Kind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -10,11 +12,12 @@ use crate::{
         optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::WarmupConfig},
     },
     stages::{
-        ComponentConfig,
+        Around, ComponentConfig, Identity, Table,
         augment::Augment,
         sets::{INIT_ONLY, RANDOM_REAL},
         squeeze,
-        train::{Decay, TrainConfig},
+        training::{Decay, TrainConfig},
+        without,
     },
 };
 
@@ -113,7 +116,7 @@ pub struct Config {
     #[serde(default = "loss")]
     pub loss: ComponentConfig,
     /// Loss on class labels, for the control `hard-label`
-    #[serde(default = "crate::stages::squeeze::cross_entropy")]
+    #[serde(default = "ComponentConfig::cross_entropy")]
     pub hard_loss: ComponentConfig,
     /// What weight decay acts on
     #[serde(default = "decay")]
@@ -183,7 +186,7 @@ impl Config {
     ///
     /// # Errors
     /// For a word that is unknown or comes twice.
-    pub fn augmentation(&self) -> anyhow::Result<Augment> {
+    pub fn augmentation(&self) -> Result<Augment> {
         Augment::parse(self.augment.as_deref().unwrap_or("none"))
     }
 
@@ -210,5 +213,29 @@ impl Config {
             evaluate_every: self.evaluate_every,
             decay: self.decay,
         }
+    }
+}
+
+impl Table for Config {
+    fn identity(&self, _: &Around<'_>) -> Result<Identity> {
+        let students = self.architectures.iter();
+        let students = students.map(|s| (Kind::ARCHITECTURE, s.component()));
+        let losses = [&self.loss, &self.hard_loss].map(|loss| (Kind::LOSS, loss.clone()));
+        let mut table = without(json!(self), &["controls", "seeds"]);
+        table["full_data"] = without(table["full_data"].take(), &["seeds"]);
+        Ok(Identity {
+            table,
+            extent: json!([self.controls, self.seeds, self.full_data.seeds]),
+            components: losses.into_iter().chain(students).collect(),
+            ..Identity::default()
+        })
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn batch_size(&self) -> Option<u32> {
+        Some(self.batch_size)
     }
 }

@@ -1,0 +1,91 @@
+//! The stages of a run by type: what each is called, which of them makes the images, and whose files it reads.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A stage of a run; they are carried out in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// The teacher.
+    Squeeze,
+    /// The distilled images, out of the teacher.
+    Recover,
+    /// Networks whose trainings a matcher follows.
+    Experts,
+    /// The distilled images, by a matcher.
+    Match,
+    /// The distilled images, made elsewhere.
+    Given,
+    /// Their labels.
+    Relabel,
+    /// What they are worth.
+    Validate,
+}
+
+impl Stage {
+    /// All of them in their order, of which validation is the last.
+    pub const ALL: [Self; Self::Validate as usize + 1] = [
+        Self::Squeeze,
+        Self::Recover,
+        Self::Experts,
+        Self::Match,
+        Self::Given,
+        Self::Relabel,
+        Self::Validate,
+    ];
+
+    /// Those that make the distilled images, of which an experiment has one at most.
+    pub const MAKERS: [Self; 3] = [Self::Recover, Self::Match, Self::Given];
+
+    /// Its name: that of its table, of its folder, of its record in the manifest and of its random numbers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Squeeze => "squeeze",
+            Self::Recover => "recover",
+            Self::Experts => "experts",
+            Self::Match => "match",
+            Self::Given => "given",
+            Self::Relabel => "relabel",
+            Self::Validate => "validate",
+        }
+    }
+
+    /// The stage of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.name() == name)
+    }
+
+    /// The stages that it cannot do without: one of each group, the first unless another is there.
+    pub const fn needs(self) -> &'static [&'static [Self]] {
+        match self {
+            Self::Squeeze | Self::Match | Self::Given => &[],
+            Self::Recover => &[&[Self::Squeeze]],
+            Self::Experts => &[&[Self::Match]],
+            Self::Relabel => &[&Self::MAKERS, &[Self::Squeeze]],
+            Self::Validate => &[&Self::MAKERS],
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_has_its_place_and_its_own_name() {
+        for (i, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, i, "{stage} is not in its place");
+            assert_eq!(Stage::named(stage.name()), Some(stage));
+            assert_eq!(serde_json::to_value(stage).unwrap(), stage.name());
+        }
+        assert_eq!(Stage::named("distil"), None);
+    }
+}

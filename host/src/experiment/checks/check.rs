@@ -1,0 +1,326 @@
+//! The check of a whole experiment: its data, then the tables of its stages, each with what it takes from those before.
+
+use std::{path::Path, sync::Arc};
+
+use plugin_api::{abi::Kind, architecture::InputShape, regularizer::Regularizer};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::{
+    artifact::Stage,
+    data::{self, Dataset, Fault},
+    engine::gpu::device::{self, Opened},
+    plugins::registry::Registry,
+    stages::{
+        given, matching as stage_match,
+        networks::Network,
+        recover, relabel,
+        session::input_of,
+        sets::{Init, Origin},
+        squeeze,
+        validate::{self, Control},
+    },
+};
+
+use super::{
+    super::{Experiment, file, labels::try_labels, weights::given::Given},
+    matching,
+    parts::{network, rule_faults, too_few},
+    tables,
+};
+
+/// An experiment in which nothing was found wrong, and its data.
+pub struct Checked {
+    /// The experiment with all its defaults.
+    pub experiment: Experiment,
+    /// Training images.
+    pub train: Arc<Dataset>,
+    /// Test images.
+    pub test: Dataset,
+    /// Where tensors live.
+    pub device: Opened,
+}
+
+/// Checks a whole experiment; `base` is the folder that its paths are relative to.
+///
+/// # Errors
+/// All faults, in the order of the file's tables.
+pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, Vec<Fault>> {
+    let mut faults = file::schema_faults(json);
+    let device = json.get("device").and_then(Json::as_str).unwrap_or("auto");
+    let device = device::open(device)
+        .map_err(|message| faults.push(Fault::new("device", message)))
+        .ok();
+    check_name(json, &mut faults);
+    let mut checking = Checking::new(json, registry, base, faults);
+    Stage::ALL
+        .into_iter()
+        .for_each(|stage| checking.check(stage));
+    let Checking {
+        mut faults, sets, ..
+    } = checking;
+    faults.extend(tables::faults(json));
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let parsed = serde_json::from_value::<Experiment>(json.clone());
+    match (parsed, sets, device) {
+        (Ok(experiment), Some((train, test)), Some(device)) => Ok(Checked {
+            experiment,
+            train: Arc::new(train),
+            test,
+            device,
+        }),
+        (Err(error), _, _) => Err(vec![Fault::new("experiment", error.to_string())]),
+        _ => Err(vec![Fault::new(
+            "experiment",
+            "its tables could not be read",
+        )]),
+    }
+}
+
+fn check_name(json: &Json, faults: &mut Vec<Fault>) {
+    let Some(name) = json.get("name").and_then(Json::as_str) else {
+        return;
+    };
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+        let message =
+            format!("got \"{name}\", expected a name that can be a folder's, without slashes");
+        faults.push(Fault::new("name", message));
+    }
+}
+
+/// An experiment that is being checked.
+struct Checking<'a> {
+    json: &'a Json,
+    registry: &'a Registry,
+    base: &'a Path,
+    /// Training and test images, where they could be opened.
+    sets: Option<(Dataset, Dataset)>,
+    input: Option<InputShape>,
+    teacher: Option<Network>,
+    /// What was found so far.
+    faults: Vec<Fault>,
+}
+
+impl<'a> Checking<'a> {
+    /// Opens the data.
+    fn new(json: &'a Json, registry: &'a Registry, base: &'a Path, mut faults: Vec<Fault>) -> Self {
+        let config: Option<data::Config> = table(json, "data");
+        let sets = config.and_then(|config| {
+            let own = config.check();
+            let opened = match own.is_empty() {
+                true => Dataset::open_both(&config, base),
+                false => Err(own),
+            };
+            opened.map_err(|found| faults.extend(found)).ok()
+        });
+        let input = sets.as_ref().map(|(train, _)| input_of(train));
+        Self {
+            json,
+            registry,
+            base,
+            sets,
+            input,
+            teacher: None,
+            faults,
+        }
+    }
+
+    /// Checks the table of a stage, where there is one. One with faults of its own in the schema is left out; the others are still
+    /// looked at.
+    fn check(&mut self, stage: Stage) {
+        match stage {
+            Stage::Squeeze => self.with(stage, Self::squeeze),
+            Stage::Recover => self.with(stage, Self::recover),
+            // With the matcher that follows them.
+            Stage::Experts => {}
+            Stage::Match => self.with(stage, Self::matching),
+            Stage::Given => self.with(stage, Self::given),
+            Stage::Relabel => self.with(stage, Self::relabel),
+            Stage::Validate => self.with(stage, Self::validate),
+        }
+    }
+
+    fn table<T: DeserializeOwned>(&self, stage: Stage) -> Option<T> {
+        table(self.json, stage.name())
+    }
+
+    fn with<T: DeserializeOwned>(&mut self, stage: Stage, check: fn(&mut Self, &T)) {
+        if let Some(config) = self.table(stage) {
+            check(self, &config);
+        }
+    }
+
+    fn squeeze(&mut self, config: &squeeze::Config) {
+        let registry = self.registry;
+        self.faults
+            .extend(config.train().faults(Stage::Squeeze.name()));
+        self.faults
+            .extend(rule_faults(Stage::Squeeze, &config.views()));
+        let loss = config.loss.faults(registry, Kind::LOSS, "squeeze.loss");
+        self.faults.extend(loss);
+        let path = "squeeze.architecture";
+        let architecture = &config.architecture;
+        self.teacher = network(registry, architecture, path, self.input, &mut self.faults);
+        if let (Some(file), Some(sets)) = (&config.weights, &self.sets) {
+            let given = Given {
+                path: &self.base.join(file),
+                architecture,
+                class_names: sets.0.class_names(),
+            };
+            self.faults
+                .extend(given.faults(registry, self.teacher.as_mut()));
+        }
+    }
+
+    fn recover(&mut self, config: &recover::Config) {
+        let registry = self.registry;
+        self.faults.extend(config.faults());
+        let loss = config.loss.faults(registry, Kind::LOSS, "recover.loss");
+        self.faults.extend(loss);
+        let teacher = self.teacher.as_ref();
+        let without = teacher.is_some_and(|t| t.spec().batch_norms.is_empty());
+        for (i, regularizer) in config.regularizers.iter().enumerate() {
+            let path = format!("recover.regularizers[{i}]");
+            let component = regularizer.component();
+            let own = component.faults(registry, Kind::REGULARIZER, &path);
+            if !own.is_empty() {
+                self.faults.extend(own);
+                continue;
+            }
+            let made = registry.create_regularizer(&component.plugin, &component.params());
+            if made.is_ok_and(|made| made.needs().batch_norm) && without {
+                let message = format!(
+                    "{}: the architecture of [squeeze] has no BatchNorm",
+                    component.plugin
+                );
+                self.faults.push(Fault::new(path, message));
+            }
+        }
+        self.counts(&config.origin());
+    }
+
+    fn matching(&mut self, config: &stage_match::Config) {
+        let experts = self.table(Stage::Experts);
+        let (registry, input) = (self.registry, self.input);
+        self.faults
+            .extend(matching::faults(config, experts.as_ref(), registry, input));
+        self.counts(&config.origin());
+        if let Some((train, _)) = &self.sets {
+            self.faults
+                .extend(matching::count_faults(config, registry, train));
+        }
+    }
+
+    fn given(&mut self, config: &given::Config) {
+        if let Some((train, _)) = &self.sets
+            && let Err(error) = config.load(self.base, train.class_names(), train.resolution())
+        {
+            self.faults
+                .push(Fault::new("given.images", format!("{error:#}")));
+        }
+        self.counts(&config.origin());
+    }
+
+    /// Whether there are as many real images as the set and its controls take.
+    fn counts(&mut self, origin: &Origin) {
+        let validate: Option<validate::Config> = self.table(Stage::Validate);
+        let control = validate.is_some_and(|v| v.controls.contains(&Control::RandomReal));
+        let Some((train, _)) = self
+            .sets
+            .as_ref()
+            .filter(|_| control || origin.init == Init::Real)
+        else {
+            return;
+        };
+        if let Some(message) = too_few(origin.images_per_class as usize, train) {
+            let key = format!("{}.images_per_class", origin.stage);
+            self.faults.push(Fault::new(key, message));
+        }
+    }
+
+    fn relabel(&mut self, config: &relabel::Config) {
+        self.faults
+            .extend(rule_faults(Stage::Relabel, &config.views()));
+        self.faults.extend(config.faults());
+        let (kind, path) = (Kind::RELABELER, "relabel.relabeler");
+        let own = config.relabeler.faults(self.registry, kind, path);
+        self.faults.extend(own);
+    }
+
+    fn validate(&mut self, config: &validate::Config) {
+        self.students(config);
+        let relabel: Option<relabel::Config> = self.table(Stage::Relabel);
+        if let (Some(relabel), Some(input), true) = (relabel, self.input, self.faults.is_empty())
+            && let Err(error) = try_labels(
+                self.registry,
+                &relabel,
+                &config.loss,
+                input.classes,
+                input.height,
+            )
+        {
+            let message = format!(
+                "this loss cannot read the labels of relabeler \"{}\": {error}",
+                relabel.relabeler.plugin
+            );
+            self.faults.push(Fault::new("validate.loss", message));
+        }
+    }
+
+    fn students(&mut self, config: &validate::Config) {
+        let (registry, input, faults) = (self.registry, self.input, &mut self.faults);
+        faults.extend(config.train(1).faults(Stage::Validate.name()));
+        if let Err(error) = config.augmentation() {
+            faults.push(Fault::new("validate.augment", error.to_string()));
+        }
+        faults.extend(config.loss.faults(registry, Kind::LOSS, "validate.loss"));
+        faults.extend(
+            config
+                .hard_loss
+                .faults(registry, Kind::LOSS, "validate.hard_loss"),
+        );
+        for (key, empty) in [
+            ("architectures", config.architectures.is_empty()),
+            ("seeds", config.seeds.is_empty()),
+        ] {
+            if empty {
+                faults.push(Fault::new(
+                    format!("validate.{key}"),
+                    "got an empty list, expected at least one",
+                ));
+            }
+        }
+        let repeated = |i: usize| config.seeds[..i].contains(&config.seeds[i]);
+        if let Some(i) = (0..config.seeds.len()).find(|&i| repeated(i)) {
+            faults.push(Fault::new(
+                "validate.seeds",
+                format!("seed {} comes twice", config.seeds[i]),
+            ));
+        }
+        let mut labels: Vec<String> = Vec::new();
+        for (i, student) in config.architectures.iter().enumerate() {
+            let path = format!("validate.architectures[{i}]");
+            network(registry, &student.component(), &path, input, faults);
+            let label = student.label();
+            if label.is_empty() || label.contains(['/', '\\']) || label.starts_with('.') {
+                let message = format!(
+                    "got \"{label}\", expected a name that can be a folder's, without slashes"
+                );
+                faults.push(Fault::new(format!("{path}.name"), message));
+            }
+            if labels.contains(&label) {
+                let message = format!(
+                    "two architectures are called \"{label}\"; give one of them a `name` of its own"
+                );
+                faults.push(Fault::new(path, message));
+            }
+            labels.push(label);
+        }
+    }
+}
+
+fn table<T: DeserializeOwned>(json: &Json, key: &str) -> Option<T> {
+    serde_json::from_value(json.get(key)?.clone()).ok()
+}

@@ -1,0 +1,66 @@
+//! What the tables of several stages are checked for.
+
+use candle_core::Device;
+use plugin_api::{abi::Kind, architecture::InputShape, view::ViewRule};
+
+use crate::{
+    artifact::Stage,
+    data::{Dataset, Fault},
+    plugins::registry::Registry,
+    stages::{ComponentConfig, networks::Network},
+};
+
+/// What is wrong with rules of views.
+pub fn rule_faults(stage: Stage, rule: &ViewRule) -> Vec<Fault> {
+    let keyed = [
+        ("crop", rule.crop.fault()),
+        ("mix", rule.mix.fault()),
+        ("color_jitter", rule.color_jitter.fault()),
+    ];
+    let keyed = keyed.into_iter();
+    keyed
+        .filter_map(|(key, m)| Some(Fault::new(format!("{stage}.{key}"), m?)))
+        .collect()
+}
+
+/// Checks an architecture's options and builds the network to see whether it fits the images.
+pub fn network(
+    registry: &Registry,
+    config: &ComponentConfig,
+    path: &str,
+    input: Option<InputShape>,
+    faults: &mut Vec<Fault>,
+) -> Option<Network> {
+    let own = config.faults(registry, Kind::ARCHITECTURE, path);
+    if !own.is_empty() {
+        faults.extend(own);
+        return None;
+    }
+    match Network::build(registry, config, input?, &Device::Cpu) {
+        Ok(network) => Some(network),
+        Err(error) => {
+            faults.push(Fault::new(path, format!("{error:#}")));
+            None
+        }
+    }
+}
+
+/// What to say where some classes have fewer than `wanted` real images.
+pub fn too_few(wanted: usize, train: &Dataset) -> Option<String> {
+    let short: Vec<String> = (0..train.num_classes())
+        .map(|c| (c, train.indices_of_class(c as u32).len()))
+        .filter(|&(_, count)| count < wanted)
+        .map(|(c, count)| format!("\"{}\" has {count}", train.class_names()[c]))
+        .collect();
+    let shown: Vec<String> = short.iter().take(4).cloned().collect();
+    let more = match short.len().saturating_sub(4) {
+        0 => String::new(),
+        more => format!(", and {more} more classes"),
+    };
+    (!short.is_empty()).then(|| {
+        format!(
+            "{wanted} real images of each class are needed, and class {}{more}",
+            shown.join(", ")
+        )
+    })
+}

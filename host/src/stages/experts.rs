@@ -1,0 +1,219 @@
+//! Experts: networks trained on all training images, with their parameters kept after each epoch. They are the trajectories that MTT
+//! and TESLA match (`buffer.py` of GeorgeCazenavette/mtt-distillation).
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use plugin_api::{abi::Kind, loss::Loss};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    artifact::{RunFolder, Stage, Trajectories, atomic, trajectories::Identity as Trained},
+    data::{Dataset, Fault},
+    engine::optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig},
+};
+
+use super::{
+    Around, ComponentConfig, Identity, Session, Table,
+    augment::Augment,
+    feeds::dataset::DatasetFeed,
+    networks::Network,
+    session::{fingerprint, input_identity, sizes},
+    training::{Decay, Scores, TrainConfig, Training},
+    views::whole,
+    without,
+};
+
+/// Experts are drawn apart from teacher and students, which are members from 0 on, and from a matcher's fresh networks.
+const FIRST_MEMBER: u32 = 1 << 30;
+
+/// How experts are trained. The defaults are those of MTT's code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How many are trained
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 1))]
+    pub count: u32,
+    /// Epochs of each
+    #[serde(default = "fifty")]
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Images in a batch
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: u32,
+    /// Optimizer
+    #[serde(default = "optimizer")]
+    pub optimizer: OptimizerConfig,
+    /// Differentiable augmentation of each batch: words out of color, crop, cutout, flip, scale and rotate, joined by `_`, or `none`
+    #[serde(default = "augment")]
+    pub augment: String,
+    /// Folder of the trajectories, relative to the experiment file; experiments with the same experts may share it. Left out: in the run
+    /// folder
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+}
+
+fn hundred() -> u32 {
+    100
+}
+fn fifty() -> u32 {
+    50
+}
+fn batch_size() -> u32 {
+    256
+}
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig::Sgd(SgdConfig {
+        lr: 0.01,
+        ..SgdConfig::default()
+    })
+}
+fn augment() -> String {
+    "color_crop_cutout_flip_scale_rotate".to_owned()
+}
+
+impl Config {
+    /// What is wrong with the numbers and the strategy.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.train().faults(Stage::Experts.name());
+        if let Err(error) = Augment::parse(&self.augment) {
+            faults.push(Fault::new("experts.augment", error.to_string()));
+        }
+        faults
+    }
+
+    /// The part that the training loop reads.
+    pub fn train(&self) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            optimizer: self.optimizer.clone(),
+            schedule: ScheduleConfig::default(),
+            evaluate_every: self.epochs,
+            decay: Decay::All,
+        }
+    }
+
+    /// Where the trajectories stand; `base` is the folder of the experiment file.
+    pub fn store(&self, run: &RunFolder, base: &Path) -> Trajectories {
+        Trajectories::at(match &self.folder {
+            Some(folder) => base.join(folder),
+            None => run.trajectories(),
+        })
+    }
+
+    /// Whose trajectories they are, `inputs` what bytes are turned into.
+    pub fn trained(
+        &self,
+        seed: u64,
+        train: &Dataset,
+        inputs: Json,
+        architecture: &ComponentConfig,
+        network: &Network,
+    ) -> Trained {
+        Trained {
+            network: json!({"architecture": architecture, "declared": network.spec()}),
+            data: json!({
+                "train": fingerprint(train),
+                "sizes": sizes(train),
+                "normalization": inputs,
+            }),
+            training: json!({
+                "seed": seed,
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+                "optimizer": self.optimizer,
+                "augment": self.augment,
+            }),
+        }
+    }
+}
+
+impl Table for Config {
+    fn identity(&self, around: &Around<'_>) -> Result<Identity> {
+        let architecture = around.matched_in.context("experts without [match]")?;
+        Ok(Identity {
+            // Where the trajectories stand changes nothing.
+            table: without(json!(self), &["folder"]),
+            beside: Some(json!(architecture)),
+            components: vec![(Kind::ARCHITECTURE, architecture.clone())],
+            ..Identity::default()
+        })
+    }
+}
+
+/// What the experts learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Accuracy after the last epoch, percent, of each that this run trained.
+    pub top1: Vec<f64>,
+}
+
+/// Trains the experts that are not there yet.
+///
+/// # Errors
+/// When the folder holds others, or a training fails; finished epochs stay on disk.
+pub fn run(
+    session: &Session<'_>,
+    config: &Config,
+    architecture: &ComponentConfig,
+    base: &Path,
+) -> Result<Output> {
+    let store = config.store(session.folder, base);
+    let own = config.trained(
+        session.seed,
+        session.train,
+        input_identity(
+            &session.inputs.normalization,
+            session.inputs.whitening_config(),
+        ),
+        architecture,
+        &Network::of(session, architecture)?,
+    );
+    let _lock = store.claim(&own)?;
+    let hard = ComponentConfig::cross_entropy();
+    let loss = session.registry.create_loss(&hard.plugin, &hard.params())?;
+    let mut top1 = Vec::new();
+    for expert in 0..config.count {
+        let (folder, name) = session.folder.expert(expert);
+        let outcome = folder.metrics();
+        if store.has(expert, u64::from(config.epochs)) {
+            // Trained by this run, or by another that shares the folder.
+            if outcome.exists() {
+                top1.push(atomic::read_json::<Scores>(&outcome)?.top1_last);
+            }
+            atomic::remove(&folder.checkpoint())?;
+            continue;
+        }
+        let mut network = Network::fresh(session, architecture, FIRST_MEMBER + expert)?;
+        store.keep(expert, 0, &network.state())?;
+        let keep =
+            |epoch: u32, network: &Network| store.keep(expert, u64::from(epoch), &network.state());
+        let training = Training {
+            session,
+            stage: Stage::Experts,
+            name,
+            folder: &folder,
+            config: &config.train(),
+            loss: &loss as &dyn Loss,
+            after_epoch: Some(&keep),
+        };
+        let seed = session.seed ^ u64::from(expert + 1);
+        let (rule, stream) = (whole(config.batch_size), Stage::Experts.name());
+        let feed = DatasetFeed::new(&**session.train, rule, seed, stream, &session.device);
+        let mut feed = feed.with_augment(Augment::parse(&config.augment)?);
+        let scores = training
+            .run(&mut network, &mut feed)
+            .with_context(|| format!("expert {expert}"))?;
+        atomic::write_json(&outcome, &scores)?;
+        top1.push(scores.top1_last);
+        atomic::remove(&folder.checkpoint())?;
+    }
+    let output = Output { top1 };
+    atomic::write_json(&session.folder.stage(Stage::Experts).metrics(), &output)?;
+    Ok(output)
+}

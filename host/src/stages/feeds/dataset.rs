@@ -1,0 +1,171 @@
+//! Images with class labels, as a training reads them.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use plugin_api::{
+    Ctx,
+    loss::{SoftTargets, Targets},
+    rng::StreamId,
+    view::{Crop, CropRule, View, ViewRule, ViewSource, draw_crop_in, draw_views},
+};
+
+use crate::{
+    engine::{Tensor, Value, gpu::Gpu},
+    plugins::ops::export,
+    stages::{
+        augment::{Augment, Key, Sharing, apply},
+        networks::plugin_error,
+        views::{Images, Pixels, WHITE, render_crop},
+    },
+};
+
+use super::{Feed, targets::hard_targets};
+
+/// Labelled images with views drawn from the counter-based generator.
+pub struct DatasetFeed<'a> {
+    images: &'a dyn Images,
+    rule: ViewRule,
+    seed: u64,
+    stage: &'static str,
+    device: candle_core::Device,
+    augment: Augment,
+    /// Logits of labels in the place of classes, [N, classes].
+    labels: Option<Value>,
+    /// Whose views were asked for.
+    epoch: u32,
+}
+
+impl<'a> DatasetFeed<'a> {
+    /// A feed that augments nothing beyond its views.
+    pub fn new(
+        images: &'a dyn Images,
+        rule: ViewRule,
+        seed: u64,
+        stage: &'static str,
+        device: &candle_core::Device,
+    ) -> Self {
+        Self {
+            images,
+            rule,
+            seed,
+            stage,
+            device: device.clone(),
+            augment: Augment::default(),
+            labels: None,
+            epoch: 0,
+        }
+    }
+
+    /// The same with an augmentation of rendered batches, drawn for each image.
+    #[must_use]
+    pub fn with_augment(self, augment: Augment) -> Self {
+        Self { augment, ..self }
+    }
+
+    /// The same with learned labels in the place of classes, for views without a mix.
+    #[must_use]
+    pub fn with_labels(self, labels: Option<Value>) -> Self {
+        Self { labels, ..self }
+    }
+
+    fn source(&self) -> ViewSource {
+        ViewSource {
+            images: self.images.count() as u32,
+            resolution: self.images.resolution() as u32,
+            seed: self.seed,
+        }
+    }
+}
+
+/// Images that have another size than the set's are cropped as they are: the box is drawn again for their own rows and columns.
+impl Images for DatasetFeed<'_> {
+    fn resolution(&self) -> usize {
+        self.images.resolution()
+    }
+
+    fn labels(&self) -> &[u32] {
+        self.images.labels()
+    }
+
+    fn on_gpu(&self, device: &candle_core::Device) -> Result<Option<(Gpu, &Value)>> {
+        self.images.on_gpu(device)
+    }
+
+    fn pixels(&self, index: usize) -> Result<Pixels<'_>> {
+        self.images.pixels(index)
+    }
+
+    fn crop(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
+        let rule = &self.rule.crop;
+        let random_resized = matches!(rule, CropRule::RandomResized { .. });
+        let draw = |size| {
+            let mut rng = self.source().view_rng(self.stage, self.epoch, crop.image);
+            draw_crop_in(rule, size, &mut rng)
+        };
+        let original = match random_resized {
+            true => self.images.original(crop.image as usize, &draw)?,
+            false => None,
+        };
+        match original {
+            None => self.images.crop(crop, out),
+            Some(pixels) => {
+                let side = self.resolution();
+                let whole = Crop {
+                    flip: crop.flip,
+                    ..Crop::whole(crop.image, side as u32)
+                };
+                render_crop(&pixels, WHITE, side, &whole, out);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Feed for DatasetFeed<'_> {
+    fn views(&mut self, epoch: u32) -> Result<Vec<View>> {
+        self.epoch = epoch;
+        Ok(draw_views(&self.rule, &self.source(), self.stage, epoch))
+    }
+
+    fn targets(
+        &mut self,
+        _epoch: u32,
+        views: &[View],
+        _rows: Range<usize>,
+        ctx: &Ctx,
+    ) -> Result<Targets> {
+        let Some(labels) = &self.labels else {
+            return hard_targets(views, self.images, ctx, &self.device);
+        };
+        let images: Vec<u32> = views.iter().map(|v| v.crop.image).collect();
+        let index = Value::from_vec(images, views.len(), &self.device)?;
+        let logits = export(Tensor::constant(labels.index_select(&index, 0)?));
+        Ok(Targets::Soft(SoftTargets {
+            log_probs: logits.log_softmax(1).map_err(plugin_error)?,
+            logits: Some(logits),
+        }))
+    }
+
+    fn augment(&self, images: Value, epoch: u32, views: &[View], row: usize) -> Result<Value> {
+        let id = StreamId {
+            class: 0,
+            item: row as u32,
+            iteration: epoch,
+        };
+        let key = Key {
+            seed: self.seed,
+            stage: self.stage,
+            id,
+        };
+        let numbers: Vec<u32> = views.iter().map(|v| v.crop.image).collect();
+        let side = self.images.resolution();
+        let sharing = Sharing::Each(&numbers);
+        let changes = self.augment.draw(&key, sharing, [side, side]);
+        Ok(apply(&Tensor::constant(images), &changes)?.into_value())
+    }
+
+    fn images(&self) -> &dyn Images {
+        self
+    }
+}

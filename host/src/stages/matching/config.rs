@@ -1,0 +1,154 @@
+//! `[match]`: how a set is made by a matcher. The defaults are those of DC's code for 10 images a class (`main.py`).
+
+use anyhow::Result;
+use plugin_api::abi::Kind;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    artifact::{ImageFormat, Stage},
+    data::{Fault, Rounding},
+    engine::optim::{OptimizerConfig, config::SgdConfig},
+    stages::{
+        Around, ComponentConfig, Identity, Table,
+        augment::Augment,
+        sets::{Init, Origin},
+        without,
+    },
+};
+
+/// A part of the set that is learned beside the images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Learned {
+    /// Optimizer
+    #[serde(default = "optimizer")]
+    pub optimizer: OptimizerConfig,
+}
+
+/// The learning rate of a training on the set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LearnedRate {
+    /// Its first value
+    #[serde(default = "hundredth")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub init: f64,
+    /// Optimizer
+    #[serde(default = "rate_optimizer")]
+    pub optimizer: OptimizerConfig,
+}
+
+/// How a set is matched with real data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What is matched
+    pub matcher: ComponentConfig,
+    /// The network in which it is matched
+    pub architecture: ComponentConfig,
+    /// Images of each class
+    #[schemars(range(min = 1))]
+    pub images_per_class: u32,
+    /// What the images start from
+    #[serde(default)]
+    pub init: Init,
+    /// Steps of the images
+    #[schemars(range(min = 1))]
+    pub iterations: u64,
+    /// Optimizer of the images
+    #[serde(default = "optimizer")]
+    pub optimizer: OptimizerConfig,
+    /// Differentiable augmentation of real and synthetic images: words out of color, crop, cutout, flip, scale and rotate, joined by
+    /// `_`, or `none`
+    #[serde(default = "none")]
+    pub augment: String,
+    /// Learn labels too, as logits that begin at ten times the class's; left out: an image's label is its class
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Learned>,
+    /// Learn the learning rate of a training on the set, as trajectory matching does; left out: nothing is learned of it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<LearnedRate>,
+    /// How the images are stored, beside their exact values
+    #[serde(default)]
+    pub format: ImageFormat,
+    /// How values become bytes
+    #[serde(default)]
+    pub quantization: Rounding,
+    /// Iterations between two lines of the log
+    #[serde(default = "log_every")]
+    #[schemars(range(min = 1))]
+    pub log_every: u64,
+}
+
+fn hundredth() -> f64 {
+    0.01
+}
+fn log_every() -> u64 {
+    10
+}
+fn none() -> String {
+    "none".to_owned()
+}
+fn sgd(lr: f64) -> OptimizerConfig {
+    OptimizerConfig::Sgd(SgdConfig {
+        lr,
+        momentum: 0.5,
+        ..SgdConfig::default()
+    })
+}
+fn optimizer() -> OptimizerConfig {
+    sgd(0.1)
+}
+fn rate_optimizer() -> OptimizerConfig {
+    sgd(1e-5)
+}
+
+impl Config {
+    /// What the set starts from.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            stage: Stage::Match,
+            images_per_class: self.images_per_class,
+            init: self.init,
+            format: self.format,
+            quantization: self.quantization,
+        }
+    }
+
+    /// What is wrong with the numbers and the strategy.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = Vec::new();
+        let mut add = |key: &str, messages: Vec<String>| {
+            let keyed = messages
+                .into_iter()
+                .map(|m| Fault::new(format!("match.{key}"), m));
+            faults.extend(keyed);
+        };
+        add("optimizer", self.optimizer.faults());
+        if let Some(labels) = &self.labels {
+            add("labels.optimizer", labels.optimizer.faults());
+        }
+        if let Some(rate) = &self.learning_rate {
+            add("learning_rate.optimizer", rate.optimizer.faults());
+        }
+        if let Err(error) = Augment::parse(&self.augment) {
+            add("augment", vec![error.to_string()]);
+        }
+        faults
+    }
+}
+
+impl Table for Config {
+    fn identity(&self, _: &Around<'_>) -> Result<Identity> {
+        Ok(Identity {
+            table: without(json!(self), &["log_every"]),
+            components: vec![
+                (Kind::MATCHER, self.matcher.clone()),
+                (Kind::ARCHITECTURE, self.architecture.clone()),
+            ],
+            ..Identity::default()
+        })
+    }
+}

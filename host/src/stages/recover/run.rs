@@ -1,0 +1,279 @@
+//! Recover batch by batch: each is optimised by itself, waits on disk for the others, and becomes a part of the set.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::{ImageSet, Stage, WorkFolder, atomic, tensors},
+    engine::{Value, optim::Optimizer},
+    stages::{
+        Session,
+        networks::{Network, accuracy::accuracy, is_finite},
+        sets::exact,
+        steps::{Saved, Steps, carry_out, journal::Journal, named, plugin_state::StateTexts},
+    },
+};
+
+use super::{
+    config::{Config, Keep},
+    stepper::{Stepper, Terms},
+};
+
+/// What recover made, beside the images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Share of the stored images that the teacher classifies correctly, percent.
+    pub teacher_accuracy: f64,
+    /// Loss terms, unweighted, at the first iteration; mean over the batches.
+    pub terms_first: BTreeMap<String, f64>,
+    /// The same at the last iteration.
+    pub terms_last: BTreeMap<String, f64>,
+    /// Bytes of the image files.
+    pub image_bytes: u64,
+}
+
+/// Iteration `iteration` of the batch that begins with image `first`, after `batch` finished ones of any size, is the next to do.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Progressed {
+    batch: usize,
+    first: usize,
+    iteration: u64,
+    best_total: Option<f64>,
+    terms_first: Vec<Terms>,
+    terms_last: Vec<Terms>,
+    plugin_texts: StateTexts,
+}
+
+/// Distils the images and stores them in `recover/images`.
+///
+/// # Errors
+/// When an operation fails or the loss is not finite; finished batches and the last good state stay on disk.
+pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<Output> {
+    let folder = session.folder.stage(Stage::Recover);
+    let mut recovery = Recovery {
+        session,
+        config,
+        stepper: Stepper::new(session, config, teacher)?,
+        folder: &folder,
+        labels: config.origin().labels(session.train.num_classes()),
+        at: Progressed::default(),
+        under_way: None,
+    };
+    carry_out(session, &folder, &mut recovery)?;
+    let output = recovery.store(teacher)?;
+    atomic::remove(&folder.checkpoint())?;
+    for batch in 0..recovery.at.batch {
+        std::fs::remove_file(folder.batch(batch)).context("cannot remove a finished batch")?;
+    }
+    Ok(output)
+}
+
+/// The images on their way.
+struct Recovery<'a> {
+    session: &'a Session<'a>,
+    config: &'a Config,
+    stepper: Stepper<'a>,
+    folder: &'a WorkFolder,
+    labels: Vec<u32>,
+    at: Progressed,
+    under_way: Option<Batch>,
+}
+
+/// Images that are optimised together.
+struct Batch {
+    canvas: Value,
+    best: Option<Value>,
+    optimizer: Optimizer,
+}
+
+impl Recovery<'_> {
+    /// The images of the batch under way.
+    fn range(&self) -> Range<usize> {
+        let size = self.config.batch_size as usize;
+        self.at.first..self.labels.len().min(self.at.first + size)
+    }
+
+    /// Batches in all, those included that were finished with another size.
+    fn batches(&self) -> usize {
+        let left = self.labels.len() - self.at.first;
+        self.at.batch + left.div_ceil(self.config.batch_size as usize)
+    }
+
+    fn optimizer(&self, canvas: &Value) -> Optimizer {
+        Optimizer::new(self.config.optimizer.clone(), &[canvas.dims().to_vec()])
+    }
+
+    /// Keeps the images of a batch that is complete; the next one begins anew.
+    fn end_batch(&mut self) -> Result<()> {
+        let Batch { canvas, best, .. } = self.under_way.take().context("a batch without images")?;
+        let kept = best.unwrap_or(canvas);
+        let batch = self.at.batch;
+        ensure!(
+            is_finite(&kept)?,
+            "recover: the images of batch {batch} are not finite after the last iteration; lower the learning rate or a weight"
+        );
+        let images = [("images".to_owned(), kept)];
+        tensors::save(&self.folder.batch(batch), &images, &BTreeMap::new())?;
+        self.at.first = self.range().end;
+        self.at.batch += 1;
+        self.at.iteration = 0;
+        self.at.best_total = None;
+        Ok(())
+    }
+
+    fn store(&self, teacher: &Network) -> Result<Output> {
+        // Batch by batch into bytes: the floats of a large set need four times as much memory, and only `keep_float` asks for them.
+        let (session, config, count) = (self.session, self.config, self.labels.len());
+        let side = session.train.resolution();
+        let size = 3 * side * side;
+        let (mut pixels_nchw, mut floats) = (Vec::with_capacity(count * size), Vec::new());
+        for batch in 0..self.at.batch {
+            let (mut values, _) = tensors::load(&self.folder.batch(batch), &Device::Cpu)?;
+            let images = values.remove("images").context("a batch without images")?;
+            pixels_nchw.extend(config.origin().to_bytes(session, &images)?);
+            if config.keep_float {
+                floats.push(images);
+            }
+        }
+        let made = pixels_nchw.len() / size;
+        ensure!(
+            made == count,
+            "recover made {made} images, expected {count}"
+        );
+        let set = config.origin().set_of(session, pixels_nchw);
+        config.origin().save(session, &set)?;
+        if config.keep_float {
+            let images = Value::cat(&floats, 0)?;
+            exact::save(&self.folder.float_images(), images, &set.class_names)?;
+        }
+        drop((set, floats));
+        let stored = ImageSet::load(&session.folder.images(Stage::Recover))?;
+        let output = Output {
+            teacher_accuracy: accuracy(session, teacher, &stored)?,
+            terms_first: Terms::mean(&self.at.terms_first),
+            terms_last: Terms::mean(&self.at.terms_last),
+            image_bytes: stored.encoded_bytes(config.format)?,
+        };
+        atomic::write_json(&self.folder.metrics(), &output)?;
+        Ok(output)
+    }
+}
+
+impl Steps for Recovery<'_> {
+    type At = Progressed;
+    type Made = Terms;
+    const COUNTED: &'static str = "step";
+    const UNIT: &'static str = "iterations";
+
+    fn name(&self) -> &str {
+        Stage::Recover.name()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        let each = self.config.iterations;
+        let done = self.at.batch as u64 * each + self.at.iteration;
+        (done, self.batches() as u64 * each)
+    }
+
+    fn resume(&mut self, mut tensors: BTreeMap<String, Value>, at: Progressed) -> Result<()> {
+        self.stepper.load_plugins(&tensors, &at.plugin_texts)?;
+        self.at = at;
+        let Some(canvas) = tensors.remove("canvas") else {
+            return Ok(());
+        };
+        if canvas.dims()[0] != self.range().len() {
+            // The batch size has changed: images that a batch has left keep, those under way were optimised together.
+            self.at.terms_first.truncate(self.at.batch);
+            self.at.iteration = 0;
+            self.at.best_total = None;
+            return Ok(());
+        }
+        let mut optimizer = self.optimizer(&canvas);
+        optimizer.load_state(&named(&tensors, "optimizer."), &self.session.device)?;
+        self.under_way = Some(Batch {
+            canvas,
+            best: tensors.remove("best"),
+            optimizer,
+        });
+        Ok(())
+    }
+
+    fn has_unsaved(&self) -> bool {
+        self.at.iteration > 0
+    }
+
+    fn save(&self) -> Result<Saved<Progressed>> {
+        let (mut tensors, mut at) = (Vec::new(), self.at.clone());
+        if let Some(batch) = &self.under_way {
+            tensors.push(("canvas".to_owned(), batch.canvas.clone()));
+            tensors.extend(batch.best.clone().map(|b| ("best".to_owned(), b)));
+            let moments = batch.optimizer.state()?.into_iter();
+            tensors.extend(moments.map(|(n, v)| (format!("optimizer.{n}"), v)));
+        }
+        self.stepper
+            .save_plugins(&mut tensors, &mut at.plugin_texts)?;
+        Ok((tensors, at))
+    }
+
+    fn prepare(&mut self) -> Result<bool> {
+        if self.at.first >= self.labels.len() {
+            return Ok(false);
+        }
+        if self.under_way.is_none() {
+            let origin = self.config.origin();
+            let canvas = origin.initial_images(self.session, self.range())?;
+            self.under_way = Some(Batch {
+                optimizer: self.optimizer(&canvas),
+                canvas,
+                best: None,
+            });
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self) -> Result<Terms> {
+        let range = self.range();
+        let batch = self.under_way.as_mut();
+        let Batch {
+            canvas, optimizer, ..
+        } = batch.context("a step that was not prepared")?;
+        let (labels, first) = (&self.labels[range.clone()], range.start);
+        self.stepper
+            .step(canvas, optimizer, labels, first, self.at.iteration)
+    }
+
+    fn check(&self, terms: &Terms) -> Result<()> {
+        self.stepper.check(terms, self.at.first, self.at.iteration)
+    }
+
+    fn count(&mut self, terms: Terms, journal: &mut Journal) -> Result<bool> {
+        let (config, batches) = (self.config, self.batches());
+        let (step, at) = (self.progress().0, &mut self.at);
+        if config.keep == Keep::Best && at.best_total.is_none_or(|best| terms.total < best) {
+            at.best_total = Some(terms.total);
+            if let Some(batch) = &mut self.under_way {
+                batch.best = Some(batch.canvas.clone());
+            }
+        }
+        let last = at.iteration + 1 == config.iterations;
+        if at.iteration.is_multiple_of(config.log_every) || last {
+            journal.record(step, &terms.numbers())?;
+            let message = format!("batch {}/{batches}, loss {:.4}", at.batch + 1, terms.total);
+            journal.progress(step + 1, &message);
+        }
+        if at.iteration == 0 {
+            at.terms_first.push(terms.clone());
+        }
+        if last {
+            at.terms_last.push(terms);
+        }
+        at.iteration += 1;
+        if last {
+            self.end_batch()?;
+        }
+        Ok(last)
+    }
+}

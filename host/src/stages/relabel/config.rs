@@ -1,0 +1,170 @@
+//! `[relabel]`: how sets are labelled.
+
+use anyhow::Result;
+use plugin_api::{
+    abi::Kind,
+    relabeler::SetInfo,
+    tensor::BatchNormMode,
+    view::{ColorRule, CropRule, MixRule, ViewRule},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    data::Fault,
+    engine::gpu::precision::Precision,
+    stages::{Around, ComponentConfig, Identity, Table, views::half, without},
+};
+
+/// How the teacher's BatchNorm normalises while it labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TeacherMode {
+    /// Running statistics, as SRe2L's ImageNet-1K code
+    #[default]
+    Eval,
+    /// The batch's statistics, as SRe2L's CIFAR code, whose teacher is never set to eval; running ones are left alone
+    TrainStatistics,
+}
+
+impl TeacherMode {
+    /// The mode of the norms.
+    pub fn mode(self) -> BatchNormMode {
+        match self {
+            Self::Eval => BatchNormMode::EVAL,
+            Self::TrainStatistics => BatchNormMode::TRAIN_STATISTICS,
+        }
+    }
+}
+
+/// How sets are labelled. The defaults are those of SRe2L's ImageNet-1K scripts (`relabel/relabel.sh`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How labels are made, kept and read
+    #[serde(default = "relabeler")]
+    pub relabeler: ComponentConfig,
+    /// Epochs that a student trains, each with views and labels of its own
+    #[serde(default = "epochs")]
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Views that the teacher sees at once, and that share one cutmix box or mixup weight
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: u32,
+    /// Views that the teacher answers at once; `batch_size` unless given, and no more than that. For memory: it changes labels by
+    /// rounding alone, so with teacher_mode "eval" alone
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub teacher_batch_size: Option<u32>,
+    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
+    /// How the teacher's BatchNorm normalises
+    #[serde(default)]
+    pub teacher_mode: TeacherMode,
+    /// Crops of the views
+    #[serde(default = "CropRule::random_resized")]
+    pub crop: CropRule,
+    /// Probability of a mirrored view
+    #[serde(default = "half")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub flip: f64,
+    /// Colours of the views, as torchvision's ColorJitter
+    #[serde(default, skip_serializing_if = "ColorRule::is_none")]
+    pub color_jitter: ColorRule,
+    /// Mixing of the views
+    #[serde(default = "cutmix")]
+    pub mix: MixRule,
+}
+
+fn relabeler() -> ComponentConfig {
+    ComponentConfig::named("fkd")
+}
+fn epochs() -> u32 {
+    300
+}
+fn batch_size() -> u32 {
+    1024
+}
+fn cutmix() -> MixRule {
+    MixRule::CutMix { alpha: 1. }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            relabeler: relabeler(),
+            epochs: epochs(),
+            batch_size: batch_size(),
+            teacher_batch_size: None,
+            precision: Precision::default(),
+            teacher_mode: TeacherMode::default(),
+            crop: CropRule::random_resized(),
+            flip: half(),
+            color_jitter: ColorRule::NONE,
+            mix: cutmix(),
+        }
+    }
+}
+
+impl Config {
+    /// How views are drawn.
+    pub fn views(&self) -> ViewRule {
+        ViewRule {
+            crop: self.crop,
+            flip: self.flip,
+            mix: self.mix,
+            batch_size: self.batch_size,
+            color_jitter: self.color_jitter,
+        }
+    }
+
+    /// What is wrong with the numbers.
+    pub fn faults(&self) -> Vec<Fault> {
+        let at_once = self.teacher_batch_size.unwrap_or(self.batch_size);
+        let fault = match self.teacher_mode {
+            _ if at_once > self.batch_size => {
+                format!("expected at most relabel.batch_size = {}", self.batch_size)
+            }
+            TeacherMode::TrainStatistics if at_once < self.batch_size => {
+                "expected teacher_mode = \"eval\": a batch's own statistics need all of the batch"
+                    .to_owned()
+            }
+            _ => return Vec::new(),
+        };
+        vec![Fault::new(
+            "relabel.teacher_batch_size",
+            format!("{fault}, got {at_once}"),
+        )]
+    }
+
+    /// What a relabeler is told of a set of so many images of so many classes.
+    pub fn set_info(&self, seed: u64, [images, classes, resolution]: [usize; 3]) -> SetInfo {
+        SetInfo {
+            images: images as u32,
+            classes: classes as u32,
+            resolution: resolution as u32,
+            seed,
+            epochs: self.epochs,
+            views: self.views(),
+        }
+    }
+}
+
+impl Table for Config {
+    fn identity(&self, around: &Around<'_>) -> Result<Identity> {
+        Ok(Identity {
+            // How many views the teacher answers at once changes labels by rounding alone.
+            table: without(json!(self), &["teacher_batch_size"]),
+            extent: json!(around.sets),
+            components: vec![(Kind::RELABELER, self.relabeler.clone())],
+            ..Identity::default()
+        })
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+}

@@ -1,0 +1,151 @@
+//! The teacher at work: the views of a pass, its answers, and the records that a relabeler makes of them.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use anyhow::{Context, Result, ensure};
+use plugin_api::{
+    Ctx,
+    relabeler::{ForeignRelabeler, LabelLayout, RecordIndex, Relabeler, SetInfo},
+    view::View,
+};
+
+use crate::{
+    artifact::{ImageSet, Stage},
+    engine::{Tensor, Value},
+    plugins::ops::{export, import},
+    stages::{
+        Session,
+        networks::{Network, plugin_error},
+        views::{Batches, Images},
+    },
+};
+
+use super::config::Config;
+
+/// A teacher that labels a set.
+pub struct Labeller<'a> {
+    session: &'a Session<'a>,
+    config: &'a Config,
+    teacher: &'a Network,
+    images: &'a ImageSet,
+    relabeler: ForeignRelabeler,
+    /// The set, as the relabeler is told of it.
+    pub(super) set: SetInfo,
+    /// What is stored.
+    pub(super) layout: LabelLayout,
+}
+
+impl<'a> Labeller<'a> {
+    /// Makes the relabeler and asks it what it stores for the set.
+    ///
+    /// # Errors
+    /// When the relabeler refuses its options or the set.
+    pub fn new(
+        session: &'a Session<'a>,
+        config: &'a Config,
+        teacher: &'a Network,
+        images: &'a ImageSet,
+    ) -> Result<Self> {
+        let (registry, named) = (session.registry, &config.relabeler);
+        let relabeler = registry.create_relabeler(&named.plugin, &named.params())?;
+        let set = config.set_info(session.seed, images.sizes());
+        let layout = relabeler.layout(&set).map_err(plugin_error);
+        let layout = layout.with_context(|| format!("relabeler \"{}\"", named.plugin))?;
+        Ok(Self {
+            session,
+            config,
+            teacher,
+            images,
+            relabeler,
+            set,
+            layout,
+        })
+    }
+
+    /// Labels the views of a pass, batch by batch, and appends their records.
+    ///
+    /// # Errors
+    /// When an operation fails, or the relabeler's plan or records do not fit the set.
+    pub fn pass(&self, pass: u32, records: &mut BTreeMap<String, Vec<Value>>) -> Result<Vec<View>> {
+        let views = self.relabeler.plan(&self.set, pass).map_err(plugin_error)?;
+        let count = self.images.count();
+        ensure!(
+            views.iter().all(|v| (v.crop.image as usize) < count),
+            "pass {pass}: the plan names an image outside of 0..{count}"
+        );
+        if self.layout.index == RecordIndex::Image {
+            let in_order = views
+                .iter()
+                .enumerate()
+                .all(|(i, v)| v.crop.image as usize == i);
+            ensure!(
+                in_order && views.len() == count,
+                "pass {pass}: records by image need every image once, in order"
+            );
+        }
+        let size = self.config.batch_size as usize;
+        let mut rendered = Batches::new(&views, &self.session.inputs, &self.session.device);
+        for (batch, part) in views.chunks(size).enumerate() {
+            let ctx = self.ctx(pass, batch)?;
+            let rows = batch * size..batch * size + part.len();
+            let logits = self.answers(&mut rendered, rows, views.len(), &ctx)?;
+            let teachers = [export(Tensor::constant(logits))];
+            let made = self
+                .relabeler
+                .encode(&self.set, part, &teachers, &ctx)
+                .map_err(plugin_error)?;
+            for (name, record) in made {
+                let value = import(&record)
+                    .map_err(plugin_error)?
+                    .value()
+                    .to_device(&candle_core::Device::Cpu)?;
+                ensure!(
+                    value.dims().first() == Some(&part.len()),
+                    "record \"{name}\" has shape {:?}, expected {} rows",
+                    value.dims(),
+                    part.len()
+                );
+                records.entry(name).or_default().push(value);
+            }
+        }
+        Ok(views)
+    }
+
+    /// The teacher's logits for the views of a batch.
+    fn answers(
+        &self,
+        rendered: &mut Batches<'_>,
+        rows: Range<usize>,
+        views: usize,
+        ctx: &Ctx,
+    ) -> Result<Value> {
+        let (mut answers, mut part) = (Vec::new(), self.at_once(rows.start, views));
+        while part.start < rows.end {
+            let x = rendered.take(self.images, part.clone())?;
+            let next = self.at_once(part.end, views);
+            let mode = self.config.teacher_mode.mode();
+            let logits = || self.teacher.logits(&x, mode, ctx);
+            answers.push(rendered.beside(self.images, next.clone(), logits)?);
+            part = next;
+        }
+        match answers.len() {
+            1 => Ok(answers.remove(0)),
+            _ => Ok(Value::cat(&answers, 0)?),
+        }
+    }
+
+    /// Rows of one batch that the teacher sees at once, from a row on; `views` is how many rows there are.
+    fn at_once(&self, from: usize, views: usize) -> Range<usize> {
+        let size = self.config.batch_size as usize;
+        let at_once = self.config.teacher_batch_size.map_or(size, |n| n as usize);
+        let end = views.min((from / size + 1) * size);
+        from..end.min(from + at_once)
+    }
+
+    fn ctx(&self, pass: u32, batch: usize) -> Result<Ctx> {
+        let ctx = self.session.ctx(Stage::Relabel)?;
+        Ok(ctx
+            .at(u64::from(pass), u64::from(self.layout.passes))
+            .for_batch(batch as u64))
+    }
+}

@@ -1,0 +1,85 @@
+//! Relabel from the first pass to stored labels, shard by shard.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    artifact::{ImageSet, LabelWriter, Stage, labels::LabelIndex},
+    engine::Value,
+    report::progress::Progress,
+    stages::{Session, networks::Network},
+};
+
+use super::{config::Config, labeller::Labeller};
+
+/// Passes that one shard holds at most: what a kill can cost.
+const SHARD_PASSES: u32 = 25;
+/// Bytes of a shard from which on it takes no further pass: they are in memory until it is written.
+const SHARD_BYTES: u64 = 64 << 20;
+
+/// Passes of so many bytes that one shard holds.
+pub fn shard_passes(pass_bytes: u64) -> u32 {
+    let fitting = SHARD_BYTES.div_ceil(pass_bytes.max(1));
+    fitting.min(u64::from(SHARD_PASSES)) as u32
+}
+
+/// Labels a set and stores the labels in `relabel/<set>`.
+///
+/// # Errors
+/// When an operation fails; whole shards stay on disk.
+pub fn run(
+    session: &Session<'_>,
+    config: &Config,
+    teacher: &Network,
+    name: &str,
+    images: &ImageSet,
+) -> Result<LabelIndex> {
+    let labeller = Labeller::new(session, config, teacher, images)?;
+    let layout = labeller.layout;
+    let what = || format!("relabeler \"{}\"", config.relabeler.plugin);
+    let fresh = LabelIndex {
+        relabeler: serde_json::to_value(&config.relabeler)?,
+        layout,
+        set: labeller.set,
+        class_names: images.class_names.clone(),
+        shards: Vec::new(),
+        complete: false,
+    };
+    let folder = session.folder.labels(name);
+    let mut writer = LabelWriter::open(&folder, fresh)?;
+    let from = u64::from(writer.next_pass());
+    let (what_for, passes) = (
+        format!("{} {name}", Stage::Relabel),
+        u64::from(layout.passes),
+    );
+    let progress = Progress::starting_at(&what_for, from, passes, "passes");
+    while writer.next_pass() < layout.passes {
+        let (mut rows, mut views) = (Vec::new(), Vec::new());
+        let mut records = BTreeMap::<String, Vec<Value>>::new();
+        while rows.len() < shard_passes(bytes_per_pass(&records, rows.len())) as usize {
+            let pass = writer.next_pass() + rows.len() as u32;
+            if pass == layout.passes {
+                break;
+            }
+            let planned = labeller.pass(pass, &mut records).with_context(what)?;
+            rows.push(planned.len() as u32);
+            views.extend(planned);
+            progress.set(u64::from(pass) + 1, "");
+        }
+        let joined = records
+            .into_iter()
+            .map(|(name, parts)| Ok((name, Value::cat(&parts, 0)?)));
+        let joined = joined.collect::<Result<Vec<_>>>()?;
+        writer.append(rows, &views, joined)?;
+    }
+    progress.finish();
+    writer.finish()
+}
+
+/// Bytes of the records of a pass.
+fn bytes_per_pass(records: &BTreeMap<String, Vec<Value>>, passes: usize) -> u64 {
+    let bytes = |value: &Value| value.elem_count() * value.dtype().size_in_bytes();
+    let all: usize = records.values().flatten().map(bytes).sum();
+    all as u64 / passes.max(1) as u64
+}

@@ -1,0 +1,115 @@
+//! The loop that trainings, recover and match go through: a step, a checkpoint when one is due, a line of the log; and going on after
+//! a kill.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Error, Result, anyhow};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    artifact::{Checkpoint, WorkFolder, atomic},
+    engine::Value,
+    report::progress::Progress,
+    stages::Session,
+};
+
+use super::journal::Journal;
+
+/// What a computation goes on from: tensors by name, and where it is.
+pub(crate) type Saved<At> = (Vec<(String, Value)>, At);
+
+/// A computation in steps. Its values are replaced by a step, never changed in place, so that what [`Steps::save`] gave before a
+/// step is still the state before it afterwards.
+///
+/// # Errors
+/// Each method fails when an operation, a plugin or the disk does.
+pub(crate) trait Steps {
+    /// Where it is, as a checkpoint says it.
+    type At: Serialize + DeserializeOwned;
+    /// What a step gives.
+    type Made;
+    /// What the log counts.
+    const COUNTED: &'static str;
+    /// The same in progress, plural.
+    const UNIT: &'static str;
+
+    /// Its name in events and progress.
+    fn name(&self) -> &str;
+
+    /// How many are done of how many, in [`Steps::COUNTED`].
+    fn progress(&self) -> (u64, u64);
+
+    /// Goes on from what [`Steps::save`] gave.
+    fn resume(&mut self, tensors: BTreeMap<String, Value>, at: Self::At) -> Result<()>;
+
+    /// Whether a kill now would cost something that is not on disk.
+    fn has_unsaved(&self) -> bool;
+
+    /// Everything that it goes on from.
+    fn save(&self) -> Result<Saved<Self::At>>;
+
+    /// Makes the next step ready; false where none is left.
+    fn prepare(&mut self) -> Result<bool>;
+
+    /// One step.
+    fn step(&mut self) -> Result<Self::Made>;
+
+    /// Refuses numbers that are not finite: [`exploded`].
+    fn check(&self, made: &Self::Made) -> Result<()>;
+
+    /// Counts a step and tells of it. True where a part is complete, whose end is kept in any case.
+    fn count(&mut self, made: Self::Made, journal: &mut Journal) -> Result<bool>;
+}
+
+/// Carries out all steps, from the checkpoint in `folder` on where there is one. The checkpoint stays: it goes once the outcome is stored.
+///
+/// # Errors
+/// Those of the steps; the last good state stays on disk.
+pub(crate) fn carry_out<S: Steps>(
+    session: &Session<'_>,
+    folder: &WorkFolder,
+    steps: &mut S,
+) -> Result<()> {
+    // A kill while a file is written leaves a part of a file.
+    atomic::sweep(folder.path());
+    let mut checkpoint = Checkpoint::new(folder.checkpoint(), session.checkpoint_secs);
+    if let Some((tensors, at)) = checkpoint.read(&session.device)? {
+        steps.resume(tensors, at)?;
+    }
+    let (done, total) = steps.progress();
+    let progress = Progress::starting_at(steps.name(), done, total, S::UNIT);
+    let (run, name) = (session.folder, steps.name());
+    let mut journal = Journal::open(run, folder, name, S::COUNTED, done, progress)?;
+    while steps.prepare()? {
+        // Taken before the step and written after it: only a state that gave finite numbers is worth going back to.
+        let good = match steps.has_unsaved() && checkpoint.is_due() {
+            true => Some(steps.save()?),
+            false => None,
+        };
+        let made = steps.step()?;
+        steps.check(&made)?;
+        let mut keep = |(tensors, at): Saved<S::At>, journal: &mut Journal| {
+            journal.flush()?;
+            checkpoint.write(&tensors, &at)
+        };
+        if let Some(good) = good {
+            keep(good, &mut journal)?;
+        }
+        if steps.count(made, &mut journal)? {
+            keep(steps.save()?, &mut journal)?;
+        }
+    }
+    journal.finish()
+}
+
+/// The error of a number that is NaN or infinite: which, where, and what to lower.
+pub fn exploded(name: &str, what: &str, place: &str, knob: &str) -> Error {
+    anyhow!("{name}: {what} at {place}; lower {knob}; the last good state is kept")
+}
+
+/// Tensors of a checkpoint whose names begin with `prefix`, without it.
+pub fn named(tensors: &BTreeMap<String, Value>, prefix: &str) -> Vec<(String, Value)> {
+    let own = tensors.iter();
+    own.filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value.clone())))
+        .collect()
+}

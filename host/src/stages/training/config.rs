@@ -1,0 +1,53 @@
+//! How a network is trained: the part of several stages' tables that the training reads.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    data::Fault,
+    engine::optim::{OptimizerConfig, ScheduleConfig},
+};
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrainConfig {
+    /// Epochs.
+    pub epochs: u32,
+    /// Views in a batch.
+    pub batch_size: u32,
+    /// Optimizer.
+    pub optimizer: OptimizerConfig,
+    /// Learning rate over the epochs.
+    pub schedule: ScheduleConfig,
+    /// Epochs between two evaluations; the last epoch is always evaluated.
+    pub evaluate_every: u32,
+    /// What weight decay acts on.
+    pub decay: Decay,
+}
+
+/// What weight decay acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Every parameter, as PyTorch's optimizers do by themselves
+    All,
+    /// Weights of more than one dimension: no bias, no norm, as SRe2L's students
+    Weights,
+}
+
+impl TrainConfig {
+    /// What is wrong with the numbers; `path` is the key of the table that holds them.
+    pub fn faults(&self, path: &str) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut add = |key: &str, found: Vec<String>| {
+            faults.extend(
+                found
+                    .into_iter()
+                    .map(|m| Fault::new(format!("{path}.{key}"), m)),
+            );
+        };
+        add("optimizer", self.optimizer.faults());
+        add("schedule", self.schedule.faults());
+        faults
+    }
+}

@@ -1,0 +1,259 @@
+//! A training from its first step to its scores.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use anyhow::{Context, Error, Result};
+use plugin_api::{Ctx, loss::Targets, view::View};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    engine::{Value, optim::Optimizer},
+    stages::{
+        feeds::Feed,
+        networks::{Network, accuracy::accuracy, plugin_error},
+        steps::{
+            Saved, Steps, carry_out, exploded,
+            journal::Journal,
+            named,
+            plugin_state::{self, StateTexts},
+        },
+        views::Batches,
+    },
+};
+
+use super::step::Training;
+
+/// Accuracy of a training, percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// After the last epoch.
+    pub top1_last: f64,
+    /// The best of all evaluations.
+    pub top1_best: f64,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Progressed {
+    epoch: u32,
+    /// Views of the epoch that are done: where the next batch begins, whatever the size of those before.
+    row: usize,
+    loss_sum: f64,
+    loss_count: usize,
+    scores: Scores,
+    plugin_texts: StateTexts,
+}
+
+impl Training<'_> {
+    /// Trains `network` and gives its scores. A training that was interrupted goes on from its checkpoint.
+    ///
+    /// # Errors
+    /// When an operation fails, an image cannot be decoded, or the loss is not finite.
+    pub fn run(&self, network: &mut Network, feed: &mut dyn Feed) -> Result<Scores> {
+        let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
+        let mut course = Course {
+            training: self,
+            optimizer: Optimizer::new(self.config.optimizer.clone(), &shapes),
+            network,
+            feed,
+            at: Progressed::default(),
+            lr: 0.,
+            rendered: self.batches(Vec::new()),
+            ready: None,
+        };
+        carry_out(self.session, self.folder, &mut course)?;
+        Ok(course.at.scores)
+    }
+
+    fn batches(&self, views: Vec<View>) -> Batches<'_> {
+        Batches::new(views, &self.session.inputs, &self.session.device)
+    }
+}
+
+/// A training on its way.
+struct Course<'a> {
+    training: &'a Training<'a>,
+    network: &'a mut Network,
+    optimizer: Optimizer,
+    feed: &'a mut dyn Feed,
+    at: Progressed,
+    /// The learning rate of the epoch under way.
+    lr: f64,
+    /// Its views; none between two epochs.
+    rendered: Batches<'a>,
+    /// What the next step is made on.
+    ready: Option<(Value, Targets, Ctx)>,
+}
+
+impl Course<'_> {
+    /// Rows of the epoch from one on that are a batch.
+    fn rows(&self, from: usize) -> Range<usize> {
+        let size = self.training.config.batch_size as usize;
+        let count = self.rendered.views().len();
+        from..count.min(from + size)
+    }
+
+    fn exploded(&self, what: &str) -> Error {
+        let (at, size) = (&self.at, self.training.config.batch_size as usize);
+        let batches = self.rendered.views().len().div_ceil(size);
+        let (epoch, batch) = (at.epoch, at.row.div_ceil(size));
+        let iteration = epoch as usize * batches + batch;
+        let lr = self.lr;
+        let place =
+            format!("iteration {iteration} (epoch {epoch}, batch {batch}, learning rate {lr:.3e})");
+        exploded(&self.training.name, what, &place, "the learning rate")
+    }
+
+    /// Fails when a parameter or a buffer is NaN or infinite.
+    fn check_network(&self) -> Result<()> {
+        match self.network.not_finite()? {
+            Some(name) => Err(self.exploded(&format!("{name} is not finite"))),
+            None => Ok(()),
+        }
+    }
+
+    fn end_epoch(&mut self, journal: &mut Journal) -> Result<()> {
+        let Training {
+            session,
+            config,
+            after_epoch,
+            ..
+        } = self.training;
+        // Norms can hide infinite activations from the loss; their running statistics show them.
+        self.check_network()?;
+        let at = &mut self.at;
+        let done = at.epoch + 1;
+        if let Some(after_epoch) = after_epoch {
+            after_epoch(done, self.network)?;
+        }
+        let loss = at.loss_sum / at.loss_count.max(1) as f64;
+        let mut numbers = vec![("loss", loss), ("lr", self.lr)];
+        let last = done == config.epochs;
+        if last || done.is_multiple_of(config.evaluate_every) {
+            let top1 = accuracy(session, self.network, session.test)?;
+            at.scores.top1_last = top1;
+            at.scores.top1_best = at.scores.top1_best.max(top1);
+            numbers.push(("top1", top1));
+        }
+        journal.record(u64::from(at.epoch), &numbers)?;
+        *at = Progressed {
+            epoch: done,
+            scores: at.scores,
+            ..Progressed::default()
+        };
+        let message = match done >= config.evaluate_every || last {
+            true => format!("top-1 {:.2} %", at.scores.top1_last),
+            false => format!("loss {loss:.4}"),
+        };
+        journal.progress(u64::from(done), &message);
+        self.rendered = self.training.batches(Vec::new());
+        Ok(())
+    }
+}
+
+impl Steps for Course<'_> {
+    type At = Progressed;
+    type Made = f64;
+    const COUNTED: &'static str = "epoch";
+    const UNIT: &'static str = "epoch";
+
+    fn name(&self) -> &str {
+        &self.training.name
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        let epochs = self.training.config.epochs;
+        (u64::from(self.at.epoch), u64::from(epochs))
+    }
+
+    fn resume(&mut self, tensors: BTreeMap<String, Value>, at: Progressed) -> Result<()> {
+        let device = &self.training.session.device;
+        let network = named(&tensors, "network.");
+        self.network
+            .load_state(network.into_iter().collect(), device)?;
+        self.optimizer
+            .load_state(&named(&tensors, "optimizer."), device)?;
+        let loss = self.training.loss;
+        plugin_state::take("loss", &tensors, &at.plugin_texts, |s| loss.load(s))?;
+        self.at = at;
+        Ok(())
+    }
+
+    fn has_unsaved(&self) -> bool {
+        true
+    }
+
+    fn save(&self) -> Result<Saved<Progressed>> {
+        self.check_network()?;
+        let under = |prefix: &'static str, named: Vec<(String, Value)>| {
+            let named = named.into_iter();
+            named.map(move |(name, v)| (format!("{prefix}{name}"), v))
+        };
+        let mut tensors: Vec<_> = under("network.", self.network.state()).collect();
+        tensors.extend(under("optimizer.", self.optimizer.state()?));
+        let mut at = Progressed {
+            plugin_texts: StateTexts::new(),
+            ..self.at.clone()
+        };
+        let state = self.training.loss.save().map_err(plugin_error)?;
+        plugin_state::put("loss", state, &mut tensors, &mut at.plugin_texts)?;
+        Ok((tensors, at))
+    }
+
+    fn prepare(&mut self) -> Result<bool> {
+        let Training {
+            session,
+            stage,
+            config,
+            ..
+        } = self.training;
+        let (epoch, epochs) = (self.at.epoch, config.epochs);
+        if epoch >= epochs {
+            return Ok(false);
+        }
+        if self.rendered.views().is_empty() {
+            let lr = config.optimizer.lr();
+            self.lr = config.schedule.lr_at(lr, epoch as usize, epochs as usize);
+            self.rendered = self.training.batches(self.feed.views(epoch)?);
+        }
+        let rows = self.rows(self.at.row);
+        let batch = self.at.row / config.batch_size as usize;
+        let ctx = session.ctx(*stage)?.at(u64::from(epoch), u64::from(epochs));
+        let ctx = ctx.for_batch(batch as u64);
+        let images = self.rendered.take(self.feed.images(), rows.clone())?;
+        let part = &self.rendered.views()[rows.clone()];
+        let images = self.feed.augment(images, epoch, part, rows.start)?;
+        let targets = self.feed.targets(epoch, part, rows, &ctx)?;
+        self.ready = Some((images, targets, ctx));
+        Ok(true)
+    }
+
+    fn step(&mut self) -> Result<f64> {
+        let ready = self.ready.take();
+        let (images, targets, ctx) = ready.context("a step that was not prepared")?;
+        let next = self.rows(self.rows(self.at.row).end);
+        let (training, network, optimizer) =
+            (self.training, &mut *self.network, &mut self.optimizer);
+        let lr = self.lr;
+        self.rendered.beside(self.feed.images(), next, || {
+            training.step(network, optimizer, &images, &targets, lr, &ctx)
+        })
+    }
+
+    fn check(&self, loss: &f64) -> Result<()> {
+        match loss.is_finite() {
+            true => Ok(()),
+            false => Err(self.exploded(&format!("the loss is {loss}"))),
+        }
+    }
+
+    fn count(&mut self, loss: f64, journal: &mut Journal) -> Result<bool> {
+        let rows = self.rows(self.at.row);
+        self.at.loss_sum += loss * rows.len() as f64;
+        self.at.loss_count += rows.len();
+        self.at.row = rows.end;
+        if self.at.row == self.rendered.views().len() {
+            self.end_epoch(journal)?;
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,112 @@
+//! Views as pixels: crop, flip, colours, mix, normalise. On the CPU, from bytes; on a GPU where the images lie there.
+
+use anyhow::Result;
+use candle_core::Device;
+use plugin_api::view::{Mix, View};
+use rayon::prelude::*;
+
+use crate::{
+    data::{Inputs, Normalization},
+    engine::{Value, profile},
+};
+
+use super::{color_jitter::jitter, gpu, images::Images};
+
+/// Renders views as a network is given them: normalised, and whitened where the experiment says so.
+///
+/// # Shapes
+/// [N, 3, R, R]
+///
+/// # Errors
+/// When an image cannot be decoded.
+pub fn render(
+    images: &dyn Images,
+    views: &[View],
+    inputs: &Inputs,
+    device: &Device,
+) -> Result<Value> {
+    profile::mark();
+    let normalization = &inputs.normalization;
+    let made = match images.on_gpu(device)? {
+        Some(resident) => inputs.of_normalised(gpu::rendered(resident, views, normalization)?)?,
+        None => {
+            let (pixels, side) = (pixels(images, views, normalization)?, images.resolution());
+            let made = Value::from_vec(pixels, (views.len(), 3, side, side), device)?;
+            inputs.of_normalised(made)?
+        }
+    };
+    profile::done("render views");
+    Ok(made)
+}
+
+/// Views made on the CPU, normalised, [N, 3, R, R].
+///
+/// # Errors
+/// When an image cannot be decoded.
+pub(super) fn pixels(
+    images: &dyn Images,
+    views: &[View],
+    normalization: &Normalization,
+) -> Result<Vec<f32>> {
+    let size = 3 * images.resolution() * images.resolution();
+    let mut out = vec![0f32; views.len() * size];
+    out.par_chunks_mut(size.max(1))
+        .zip(views)
+        .try_for_each(|(out, view)| render_view(images, view, normalization, out))?;
+    Ok(out)
+}
+
+fn render_view(
+    images: &dyn Images,
+    view: &View,
+    normalization: &Normalization,
+    out: &mut [f32],
+) -> Result<()> {
+    let side = images.resolution();
+    images.crop(&view.crop, out)?;
+    if let Some(color) = &view.color {
+        jitter(out, color);
+    }
+    if let Some(partner) = view.partner() {
+        let mut other = vec![0f32; out.len()];
+        images.crop(&partner, &mut other)?;
+        if let Some(color) = &view.partner_color {
+            jitter(&mut other, color);
+        }
+        mix(out, &other, side, &view.mix);
+    }
+    for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
+        let (mean, std) = (normalization.mean[channel], normalization.std[channel]);
+        plane.iter_mut().for_each(|v| *v = (*v - mean) / std);
+    }
+    Ok(())
+}
+
+fn mix(out: &mut [f32], other: &[f32], side: usize, mix: &Mix) {
+    match *mix {
+        Mix::None => {}
+        Mix::CutMix {
+            top,
+            left,
+            bottom,
+            right,
+            ..
+        } => {
+            for (out, other) in out
+                .chunks_exact_mut(side * side)
+                .zip(other.chunks_exact(side * side))
+            {
+                for y in top as usize..bottom as usize {
+                    let row = y * side + left as usize..y * side + right as usize;
+                    out[row.clone()].copy_from_slice(&other[row]);
+                }
+            }
+        }
+        Mix::MixUp { weight, .. } => {
+            let weight = weight as f32 / 65_536.;
+            out.iter_mut()
+                .zip(other)
+                .for_each(|(a, b)| *a = *a * weight + b * (1. - weight));
+        }
+    }
+}
