@@ -2,7 +2,7 @@
 //! iteration of MTT, Tiny-ImageNet's canvas and classes, on ConvNet-4 and ResNet-18.
 //!
 //! Both work on a batch of as many images: recover takes one step of it, MTT unrolls 20 steps, each on such a batch drawn from one image a
-//! class. Seconds an image and iteration are those of an iteration over the size of the batch. SRe2L reads statistics of BatchNorm; MTT's
+//! class. Seconds per image and iteration are those of an iteration over the size of the batch. SRe2L reads statistics of BatchNorm; MTT's
 //! ConvNet-4 has instance norm, as its authors' has.
 
 mod steps;

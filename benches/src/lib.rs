@@ -1,4 +1,4 @@
-//! What the benchmarks share: the surroundings of a step, the steps themselves, and what they cost beside seconds.
+//! What the benchmarks share: the surroundings of a step, the steps themselves, and their cost besides time.
 //!
 //! The subjects are in `benches/`, one a file (`cargo bench`); `alambic-step` does steps for `pytorch/compare.py`, `alambic-load` loads
 //! batches for `pytorch/loader.py`.

@@ -1,4 +1,4 @@
-//! Peak bytes, printed beside the seconds that criterion prints.
+//! Peak bytes, printed with criterion's timings.
 
 use alambic::engine::allocation::{peak_above, set_counting};
 use anyhow::Result;

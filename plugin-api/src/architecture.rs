@@ -10,7 +10,7 @@ use crate::{
     tensor::BatchNormMode,
 };
 
-/// What goes into a network and how many classes come out.
+/// The input of a network and its number of classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputShape {
     /// Channels of an image.
@@ -25,7 +25,7 @@ pub struct InputShape {
 
 /// An architecture. It is its own options: a struct that derives `Deserialize` and `JsonSchema`.
 pub trait Architecture: Send + Sync + 'static {
-    /// Declares the parameters and gives the network. Names are torchvision's (timm's for ViT) where they have it.
+    /// Declares the parameters and returns the network. Names are torchvision's (timm's for ViT) where they have it.
     ///
     /// # Errors
     /// When the options do not fit the input.

@@ -1,4 +1,4 @@
-//! What all kinds of components share: the context of a call, state for checkpoints, and the adaptor behind the boundary.
+//! Shared by all kinds of components: the context of a call, state for checkpoints, and the adaptor behind the boundary.
 
 use std::mem::ManuallyDrop;
 
@@ -14,7 +14,7 @@ use crate::{
     tensor::DType,
 };
 
-/// Where in a run a call happens.
+/// The position of a call in a run.
 #[derive(Clone)]
 pub struct Ctx {
     stage: String,
@@ -24,7 +24,7 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// A context; new tensors are made beside `device`.
+    /// A context; new tensors are created on the device of `device`.
     pub fn new(stage: &str, seed: u64, device: &Tensor) -> Self {
         Self {
             stage: stage.to_owned(),
@@ -68,7 +68,7 @@ impl Ctx {
         self.ints[1] as u64
     }
 
-    /// The batch that the call is about.
+    /// The batch of the call.
     pub fn batch(&self) -> u64 {
         self.ints[2] as u64
     }

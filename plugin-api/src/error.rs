@@ -14,7 +14,7 @@ pub trait Context<T> {
     /// # Errors
     /// The error that it was called on.
     fn context(self, context: impl fmt::Display) -> Result<T>;
-    /// Adds a context that is only made when there is an error.
+    /// Adds a context that is only computed on error.
     ///
     /// # Errors
     /// The error that it was called on.

@@ -2,7 +2,7 @@
 //! distillation.
 //!
 //! A plugin is a `cdylib` that depends on this crate and on `serde`. It does not link candle: [`Tensor`] is an opaque handle,
-//! and the host does every operation. A component is its own options: a struct that derives `Deserialize` and `JsonSchema`.
+//! and the host runs every operation. A component is its own options: a struct that derives `Deserialize` and `JsonSchema`.
 //!
 //! ```
 //! use plugin_api::prelude::*;
@@ -61,7 +61,7 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 
-/// All that most plugins need.
+/// What most plugins need.
 pub mod prelude {
     pub use crate::{
         Context as _, Ctx, Error, Needs, Result, State, Tensor,

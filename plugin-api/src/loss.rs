@@ -12,22 +12,22 @@ use crate::{
 pub struct HardTargets {
     /// Class of each image, u32 [N].
     pub labels: Tensor,
-    /// Class of what is mixed in, u32 [N]; absent without a mix.
+    /// Class of the mixed-in image, u32 [N]; absent without a mix.
     pub labels_b: Option<Tensor>,
-    /// Share of `labels`, [N]; absent without a mix.
+    /// Weight of `labels`, [N]; absent without a mix.
     pub lambda: Option<Tensor>,
 }
 
 /// A teacher's distribution over the classes.
 #[derive(Clone)]
 pub struct SoftTargets {
-    /// Logarithms of probabilities, [N, C].
+    /// Log-probabilities, [N, C].
     pub log_probs: Tensor,
-    /// The teacher's logits, [N, C], where the labels keep them: they can be softened by a temperature.
+    /// The teacher's logits, [N, C], if the labels include them; a temperature can soften them.
     pub logits: Option<Tensor>,
 }
 
-/// What a network should answer.
+/// The targets of a network.
 #[derive(Clone)]
 pub enum Targets {
     /// Class labels.
@@ -54,7 +54,7 @@ impl Targets {
         match self {
             Self::Hard(hard) => Ok(hard.clone()),
             Self::Soft(_) => bail!(
-                "this loss needs class labels, and the relabeler gives soft labels; use relabeler \"hard\""
+                "this loss needs class labels, but the relabeler gives soft labels; use relabeler \"hard\""
             ),
         }
     }
@@ -67,7 +67,7 @@ impl Targets {
         match self {
             Self::Soft(soft) => Ok(soft.clone()),
             Self::Hard(_) => bail!(
-                "this loss needs soft labels, and it was given class labels; use relabeler \"soft\" or \"fkd\""
+                "this loss needs soft labels, but got class labels; use relabeler \"soft\" or \"fkd\""
             ),
         }
     }
@@ -146,15 +146,15 @@ impl Targets {
     }
 }
 
-/// What a loss is handed.
+/// The input of a loss.
 pub struct LossInput<'a> {
-    /// What the network answered, [N, C], f32 (f64 in parity runs).
+    /// The network's logits, [N, C], f32 (f64 in parity runs).
     pub logits: &'a Tensor,
-    /// What it should answer.
+    /// The targets.
     pub targets: &'a Targets,
     /// Features by the names under which the architecture tapped them.
     pub features: &'a [(String, Tensor)],
-    /// Where in the run.
+    /// The position in the run.
     pub ctx: &'a Ctx,
 }
 
@@ -163,18 +163,18 @@ pub trait Loss: Send + Sync + 'static {
     /// The scalar to minimise.
     ///
     /// # Errors
-    /// Whatever is wrong with the input; the host adds where in the run.
+    /// Any problem with the input; the host adds where in the run it occurred.
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor>;
 
-    /// What it keeps between calls, for a checkpoint; a stateless loss keeps nothing.
+    /// Its state between calls, for a checkpoint; empty for a stateless loss.
     ///
     /// # Errors
-    /// When the state cannot be given.
+    /// When the state cannot be saved.
     fn save(&self) -> Result<Option<State>> {
         Ok(None)
     }
 
-    /// Takes back what [`Loss::save`] gave.
+    /// Restores what [`Loss::save`] returned.
     ///
     /// # Errors
     /// When the state does not fit.

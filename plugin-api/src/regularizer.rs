@@ -22,7 +22,7 @@ pub struct BatchNormInput {
     pub running_var: Tensor,
 }
 
-/// What a regularizer is handed.
+/// The input of a regularizer.
 pub struct RegularizerInput<'a> {
     /// The augmented, normalised images that the network saw, NCHW.
     pub view: &'a Tensor,
@@ -32,7 +32,7 @@ pub struct RegularizerInput<'a> {
     pub batch_norms: &'a [BatchNormInput],
     /// Features by the names under which the architecture tapped them.
     pub features: &'a [(String, Tensor)],
-    /// Where in the run.
+    /// The position in the run.
     pub ctx: &'a Ctx,
 }
 
@@ -65,7 +65,7 @@ pub trait Regularizer: Send + Sync + 'static {
     /// The scalar to minimise, before its weight.
     ///
     /// # Errors
-    /// Whatever is wrong with the input; the host adds where in the run.
+    /// Any problem with the input; the host adds where in the run it occurred.
     fn forward(&self, input: &RegularizerInput<'_>) -> Result<Tensor>;
 
     /// What it needs from the network; asked before anything is computed.
@@ -73,15 +73,15 @@ pub trait Regularizer: Send + Sync + 'static {
         Needs::default()
     }
 
-    /// What it keeps between calls, for a checkpoint; a stateless one keeps nothing.
+    /// Its state between calls, for a checkpoint; empty if there is none.
     ///
     /// # Errors
-    /// When the state cannot be given.
+    /// When the state cannot be saved.
     fn save(&self) -> Result<Option<State>> {
         Ok(None)
     }
 
-    /// Takes back what [`Regularizer::save`] gave.
+    /// Restores what [`Regularizer::save`] returned.
     ///
     /// # Errors
     /// When the state does not fit.

@@ -51,7 +51,7 @@ impl SetInfo {
     }
 }
 
-/// By what a record is found again.
+/// How a record is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordIndex {
@@ -66,11 +66,11 @@ pub enum RecordIndex {
 /// What is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelLayout {
-    /// How often the teachers see the set.
+    /// Number of passes of the teachers over the set.
     pub passes: u32,
-    /// By what a record is found.
+    /// How a record is looked up.
     pub index: RecordIndex,
-    /// The views are stored beside the records; else [`Relabeler::plan`] is asked again.
+    /// The views are stored with the records; otherwise [`Relabeler::plan`] is called again.
     pub stores_views: bool,
 }
 
@@ -165,7 +165,7 @@ impl ForeignRelabeler {
         let colors = reply.get_ints("colors").ok();
         ensure!(
             colors.is_some() || set.views.color_jitter.is_none(),
-            "this plugin is older than color_jitter and draws views without it; build it against this plugin API"
+            "this plugin predates color_jitter and draws views without it; rebuild it against this plugin API"
         );
         View::with_color_rows(View::from_rows(reply.get_ints("views")?)?, colors)
     }

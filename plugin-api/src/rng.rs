@@ -1,6 +1,6 @@
 //! Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011), keyed by what they are for.
 //!
-//! What is drawn depends on the key alone, never on batch size, threads, order or interruptions. Version 1 of the layout:
+//! Draws depend only on the key, never on batch size, threads, order or interruptions. Version 1 of the scheme:
 //!
 //! - key: `splitmix64(seed ^ fnv1a64("<stage>/<purpose>"))`, low word first;
 //! - counter: word 0 the block within a stream, word 1 the iteration (or epoch), word 2 the image (or batch), word 3 the class;
@@ -14,7 +14,7 @@
 /// The version of the key layout and of the maps. It changes when the numbers do.
 pub const RNG_VERSION: u32 = 1;
 
-/// What a stream of numbers is for, beside seed, stage and purpose.
+/// The counter of a stream of numbers, in addition to seed, stage and purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamId {
     /// Class, when drawn for a class.

@@ -34,7 +34,7 @@ struct Args {
     /// Pixels a side
     #[arg(long)]
     resolution: u32,
-    /// Images in a batch
+    /// Images per batch
     #[arg(long, default_value_t = 128)]
     batch: usize,
     /// Bound on decoded pixels in memory; by default that of an experiment

@@ -29,10 +29,10 @@ struct Args {
     /// The network
     #[arg(long, value_enum, default_value = "resnet18")]
     network: NetworkName,
-    /// Images in a batch; in gradient matching, real images
+    /// Images per batch; in gradient matching, real images
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Synthetic images in gradient matching; by default as many as real ones
+    /// Synthetic images in gradient matching; by default the same number as real ones
     #[arg(long)]
     synthetic: Option<usize>,
     /// Pixels a side

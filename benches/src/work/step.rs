@@ -11,7 +11,7 @@ pub struct Size {
     pub network: NetworkName,
     /// The images.
     pub canvas: Canvas,
-    /// Images in a batch; in gradient matching, real images.
+    /// Images per batch; in gradient matching, real images.
     pub batch: usize,
     /// Synthetic images in gradient matching.
     pub synthetic: usize,

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::step::{Size, Step};
 use crate::Lab;
 
-/// Steps on the set in an iteration: those that MTT takes on Tiny-ImageNet at 10 and at 50 images a class.
+/// Steps on the set in an iteration: those that MTT takes on Tiny-ImageNet at 10 and at 50 images per class.
 const STEPS: usize = 20;
 
 pub(super) fn run(

@@ -25,7 +25,7 @@ static LIVE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 static ALLOCATED: AtomicU64 = AtomicU64::new(0);
 
-/// The system's allocator, which counts live bytes while it is told to; one relaxed load for each call while it is not.
+/// The system's allocator, which counts live bytes when enabled; otherwise it costs one relaxed load per call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counting;
 

@@ -78,7 +78,7 @@ impl Node {
             State::Operation(operation) => Ok(Some(operation.clone())),
             State::Freed => Err(Error::argument(
                 "grad",
-                "the graph was already given back by backward_free (use grad to keep it)",
+                "the graph was already freed by backward_free (use grad to keep it)",
             )),
         }
     }

@@ -223,7 +223,7 @@ impl Walk {
             ensure!(
                 gradient.dims() == expected,
                 operation.name(),
-                "its backward gave a gradient of shape {:?} to an input of shape {expected:?}",
+                "its backward returned a gradient of shape {:?} for an input of shape {expected:?}",
                 gradient.dims()
             );
             let slots = self

@@ -23,7 +23,7 @@ pub enum Error {
         op: &'static str,
         /// Shapes and types of the inputs, as text.
         inputs: String,
-        /// What candle said; part of the message, so not a source of its own.
+        /// candle's message; part of this one, so not a separate source.
         cause: Box<candle_core::Error>,
     },
     /// A candle error outside any operation, such as reading a value.

@@ -1,4 +1,4 @@
-//! Where the time of a computation goes, by operation. Off unless switched on: then an operation reads the clock.
+//! Time profile of a computation, by operation. Off unless switched on: then an operation reads the clock.
 //!
 //! Forward passes are timed from the outside: an operation adds itself to the graph when its value is there, so the time since
 //! the last such moment is its own, with what its caller did to prepare it. Backward passes are timed around each
@@ -24,12 +24,12 @@ thread_local! {
     static RECORDS: RefCell<Records> = const { RefCell::new(Records::new()) };
 }
 
-/// What an operation took, over all its calls.
+/// The cost of an operation, over all its calls.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationTime {
     /// Name of the operation.
     pub name: String,
-    /// Calls in forward passes, those without a graph included.
+    /// Calls in forward passes, including those without a graph.
     pub forward_calls: u64,
     /// Seconds in forward passes.
     pub forward_secs: f64,
@@ -37,7 +37,7 @@ pub struct OperationTime {
     pub backward_calls: u64,
     /// Seconds in backward passes.
     pub backward_secs: f64,
-    /// Bytes that it asked for in both passes, results and what it only needed on the way; 0 where allocations are not counted.
+    /// Bytes allocated in both passes, for results and temporaries; 0 if allocations are not counted.
     pub allocated_bytes: u64,
 }
 
@@ -140,7 +140,7 @@ pub(super) fn backward<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// What this thread's operations took so far, the longest first; begins anew.
+/// The time of this thread's operations so far, longest first; resets the counts.
 pub fn take() -> Vec<OperationTime> {
     let operations = RECORDS.with_borrow_mut(|r| std::mem::take(&mut r.operations));
     let mut times: Vec<OperationTime> = operations

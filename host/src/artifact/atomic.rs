@@ -1,4 +1,4 @@
-//! Whole files or none: written beside their place, synced, renamed.
+//! Atomic file writes: a temporary file next to the destination is synced and renamed.
 
 use std::{
     fs,
@@ -59,7 +59,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     inner().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Fills a folder beside `path` with `fill`, then puts it in the place of what stood there.
+/// Fills a folder next to `path` with `fill`, then moves it to `path`, replacing what was there.
 ///
 /// # Errors
 /// When `fill` fails or the disk says no; the old folder then stays.
@@ -74,7 +74,7 @@ pub fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
         fs::remove_dir_all(path).with_context(|| format!("cannot replace {}", path.display()))?;
     }
     let fresh: PathBuf = fresh.keep();
-    fs::rename(&fresh, path).with_context(|| format!("cannot put {} in its place", path.display()))
+    fs::rename(&fresh, path).with_context(|| format!("cannot move {} into place", path.display()))
 }
 
 /// Removes a file, if it is there.

@@ -1,4 +1,4 @@
-//! What a stage needs to go on after it was killed: tensors and a small JSON state in one file.
+//! What a stage needs to resume after a kill: tensors and a small JSON state in one file.
 
 use std::{
     collections::BTreeMap,

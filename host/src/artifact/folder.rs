@@ -159,7 +159,7 @@ impl RunFolder {
         folder.join("events.out.tfevents.0.alambic")
     }
 
-    /// What `--profile` measured of a stage. It stands outside of the stage's folder: what a stage made is the same without it.
+    /// What `--profile` measured of a stage. It is outside the stage's folder, because it is not part of the stage's output.
     pub fn profile(&self, stage: Stage) -> PathBuf {
         self.root.join(PROFILE).join(format!("{stage}.json"))
     }
@@ -204,7 +204,7 @@ impl RunFolder {
         atomic::write_json(&self.manifest_path(), manifest)
     }
 
-    /// Whether something stands here that is no run: a file, or a folder with files of somebody else.
+    /// Whether something other than a run is here: a file, or a folder with other files.
     ///
     /// # Errors
     /// When the folder cannot be read.

@@ -26,7 +26,7 @@ pub enum ImageFormat {
     /// Lossless.
     #[default]
     Png,
-    /// Lossy, quality 75, as SRe2L's authors store them.
+    /// Lossy, quality 75, like SRe2L's authors.
     Jpeg,
 }
 
@@ -197,7 +197,7 @@ impl ImageSet {
         } = atomic::read_json(&index_path(folder))?;
         ensure!(
             labels.len() == files.len(),
-            "{}: labels and files differ in number",
+            "{}: the numbers of labels and files differ",
             index_path(folder).display()
         );
         let images: Vec<Vec<u8>> = files

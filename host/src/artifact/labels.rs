@@ -210,7 +210,7 @@ impl LabelReader {
         let (got, expected) = (fs::metadata(path)?.len(), self.index.shards[at].bytes);
         ensure!(
             got == expected,
-            "it has {got} bytes, expected {expected}: label the set again (--from relabel)"
+            "it has {got} bytes, expected {expected}; redo the labels (--from relabel)"
         );
         // SAFETY: shards are written beside and renamed, and never written to afterwards.
         let mapped = unsafe { MmapedSafetensors::new(path)? };
@@ -353,7 +353,7 @@ mod tests {
         );
     }
 
-    /// SRe2L's labels of ImageNet-1K at 50 images a class for 300 epochs, from the bytes of a real shard.
+    /// SRe2L's labels of ImageNet-1K at 50 images per class for 300 epochs, from the bytes of a real shard.
     #[test]
     fn labels_of_the_paper_take_under_28_and_a_half_gibibytes() {
         let dir = tempfile::tempdir().unwrap();

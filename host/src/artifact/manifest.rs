@@ -1,4 +1,4 @@
-//! `manifest.json`: what made a run, and which stages are finished for which configuration.
+//! `manifest.json`: what produced a run, and which stages are finished for which configuration.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ pub enum Status {
 pub struct Batch {
     /// Hash of the stage's configuration and inputs but for `batch_size`.
     pub hash_but_size: String,
-    /// Images in a batch.
+    /// Images per batch.
     pub size: u32,
 }
 
@@ -84,7 +84,7 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Peak resident memory of the process while it ran.
     pub peak_bytes: Option<u64>,
-    /// Its batches, if it can go on with others.
+    /// Its batch size, if it can resume with another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
     /// What `batch_size` was before, where the stage went on from its saved state with another one.

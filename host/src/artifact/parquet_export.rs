@@ -1,5 +1,5 @@
 //! A set of images as one parquet file, in the layout of the Hugging Face `datasets` library: column `image` is a struct of
-//! `bytes` and `path`, column `label` an int64, and the class names stand in the schema's metadata.
+//! `bytes` and `path`, column `label` an int64, and the class names are in the schema's metadata.
 
 use std::{path::Path, sync::Arc};
 
@@ -71,7 +71,7 @@ fn write_bytes<W: std::io::Write + Send>(
 ) -> Result<()> {
     let mut column = group
         .next_column()?
-        .context("the schema has an image column")?;
+        .context("the schema has per image column")?;
     column
         .typed::<ByteArrayType>()
         .write_batch(values, Some(levels), None)?;

@@ -10,9 +10,9 @@ use serde::Serialize;
 pub enum Stage {
     /// The teacher.
     Squeeze,
-    /// The distilled images, out of the teacher.
+    /// The distilled images, from the teacher.
     Recover,
-    /// Networks whose trainings a matcher follows.
+    /// Networks whose training trajectories a matcher follows.
     Experts,
     /// The distilled images, by a matcher.
     Match,
@@ -20,7 +20,7 @@ pub enum Stage {
     Given,
     /// Their labels.
     Relabel,
-    /// What they are worth.
+    /// The evaluation.
     Validate,
 }
 

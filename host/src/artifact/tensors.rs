@@ -1,4 +1,4 @@
-//! Named tensors in safetensors files, in the order of their names, with text beside them.
+//! Named tensors in safetensors files, in the order of their names, with texts in the metadata.
 
 use std::{collections::BTreeMap, collections::HashMap, fs, path::Path};
 

@@ -67,14 +67,14 @@ impl Trajectories {
             .collect();
         (!other.is_empty()).then(|| {
             format!(
-                "{} holds trajectories of {}; choose another folder",
+                "{} contains trajectories of {}; choose another folder",
                 self.folder.display(),
                 other.join(" and of ")
             )
         })
     }
 
-    /// Claims the folder for these experts; nobody else may write while the file is held.
+    /// Claims the folder for these experts; no other process may write while the file is held.
     ///
     /// # Errors
     /// When it holds others, or another process works in it.
@@ -87,7 +87,7 @@ impl Trajectories {
         let lock = File::create(self.folder.join(".lock"))?;
         if lock.try_lock().is_err() {
             bail!(
-                "another process trains experts in {}",
+                "another process is training experts in {}",
                 self.folder.display()
             );
         }

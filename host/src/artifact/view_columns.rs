@@ -216,7 +216,7 @@ fn column<T: WithDType>(
     let fits = got == T::DTYPE && value.elem_count() == count;
     ensure!(
         fits,
-        "\"{name}\" is {got:?} {dims:?}, expected {count} numbers of type {:?}",
+        "\"{name}\" is {got:?} {dims:?}, expected {count} values of type {:?}",
         T::DTYPE
     );
     Ok(value.flatten_all()?.to_vec1()?)

@@ -1,14 +1,14 @@
-//! What can be typed.
+//! The command-line arguments, as clap types.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Dataset distillation: a large labelled image set into a small synthetic one.
+/// Dataset distillation: turn a large labelled image set into a small synthetic one.
 #[derive(Parser, Debug)]
 #[command(version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// Folder with plugins, before ALAMBIC_PLUGINS and the folder of this program; may be given several times
+    /// Folder with plugins, searched before ALAMBIC_PLUGINS and the program's own folder; may be repeated
     #[arg(long, global = true, value_name = "DIR")]
     pub plugin_dir: Vec<PathBuf>,
     /// What to do
@@ -19,17 +19,17 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Carry out experiments, or go on with them
+    /// Run experiments, or resume them
     Run(RunArgs),
-    /// Everything but the computing: plugins, options, data, sizes; and what time and memory it will take
+    /// Check an experiment without running it (plugins, options, data, sizes), and estimate time and memory
     Check(CheckArgs),
-    /// List, show, check and begin plugins
+    /// List, show, check and create plugins
     Plugin {
         /// What to do
         #[command(subcommand)]
         command: PluginCommand,
     },
-    /// Look at data, and fetch public sets
+    /// Inspect data, and fetch public data sets
     Data {
         /// What to do
         #[command(subcommand)]
@@ -37,20 +37,20 @@ pub enum Command {
     },
     /// Print a run's results
     Report(ReportArgs),
-    /// Runs side by side: accuracy, controls, bytes, time, memory
+    /// Compare runs side by side: accuracy, controls, bytes, time, memory
     Compare(CompareArgs),
     /// Copy the distilled images out of a run
     Export(ExportArgs),
-    /// Take weights of torchvision, timm or a run as a teacher's
+    /// Import weights from torchvision, timm or a run for use as a teacher
     ImportWeights(ImportWeightsArgs),
-    /// Hand out a teacher's weights as PyTorch loads them
+    /// Export a teacher's weights in the form PyTorch loads
     ExportWeights(ExportWeightsArgs),
 }
 
 /// Changes to an experiment file.
 #[derive(Args, Debug)]
 pub struct ChangeArgs {
-    /// Replace a value: `--set recover.iterations=100`; may be given several times
+    /// Override a value: `--set recover.iterations=100`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Device: auto, cpu or cuda:N
@@ -61,28 +61,28 @@ pub struct ChangeArgs {
 /// `alambic run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Experiment files (TOML), done in this order; a folder stands for those in it, in the order of their names
+    /// Experiment files (TOML), run in this order; a folder means all files in it, sorted by name
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Changes to each of them
+    /// Overrides, applied to each of them
     #[command(flatten)]
     pub changes: ChangeArgs,
-    /// Do this stage and all after it again
+    /// Redo this stage and everything after it
     #[arg(long, value_name = "STAGE", conflicts_with = "only")]
     pub from: Option<String>,
-    /// Do this stage alone
+    /// Run only this stage
     #[arg(long, value_name = "STAGE")]
     pub only: Option<String>,
-    /// Go on from the saved state of an unfinished stage of which `batch_size` alone has changed, after a GPU ran out of memory
+    /// Resume an unfinished stage from its saved state although its `batch_size` has changed, e.g. after a GPU ran out of memory
     #[arg(long, conflicts_with = "from")]
     pub keep_state: bool,
-    /// The run's folder, of a single experiment; runs/NAME by default
+    /// Run folder, for a single experiment; runs/NAME by default
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
-    /// Measure memory and the time of each operation; printed after each stage and shown in the report
+    /// Measure memory use and the time of each operation; print it after each stage and show it in the report
     #[arg(long)]
     pub profile: bool,
 }
@@ -92,13 +92,13 @@ pub struct RunArgs {
 pub struct CheckArgs {
     /// Experiment file (TOML)
     pub file: PathBuf,
-    /// Changes to it
+    /// Overrides
     #[command(flatten)]
     pub changes: ChangeArgs,
-    /// Leave out the estimate of time and memory, which tries a few steps
+    /// Skip the estimate of time and memory, which runs a few steps
     #[arg(long)]
     pub no_estimate: bool,
-    /// Print the answer as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -112,7 +112,7 @@ pub enum KindArg {
     Regularizer,
     /// A network
     Architecture,
-    /// A way to make and keep labels
+    /// A way to make and store labels
     Relabeler,
     /// A distance between training on synthetic and on real images
     Matcher,
@@ -135,7 +135,7 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check a plugin file: does it load, does it keep its contract
+    /// Check that a plugin file loads and keeps its contract
     Check {
         /// Plugin file
         path: PathBuf,
@@ -149,16 +149,16 @@ pub enum PluginCommand {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Begin a plugin: a crate that builds and passes its tests
+    /// Create a plugin: a crate that builds and passes its tests
     New {
         /// Kind of its component
         kind: KindArg,
         /// Its name: lower case, words joined by hyphens
         name: String,
-        /// Where the crate alambic-plugin-api comes from: a path, a git address or a version
+        /// Source of the crate alambic-plugin-api: a path, a git URL or a version
         #[arg(long, value_name = "PATH|GIT|VERSION")]
         plugin_api: Option<String>,
-        /// Folder in which the crate's folder is made
+        /// Folder in which to create the crate
         #[arg(long, default_value = ".")]
         dir: PathBuf,
     },
@@ -167,7 +167,7 @@ pub enum PluginCommand {
 /// `alambic data`.
 #[derive(Subcommand, Debug)]
 pub enum DataCommand {
-    /// Counts, classes, sizes, mean and deviation, broken images
+    /// Show counts, classes, sizes, mean, standard deviation and broken images
     Info {
         /// A parquet, tar or CIFAR file, a folder of those, or an ImageFolder
         path: PathBuf,
@@ -175,15 +175,15 @@ pub enum DataCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Download a public set and unpack it; print the [data] table of an experiment on it
+    /// Download and unpack a public data set; print the [data] table for it
     Fetch {
-        /// Which set
+        /// Data set
         #[arg(value_name = "SET")]
         set: DataSetArg,
-        /// Folder in which the set's folder is made
+        /// Folder in which to create the data set's folder
         #[arg(long, value_name = "DIR", default_value = "data")]
         to: PathBuf,
-        /// Another address of the same archive, such as a mirror's
+        /// Another URL of the same archive, such as a mirror
         #[arg(long, value_name = "URL")]
         from: Option<String>,
     },
@@ -206,7 +206,7 @@ pub struct ReportArgs {
     /// Run folders
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
-    /// Print the summaries as JSON, one a line
+    /// Print the summaries as JSON, one per line
     #[arg(long)]
     pub json: bool,
     /// Print the tables as Markdown
@@ -220,16 +220,16 @@ pub struct CompareArgs {
     /// Run folders
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
-    /// Judge all sets alike too, by the squeeze, relabel and validate tables of this experiment file
+    /// Also evaluate all sets under one protocol: the squeeze, relabel and validate tables of this experiment file
     #[arg(long, value_name = "FILE")]
     pub protocol: Option<PathBuf>,
-    /// Replace a value of the protocol: `--set validate.seeds=[0]`; may be given several times
+    /// Override a value of the protocol: `--set validate.seeds=[0]`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "protocol")]
     pub overrides: Vec<String>,
-    /// Folder of the protocol's runs; runs/compare/NAME of its file by default
+    /// Folder for the protocol's runs; runs/compare/NAME by default, NAME being the name of its file
     #[arg(long, value_name = "DIR", requires = "protocol")]
     pub out: Option<PathBuf>,
-    /// How the table is written
+    /// Output format of the table
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: CompareFormat,
     /// Write it to a file
@@ -237,18 +237,18 @@ pub struct CompareArgs {
     pub to: Option<PathBuf>,
 }
 
-/// How a comparison is written.
+/// Output format of a comparison.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum CompareFormat {
     /// Aligned columns
     Terminal,
     /// A Markdown table
     Markdown,
-    /// Comma-separated values, all digits
+    /// Comma-separated values, full precision
     Csv,
-    /// A list of objects, all digits
+    /// A list of objects, full precision
     Json,
-    /// A page
+    /// An HTML page
     Html,
 }
 
@@ -257,7 +257,7 @@ pub enum CompareFormat {
 pub struct ExportArgs {
     /// Run folder
     pub run: PathBuf,
-    /// New folder
+    /// Folder to create
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
     /// Layout of the copy
@@ -268,7 +268,7 @@ pub struct ExportArgs {
 /// Layout of a copy.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ExportFormat {
-    /// One folder for each class
+    /// One folder per class
     Imagefolder,
     /// One parquet file, in the layout of the Hugging Face `datasets` library
     Parquet,
@@ -277,7 +277,7 @@ pub enum ExportFormat {
 /// `alambic import-weights`.
 #[derive(Args, Debug)]
 pub struct ImportWeightsArgs {
-    /// A safetensors file, or a state dict of torch.save (.pth, .pt)
+    /// A safetensors file, or a state dict saved by torch.save (.pth, .pt)
     pub file: PathBuf,
     /// Architecture, as in an experiment: a component's name
     #[arg(long, value_name = "NAME")]
@@ -285,19 +285,19 @@ pub struct ImportWeightsArgs {
     /// Its options, as JSON or TOML: 'depth = 50, stem = "small"'
     #[arg(long, value_name = "OPTIONS")]
     pub params: Option<String>,
-    /// Classes of the classifier
+    /// Number of classes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub classes: u32,
     /// Side of the images, in pixels
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub resolution: u32,
-    /// Names of the classes in their order, one a line; `check` then compares them with the data's
+    /// Class names in order, one per line; `check` then compares them with those of the data
     #[arg(long, value_name = "FILE")]
     pub class_names: Option<PathBuf>,
-    /// Leave out tensors whose names begin so, as heads that only training has; may be given several times
+    /// Leave out tensors whose names have this prefix, such as auxiliary heads; may be repeated
     #[arg(long, value_name = "PREFIX")]
     pub leave_out: Vec<String>,
-    /// New safetensors file
+    /// Safetensors file to create
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
     /// Print the report as JSON
@@ -310,7 +310,7 @@ pub struct ImportWeightsArgs {
 pub struct ExportWeightsArgs {
     /// Run folder, or a file of weights
     pub model: PathBuf,
-    /// New safetensors file
+    /// Safetensors file to create
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
     /// Print what was done as JSON

@@ -37,13 +37,13 @@ fn fetch_set(set: &DataSet, to: &Path, from: Option<&str>) -> Result<(), Failure
             .any(|s| address.starts_with(s))
     {
         let message = format!(
-            "got \"{address}\", expected an address that begins with https:// or http://; a file of your own goes to {}",
+            "got \"{address}\", expected a URL that starts with https:// or http://; to use a local file, put it at {}",
             to.join(set.archive).display()
         );
         return Err(config_fault("--from", message));
     }
     let folder = fetch::fetch(set, to, from, &mut Screen::default())?;
-    eprintln!("{}; for an experiment on it:", folder.display());
+    eprintln!("{}; to use it in an experiment:", folder.display());
     print!("{}", set.table(&folder));
     Ok(())
 }

@@ -34,7 +34,7 @@ fn environment() -> Result<(), String> {
     Ok(())
 }
 
-/// Parses the command line, does it, prints what went wrong; gives the exit code.
+/// Parses the command line, carries it out, prints errors; returns the exit code.
 pub fn main() -> ExitCode {
     allocation::keep_freed_memory();
     let cli = match Cli::try_parse() {
@@ -81,7 +81,7 @@ fn carry_out(cli: &Cli) -> ExitCode {
     }
 }
 
-/// Errors of candle carry a backtrace in their text when RUST_BACKTRACE is set; the message stands before it.
+/// Errors of candle carry a backtrace in their text when RUST_BACKTRACE is set; the message comes before it.
 fn without_backtrace(text: &str) -> String {
     let is_frame = |line: &str| {
         let number = line.trim_start().split(':').next().unwrap_or_default();

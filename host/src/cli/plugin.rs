@@ -94,7 +94,7 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
     println!(
         "  alambic plugin test    its contract and its gradient; run in its folder, like the next"
     );
-    println!("  cargo build --release  then name its target/release with --plugin-dir");
+    println!("  cargo build --release  then pass its target/release with --plugin-dir");
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub fn report(_cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
         let path = folder.summary();
         let text = fs::read_to_string(&path).with_context(|| {
             format!(
-                "{} is missing: the run has not ended yet; run it again",
+                "{} is missing: the run is not finished; run it again",
                 path.display()
             )
         })?;
@@ -49,10 +49,7 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
     if args.to.exists() {
         return Err(config_fault(
             "--to",
-            format!(
-                "{} is there already; choose a new folder",
-                args.to.display()
-            ),
+            format!("{} already exists; choose a new folder", args.to.display()),
         ));
     }
     let Some(images) = folder.made_images() else {
@@ -79,7 +76,7 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The folder of a run that has begun.
+/// The folder of a run that has been started.
 pub fn existing(path: &Path) -> Result<RunFolder, Failure> {
     let folder = RunFolder::at(path);
     if folder.manifest()?.is_none() {

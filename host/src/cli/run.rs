@@ -23,12 +23,12 @@ use crate::{
 
 use super::args::{ChangeArgs, CheckArgs, Cli, RunArgs};
 
-/// Opens the plugins; broken ones are told once.
+/// Opens the plugins; broken ones are reported once.
 pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     let registry =
         Registry::open(&cli.plugin_dir).map_err(|e| config_fault("--plugin-dir", e.to_string()))?;
     for broken in registry.broken() {
-        eprintln!("warning: plugin left out: {}", broken.error);
+        eprintln!("warning: plugin skipped: {}", broken.error);
     }
     Ok(registry)
 }
@@ -61,7 +61,7 @@ pub fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
 fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(), Failure> {
     if args.out.is_some() {
         let message = format!(
-            "is the folder of one run, and these are {} experiments",
+            "names the folder of one run, but there are {} experiments",
             files.len()
         );
         return Err(config_fault("--out", message));
@@ -75,7 +75,7 @@ fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(),
             Ok((checked, _)) => {
                 let name = checked.experiment.name;
                 if let Some((_, other)) = names.iter().find(|(n, _)| *n == name) {
-                    let message = format!("{} has the name \"{name}\" too", other.display());
+                    let message = format!("{} also has the name \"{name}\"", other.display());
                     faults.push(place(Fault::new("name", message)));
                 }
                 names.push((name, file));
@@ -155,7 +155,7 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
         println!("{answer}");
         return Ok(());
     }
-    println!("{}: no fault found", args.file.display());
+    println!("{}: no errors found", args.file.display());
     println!("  stages   {}", stages.join(", "));
     let bytes: u64 = (0..train.len())
         .map(|i| train.encoded_bytes(i) as u64)
@@ -207,7 +207,7 @@ pub fn print_summary(summary: &Summary, format: TableFormat) {
             recover.bn_statistics_loss_first,
             recover.bn_statistics_loss_last,
         ) {
-            println!("BatchNorm-statistics loss: {first:.3} at the start, {last:.3} at the end");
+            println!("BatchNorm-statistics loss: {first:.3} at first, {last:.3} at last");
         }
     }
     if !summary.results.is_empty() {
@@ -219,6 +219,6 @@ pub fn print_summary(summary: &Summary, format: TableFormat) {
 pub fn no_run(path: &Path) -> Failure {
     config_fault(
         "run",
-        anyhow!("{} holds no run (no manifest.json)", path.display()).to_string(),
+        anyhow!("{} is not a run folder (no manifest.json)", path.display()).to_string(),
     )
 }

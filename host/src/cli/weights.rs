@@ -48,7 +48,7 @@ pub fn import(cli: &Cli, args: &ImportWeightsArgs) -> Result<(), Failure> {
     }
 }
 
-/// Options as JSON, or as TOML: an inline table, or what stands in its braces.
+/// Options as JSON, or as TOML: an inline table, or the content of its braces.
 fn params(text: &str) -> Result<Map<String, Json>, String> {
     if let Ok(Json::Object(params)) = serde_json::from_str(text) {
         return Ok(params);
@@ -61,7 +61,7 @@ fn params(text: &str) -> Result<Map<String, Json>, String> {
     match parsed.and_then(|mut t| serde_json::to_value(t.remove("value")?).ok()) {
         Some(Json::Object(params)) => Ok(params),
         _ => Err(format!(
-            "got {text}, expected options as in TOML, 'depth = 50, stem = \"small\"', or a JSON object"
+            "got {text}, expected options as TOML, such as 'depth = 50, stem = \"small\"', or a JSON object"
         )),
     }
 }
@@ -92,7 +92,7 @@ fn print(request: &Request, report: &Report) {
         under.unwrap_or_default()
     );
     println!(
-        "  matched    {} tensors, {} learned numbers",
+        "  matched    {} tensors, {} learned values",
         report.fit.matched, report.parameters
     );
     for (dtype, n) in &report.converted {
@@ -113,7 +113,7 @@ fn print(request: &Request, report: &Report) {
 pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
     let file = weights::file_of(&args.model);
     if args.to.exists() {
-        let message = format!("{} is there already; choose a new file", args.to.display());
+        let message = format!("{} already exists; choose a new file", args.to.display());
         return Err(config_fault("--to", message));
     }
     if args.model.is_dir() && !file.exists() {
@@ -141,7 +141,7 @@ pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
     );
     if added > 0 {
         println!(
-            "  added      {added} counters (num_batches_tracked), as PyTorch's strict loading wants"
+            "  added      {added} counters (num_batches_tracked), for PyTorch's strict loading"
         );
     }
     Ok(())

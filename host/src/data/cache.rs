@@ -49,7 +49,7 @@ impl Cache {
         let size = pixels.len() as u64;
         let used_before = self.used_bytes.fetch_add(size, Ordering::Relaxed);
         let fits = used_before + size <= self.bound_bytes;
-        // Another thread may have kept the same image meanwhile.
+        // Another thread may have cached the same image in the meantime.
         if !fits || self.slots[i].set(pixels.clone()).is_err() {
             self.used_bytes.fetch_sub(size, Ordering::Relaxed);
         }

@@ -22,7 +22,7 @@ pub(super) fn numbered(labels: impl IntoIterator<Item = Option<i64>>) -> Vec<Str
     (0..=last).map(|label| label.to_string()).collect()
 }
 
-/// A class as the experiment names it.
+/// A class, as named in the experiment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ClassRef {
@@ -69,7 +69,7 @@ impl Classes {
         for (position, class) in chosen.iter().enumerate() {
             let found = find(&all, class).and_then(|original| match picked.relabel[original] {
                 Some(earlier) => Err(format!(
-                    "class \"{}\" stands at position {earlier} already; remove one",
+                    "class \"{}\" is already at position {earlier}; remove one",
                     all[original]
                 )),
                 None => Ok(original),

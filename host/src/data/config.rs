@@ -15,7 +15,7 @@ const RESOLUTIONS: RangeInclusive<u32> = 1..=4096;
 /// The largest side: the matrix has (3 R²)² elements, and its eigenvectors take time with the sixth power of R.
 const LARGEST_SIDE: u32 = 48;
 
-/// Where the images come from and how they are brought to one size.
+/// Where the images come from and how they are resized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -25,7 +25,7 @@ pub struct Config {
     pub train: String,
     /// Test images, in the same form as `train`
     pub test: String,
-    /// Side of the square that every image is brought to, in pixels
+    /// Side of the square that every image is resized to, in pixels
     #[schemars(range(min = 1, max = 4096))]
     pub resolution: u32,
     /// Parquet column of the encoded images; by default a struct column with `bytes`, or else a binary column
@@ -34,7 +34,7 @@ pub struct Config {
     /// Parquet column of the integer labels; by default `label`, `labels` or `fine_label`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
-    /// Classes to keep, by name or index, in this order; labels are counted anew from 0. By default all
+    /// Classes to keep, by name or index, in this order; labels are renumbered from 0. All by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<ClassRef>>,
     /// Mean of each channel, for pixels in 0 to 1; computed from the training images when absent
@@ -43,33 +43,33 @@ pub struct Config {
     /// Standard deviation of each channel, for pixels in 0 to 1; computed from the training images when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub std: Option<[f64; 3]>,
-    /// Whitening of the normalised images that networks are given, as MTT and TESLA are published; none where left out
+    /// Whitening of the normalised network inputs, as in the published MTT and TESLA; none by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whitening: Option<WhiteningConfig>,
-    /// How an image of another size is brought to the square
+    /// How an image of another size is converted to the square
     #[serde(default)]
     pub resize: Resize,
-    /// Filter of the resizing, antialiased as in PIL and torchvision
+    /// Resizing filter, antialiased as in PIL and torchvision
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// Bound on the decoded pixels kept in memory for each split, in bytes
+    /// Limit on decoded pixels kept in memory for each split, in bytes
     #[serde(default = "default_cache_bytes")]
     pub cache_bytes: u64,
 }
 
-/// How an image is brought to a square. One that already has the size is taken as it is.
+/// How an image is converted to a square. An image that already has the size is used as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resize {
-    /// The shorter side is resized, then the centre is cut out. From 96 pixels on, the shorter side goes to 256/224 of the
-    /// resolution, the evaluation protocol of ImageNet; below, to the resolution itself
+    /// The shorter side is resized, then the centre is cropped. From 96 pixels on, the shorter side is resized to 256/224 of the
+    /// resolution, as in ImageNet's evaluation protocol; below, to the resolution itself
     #[default]
     ShorterCrop,
     /// Both sides are resized to the resolution, whatever the aspect ratio
     Stretch,
 }
 
-/// The filter of a resizing. Its support grows with the reduction, so that nothing aliases.
+/// A resizing filter. Its support grows with the reduction, to prevent aliasing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
@@ -94,7 +94,7 @@ pub enum WhiteningConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ZcaConfig {
-    /// What is added to each eigenvalue of the covariance
+    /// Added to each eigenvalue of the covariance
     #[serde(default = "epsilon")]
     pub epsilon: f64,
 }
@@ -120,8 +120,8 @@ impl WhiteningConfig {
         }
         if resolution > LARGEST_SIDE {
             let message = format!(
-                "images of {resolution} px, and whitening is for those of {LARGEST_SIDE} px at most, since its matrix has \
-                 (3 R²)² elements; take it out or lower data.resolution"
+                "got images of {resolution} px, but whitening supports at most {LARGEST_SIDE} px, because its matrix has (3 R²)² \
+                 elements; remove it or lower data.resolution"
             );
             faults.push(Fault::new("data.whitening", message));
         }

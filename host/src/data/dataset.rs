@@ -1,4 +1,4 @@
-//! One split of a labelled image set: labels at hand, images encoded until they are asked for.
+//! One split of a labelled image set: labels in memory, images encoded until they are requested.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl Dataset {
         &self.by_class[class as usize]
     }
 
-    /// Where an image stands, for messages.
+    /// The location of an image, for messages.
     pub fn place(&self, i: usize) -> &Place {
         &self.items[i].place
     }

@@ -1,4 +1,4 @@
-//! One thing that is wrong with a configuration, with the key that it stands under.
+//! One error in a configuration, with its key.
 
 /// How many faults of one kind are spelled out before the rest is only counted.
 const MAX_LISTED: usize = 8;

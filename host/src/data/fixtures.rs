@@ -42,7 +42,7 @@ pub(super) fn config(format: Format, train: &str, test: &str) -> Config {
     }
 }
 
-/// Writes an image folder: `(class, file, bytes)`.
+/// Writes per image folder: `(class, file, bytes)`.
 pub(super) fn write_folder(root: &Path, images: &[(&str, &str, Vec<u8>)]) {
     for (class, file, bytes) in images {
         std::fs::create_dir_all(root.join(class)).unwrap();
@@ -86,7 +86,7 @@ impl ParquetFixture {
         self
     }
 
-    /// A required binary column and a required int32 column under these names, in place of a struct and an int64.
+    /// A required binary column and a required int32 column under these names, instead of a struct and an int64.
     pub fn plain_columns(mut self, image: &str, label: &str) -> Self {
         self.plain = Some((image.to_string(), label.to_string()));
         self

@@ -1,4 +1,4 @@
-//! The square that every image is brought to: resizing as PIL does it, cropping, and the channel-first layout.
+//! Conversion of every image to a square: resizing as in PIL, cropping, and the channel-first layout.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
@@ -31,7 +31,7 @@ impl Geometry {
         }
     }
 
-    /// Brings an image to the square.
+    /// Brings per image to the square.
     ///
     /// # Shapes
     /// The result is (3, resolution, resolution).
@@ -54,7 +54,7 @@ impl Geometry {
         Ok(chw_of(&self.resize_to(image, side, side)?))
     }
 
-    /// Brings an image to the square.
+    /// Brings per image to the square.
     fn fit(&self, image: RgbImage) -> Result<RgbImage, String> {
         let side = self.resolution;
         let (width, height) = image.dimensions();

@@ -1,4 +1,4 @@
-//! What `alambic data info` tells of a set: counts, sizes, statistics, and what is broken, with every image decoded.
+//! What `alambic data info` reports about a set: counts, sizes, statistics and broken images, with every image decoded.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

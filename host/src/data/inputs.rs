@@ -1,4 +1,4 @@
-//! How bytes become what a network is given.
+//! How bytes become network inputs.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::engine::Value;
 
-/// Normalised, and whitened where the experiment says so.
+/// Normalised, and whitened if the experiment asks for it.
 #[derive(Clone)]
 pub struct Inputs {
     /// Of each channel.
@@ -43,7 +43,7 @@ impl Inputs {
         device: &Device,
     ) -> anyhow::Result<()> {
         if let (Some(whitening), None) = (&config.whitening, &self.whitening) {
-            eprintln!("data: whitening is made of the training images");
+            eprintln!("data: whitening is computed from the training images");
             let made = Whitening::fit(whitening, train, &self.normalization, device)?;
             self.whitening = Some(Arc::new(made));
         }

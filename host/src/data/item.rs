@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-/// Of a file of its own, this much is read to find the size: metadata may stand before it.
+/// Of a file of its own, this much is read to find the size: metadata may come first.
 const HEADER_BYTES: u64 = 1 << 18;
 
-/// Where an image stands, for messages.
+/// The location of an image, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The image itself, or the file that holds it.

@@ -1,4 +1,4 @@
-//! Labelled image sets: where they lie, what their classes are, and how an image becomes pixels.
+//! Labelled image sets: their location, their classes, and how an image becomes pixels.
 //!
 //! [`Config`] is the `[data]` table, [`Dataset`] one split of it. Images stay encoded until they are asked for; what is
 //! decoded is kept within `cache_bytes`.

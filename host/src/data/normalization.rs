@@ -19,14 +19,14 @@ pub struct Normalization {
     pub std: [f32; 3],
 }
 
-/// How a value between two bytes becomes one.
+/// How a value is rounded to a byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Rounding {
     /// To the nearest byte
     #[default]
     Nearest,
-    /// Downwards, as the original SRe2L code saves its images
+    /// Down, like the original SRe2L code
     Truncate,
 }
 

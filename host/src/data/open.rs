@@ -99,7 +99,7 @@ fn check_rows(
     if items.is_empty() {
         return Err(vec![Fault::new(
             split.key(),
-            "no images of the classes asked for",
+            "no images of the requested classes",
         )]);
     }
     let (mut labels, mut wrong_labels) = (Vec::with_capacity(items.len()), Vec::new());
@@ -130,7 +130,7 @@ fn empty_classes(names: &[String], labels: &[u32]) -> Vec<Fault> {
     labels.iter().for_each(|label| counts[*label as usize] += 1);
     let empty = names.iter().zip(&counts).filter(|(_, count)| **count == 0);
     let messages = empty
-        .map(|(name, _)| format!("no images of class \"{name}\"; leave it out with data.classes"));
+        .map(|(name, _)| format!("no images of class \"{name}\"; exclude it with data.classes"));
     Fault::listed(Split::Train.key(), messages.collect())
 }
 
@@ -214,7 +214,7 @@ mod tests {
     fn a_set_without_images_or_with_an_empty_class_is_refused() {
         assert_eq!(
             faults_of(vec![]),
-            ["data.train: no images of the classes asked for"]
+            ["data.train: no images of the requested classes"]
         );
         let faults = faults_of(vec![good(0), good(2)]);
         assert_eq!(

@@ -25,7 +25,7 @@ pub struct SplitInfo {
     pub images: usize,
     /// Their size as they are stored.
     pub encoded_bytes: u64,
-    /// Images of each class, in label order.
+    /// Images per class, in label order.
     pub classes: Vec<ClassCount>,
     /// The commonest sizes, the most frequent first.
     pub sizes: Vec<SizeCount>,

@@ -1,4 +1,4 @@
-//! Runs side by side: what each left on disk, as rows of one table.
+//! Compares runs: what each left on disk, as rows of one table.
 
 use std::{fs, path::Path};
 
@@ -24,7 +24,7 @@ pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
     let read = |path: std::path::PathBuf| {
         fs::read_to_string(&path).with_context(|| {
             format!(
-                "{} is missing: the run has not ended yet; run it again",
+                "{} is missing: the run is not finished; run it again",
                 path.display()
             )
         })
@@ -35,7 +35,7 @@ pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
     let made: Vec<&ResultRow> = own_rows(&summary);
     ensure!(
         !made.is_empty(),
-        "{} has no validated images; run it to its end",
+        "{} has no validated images; finish the run first",
         folder.root().display()
     );
     let rows = made
@@ -142,7 +142,7 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
     }
 }
 
-/// Puts what a protocol found beside the rows of its run; its first student counts.
+/// Adds the results of a protocol to the rows of its run; its first student counts.
 ///
 /// # Errors
 /// When the protocol's run has no result.
@@ -153,7 +153,9 @@ pub fn add_common(rows: &mut [Row], judged: &Judged) -> Result<()> {
         controls,
     } = judged;
     let own = own_rows(summary);
-    let own = own.first().context("a protocol without a validated set")?;
+    let own = own
+        .first()
+        .context("the protocol run has no validated set")?;
     let beside = Beside::of(summary, own);
     for row in rows {
         row.common = Some(Common {

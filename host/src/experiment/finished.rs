@@ -1,4 +1,4 @@
-//! Which stages of a run are finished, and which were made of something else.
+//! Which stages of a run are finished, and which are stale.
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use super::{
     selection::Selection,
 };
 
-/// Lets the run go on with a mended image, which nothing so far was computed from.
+/// Lets the run resume with a repaired image from which nothing has been computed yet.
 pub fn await_mending(plan: &Plan, manifest: &mut Manifest) {
     for stage in &plan.stages {
         if let Some(record) = manifest.stages.get_mut(stage.stage.name()) {
@@ -58,7 +58,7 @@ pub fn is_finished(manifest: &Manifest, stage: &Planned) -> bool {
     })
 }
 
-/// Refuses what was made of something else, and stages before whose inputs nothing stands.
+/// Refuses stages that are stale, and stages whose inputs are missing.
 ///
 /// # Errors
 /// A fault that names the stages.
@@ -74,7 +74,7 @@ pub fn refuse_stale(
     let stale: Vec<(&Planned, &StageRecord)> = stale.collect();
     if let Some((first, record)) = stale.first() {
         let also = match goes_on(record, first) {
-            true => " go on from its saved state with --keep-state,",
+            true => " resume from its saved state with --keep-state,",
             false => "",
         };
         let (first, names) = (
@@ -83,7 +83,7 @@ pub fn refuse_stale(
         );
         let names: Vec<&str> = names.collect();
         let message = format!(
-            "stale: made with another configuration or other inputs ({});{also} redo with --from {first}, or choose another --out",
+            "stale: made with a different configuration or inputs ({});{also} redo it with --from {first}, or choose another --out",
             names.join(", ")
         );
         return Err(config_fault(first, message));

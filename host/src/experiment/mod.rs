@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// One experiment, complete: no inheritance, no environment.
+/// One complete experiment: no inheritance, no environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
@@ -47,31 +47,31 @@ pub struct Experiment {
     /// `auto`, `cpu` or `cuda:N`
     #[serde(default = "auto")]
     pub device: String,
-    /// Seconds between two checkpoints: what a kill can cost
+    /// Seconds between checkpoints: the most work that a kill can cost
     #[serde(default = "checkpoint_secs")]
     #[schemars(range(min = 0.0))]
     pub checkpoint_secs: f64,
     /// Images
     pub data: data::Config,
-    /// The teacher; a set that is matched needs none, unless its labels do
+    /// The teacher; a matched set needs one only for its labels
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub squeeze: Option<squeeze::Config>,
-    /// The distilled images, out of the teacher
+    /// The distilled images, from the teacher
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recover: Option<recover::Config>,
-    /// Networks whose trainings a matcher follows
+    /// Networks whose training trajectories a matcher follows
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts: Option<experts::Config>,
-    /// The distilled images, by a matcher: in the place of `[recover]`
+    /// The distilled images, by a matcher; replaces `[recover]`
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matching: Option<matching::Config>,
-    /// The distilled images, made elsewhere: in the place of `[recover]`
+    /// Distilled images made elsewhere; replaces `[recover]`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<given::Config>,
     /// Their labels
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relabel: Option<relabel::Config>,
-    /// What they are worth
+    /// The evaluation
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<validate::Config>,
 }

@@ -1,4 +1,4 @@
-//! What to do when a GPU has no room: said in place of the driver's own words.
+//! What to do when a GPU runs out of memory, instead of the driver's message.
 
 use anyhow::Error;
 
@@ -39,7 +39,7 @@ pub(super) fn explained(error: Error, experiment: &Experiment, stage: Stage) -> 
     let largest: Vec<String> = largest.collect();
     let consumers = match largest.as_slice() {
         [] => String::new(),
-        all => format!("; most was held by {}", all.join(", ")),
+        all => format!("; the largest allocations: {}", all.join(", ")),
     };
     let advice = advice(experiment, stage);
     error.context(format!(
@@ -47,7 +47,7 @@ pub(super) fn explained(error: Error, experiment: &Experiment, stage: Stage) -> 
     ))
 }
 
-/// How to go on with less.
+/// How to resume with less memory.
 fn advice(experiment: &Experiment, stage: Stage) -> String {
     let relabel = experiment
         .relabel
@@ -57,8 +57,8 @@ fn advice(experiment: &Experiment, stage: Stage) -> String {
         && let size @ 2.. = config.teacher_batch_size.unwrap_or(config.batch_size)
     {
         return format!(
-            "the teacher answers {size} views at once; fewer change labels by rounding alone: --set \
-             relabel.teacher_batch_size={} (what is labelled stays)",
+            "the teacher evaluates {size} views at once; a smaller number changes labels only by rounding: --set \
+             relabel.teacher_batch_size={} (existing labels are kept)",
             size / 2
         );
     }
@@ -66,21 +66,21 @@ fn advice(experiment: &Experiment, stage: Stage) -> String {
         Some(config) => (
             Some(config.batch_size),
             "--from relabel",
-            "finished stages stay",
+            "finished stages are kept",
         ),
         None => (
             experiment.table(stage).and_then(Table::batch_size),
             "--keep-state",
-            "goes on from the saved state",
+            "resumes from the saved state",
         ),
     };
     match size {
         Some(size @ 2..) => format!(
-            "a step holds {stage}.batch_size = {size} images and all activations of theirs; halve it: --set \
-             {stage}.batch_size={} {how} ({stays})",
+            "a step holds {stage}.batch_size = {size} images and all their activations; halve it: --set {stage}.batch_size={} \
+             {how} ({stays})",
             size / 2
         ),
-        _ => "a smaller network or resolution needs less".to_owned(),
+        _ => "use a smaller network or resolution".to_owned(),
     }
 }
 

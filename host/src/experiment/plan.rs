@@ -29,7 +29,7 @@ pub struct Planned {
     pub hash_but_sizes: String,
     /// Hash of what may grow without making it stale: sets, seeds.
     pub extent: String,
-    /// Its batches, if it can go on with others.
+    /// Its batch size, if it can resume with another one.
     pub batch: Option<Batch>,
 }
 

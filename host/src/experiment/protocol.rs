@@ -1,7 +1,7 @@
 //! One protocol for the sets of many runs: the squeeze, relabel and validate tables of a file, applied to each set alike.
 //!
-//! The teacher is trained once. Each set then goes through an experiment of its own, whose images are given; all of them can be gone on
-//! with and opened like any other run. Controls that do not depend on the set are trained with the first one of each size.
+//! The teacher is trained once. Each set then goes through an experiment of its own, whose images are given; all of them can be
+//! resumed and opened like any other run. Controls that do not depend on the set are trained with the first one of each size.
 
 use std::{
     collections::BTreeMap,
@@ -89,7 +89,7 @@ impl<'a> Protocol<'a> {
         for (i, (name, folder)) in runs.iter().enumerate() {
             if name == "teacher" || runs[..i].iter().any(|(other, _)| other == name) {
                 let message = format!(
-                    "two of the runs are called \"{name}\", or one \"teacher\"; names must differ"
+                    "run name \"{name}\" is used twice or reserved (\"teacher\"); names must be unique"
                 );
                 faults.push(Fault::new(folder.root().display().to_string(), message));
             }
@@ -195,7 +195,7 @@ fn leave_out_controls(experiment: &mut Json) -> Result<()> {
 fn images(folder: &RunFolder) -> Result<ImageSet> {
     let images = folder.made_images().ok_or_else(|| {
         anyhow!(
-            "{} has no distilled images yet; run it to its end",
+            "{} has no distilled images yet; finish the run first",
             folder.root().display()
         )
     })?;

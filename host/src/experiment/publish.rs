@@ -102,7 +102,7 @@ fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
     let terms = terms.collect();
     let matched = vec![curve("loss", &matching, "step", "loss")];
     let students = students(experiment, folder)?;
-    let batches = "iteration, batch after batch";
+    let batches = "iteration, over all batches";
     let [loss, terms_of, match_loss, top1] = [
         "Squeeze: training loss",
         "Recover: loss terms, unweighted",
@@ -217,7 +217,7 @@ fn warnings(experiment: &Experiment, summary: &Summary) -> Vec<String> {
             .collect();
         if !sizes.is_empty() {
             warnings.push(format!(
-                "{} went on with another batch_size than it began with (before: {}).",
+                "{} was resumed with another batch_size (before: {}).",
                 stage.stage,
                 sizes.join(", ")
             ));
@@ -244,7 +244,7 @@ fn warnings(experiment: &Experiment, summary: &Summary) -> Vec<String> {
         && real >= distilled
     {
         warnings.push(format!(
-            "As many random real images under the same labels do as well or better ({real:.2} % against {distilled:.2} %)."
+            "The same number of random real images under the same labels does as well or better ({real:.2} % compared with {distilled:.2} %)."
         ));
     }
     warnings

@@ -1,4 +1,4 @@
-//! Carries out an experiment: skips what is finished, refuses what is stale, goes on where a run was stopped.
+//! Runs an experiment: skips what is finished, refuses what is stale, resumes a stopped run.
 
 use std::{
     collections::BTreeMap,
@@ -53,7 +53,7 @@ pub fn run(
     if folder.is_foreign()? {
         let at = folder.root().display();
         let message = if folder.root().is_dir() {
-            format!("{at} holds files and no run; choose another --out")
+            format!("{at} contains files but no run; choose another --out")
         } else {
             format!("{at} is a file, expected a folder; choose another --out")
         };
@@ -76,7 +76,7 @@ pub fn run(
         Some(manifest) if manifest.name != experiment.name => {
             let at = folder.root().display();
             let message = format!(
-                "{at} holds the run \"{}\", expected \"{}\"; choose another --out",
+                "{at} contains the run \"{}\", expected \"{}\"; choose another --out",
                 manifest.name, experiment.name
             );
             return Err(config_fault("--out", message));
@@ -137,7 +137,7 @@ pub fn run(
                 folder.write_manifest(&manifest)?;
             }
             let message = format!(
-                "stage {} stopped; the same command goes on from its last state",
+                "stage {} stopped; run the same command again to resume",
                 stage.stage
             );
             return Err(error.context(message).into());
@@ -181,7 +181,7 @@ fn lock(folder: &RunFolder) -> Result<File, Failure> {
         Ok(()) => Ok(file),
         Err(_) => {
             let message = format!(
-                "another process works in {}; wait for it, or choose another --out",
+                "another process is using {}; wait for it, or choose another --out",
                 folder.root().display()
             );
             Err(config_fault("--out", message))
@@ -212,7 +212,7 @@ fn do_stage(
         batch: planned.batch.clone(),
         earlier_batch_sizes: earlier.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone()),
     };
-    // The libraries take memory of their own, beside what earlier stages have left for later.
+    // The libraries need memory too, besides what earlier stages have cached.
     device::trim();
     let meter = Meter::start();
     let name = stage.name().to_owned();

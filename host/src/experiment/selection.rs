@@ -7,9 +7,9 @@ use super::failure::{Failure, config_fault};
 /// Which stages to do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection {
-    /// Do this stage and all after it again.
+    /// Redo this stage and everything after it.
     pub from: Option<Stage>,
-    /// Do this stage alone.
+    /// Run only this stage.
     pub only: Option<Stage>,
     /// Go on from the saved state of an unfinished stage whose `batch_size` alone has changed.
     pub keep_state: bool,

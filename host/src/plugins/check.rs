@@ -95,7 +95,7 @@ fn check_component(registry: &Registry, component: &Component, params: &Value) -
     };
     let mut checks = vec![
         checked(
-            "its name is in kebab case and its own",
+            "its name is unique and in kebab case",
             name(registry, component),
         ),
         checked(
@@ -114,7 +114,7 @@ fn check_component(registry: &Registry, component: &Component, params: &Value) -
         }
         Ok(made) => {
             checks.push(checked(
-                "it refuses unknown options",
+                "it rejects unknown options",
                 refuses_unknown(component, params),
             ));
             checks.push(checked(
@@ -134,7 +134,7 @@ fn name(registry: &Registry, component: &Component) -> Result<()> {
         .filter(|c| c.kind == component.kind && c.name == component.name);
     ensure!(
         same.count() == 1,
-        "the plugin has two components of this kind and name"
+        "the plugin has two components with this kind and name"
     );
     Ok(())
 }
@@ -144,7 +144,7 @@ fn refuses_unknown(component: &Component, params: &Value) -> Result<()> {
     params["no_such_field"] = json!(1);
     ensure!(
         component.create(&params).is_err(),
-        "an unknown field is taken silently; add #[serde(deny_unknown_fields)]"
+        "an unknown field is accepted silently; add #[serde(deny_unknown_fields)]"
     );
     Ok(())
 }

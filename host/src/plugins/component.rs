@@ -72,7 +72,7 @@ impl Component {
         }
     }
 
-    /// Makes one from its options; `null` stands for none.
+    /// Makes one from its options; `null` means none.
     ///
     /// # Errors
     /// What its constructor answers.

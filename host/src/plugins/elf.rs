@@ -42,7 +42,7 @@ pub(super) fn check(file: &[u8]) -> Result<(), ElfFault> {
     }
     let (kind, machine) = (half(file, 16), half(file, 18));
     if kind != SHARED_OBJECT {
-        return not("it is an ELF file of another kind: an object file or a program");
+        return not("it is another kind of ELF file: an object file or a program");
     }
     if machine != MACHINE {
         return not(&format!(

@@ -1,4 +1,4 @@
-//! What can be wrong with a plugin file, each in one or two lines: what, where, got, expected and how to mend it.
+//! Errors in a plugin file, each in one or two lines: what, where, got, expected and how to fix it.
 
 use std::{io, path::PathBuf};
 
@@ -12,7 +12,7 @@ pub enum LoadError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         reason: io::Error,
     },
     /// A folder, a device or the like.
@@ -32,7 +32,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The file ends too early.
-    #[error("{}: truncated: {got} bytes, and its header promises {expected}; copy or build it again", path.display())]
+    #[error("{}: truncated: got {got} bytes, expected {expected} according to its header; copy or build it again", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -46,11 +46,11 @@ pub enum LoadError {
     System {
         /// The file.
         path: PathBuf,
-        /// What the loader said.
+        /// The loader's message.
         reason: String,
     },
     /// A shared library of another purpose.
-    #[error("{}: a shared library, but no plugin: it lacks the symbol {symbol} (is `export_plugin!` missing?)", path.display())]
+    #[error("{}: a shared library, but not a plugin: it lacks the symbol {symbol} (is `export_plugin!` missing?)", path.display())]
     NotAPlugin {
         /// The file.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum LoadError {
         symbol: &'static str,
     },
     /// The preamble does not begin as preambles do.
-    #[error("{}: not a plugin of this program: its preamble begins with {got:02x?}, expected {MAGIC:02x?}", path.display())]
+    #[error("{}: not a plugin for this program: its preamble starts with {got:02x?}, expected {MAGIC:02x?}", path.display())]
     Magic {
         /// The file.
         path: PathBuf,
@@ -80,7 +80,7 @@ pub enum LoadError {
     },
     /// Types that cross the boundary are laid out differently.
     #[error(
-        "{}: plugin \"{plugin}\" does not fit this program: {summary}\nrebuild it against plugin-api {}.x; {report}",
+        "{}: plugin \"{plugin}\" is incompatible with this program: {summary}\nrebuild it against plugin-api {}.x; {report}",
         path.display(), API_VERSION[0]
     )]
     Layout {

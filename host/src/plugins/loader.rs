@@ -1,4 +1,4 @@
-//! Opens one plugin file: checks it before, while and after it becomes part of the process.
+//! Opens one plugin file, checking it before, during and after loading.
 //!
 //! In order: canonical path, regular file, ELF header and length, `dlopen`, the preamble and its version, the layouts of all types
 //! that cross the boundary, the plugin's constructor. A plugin is never unloaded.

@@ -1,4 +1,4 @@
-//! What is said when a name is not known: the names there are, and the nearest one.
+//! The hint for an unknown name: the known names, and the nearest one.
 
 /// The one of `have` that `name` was probably meant to be.
 pub fn nearest<'a>(name: &str, have: &[&'a str]) -> Option<&'a str> {

@@ -43,7 +43,7 @@ pub enum LookupError {
         hint: String,
     },
     /// More than one plugin has it.
-    #[error("{kind} \"{name}\" is in {} plugins:{}\nsay which: \"PLUGIN::{name}\", or keep one of the files", files.len(), listed(files))]
+    #[error("{kind} \"{name}\" is in {} plugins:{}\nselect one with \"PLUGIN::{name}\", or keep only one of the files", files.len(), listed(files))]
     Ambiguous {
         /// Kind that was looked for.
         kind: &'static str,
@@ -123,7 +123,7 @@ impl Registry {
             sha256: opened.sha256.clone(),
         };
         for &entry in root.entries().as_slice() {
-            // A schema that cannot be had accepts everything: the constructor has the last word anyway.
+            // A schema that is unavailable accepts everything: the constructor decides anyway.
             let schema = (entry.schema())().into_result().ok();
             let schema = schema
                 .and_then(|text| serde_json::from_str(&text).ok())

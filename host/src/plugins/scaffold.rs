@@ -17,7 +17,7 @@ use super::scaffold_api::dependency;
 pub enum ScaffoldError {
     /// The name cannot be that of a component.
     #[error(
-        "\"{name}\" is no name of a component: expected lower-case letters, digits and single dashes, a letter first (as in \"bn-stats\")"
+        "\"{name}\" is not a valid component name: expected lower-case letters, digits and single dashes, starting with a letter (as in \"bn-stats\")"
     )]
     Name {
         /// The name.
@@ -32,13 +32,13 @@ pub enum ScaffoldError {
         kind: String,
     },
     /// There is something already.
-    #[error("{}: exists already; choose another name or folder, or remove it", path.display())]
+    #[error("{}: already exists; choose another name or folder, or remove it", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
     },
     /// The path leads to no plugin API.
-    #[error("{}: no plugin-api here; expected the folder of plugin-api, or of the project that holds it", path.display())]
+    #[error("{}: no plugin-api here; expected the folder of plugin-api, or of the project that contains it", path.display())]
     NoPluginApi {
         /// The folder.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum ScaffoldError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         reason: io::Error,
     },
 }

@@ -92,15 +92,13 @@ fn describe(root: &Value, error: &ValidationError<'_>) -> Vec<(String, String)> 
         Kind::MinItems { limit } => entries("at least", *limit),
         Kind::MaxItems { limit } => entries("at most", *limit),
         Kind::AdditionalItems { limit } => entries("at most", *limit as u64),
-        Kind::UniqueItems => one("expected no entry twice".to_owned()),
+        Kind::UniqueItems => one("expected unique entries".to_owned()),
         Kind::MinLength { limit } => expected(format!("at least {limit} characters")),
         Kind::MaxLength { limit } => expected(format!("at most {limit} characters")),
-        Kind::Pattern { pattern } => expected(format!("a text that matches {pattern}")),
+        Kind::Pattern { pattern } => expected(format!("a string that matches {pattern}")),
         Kind::AnyOf { .. } => choice::explain(root, parent["anyOf"].as_array(), found),
         Kind::OneOfNotValid { .. } => choice::explain(root, parent["oneOf"].as_array(), found),
-        Kind::OneOfMultipleValid { .. } => {
-            one(format!("{} can be read in more than one way", shown(found)))
-        }
+        Kind::OneOfMultipleValid { .. } => one(format!("{} is ambiguous", shown(found))),
         Kind::FalseSchema => one(format!("expected nothing here, got {}", shown(found))),
         _ => one(error
             .to_string()

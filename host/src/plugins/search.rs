@@ -21,7 +21,7 @@ pub const PLUGINS_VARIABLE: &str = "ALAMBIC_PLUGINS";
 pub struct SearchError {
     /// The folder.
     pub folder: PathBuf,
-    /// What the system said.
+    /// The system's message.
     pub reason: io::Error,
 }
 

@@ -17,7 +17,7 @@ pub struct AppendFile {
 impl AppendFile {
     /// Replaces the file, if there is one, by `content`, and opens it at its end.
     ///
-    /// The content is written beside its place and renamed, so a kill leaves the old file or the new one.
+    /// The content is written to a temporary file and renamed, so a kill leaves the old file or the new one.
     ///
     /// # Errors
     /// Fails when the folder is missing or cannot be written.

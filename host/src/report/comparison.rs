@@ -1,4 +1,4 @@
-//! Several runs in one table: what was made, at what cost, and what it is worth beside its controls.
+//! Several runs in one table: method, cost and accuracy, next to the controls.
 
 use anyhow::{Context, Result};
 use minijinja::{Environment, Value, context};
@@ -17,7 +17,7 @@ const COLUMNS: [&str; 18] = [
     "network",
     "student",
     "labels",
-    "images a class",
+    "images per class",
     "top-1 (%)",
     "hard labels (%)",
     "random real (%)",
@@ -25,7 +25,7 @@ const COLUMNS: [&str; 18] = [
     "common, random (%)",
     "image bytes",
     "label bytes",
-    "s an image",
+    "s per image",
     "making",
     "peak memory",
     "LRS",
@@ -35,7 +35,7 @@ const COLUMNS: [&str; 18] = [
 /// Columns of words; each row has them.
 const WORDS: usize = 5;
 
-/// What stands in a cell of which nothing is known.
+/// The content of a cell without a value.
 const NOTHING: &str = "-";
 
 /// A set under a protocol that all sets go through alike.
@@ -83,7 +83,7 @@ pub struct Row {
     pub student: String,
     /// Labels of the run's own protocol.
     pub labels: String,
-    /// Images of each class.
+    /// Images per class.
     pub images_per_class: Option<u64>,
     /// The distilled set under the run's own protocol.
     pub own: Accuracy,
@@ -109,7 +109,7 @@ pub struct Row {
     pub scores: Scores,
 }
 
-/// How a comparison is written.
+/// Output format of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Columns aligned with spaces, or a Markdown table.
@@ -118,7 +118,7 @@ pub enum Format {
     Csv,
     /// A list of [`Row`]s.
     Json,
-    /// A page.
+    /// An HTML page.
     Html,
 }
 

@@ -11,17 +11,17 @@ use super::units::{human_bytes, human_count, human_duration};
 /// Operations that the table shows.
 const SHOWN_OPERATIONS: usize = 12;
 
-/// How far a stage has come.
+/// Progress of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StageStatus {
     /// Finished.
     Done,
-    /// Begun, and stopped at a checkpoint.
+    /// Started, and stopped at a checkpoint.
     Partial,
-    /// Not begun.
+    /// Not started.
     Pending,
-    /// Finished for a configuration or inputs that have changed since.
+    /// Finished, but its configuration or inputs have changed since.
     Stale,
 }
 
@@ -30,32 +30,32 @@ pub enum StageStatus {
 pub struct StageCost {
     /// Name of the stage: squeeze, recover, match, relabel or validate.
     pub stage: String,
-    /// Seconds of work, summed over interruptions.
+    /// Seconds of work, summed over all sessions.
     pub seconds: f64,
-    /// Peak memory in bytes, of the device where the run used one and of the process otherwise; absent when not measured.
+    /// Peak memory in bytes, of the device if the run used one, otherwise of the process; absent when not measured.
     #[serde(default)]
     pub peak_bytes: Option<u64>,
-    /// How far the stage has come.
+    /// Progress of the stage.
     pub status: StageStatus,
-    /// What its `batch_size` was before, where it went on from its saved state with another one.
+    /// Its previous `batch_size` values, if it was resumed with another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_batch_sizes: Vec<u32>,
-    /// What `--profile` measured; absent for a stage that ran without.
+    /// What `--profile` measured; absent if the stage ran without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<StageProfile>,
 }
 
-/// What a stage took in one session: seconds, memory, and the time of each operation.
+/// The cost of a stage in one session: seconds, memory, and the time of each operation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageProfile {
-    /// Seconds on the clock. A stage that was stopped and gone on with counts from where it went on.
+    /// Wall-clock seconds. A resumed stage counts from where it was resumed.
     pub wall_secs: f64,
-    /// Seconds of all processors together, those of the system on behalf of the process included.
+    /// CPU seconds over all cores, including system time.
     pub cpu_secs: f64,
-    /// The most bytes that the program held allocated at once, from its start on: data, caches, networks, activations. Not
-    /// counted are code, stacks, plugins' own memory and what the C library keeps in reserve.
+    /// Peak heap bytes of the program since its start: data, caches, networks, activations. Code, stacks, plugins' own memory and
+    /// what the C library keeps in reserve are not counted.
     pub peak_heap_bytes: u64,
-    /// Bytes that were allocated when the stage began: opened data, caches.
+    /// Bytes allocated when the stage started: opened data, caches.
     pub heap_bytes_before: u64,
     /// Operations of the engine, the longest first.
     pub operations: Vec<OperationTime>,
@@ -71,7 +71,7 @@ impl StageProfile {
     /// The profile as a table under one line of totals; `stage` is the stage's name.
     pub fn table(&self, stage: &str) -> String {
         let mut text = format!(
-            "profile of {stage}: peak heap {}, {} on the clock, {} of processors\n",
+            "profile of {stage}: peak heap {}, wall time {}, CPU time {}\n",
             human_bytes(self.peak_heap_bytes),
             human_duration(self.wall_secs),
             human_duration(self.cpu_secs),

@@ -1,6 +1,6 @@
 //! Line charts as SVG: losses and accuracies over steps.
 //!
-//! A chart stands on its own as a file; inside the HTML report a style sheet recolours its text, grid and ground by the
+//! A chart is a complete file; inside the HTML report a style sheet recolours its text, grid and ground by the
 //! attributes set here ([`INK`], [`GRID`], white), so that it follows the reader's dark mode.
 
 use anyhow::{Context, Result};
@@ -49,7 +49,7 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
-/// What stands around the curves.
+/// The labels around the curves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChartOptions<'a> {
     /// Heading of the chart, which may be empty.

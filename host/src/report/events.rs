@@ -27,7 +27,7 @@ const FIXED32: u64 = 5;
 pub struct EventWriter(AppendFile);
 
 impl EventWriter {
-    /// Starts an event file; one that stands there is replaced.
+    /// Starts an event file, replacing an existing one.
     ///
     /// # Errors
     /// Fails when the folder is missing or cannot be written.

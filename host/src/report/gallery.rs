@@ -1,4 +1,4 @@
-//! Image mosaics as PNG: distilled images of a class beside real ones, enlarged without smoothing, on white.
+//! Image mosaics as PNG: distilled images of a class next to real ones, enlarged without smoothing, on white.
 
 use std::io::Cursor;
 
@@ -134,7 +134,7 @@ fn mosaic(lines: &[Line], options: &MosaicOptions) -> Result<Option<Vec<u8>>> {
     let height = u64::from(options.gutter_px) + lines.len() as u64 * pitch;
     if width.saturating_mul(height) > MAX_PIXELS {
         bail!(
-            "mosaic of {width} x {height} pixels is over {MAX_PIXELS} (show fewer classes or images)"
+            "mosaic of {width} x {height} pixels exceeds {MAX_PIXELS} (show fewer classes or images)"
         );
     }
 

@@ -20,7 +20,7 @@ pub struct ReportInput<'a> {
     pub summary: &'a Summary,
     /// The resolved experiment file.
     pub experiment_toml: &'a str,
-    /// Charts: title, shown as a caption, and SVG document, trusted and best without a title of its own.
+    /// Charts: title, shown as a caption, and SVG document, trusted and best without a title.
     pub curves: Vec<(String, String)>,
     /// Images: caption (a class) and PNG file, distilled ones on the left and real ones on the right.
     pub gallery: Vec<(String, Vec<u8>)>,
@@ -106,11 +106,11 @@ fn lead(summary: &Summary) -> String {
             )
         }
         Some((images, None)) => format!("{real}, distilled into {} images.", human_count(images)),
-        None => format!("{real}; nothing is distilled yet."),
+        None => format!("{real}; nothing has been distilled yet."),
     }
 }
 
-/// The first distilled row leads; the rows of the same network stand beside it.
+/// The first distilled row is the main one; the rows of the same network are shown with it.
 ///
 /// The figure is that of the last epoch: the best epoch is chosen on the test set.
 fn headline(summary: &Summary) -> Option<Value> {
@@ -136,7 +136,7 @@ fn headline(summary: &Summary) -> Option<Value> {
     let chance_percent = 100. / summary.data.classes.max(1) as f64;
     let of_seeds = match main.seeds.len() {
         1 => "one seed".to_owned(),
-        count => format!("mean and standard deviation of {count} seeds"),
+        count => format!("mean and standard deviation over {count} seeds"),
     };
     Some(context! {
         value => format!("{:.1}", main.mean_last),
@@ -159,7 +159,7 @@ fn comparison(main: &ResultRow, control: &ResultRow) -> String {
     let points = main.mean_last - control.mean_last;
     let direction = if points < 0. { "below" } else { "above" };
     format!(
-        "{:.1} points {direction} as many real images, chosen at random, with the same labels",
+        "{:.1} points {direction} the same number of random real images with the same labels",
         points.abs()
     )
 }
@@ -252,7 +252,7 @@ fn size_facts(summary: &Summary) -> Vec<Value> {
     ];
     if bytes.images > 0 {
         let ratio = bytes.labels as f64 / bytes.images as f64;
-        facts.push(fact("bytes of labels per byte of images", figure(ratio)));
+        facts.push(fact("label bytes per image byte", figure(ratio)));
     }
     facts
 }

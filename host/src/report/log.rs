@@ -15,7 +15,7 @@ use super::append::{AppendFile, read_or_empty};
 pub struct LogWriter(AppendFile);
 
 impl LogWriter {
-    /// Starts an empty log; one that stands there is replaced.
+    /// Starts an empty log, replacing an existing one.
     ///
     /// # Errors
     /// Fails when the folder is missing or cannot be written.

@@ -1,4 +1,4 @@
-//! What a person reads of a run: tables, curves, galleries, the HTML report, logs, TensorBoard events and progress.
+//! The output of a run for people: tables, curves, galleries, the HTML report, logs, TensorBoard events and progress.
 //!
 //! Nothing here knows the run folder or the rest of the host: callers hand over values and paths.
 

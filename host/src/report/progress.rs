@@ -93,7 +93,7 @@ impl Progress {
         }
     }
 
-    /// Shows the last state and ends; without it, as after an error, the bar stays where it stood.
+    /// Shows the last state and ends; without it, as after an error, the bar stays where it was.
     pub fn finish(self) {
         let elapsed = self.work.started.elapsed();
         match self.view {

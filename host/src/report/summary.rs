@@ -51,7 +51,7 @@ pub struct Summary {
     pub bytes: Bytes,
 }
 
-/// The real data set, after the experiment's choice of classes.
+/// The real data set, after the experiment's class selection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Data {
     /// Number of training images.
@@ -60,7 +60,7 @@ pub struct Data {
     pub test_images: u64,
     /// Number of classes.
     pub classes: u64,
-    /// Names of the classes by label; may repeat and hold any character.
+    /// Names of the classes by label; may repeat and contain any character.
     #[serde(default)]
     pub class_names: Vec<String>,
     /// Height and width of an image in pixels.
@@ -82,7 +82,7 @@ pub struct Teacher {
     pub parameters: Option<u64>,
 }
 
-/// What recover did, and how well the images answer its objective.
+/// What recover did, and how well the images meet its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recover {
     /// Number of distilled images.
@@ -103,7 +103,7 @@ pub struct Recover {
     #[serde(default, deserialize_with = "null_as_nan")]
     #[schemars(with = "BTreeMap<String, Option<f64>>")]
     pub loss_terms_last: BTreeMap<String, f64>,
-    /// Seconds for an image, all iterations.
+    /// Seconds per image, over all iterations.
     pub seconds_per_image: f64,
 }
 
@@ -112,20 +112,20 @@ pub struct Recover {
 pub struct ResultRow {
     /// Training set: `distilled`, `matched`, or a control: `random-real`, `init-only`, `full-data`.
     pub set: String,
-    /// Labels: `hard`, `learned` or the name of a relabeler; with `-unaugmented` after it where views and augmentation were left out.
+    /// Labels: `hard`, `learned` or the name of a relabeler; with the suffix `-unaugmented` if views and augmentation were left out.
     pub labels: String,
     /// Label of the validation network.
     pub network: String,
     /// Number of training images.
     pub images: u64,
-    /// Training images per class; absent where classes differ in size.
+    /// Training images per class; absent if classes differ in size.
     #[serde(default)]
     pub images_per_class: Option<u64>,
     /// Seeds, one for each trained network.
     pub seeds: Vec<u64>,
     /// Accuracy on the test set after the last epoch, percent, by seed.
     pub top1_last: Vec<f64>,
-    /// Best accuracy over all evaluations, percent, by seed. It is chosen on the test set, so it flatters.
+    /// Best accuracy over all evaluations, percent, by seed. It is chosen on the test set, so it is optimistic.
     pub top1_best: Vec<f64>,
     /// Mean of `top1_last`.
     pub mean_last: f64,

@@ -2,7 +2,7 @@
 
 use super::{summary::ResultRow, units::human_bytes};
 
-/// Headings of the result table; the cells of [`result_cells`] stand in this order.
+/// Headings of the result table; the cells of [`result_cells`] have this order.
 pub const RESULT_COLUMNS: [&str; 9] = [
     "set",
     "labels",

@@ -11,7 +11,7 @@ use plugin_api::abi::Kind;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentConfig {
-    /// Name of the component, or `plugin::component` where two plugins have one of that name
+    /// Name of the component, or `plugin::component` if two plugins have one of that name
     pub plugin: String,
     /// Options of the component (see `alambic plugin show`)
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -60,12 +60,12 @@ impl ComponentConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedComponent {
-    /// Name of the component, or `plugin::component` where two plugins have one of that name
+    /// Name of the component, or `plugin::component` if two plugins have one of that name
     pub plugin: String,
     /// Options of the component (see `alambic plugin show`)
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Json>,
-    /// Factor on its value
+    /// Factor applied to its value
     pub weight: f64,
 }
 

@@ -33,26 +33,26 @@ const FIRST_MEMBER: u32 = 1 << 30;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How many are trained
+    /// Number of experts
     #[serde(default = "hundred")]
     #[schemars(range(min = 1))]
     pub count: u32,
-    /// Epochs of each
+    /// Epochs of each expert
     #[serde(default = "fifty")]
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Images in a batch
+    /// Images per batch
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Optimizer
     #[serde(default = "optimizer")]
     pub optimizer: OptimizerConfig,
-    /// Differentiable augmentation of each batch: words out of color, crop, cutout, flip, scale and rotate, joined by `_`, or `none`
+    /// Differentiable augmentation of each batch: any of color, crop, cutout, flip, scale and rotate, joined by `_`, or `none`
     #[serde(default = "augment")]
     pub augment: String,
-    /// Folder of the trajectories, relative to the experiment file; experiments with the same experts may share it. Left out: in the run
-    /// folder
+    /// Folder of the trajectories, relative to the experiment file; experiments with the same experts can share it. In the run
+    /// folder by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
 }

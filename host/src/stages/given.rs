@@ -18,13 +18,13 @@ use super::{
     sets::{Init, Origin},
 };
 
-/// A distilled set that was made elsewhere.
+/// A distilled set made elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Folder of a run, or of class folders with images of `data.resolution`, relative to the experiment file
     pub images: String,
-    /// Images of each class
+    /// Images per class
     #[schemars(range(min = 1))]
     pub images_per_class: u32,
 }
@@ -68,13 +68,13 @@ impl Config {
         );
         ensure!(
             set.class_names == classes,
-            "{place} has the classes {:?}, and the data have {classes:?}",
+            "{place} has the classes {:?}, but the data has {classes:?}",
             set.class_names
         );
         let mut counts = vec![0u32; classes.len()];
         for &label in &set.labels {
             let count = counts.get_mut(label as usize);
-            *count.with_context(|| format!("{place} has an image of class {label}"))? += 1;
+            *count.with_context(|| format!("{place} has per image of class {label}"))? += 1;
         }
         let other = counts.iter().position(|&n| n != self.images_per_class);
         ensure!(

@@ -54,7 +54,7 @@ pub fn input_identity(normalization: &Normalization, whitening: Option<&Whitenin
 pub struct Session<'a> {
     /// Plugins.
     pub registry: &'a Registry,
-    /// Where everything stands.
+    /// The paths of all files.
     pub folder: &'a RunFolder,
     /// The seed of the experiment.
     pub seed: u64,

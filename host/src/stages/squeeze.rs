@@ -1,4 +1,4 @@
-//! Squeeze: the data into a network with BatchNorm (SRe2L, section 3.1). The teacher of all that follows.
+//! Squeeze: trains a network with BatchNorm on the data (SRe2L, section 3.1). It is the teacher of all later stages.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -30,24 +30,24 @@ use super::{
     without,
 };
 
-/// How the teacher is made. The defaults are those of SRe2L's Tiny-ImageNet teacher (zeyuanyin/tiny-imagenet).
+/// How the teacher is trained. The defaults are those of SRe2L's Tiny-ImageNet teacher (zeyuanyin/tiny-imagenet).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The network
     pub architecture: ComponentConfig,
-    /// Weights to take instead of training: a file of `alambic import-weights`, relative to the TOML's folder
+    /// Weights to use instead of training: a file written by `alambic import-weights`, relative to the TOML's folder
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
     /// Epochs
     #[serde(default = "epochs")]
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Images in a batch
+    /// Images per batch
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
-    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// Optimizer
@@ -59,23 +59,23 @@ pub struct Config {
     /// Crops of the training images
     #[serde(default = "CropRule::random_resized")]
     pub crop: CropRule,
-    /// Probability of a mirrored image
+    /// Probability of mirroring an image
     #[serde(default = "half")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
-    /// Colours of the training images, as torchvision's ColorJitter
+    /// Colour changes of the training images, like torchvision's ColorJitter
     #[serde(default, skip_serializing_if = "ColorRule::is_none")]
     pub color_jitter: ColorRule,
-    /// Mixing of the training images
+    /// How training images are mixed
     #[serde(default = "no_mix")]
     pub mix: MixRule,
     /// The loss
     #[serde(default = "ComponentConfig::cross_entropy")]
     pub loss: ComponentConfig,
-    /// What weight decay acts on
+    /// What weight decay applies to
     #[serde(default = "decay")]
     pub decay: Decay,
-    /// Epochs between two evaluations; the last epoch is always evaluated
+    /// Epochs between evaluations; the last epoch is always evaluated
     #[serde(default = "evaluate_every")]
     #[schemars(range(min = 1))]
     pub evaluate_every: u32,
@@ -163,7 +163,7 @@ impl Table for Config {
     }
 }
 
-/// What squeeze made, beside the weights.
+/// What squeeze produced, besides the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// Accuracy on the test images.

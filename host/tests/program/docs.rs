@@ -1,4 +1,4 @@
-//! What the documents repeat from the code must be what the code says.
+//! What the documentation repeats from the code must match the code.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the user got wrong is told in a line each, with exit code 2, before anything is computed or made.
+//! Each user mistake is reported on one line, with exit code 2, before anything is computed or written.
 
 use crate::common::{Lab, images};
 

@@ -1,4 +1,4 @@
-//! Who may import whom, and how long a file may be: the rules of the house, read off the source as text.
+//! Who may import whom, and how long a file may be: the layering rules, checked on the source text.
 //!
 //! Checked of `host/src`: a module imports what stands below it, or itself: main > cli > experiment > stages >
 //! {artifact, plugins, data, report} > engine; and of `host/engine`, a crate, that it stands on none of the project's others. Modules inside `stages` may import each other; artifact, plugins, data and

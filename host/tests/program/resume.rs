@@ -1,4 +1,4 @@
-//! Kills without warning: the same command goes on, and every byte is that of an uninterrupted run.
+//! Kills without warning: the same command resumes, and every byte matches an uninterrupted run.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Runs that must stop: a loss that is not finite, an image that cannot be read. What was good stays, and mending goes on.
+//! Runs that must stop: a loss that is not finite, an image that cannot be read. What was good is kept, and the run resumes once the cause is fixed.
 
 use crate::common::{Answer, Lab, assert_same, images};
 use alambic::artifact::tensors;

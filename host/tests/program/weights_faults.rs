@@ -1,4 +1,4 @@
-//! Weights that do not fit, and files that are none: told with place and expectation, and no file is left.
+//! Weights that do not match, and files that are not weights: the message says where and what was expected, and no file is left.
 
 use std::{collections::BTreeMap, fs};
 

@@ -42,7 +42,7 @@ struct NamedComponent<'a> {
     value: &'a RComponent,
 }
 
-/// The named values of a call, borrowed from the caller. A name may occur many times; it then stands for a list.
+/// The named values of a call, borrowed from the caller. A name may occur many times; it then denotes a list.
 #[repr(C)]
 #[derive(StableAbi, Copy, Clone)]
 pub struct Args<'a> {
@@ -57,7 +57,7 @@ fn missing(what: &str, key: &str) -> Error {
     Error::new(
         ErrorKind::UNSUPPORTED,
         format!(
-            "the other side of the plugin boundary gave no {what} \"{key}\"; host and plugin may be of different versions"
+            "the other side of the plugin boundary passed no {what} \"{key}\"; host and plugin may have different versions"
         ),
     )
 }

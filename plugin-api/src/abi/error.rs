@@ -13,7 +13,7 @@ use abi_stable::{
 pub struct ErrorKind(pub u32);
 
 impl ErrorKind {
-    /// Anything without a kind of its own.
+    /// Anything else.
     pub const OTHER: Self = Self(0);
     /// Options that do not parse or do not make sense.
     pub const CONFIG: Self = Self(1);
@@ -53,7 +53,7 @@ impl Error {
         }))
     }
 
-    /// An error without a kind of its own.
+    /// An error of no particular kind.
     pub fn msg(message: impl fmt::Display) -> Self {
         Self::new(ErrorKind::OTHER, message)
     }

@@ -63,7 +63,7 @@ fn panic_error(what: &str, payload: Box<dyn Any + Send>) -> Error {
     ) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
-        _ => "a payload that is no text".to_owned(),
+        _ => "a payload that is not a string".to_owned(),
     };
     // A payload whose own Drop panics must not unwind from here.
     std::mem::forget(payload);

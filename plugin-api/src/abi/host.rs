@@ -12,7 +12,7 @@ use abi_stable::{
 
 use super::{Error, ErrorKind, RComponent};
 
-/// A pointer that only the host understands; null stands for "no tensor".
+/// A pointer that only the host understands; null means "no tensor".
 #[repr(transparent)]
 #[derive(StableAbi, Copy, Clone)]
 pub struct RawTensor(pub *const ());
@@ -234,7 +234,7 @@ impl Tensor {
         {
             return Err(Error::new(
                 ErrorKind::TENSOR,
-                "tensors of two different hosts in one operation",
+                "tensors from two different hosts in one operation",
             ));
         }
         let attrs = Attrs {
@@ -305,13 +305,13 @@ impl Tensor {
         if !inputs.iter().all(alike) {
             return Err(Error::new(
                 ErrorKind::TENSOR,
-                "tensors of two different hosts in one operation",
+                "tensors from two different hosts in one operation",
             ));
         }
         let Some(custom) = table.custom() else {
             return Err(Error::new(
                 ErrorKind::UNSUPPORTED,
-                "this host's plugin API is below 1.2 and runs no kernels of plugins; the plugin needs a newer one",
+                "this host's plugin API is older than 1.2 and cannot run plugin kernels; the plugin needs a newer host",
             ));
         };
         let raws: Vec<RawTensor> = inputs.iter().map(|t| t.raw).collect();

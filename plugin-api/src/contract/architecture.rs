@@ -74,7 +74,7 @@ fn check_names(spec: &ModuleSpec) -> Result<()> {
     );
     ensure!(
         spec.params.iter().any(|p| p.trainable),
-        "it declares no parameter that is learned"
+        "it declares no learned parameter"
     );
     Ok(())
 }

@@ -165,8 +165,8 @@ fn compare(
         let Some(numeric) = worst else { continue };
         ensure!(
             gradient.is_some(),
-            "the result changes with it (slope {numeric:.6e} at element {element}) but has no gradient to it; \
-             it is detached on the way"
+            "the result depends on it (slope {numeric:.6e} at element {element}) but has no gradient with respect to it; it is \
+             detached somewhere"
         );
         bail!(
             "wrong gradient at element {element}: {:.6e} by differentiation, {numeric:.6e} by central differences \

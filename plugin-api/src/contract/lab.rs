@@ -1,4 +1,4 @@
-//! A small lab for matchers: a network of two layers, random images, experts that walk straight on.
+//! A small lab for matchers: a two-layer network, random images, experts that move in a straight line.
 
 use super::random_like;
 use crate::{

@@ -77,7 +77,7 @@ fn verify(loss: &dyn Loss, device: &Tensor, tolerance: f64) -> Result<Targets> {
     }
     accepted.ok_or_else(|| {
         crate::Error::msg(format!(
-            "all kinds of targets are refused ({})",
+            "all kinds of targets are rejected ({})",
             refusals.join("; ")
         ))
     })

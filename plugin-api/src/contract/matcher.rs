@@ -34,12 +34,12 @@ pub fn verify_matcher(matcher: &ForeignMatcher, device: &Tensor) -> Result<()> {
         let matched = world.matched(matcher, &world.inputs()?, iteration)?;
         matched.check()?;
         if let Some(state) = &state {
-            matcher.load(state).context("load of what save gave")?;
+            matcher.load(state).context("load of saved state")?;
         }
         let again = world.matched(matcher, &world.inputs()?, iteration)?;
         ensure!(
             matched.values()? == again.values()?,
-            "two calls of iteration {iteration} differ; draw random numbers from ctx.rng() and from the lab, and save what it keeps"
+            "two calls of iteration {iteration} differ; draw random numbers from ctx.rng() and the lab, and save all state"
         );
     }
     Ok(())
@@ -62,7 +62,7 @@ pub(crate) fn verify_pairs(
         let values = |m: &ForeignMatcher| world.matched(m, &world.inputs()?, iteration)?.values();
         ensure!(
             values(&first)? == values(&fresh)?,
-            "a fresh component that loaded the state differs at iteration {iteration}; save must give all that it keeps"
+            "a fresh component that loaded the state differs at iteration {iteration}; save must return all of its state"
         );
     }
     Ok(())
@@ -87,7 +87,7 @@ pub(crate) fn verify_gradients(
             all[i] = x[0].detach()?;
             let found = at(&all)?.0;
             let Some(gradient) = found.gradients[i].clone() else {
-                bail!("a gradient that was given at first is missing")
+                bail!("a gradient that was returned at first is missing")
             };
             let line = (gradient.detach()? * (&x[0] - x[0].detach()?)?)?.sum_all()?;
             found.loss + line
@@ -150,7 +150,7 @@ impl Checked {
         finite(loss).context("loss")?;
         ensure!(
             gradients.iter().any(Option::is_some),
-            "it gives no gradient, so nothing is learned"
+            "it returns no gradient, so nothing is learned"
         );
         for (gradient, name) in gradients.iter().zip(NAMES) {
             if let Some(gradient) = gradient {

@@ -12,7 +12,7 @@ use crate::{
     tensor::BatchNormMode,
 };
 
-/// Images in a batch.
+/// Images per batch.
 pub(super) const IMAGES: usize = 2;
 
 /// A network with parameters and weights for its logits.
@@ -30,7 +30,7 @@ impl Network {
             .forward(&Params::new(params.to_vec(), mode), x, &self.ctx)
     }
 
-    /// A scalar to which each logit adds with a weight of its own.
+    /// A scalar to which each logit contributes with its own weight.
     fn scalar(&self, params: &[Tensor], x: &Tensor, mode: BatchNormMode) -> Result<Tensor> {
         (self.logits(params, x, mode)? * &self.weights)?.sum_all()
     }
@@ -102,7 +102,7 @@ impl Network {
             let same = distance <= tolerance * scale;
             ensure!(
                 same,
-                "the logits of image {image} differ by {distance:.3e} alone and in a batch; images must not look at each other"
+                "the logits of image {image} alone and in a batch differ by {distance:.3e}; images must be independent of each other"
             );
         }
         Ok(())

@@ -39,13 +39,13 @@ pub fn verify_regularizer(
         .and_then(|v| v.to_scalar());
     let value = alone.with_context(|| {
         format!(
-            "with nothing but what needs() asks for ({})",
+            "given only what needs() requests ({})",
             needed.description()
         )
     })?;
     ensure!(
         value.is_finite(),
-        "with nothing but what needs() asks for ({}) the value is {value}",
+        "given only what needs() requests ({}) the value is {value}",
         needed.description()
     );
     Ok(())

@@ -44,7 +44,7 @@ pub fn verify_relabeler(relabeler: &dyn Relabeler, device: &Tensor, tolerance: f
     }
     ensure!(
         refusals.len() < sets.len(),
-        "all sets are refused ({})",
+        "all sets are rejected ({})",
         refusals.join("; ")
     );
     Ok(())
@@ -67,7 +67,7 @@ pub(crate) fn verify_pair(
         let same = first.plan(&set, pass)? == second.plan(&set, pass)?;
         ensure!(
             same,
-            "two relabelers plan different views for pass {pass} of one set; views may depend on the set alone"
+            "two relabelers plan different views for pass {pass} of one set; views may depend only on the set"
         );
     }
     Ok(())

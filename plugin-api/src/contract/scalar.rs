@@ -52,7 +52,7 @@ pub(super) fn verify_scalar(
     let state = keeps.save().context("save")?;
     let from_state = |x: &[Tensor]| {
         if let Some(state) = &state {
-            keeps.load(state).context("load of what save gave")?;
+            keeps.load(state).context("load of saved state")?;
         }
         forward(x)
     };
@@ -67,9 +67,9 @@ pub(super) fn verify_scalar(
     ensure!(first.is_finite(), "the value is {first} for random inputs");
     let again = from_state(&tensors)?.to_scalar()?;
     let mend = if state.is_some() {
-        "save must give all that it keeps"
+        "save must return all of its state"
     } else {
-        "draw random numbers from ctx.rng(), and save what it keeps"
+        "draw random numbers from ctx.rng(), and save all state"
     };
     ensure!(
         first.to_bits() == again.to_bits(),
@@ -98,7 +98,7 @@ pub(super) fn verify_move(
     let (old, new) = (value(used.1)?, value(fresh.1)?);
     ensure!(
         old.to_bits() == new.to_bits(),
-        "a fresh component that loaded the state gives {new}, the old one {old}; save must give all that it keeps"
+        "a fresh component that loaded the state gives {new}, the old one {old}; save must return all of its state"
     );
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Resu
             }
             ensure!(
                 hard.labels_b.is_some() == hard.lambda.is_some(),
-                "labels_b and lambda belong together, but only one is given"
+                "labels_b and lambda must be given together"
             );
             if let Some(lambda) = &hard.lambda {
                 ensure!(
@@ -46,7 +46,7 @@ pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Resu
                     .find(|l| !(0. ..=1.).contains(l));
                 ensure!(
                     out.is_none(),
-                    "a lambda of {} is no share",
+                    "lambda is {}, expected 0 to 1",
                     out.unwrap_or(0.)
                 );
             }

@@ -30,7 +30,7 @@ impl Trial<'_> {
         let layout = self.layout;
         ensure!(
             layout.passes > 0 || layout.index == RecordIndex::None,
-            "the layout has records for each {:?} but no pass that makes them",
+            "the layout has records for each {:?} but no pass that creates them",
             layout.index
         );
         let mut passes = Vec::new();
@@ -70,7 +70,7 @@ impl Trial<'_> {
             let missing = unseen(&views, &self.set);
             ensure!(
                 missing.is_empty(),
-                "records are found by image, but the plan leaves out the images {missing:?}"
+                "records are looked up by image, but the plan omits the images {missing:?}"
             );
         }
         let logits = random_like(
@@ -96,7 +96,7 @@ impl Trial<'_> {
         let none = self.layout.index == RecordIndex::None;
         ensure!(
             none || !whole.is_empty(),
-            "it gives no records, but the layout says one for each {:?}",
+            "it returns no records, but the layout promises one for each {:?}",
             self.layout.index
         );
         for (i, (name, record)) in whole.iter().enumerate() {
@@ -122,13 +122,13 @@ impl Trial<'_> {
                     .encode(&self.set, &views[start..start + len], &part, &ctx)?;
             ensure!(
                 batch.len() == whole.len(),
-                "batches of {len} and of {n} views give different records"
+                "batches of {len} and {n} views give different records"
             );
             for ((name, record), (_, all)) in batch.iter().zip(&whole) {
                 let same = close(record, &all.narrow(0, start, len)?, self.tolerance)?;
                 ensure!(
                     same,
-                    "record \"{name}\" differs between batches of {len} and of {n} views; views must not look at each other"
+                    "record \"{name}\" differs between batches of {len} and {n} views; views must be independent of each other"
                 );
             }
         }

@@ -1,7 +1,8 @@
-//! Operations that a plugin brings itself: forward and backward on slices of the CPU, and CUDA source for NVIDIA GPUs.
+//! Operations defined by a plugin: forward and backward on CPU slices, and CUDA source for NVIDIA GPUs.
 //!
-//! Most plugins do without: [`Tensor`]'s operations run on every device and differentiate to any order. A kernel is for a
-//! computation that they make slow, because each of them passes over memory once. It differentiates once.
+//! Most plugins do not need this: [`Tensor`]'s operations run on every device and differentiate to any order. A kernel is for a
+//! computation that would be slow as a chain of operations, each of which makes a pass over memory. It can be differentiated
+//! once.
 //!
 //! ```
 //! use plugin_api::{kernel::{Array, Kernel, Real, apply}, prelude::*};
@@ -64,7 +65,7 @@ mod foreign;
 
 pub use foreign::{ForeignCuda, ForeignKernel};
 
-/// The numbers that a kernel computes with: f32, and f64 where a test asks for it.
+/// The element type of a kernel: f32, or f64 in tests.
 pub trait Real:
     Copy
     + Debug
@@ -121,16 +122,16 @@ pub struct Array<'a, F> {
 /// this order: each input (`const real*`, row-major); in a forward pass the result (`real*`), in a backward pass the gradient of the
 /// result (`const real*`) and for each input its gradient (`real*`, null where none is wanted); the scratch memory (`double*`); the
 /// launch's own numbers. Blocks and threads are counted along x, and blocks along y. Launches run one after the other. A result, and
-/// a gradient that is wanted, is written in full; the scratch memory begins as anything at all, anew in each pass.
+/// a gradient that is wanted, is written in full; the scratch memory is uninitialised in each pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cuda {
     /// CUDA C++.
     pub source: String,
-    /// Numbers of scratch memory.
+    /// Number of scratch values.
     pub scratch: usize,
-    /// What makes the result.
+    /// Launches that compute the result.
     pub forward: Vec<Launch>,
-    /// What makes the gradients.
+    /// Launches that compute the gradients.
     pub backward: Vec<Launch>,
 }
 
@@ -170,9 +171,9 @@ pub enum Number {
     Float(f64),
 }
 
-/// An operation of a plugin's own, differentiable once.
+/// An operation defined by a plugin, differentiable once.
 pub trait Kernel: Send + Sync + 'static {
-    /// Its name in messages, and the file name in what the CUDA compiler says.
+    /// Its name in messages, and the file name in the CUDA compiler's messages.
     fn name(&self) -> &str;
 
     /// The shape of the result for inputs of these shapes.
@@ -181,16 +182,16 @@ pub trait Kernel: Send + Sync + 'static {
     /// When the shapes do not fit; the message names what was found and expected.
     fn output(&self, inputs: &[&[usize]]) -> Result<Vec<usize>>;
 
-    /// Writes the result, all of it.
+    /// Writes the whole result.
     ///
     /// # Errors
-    /// Whatever is wrong with the input.
+    /// Any problem with the input.
     fn forward<F: Real>(&self, inputs: &[Array<'_, F>], y: &mut [F]) -> Result<()>;
 
-    /// Adds to the gradients of the inputs that are wanted, which begin as zeros; `g` is the gradient of the result.
+    /// Adds to the requested input gradients, which start as zeros; `g` is the gradient of the result.
     ///
     /// # Errors
-    /// Whatever is wrong with the input.
+    /// Any problem with the input.
     fn backward<F: Real>(
         &self,
         inputs: &[Array<'_, F>],

@@ -56,7 +56,7 @@ impl ForeignMatcher {
         let learned = synthetic.learned();
         ensure!(
             gradients.len() == learned.len(),
-            "the matcher gave {} gradients for {} learned tensors",
+            "the matcher returned {} gradients for {} learned tensors",
             gradients.len(),
             learned.len()
         );
@@ -65,7 +65,7 @@ impl ForeignMatcher {
                 let (got, expected) = (gradient.shape(), tensor.shape());
                 ensure!(
                     got == expected,
-                    "the matcher gave a gradient of shape {got:?}, expected {expected:?}"
+                    "the matcher returned a gradient of shape {got:?}, expected {expected:?}"
                 );
             }
         }

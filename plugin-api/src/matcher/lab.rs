@@ -13,7 +13,7 @@ use crate::{
 /// Where a matcher gets real images, networks and experts from. What is drawn follows from the experiment's seed, the iteration
 /// (but for [`Lab::initial`] and [`Lab::expert`], which are the same in all of them) and the arguments.
 pub trait Lab: Send + Sync {
-    /// Real images of a class, normalised and not augmented, [count, C, H, W]; no image comes twice in one draw.
+    /// Real images of a class, normalised and not augmented, [count, C, H, W]; no image is drawn twice.
     ///
     /// # Errors
     /// When the class has fewer images, or one cannot be decoded.
@@ -38,7 +38,7 @@ pub trait Lab: Send + Sync {
     /// When they cannot be made.
     fn initial(&self, draw: u64) -> Result<Vec<Tensor>>;
 
-    /// Parameters and buffers of an expert after `epoch` epochs of its training; `expert` counts round and round.
+    /// Parameters and buffers of an expert after `epoch` epochs of its training; `expert` wraps around.
     ///
     /// # Errors
     /// When the experiment has no experts, or they were trained for fewer epochs.
@@ -97,7 +97,7 @@ pub(super) fn serve_lab(lab: &Arc<dyn Lab>, method: Method, args: &Args<'_>) -> 
     let key = |i: usize| {
         let number = key.get(i).copied();
         number
-            .ok_or_else(|| Error::new(ErrorKind::UNSUPPORTED, "a call of the lab without its key"))
+            .ok_or_else(|| Error::new(ErrorKind::UNSUPPORTED, "a call to the lab without its key"))
     };
     let mut reply = Reply::new();
     match method {

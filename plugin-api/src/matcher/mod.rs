@@ -1,5 +1,5 @@
-//! Matchers: how far training on a small synthetic set is from training on real data, by gradients, features or trajectories, and
-//! which way its images should move.
+//! Matchers: how far training on a small synthetic set is from training on real data, by gradients, features or trajectories,
+//! and in which direction its images should move.
 
 mod foreign;
 mod lab;
@@ -22,7 +22,7 @@ pub use network::{Answer, Network};
 
 use lab::ForeignLab;
 
-/// The set that is optimised. Images, and what is learned beside them, are tracked.
+/// The set that is optimised. Its images, and everything else that is learned, are tracked.
 pub struct Synthetic {
     /// Images as networks see them, [N, C, H, W].
     pub images: Tensor,
@@ -30,12 +30,12 @@ pub struct Synthetic {
     pub classes: Vec<u32>,
     /// Learned labels as logits, [N, classes]; absent where an image's label is its class.
     pub labels: Option<Tensor>,
-    /// Learned learning rate of a training on the set, a scalar; absent where it is none of the things learned.
+    /// Learned learning rate for training on the set, a scalar; absent if it is not learned.
     pub learning_rate: Option<Tensor>,
 }
 
 impl Synthetic {
-    /// All that is learned: images, then labels, then learning rate.
+    /// Everything that is learned: images, then labels, then learning rate.
     pub fn learned(&self) -> Vec<&Tensor> {
         std::iter::once(&self.images)
             .chain(&self.labels)
@@ -67,9 +67,9 @@ impl Synthetic {
     }
 }
 
-/// What a call of a matcher gives back.
+/// The result of a call to a matcher.
 pub struct Matched {
-    /// How far the set is from real data, a scalar.
+    /// The distance of the set from real data, a scalar.
     pub loss: Tensor,
     /// Gradients of [`Synthetic::learned`], in its order; `None` leaves a part as it is.
     pub gradients: Vec<Option<Tensor>>,
@@ -108,7 +108,7 @@ impl Matched {
             order.extend(indices);
             sum.loss = (sum.loss + loss.detach()?)?;
         }
-        ensure!(!parts.is_empty(), "a synthetic set without images");
+        ensure!(!parts.is_empty(), "an empty synthetic set");
         let mut row_of = vec![0; order.len()];
         for (row, image) in order.into_iter().enumerate() {
             row_of[image as usize] = row as u32;
@@ -133,7 +133,7 @@ impl Matched {
     /// Adds gradients.
     ///
     /// # Errors
-    /// When there are more or fewer of them.
+    /// When their number is wrong.
     pub fn add_gradients(&mut self, others: Vec<Option<Tensor>>) -> Result<()> {
         let (have, got) = (self.gradients.len(), others.len());
         ensure!(have == got, "{got} gradients for {have} learned tensors");
@@ -153,7 +153,7 @@ impl Matched {
 pub struct MatchNeeds {
     /// Gradients of gradients through the network.
     pub second_order: bool,
-    /// The last epoch of an expert's training that it looks at; absent without experts.
+    /// The last epoch of an expert's training that it uses; absent without experts.
     pub expert_epochs: Option<u64>,
     /// A learned learning rate.
     pub learning_rate: bool,
@@ -163,22 +163,22 @@ pub struct MatchNeeds {
     pub features: Vec<String>,
 }
 
-/// What a matcher is handed.
+/// The input of a matcher.
 pub struct MatchInput<'a> {
     /// The set that is optimised.
     pub synthetic: &'a Synthetic,
     /// Real images, networks and experts.
     pub lab: &'a dyn Lab,
-    /// Where in the run.
+    /// The position in the run.
     pub ctx: &'a Ctx,
 }
 
 /// A matcher. It is its own options: a struct that derives `Deserialize` and `JsonSchema`.
 pub trait Matcher: Send + Sync + 'static {
-    /// The loss of one iteration and its gradients; the host moves the images by them.
+    /// The loss of one iteration and its gradients; the host uses them to update the images.
     ///
     /// # Errors
-    /// Whatever is wrong with the input; the host adds where in the run.
+    /// Any problem with the input; the host adds where in the run it occurred.
     fn forward(&self, input: &MatchInput<'_>) -> Result<Matched>;
 
     /// What it needs; asked before anything is computed.
@@ -186,15 +186,15 @@ pub trait Matcher: Send + Sync + 'static {
         MatchNeeds::default()
     }
 
-    /// What it keeps between calls, for a checkpoint; a stateless one keeps nothing.
+    /// Its state between calls, for a checkpoint; empty if there is none.
     ///
     /// # Errors
-    /// When the state cannot be given.
+    /// When the state cannot be saved.
     fn save(&self) -> Result<Option<State>> {
         Ok(None)
     }
 
-    /// Takes back what [`Matcher::save`] gave.
+    /// Restores what [`Matcher::save`] returned.
     ///
     /// # Errors
     /// When the state does not fit.

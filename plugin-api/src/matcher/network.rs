@@ -18,7 +18,7 @@ pub struct Network {
     pub spec: ModuleSpec,
 }
 
-/// What a network answers.
+/// The output of a network.
 pub struct Answer {
     /// [N, classes].
     pub logits: Tensor,

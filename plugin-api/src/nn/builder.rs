@@ -29,7 +29,7 @@ pub enum Init {
         /// Standard deviation.
         std: f64,
     },
-    /// Normal around 0, drawn again beyond two standard deviations.
+    /// Normal around 0, redrawn beyond two standard deviations.
     TruncatedNormal {
         /// Standard deviation before the cut.
         std: f64,

@@ -165,7 +165,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Declares the layer; PyTorch's eps is 1e-5, timm's ViT takes 1e-6.
+    /// Declares the layer; PyTorch's eps is 1e-5, timm's ViT uses 1e-6.
     ///
     /// # Errors
     /// When the name is taken.
@@ -195,7 +195,7 @@ pub enum NormKind {
     Batch,
     /// InstanceNorm with scale and shift.
     Instance,
-    /// GroupNorm of 4 groups, as in the networks of the matching literature (DC's code).
+    /// GroupNorm with 4 groups, as in the networks of the matching literature (DC's code).
     Group,
     /// No norm.
     None,

@@ -48,7 +48,7 @@ impl Params {
         let count = self.tensors.len();
         ensure!(
             id.0 < count,
-            "parameter #{} of a module that was given {count} tensors",
+            "parameter #{} of a module with {count} tensors",
             id.0
         );
         Ok(&self.tensors[id.0])
@@ -64,7 +64,7 @@ impl Params {
         self.mode
     }
 
-    /// Makes a feature on the way known under a name; every architecture taps `embedding`, the input of its classifier.
+    /// Exposes an intermediate feature under a name; every architecture taps `embedding`, the input of its classifier.
     pub fn tap(&self, name: &str, feature: &Tensor) {
         self.on_the_way
             .borrow_mut()

@@ -130,7 +130,7 @@ impl Attribute for usize {
         // Up to i32::MAX no sum or product of two can overflow.
         let size = i32::try_from(int).ok();
         let size = size.and_then(|int| usize::try_from(int).ok());
-        size.ok_or_else(|| format!("{int} is no size or index, expected 0 to {}", i32::MAX))
+        size.ok_or_else(|| format!("{int} is not a size or index, expected 0 to {}", i32::MAX))
     }
 }
 

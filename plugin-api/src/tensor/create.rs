@@ -1,4 +1,4 @@
-//! To and from values of the plugin. New tensors are made beside an existing one: on its device.
+//! To and from values of the plugin. New tensors are created on the device of an existing one.
 
 use super::{DType, Tensor, operation::operations};
 use crate::{Error, ErrorKind, Result, ensure};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::Result;
 
-/// What a BatchNorm normalises with. An open set of numbers.
+/// The statistics a BatchNorm normalises with. An open set of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchNormMode(pub u32);
 
@@ -16,9 +16,9 @@ impl BatchNormMode {
     pub const TRAIN: Self = Self(0);
     /// Running statistics.
     pub const EVAL: Self = Self(1);
-    /// Running statistics; the batch's are given beside the output, differentiable (SRe2L's recover stage).
+    /// Running statistics; the batch's are returned with the output, differentiable (SRe2L's recover stage).
     pub const RECOVER: Self = Self(2);
-    /// Batch statistics; the running ones are left alone.
+    /// Batch statistics; the running ones are not updated.
     pub const TRAIN_STATISTICS: Self = Self(3);
 }
 
@@ -43,7 +43,7 @@ impl Attribute for BatchNormMode {
     }
 }
 
-/// What a BatchNorm gives.
+/// The outputs of a BatchNorm.
 pub struct BatchNormOutput {
     /// The normalised input, of its shape.
     pub y: Tensor,

@@ -72,7 +72,7 @@ pub trait Operations: Sized {
 impl Row {
     /// The error for an output that must be there.
     pub(crate) fn absent(&self) -> Error {
-        let message = format!("the host gave no output for {}", self.name);
+        let message = format!("the host returned no output for {}", self.name);
         Error::new(ErrorKind::TENSOR, message)
     }
 

@@ -18,7 +18,7 @@ operations! {
         94 (1, 0) Cat "cat" { dim: usize };
         95 (1, 0) Stack "stack" { dim: usize };
         96 (1, 0) BroadcastAs "broadcast_as" { dims: Vec<usize> };
-        /// Shifted by `shift` along `dim`; what leaves at one end enters at the other.
+        /// Rolled by `shift` along `dim`, wrapping around.
         101 (1, 0) Roll "roll" { shift: i64, dim: usize } fn roll();
         /// Reversed along `dim`.
         102 (1, 0) Flip "flip" { dim: usize } fn flip();
@@ -68,7 +68,7 @@ impl Tensor {
         let mut dims = self.shape();
         ensure!(
             dim <= dims.len(),
-            "unsqueeze({dim}) of shape {dims:?}: no such place"
+            "unsqueeze({dim}) of shape {dims:?}: no such position"
         );
         dims.insert(dim, 1);
         self.reshape(&dims)
@@ -129,7 +129,7 @@ impl Tensor {
     /// The slice at `index` of the first dimension, without that dimension.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it is out of range.
     pub fn get(&self, index: usize) -> Result<Tensor> {
         self.narrow(0, index, 1)?.squeeze(0)
     }

@@ -1,4 +1,4 @@
-//! Values that follow from a tensor's name alone: PyTorch and a plugin's test get the same weights, and no file of them is shipped.
+//! Values derived only from a tensor's name: PyTorch and a plugin's test get the same weights without a file.
 //!
 //! `u = uniform_by_name(name, ..)` is what the host's `tests/reference/make_reference.py` calls `uniform`: entry `i` is
 //! `splitmix64(fnv1a64(name) + i)`, its upper 24 bits as a number in [-1, 1), exact in f32 and f64.

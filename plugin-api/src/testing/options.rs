@@ -55,7 +55,9 @@ impl<T: DeserializeOwned + JsonSchema + Send + Sync + 'static> Maker<T> {
         let mut options = self.options.clone();
         options["no_such_field"] = json!(1);
         match self.make_from(&options) {
-            Ok(_) => bail!("an unknown field is taken silently; add #[serde(deny_unknown_fields)]"),
+            Ok(_) => {
+                bail!("an unknown field is accepted silently; add #[serde(deny_unknown_fields)]")
+            }
             Err(e) if e.kind() == ErrorKind::CONFIG && e.message().contains("no_such_field") => {
                 Ok(())
             }

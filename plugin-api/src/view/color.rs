@@ -108,7 +108,7 @@ impl View {
         };
         ensure!(
             rows.len() == views.len() * COLOR_COLUMNS,
-            "the colours of {} views are {COLOR_COLUMNS} integers each, got {} in all",
+            "the colours of {} views take {COLOR_COLUMNS} integers each, got {} in total",
             views.len(),
             rows.len()
         );

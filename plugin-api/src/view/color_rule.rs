@@ -11,7 +11,7 @@ const ONE: f64 = 65_536.;
 /// The largest factor whose steps fit 32 bits.
 const LARGEST: f64 = 32_767.;
 
-/// The range of one change: a number around "no change", or smallest and largest.
+/// The range of one change: a number for a symmetric range, or the smallest and largest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Jitter {
@@ -68,7 +68,7 @@ impl Default for ColorRule {
 }
 
 impl ColorRule {
-    /// Colours stay as they are.
+    /// Colours are not changed.
     pub const NONE: Self = Self {
         brightness: Jitter::NONE,
         contrast: Jitter::NONE,
@@ -76,7 +76,7 @@ impl ColorRule {
         hue: Jitter::NONE,
     };
 
-    /// Whether colours stay as they are.
+    /// Whether colours are not changed.
     pub fn is_none(&self) -> bool {
         self.factors().iter().all(|&(_, f)| f == [1., 1.]) && self.hue.shift() == [0., 0.]
     }
@@ -89,7 +89,7 @@ impl ColorRule {
         ]
     }
 
-    /// What is wrong with the numbers, if anything.
+    /// The problem with the numbers, if any.
     pub fn fault(&self) -> Option<String> {
         let ascending = |[a, b]: [f64; 2], low: f64, high: f64| low <= a && a <= b && b <= high;
         for (name, jitter) in [

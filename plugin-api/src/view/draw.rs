@@ -14,7 +14,7 @@ pub enum CropRule {
     None,
     /// A box of random area and aspect ratio, resized (torchvision's RandomResizedCrop).
     RandomResized {
-        /// Smallest and largest share of the image's area
+        /// Smallest and largest fraction of the image's area
         #[serde(default = "full_scale")]
         scale: [f64; 2],
         /// Smallest and largest width / height
@@ -23,7 +23,7 @@ pub enum CropRule {
     },
     /// Black padding, then a random window of the image's size (torchvision's RandomCrop with padding).
     Padded {
-        /// Pixels on each side
+        /// Pixels added on each side
         padding: u32,
     },
 }
@@ -40,15 +40,15 @@ fn full_ratio() -> [f64; 2] {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
 pub enum MixRule {
-    /// Not at all.
+    /// No mixing.
     None,
-    /// One box for each batch, its area 1 - lambda, lambda from Beta(alpha, alpha); partners by a permutation of the batch.
+    /// One box per batch, with area 1 - lambda and lambda from Beta(alpha, alpha); partners by a permutation of the batch.
     CutMix {
         /// Parameter of the Beta distribution
         #[serde(default = "cutmix_alpha")]
         alpha: f64,
     },
-    /// One weight for each batch from Beta(alpha, alpha); partners by a permutation of the batch.
+    /// One weight per batch, from Beta(alpha, alpha); partners by a permutation of the batch.
     MixUp {
         /// Parameter of the Beta distribution
         #[serde(default = "mixup_alpha")]
@@ -73,7 +73,7 @@ impl CropRule {
         }
     }
 
-    /// What is wrong with the numbers, if anything.
+    /// The problem with the numbers, if any.
     pub fn fault(&self) -> Option<String> {
         let ascending = |[a, b]: [f64; 2], top: f64| a > 0. && a <= b && b <= top;
         match *self {
@@ -89,7 +89,7 @@ impl CropRule {
 }
 
 impl MixRule {
-    /// What is wrong with the numbers, if anything.
+    /// The problem with the numbers, if any.
     pub fn fault(&self) -> Option<String> {
         match *self {
             Self::CutMix { alpha } | Self::MixUp { alpha }
@@ -107,7 +107,7 @@ impl MixRule {
 pub struct ViewRule {
     /// Crops.
     pub crop: CropRule,
-    /// Probability of a mirrored view.
+    /// Probability of mirroring a view.
     pub flip: f64,
     /// Mixing.
     pub mix: MixRule,

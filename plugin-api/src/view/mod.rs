@@ -33,7 +33,7 @@ pub struct Crop {
 /// How a view mixes in another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mix {
-    /// Not at all.
+    /// No mixing.
     None,
     /// The partner fills rows `top..bottom` and columns `left..right` (Yun et al., 2019).
     CutMix {

@@ -14,11 +14,11 @@ enum Pooling {
     Avg,
     /// Maximum of 2x2 windows
     Max,
-    /// Not at all: sizes stay
+    /// No pooling: sizes stay the same
     None,
 }
 
-/// `depth` blocks of convolution 3x3, norm, ReLU and pooling 2x2, then a linear layer on all that is left.
+/// `depth` blocks of convolution 3x3, norm, ReLU and pooling 2x2, then a linear layer on the remaining features.
 ///
 /// Parameters are named as in PyTorch's `nn.Sequential` of these layers, four to a block: `features.0` is the first convolution,
 /// `features.1` its norm, `features.4` the second convolution; `classifier` is the linear layer. Unlike DC's code it does not
@@ -26,7 +26,7 @@ enum Pooling {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ConvNet {
-    /// Blocks, 1 to 32; the literature takes 3 for 32x32 pixels, 4 for 64x64, 5 for 128x128
+    /// Blocks, 1 to 32; the literature uses 3 for 32x32 pixels, 4 for 64x64, 5 for 128x128
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 32))]
     depth: usize,
@@ -71,8 +71,8 @@ impl Architecture for ConvNet {
         let (height, columns) = (input.height >> halvings, input.width >> halvings);
         ensure!(
             height > 0 && columns > 0,
-            "convnet.depth: {depth} halves images of {}x{} pixels to nothing; \
-             expected at least {} pixels a side: take a smaller depth, or pooling = \"none\"",
+            "convnet.depth: depth {depth} halves images of {}x{} pixels to nothing; expected at least {} pixels per side: use a \
+             smaller depth, or pooling = \"none\"",
             input.height,
             input.width,
             1u64 << halvings

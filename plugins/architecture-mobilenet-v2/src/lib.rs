@@ -5,14 +5,14 @@ mod parity;
 
 use plugin_api::{nn::ParamId, prelude::*};
 
-/// What the first layers do to the image's size.
+/// How the first layers change the image size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Stem {
-    /// Halved by the first convolution and by the second stage, for some 224x224 pixels
+    /// Halved by the first convolution and by the second stage, for about 224x224 pixels
     #[default]
     Imagenet,
-    /// Neither of the two, for 32x32 pixels (CIFAR)
+    /// No halving by either, for 32x32 pixels (CIFAR)
     Small,
 }
 
@@ -23,7 +23,7 @@ enum Stem {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MobileNetV2 {
-    /// What the first layers do to the image's size: "small" for 32x32 pixels
+    /// How the first layers change the image size: "small" for 32x32 pixels
     #[serde(default)]
     stem: Stem,
 }

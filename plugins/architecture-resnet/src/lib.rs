@@ -12,7 +12,7 @@ use crate::block::{Block, BlockKind, conv_options};
 #[derive(Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Stem {
-    /// Convolution 7x7 of stride 2, then max pooling 3x3 of stride 2, for some 224x224 pixels
+    /// Convolution 7x7 of stride 2, then max pooling 3x3 of stride 2, for about 224x224 pixels
     #[default]
     Imagenet,
     /// Convolution 3x3 of stride 1 and no pooling, for 32x32 and 64x64 pixels (CIFAR, Tiny-ImageNet)
@@ -35,7 +35,7 @@ struct ResNet {
     /// What comes before the residual blocks: "small" for 32x32 and 64x64 pixels
     #[serde(default)]
     stem: Stem,
-    /// Channels of the stem and inside the blocks of the first stage, at least 1; torchvision's have 64
+    /// Channels of the stem and inside the blocks of the first stage, at least 1; 64 in torchvision
     #[serde(default = "sixty_four")]
     #[schemars(range(min = 1))]
     width: usize,

@@ -12,7 +12,7 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Vgg {
-    /// Channels of the first convolution, at least 1; torchvision's have 64
+    /// Channels of the first convolution, at least 1; 64 in torchvision
     #[serde(default = "sixty_four")]
     #[schemars(range(min = 1))]
     width: usize,

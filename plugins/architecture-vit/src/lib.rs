@@ -18,14 +18,14 @@ enum Size {
     Small,
 }
 
-/// What tokens are normalised by.
+/// How tokens are normalised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenNorm {
     /// LayerNorm
     #[default]
     Layer,
-    /// BatchNorm of tokens in its place, and one more inside each MLP; bn-stats needs it
+    /// BatchNorm of tokens instead, and one more inside each MLP; needed by bn-stats
     Batch,
 }
 
@@ -39,7 +39,7 @@ struct Vit {
     /// Width and heads: "tiny" or "small"
     #[serde(default)]
     size: Size,
-    /// Side of a patch in pixels, at least 1; height and width are multiples of it
+    /// Side of a patch in pixels, at least 1; must divide height and width
     #[serde(default = "sixteen")]
     #[schemars(range(min = 1))]
     patch: usize,

@@ -7,7 +7,7 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Share of each target that is spread evenly over all classes, in [0, 1] (Szegedy et al., 2016)
+    /// Fraction of each target spread evenly over all classes, in [0, 1] (Szegedy et al., 2016)
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     label_smoothing: f64,
@@ -30,7 +30,7 @@ impl TryFrom<Options> for CrossEntropy {
         let eps = options.label_smoothing;
         ensure!(
             (0. ..=1.).contains(&eps),
-            "label_smoothing: expected a share in [0, 1], got {eps}"
+            "label_smoothing: expected a number from 0 to 1, got {eps}"
         );
         Ok(Self(options))
     }
@@ -68,7 +68,7 @@ fn of_labels(log_q: &Tensor, targets: &HardTargets) -> Result<Tensor> {
             // lambda own + (1 - lambda) partner
             &partner + lambda * (own - &partner)
         }
-        _ => bail!("mixed targets need both labels_b and lambda, and only one of them was given"),
+        _ => bail!("mixed targets need both labels_b and lambda, but only one was given"),
     }
 }
 
@@ -77,7 +77,7 @@ fn of_distribution(log_q: &Tensor, log_p: &Tensor) -> Result<Tensor> {
     let (got, expected) = (log_p.shape(), log_q.shape());
     ensure!(
         got == expected,
-        "soft targets have shape {got:?}, and the logits {expected:?}"
+        "soft targets have shape {got:?}, but the logits have {expected:?}"
     );
     (log_p.exp()? * log_q)?.sum(&[1])
 }

@@ -7,11 +7,11 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Temperature T that softens teacher and student, above 0; SRe2L takes 20 with stored logits
+    /// Temperature T that softens teacher and student, above 0; SRe2L uses 20 with stored logits
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     temperature: f64,
-    /// Multiply by T^2, so that gradients keep their size at any temperature (Hinton et al., 2015, section 2)
+    /// Multiply by T^2, so that gradients keep their scale at any temperature (Hinton et al., 2015, section 2)
     #[serde(default)]
     scale_by_t2: bool,
 }
@@ -52,8 +52,8 @@ impl Kl {
         }
         let Some(logits) = &targets.logits else {
             bail!(
-                "temperature {t} needs the teacher's logits, and these soft labels keep probabilities alone; \
-                 use relabeler \"fkd\" (\"soft\" gives logits when views are not mixed), or temperature = 1"
+                "temperature {t} needs the teacher's logits, but these soft labels only contain probabilities; use relabeler \
+                 \"fkd\" (\"soft\" provides logits if views are not mixed), or temperature = 1"
             )
         };
         (logits / t)?.log_softmax(1)
@@ -68,7 +68,7 @@ impl Loss for Kl {
         let (got, expected) = (log_p.shape(), x.logits.shape());
         ensure!(
             got == expected,
-            "soft targets have shape {got:?}, and the logits {expected:?}"
+            "soft targets have shape {got:?}, but the logits have {expected:?}"
         );
         let log_q = (x.logits / t)?.log_softmax(1)?;
         // A class of probability 0 has log p = -inf and adds 0 log 0 = 0; the clamp keeps it from being 0 * inf.

@@ -11,13 +11,13 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Distribution {
-    /// Features by the names under which the architecture taps them; each counts with all its elements
+    /// Features, by the names under which the architecture taps them; all their elements count
     #[schemars(length(min = 1))]
     features: Vec<String>,
-    /// Moments that are matched: 1 the mean, 2 mean and variance over the images
+    /// Moments to match over the images: 1 for the mean, 2 for mean and variance
     #[schemars(range(min = 1, max = 2))]
     moments: u32,
-    /// Real images of a class in an iteration
+    /// Real images per class in each iteration
     #[schemars(range(min = 1))]
     real_per_class: usize,
 }
@@ -76,7 +76,7 @@ impl Matcher for Distribution {
     }
 }
 
-export_plugin! { matcher "distribution": Distribution = "distance of mean features of real and of synthetic images (DM)" }
+export_plugin! { matcher "distribution": Distribution = "distance between mean features of real and synthetic images (DM)" }
 
 #[cfg(test)]
 mod tests;

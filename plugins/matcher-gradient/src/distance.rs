@@ -2,11 +2,11 @@
 
 use plugin_api::prelude::*;
 
-/// How far the gradients of a network's parameters are apart (`match_loss` in the authors' `utils.py`).
+/// Distance between the gradients of a network's parameters (`match_loss` in the authors' `utils.py`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Distance {
-    /// `sum over rows of 1 - cos` of each weight, a row being what belongs to one output (`ours`); biases and norms are left out
+    /// `sum over rows of 1 - cos` of each weight, where a row belongs to one output (`ours`); biases and norms are left out
     Rows,
     /// Sum of squared differences of all parameters (`mse`)
     Squares,

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use distance::Distance;
 use plugin_api::prelude::*;
 
-/// `sum over classes of D(gradient on real images, gradient on synthetic ones)`, in a network that is trained on the synthetic set
-/// meanwhile: iterations come in rounds of `outer`. A round begins with a fresh network; before each of its other iterations the
+/// `sum over classes of D(gradient on real images, gradient on synthetic ones)`, in a network that is trained on the synthetic
+/// set in between: iterations come in rounds of `outer`. A round begins with a fresh network; before each of its other iterations the
 /// network takes `inner` epochs of gradient descent on the synthetic images.
 ///
 /// The authors' table of `outer` and `inner`: 1 and 1 for one image a class, 10 and 50 for 10, 50 and 10 for 50. Their 1,000 iterations
@@ -23,21 +23,21 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Gradient {
-    /// Iterations with one network, the first of them as it was initialised
+    /// Iterations with one network, the first with its initial parameters
     #[schemars(range(min = 1))]
     outer: u64,
-    /// Epochs of its training on the synthetic set between two iterations
+    /// Epochs of training it on the synthetic set between iterations
     inner: u64,
     /// Learning rate of that training
     #[schemars(extend("exclusiveMinimum" = 0))]
     learning_rate: f64,
-    /// Images in a batch of that training
+    /// Images per batch of that training
     #[schemars(range(min = 1))]
     batch_size: usize,
-    /// Real images of a class in an iteration
+    /// Real images per class in each iteration
     #[schemars(range(min = 1))]
     real_per_class: usize,
-    /// How far two gradients are apart
+    /// Distance between two gradients
     distance: Distance,
     /// The network of the round
     #[serde(skip)]
@@ -80,7 +80,7 @@ impl Gradient {
         let held = self.lock()?.clone();
         let Some(mut held) = held.filter(|h| h.round == round) else {
             bail!(
-                "iteration {} goes on with the network of round {round}, which was not kept",
+                "iteration {} continues with the network of round {round}, which was not kept",
                 x.ctx.iteration()
             )
         };
@@ -185,14 +185,14 @@ impl Matcher for Gradient {
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
         let round = state.json.parse();
         *self.lock()? = Some(Held {
-            round: round.map_err(|_| Error::msg("the saved round is no number"))?,
+            round: round.map_err(|_| Error::msg("the saved round is not a number"))?,
             values: tensors.into_iter().map(|(_, value)| value).collect(),
         });
         Ok(())
     }
 }
 
-export_plugin! { matcher "gradient": Gradient = "distance of gradients on real and on synthetic images (DC; DSA with augmentation)" }
+export_plugin! { matcher "gradient": Gradient = "distance between gradients on real and synthetic images (DC; DSA with augmentation)" }
 
 #[cfg(test)]
 mod tests;

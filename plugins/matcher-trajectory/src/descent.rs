@@ -18,11 +18,11 @@ impl<'a> Descent<'a> {
     pub fn new(input: &'a MatchInput<'a>, steps: usize, batch_size: Option<usize>) -> Result<Self> {
         let Some(rate) = &input.synthetic.learning_rate else {
             bail!(
-                "trajectory matching needs a learned learning rate, and the synthetic set has none"
+                "trajectory matching needs a learned learning rate, but the synthetic set has none"
             )
         };
         let images = input.synthetic.classes.len();
-        ensure!(images > 0, "a synthetic set without images");
+        ensure!(images > 0, "an empty synthetic set");
         let mut rng = input.ctx.rng("order");
         let mut batches = Vec::with_capacity(steps);
         while batches.len() < steps {

@@ -1,4 +1,4 @@
-//! Trajectory matching: training on the synthetic set from where an expert stood should lead where the expert went.
+//! Trajectory matching: training on the synthetic set from an expert's parameters should end where the expert's training did.
 //!
 //! MTT: Cazenavette et al., "Dataset distillation by matching training trajectories", CVPR 2022 (`distill.py` of
 //! GeorgeCazenavette/mtt-distillation). TESLA, the same loss in memory that does not grow with the steps: Cui et al., "Scaling up
@@ -9,17 +9,17 @@ mod descent;
 use descent::{Descent, fixed};
 use plugin_api::prelude::*;
 
-/// How the gradient of the loss is had.
+/// How the gradient of the loss is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Method {
-    /// Back through all steps; their activations are kept (MTT)
+    /// Backward through all steps, keeping their activations (MTT)
     #[default]
     Mtt,
-    /// Step by step, the parameters that a step begins with taken as constants (TESLA as its authors' code has it); kept are the
-    /// parameters of each step
+    /// Step by step, treating each step's initial parameters as constants (TESLA, as in its authors' code); the parameters of
+    /// each step are kept
     Tesla,
-    /// Step by step backwards: the gradient of `mtt` in the memory of `tesla`
+    /// Backward step by step: the gradient of `mtt` in the memory of `tesla`
     TeslaExact,
 }
 
@@ -28,18 +28,18 @@ enum Method {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Trajectory {
-    /// How the gradient is had
+    /// How the gradient is computed
     method: Method,
     /// Steps of gradient descent on the synthetic set (the authors' `syn_steps`)
     #[schemars(range(min = 1))]
     steps: usize,
-    /// Epochs of the expert that they should make up for
+    /// Epochs of the expert that these steps should match
     #[schemars(range(min = 1))]
     expert_epochs: u64,
-    /// The expert's epoch before which the steps begin: 0 or a later one
+    /// The steps start from an expert's epoch below this one
     #[schemars(range(min = 1))]
     max_start_epoch: u64,
-    /// Synthetic images in a step (`batch_syn`); all where left out
+    /// Synthetic images per step (`batch_syn`); all by default
     #[schemars(range(min = 1))]
     batch_size: Option<usize>,
 }
@@ -153,7 +153,7 @@ impl Matcher for Trajectory {
     }
 }
 
-export_plugin! { matcher "trajectory": Trajectory = "distance to where an expert's training leads (MTT, TESLA)" }
+export_plugin! { matcher "trajectory": Trajectory = "distance to the end of an expert's training trajectory (MTT, TESLA)" }
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Weight of the first BatchNorm of the forward pass, at least 0; the others have 1
+    /// Weight of the first BatchNorm in the forward pass, at least 0; the others have weight 1
     #[serde(default = "ten")]
     #[schemars(range(min = 0.0))]
     first_layer: f64,

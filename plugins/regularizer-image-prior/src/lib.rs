@@ -3,14 +3,14 @@
 
 use plugin_api::prelude::*;
 
-/// Which images a prior is put on.
+/// Which images the prior applies to.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Images {
-    /// The augmented view that the network saw
+    /// The augmented view that the network sees
     #[default]
     View,
-    /// The whole image that is optimised
+    /// The whole optimised image
     Canvas,
 }
 
@@ -18,19 +18,19 @@ enum Images {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Weight of the mean absolute differences of neighbours, at least 0
+    /// Weight of the mean absolute differences between neighbouring pixels, at least 0
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     tv_l1: f64,
-    /// Weight of the Frobenius norms of differences of neighbours, at least 0; SRe2L's code has 1e-4 as default
+    /// Weight of the Frobenius norms of differences between neighbouring pixels, at least 0; 1e-4 by default in SRe2L's code
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     tv_l2: f64,
-    /// Weight of the mean L2 norm of an image, at least 0; SRe2L's code has 1e-5 as default
+    /// Weight of the mean L2 norm of an image, at least 0; 1e-5 by default in SRe2L's code
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     l2: f64,
-    /// Which images: the view (as SRe2L) or the canvas
+    /// Which images: the view (as in SRe2L) or the canvas
     #[serde(default)]
     on: Images,
 }
@@ -101,7 +101,7 @@ fn neighbour_differences(images: &Tensor) -> Result<[Tensor; 4]> {
     let [_, _, height, width] = images.dims().context("images")?;
     ensure!(
         height > 1 && width > 1,
-        "image-prior: images of {height}x{width} have no neighbours; expected 2x2 at least"
+        "image-prior: images of {height}x{width} have no neighbouring pixels; expected at least 2x2"
     );
     let (rows, columns) = (height - 1, width - 1);
     let (upper, lower) = (images.narrow(2, 0, rows)?, images.narrow(2, 1, rows)?);

@@ -7,14 +7,14 @@ use plugin_api::{kernel::apply, prelude::*};
 
 use tv::TotalVariation;
 
-/// Which images the penalty is put on.
+/// Which images the penalty applies to.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Images {
-    /// The augmented view that the network saw
+    /// The augmented view that the network sees
     #[default]
     View,
-    /// The whole image that is optimised
+    /// The whole optimised image
     Canvas,
 }
 
@@ -22,7 +22,7 @@ enum Images {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Weight of the mean absolute differences of neighbours, at least 0
+    /// Weight of the mean absolute differences between neighbouring pixels, at least 0
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     tv_l1: f64,
@@ -69,7 +69,7 @@ impl Regularizer for TvKernel {
     }
 }
 
-export_plugin! { regularizer "tv-kernel": TvKernel = "total variation of the images, with kernels of its own" }
+export_plugin! { regularizer "tv-kernel": TvKernel = "total variation of the images, with its own kernels" }
 
 #[cfg(test)]
 mod tests {

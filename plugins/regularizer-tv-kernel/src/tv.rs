@@ -32,7 +32,7 @@ fn sizes(inputs: &[&[usize]]) -> Result<[usize; 3]> {
     };
     ensure!(
         height > 1 && width > 1,
-        "images of {height}x{width} have no neighbours; expected 2x2 at least"
+        "images of {height}x{width} have no neighbouring pixels; expected at least 2x2"
     );
     Ok([batch * channels, height, width])
 }

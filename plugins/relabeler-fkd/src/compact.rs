@@ -19,18 +19,18 @@ const HEAD: usize = 6;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
-    /// Classes of which a view's logits are kept
+    /// Number of classes whose logits are kept for each view
     #[serde(default = "twenty")]
     #[schemars(range(min = 1))]
     top_k: u32,
-    /// Bits of a kept logit: 4 or 8
+    /// Bits per kept logit: 4 or 8
     #[serde(default = "eight")]
     bits: u32,
-    /// Temperature at which the shared value has the probability of those that it stands for, above 0: the student's own is best
+    /// Temperature at which the shared value preserves the probability of the logits it replaces, above 0; ideally the student's temperature
     #[serde(default = "students")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     temperature: f64,
-    /// Labels of which views are kept; by default those of all
+    /// Which views' labels are kept; all by default
     #[serde(default)]
     prune: Option<Prune>,
 }
@@ -123,7 +123,7 @@ impl Codec {
         let [views, got] = packed.dims().context("packed")?;
         ensure!(
             got == row.bytes,
-            "record \"{PACKED}\" has {got} bytes a view, expected {} for {classes} classes with these options; label the set again",
+            "record \"{PACKED}\" has {got} bytes per view, expected {} for {classes} classes with these options; relabel the set",
             row.bytes
         );
         let mut logits = Vec::with_capacity(views * classes);

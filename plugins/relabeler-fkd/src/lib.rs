@@ -19,8 +19,7 @@ use store::{StoredType, mean, record};
 
 /// The logits of every view of every epoch, `epochs * images * classes` numbers.
 ///
-/// Several teachers give the mean of their logits. A temperature is the business of the student's loss, as in the original
-/// code. Where that code replays a shuffled order from its seed, here the views are stored beside their logits.
+/// Several teachers give the mean of their logits. The temperature belongs to the student's loss, as in the original code. Where that code replays a shuffled order from its seed, here the views are stored beside their logits.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Fkd {
@@ -29,7 +28,7 @@ struct Fkd {
     dtype: StoredType,
 }
 
-/// As `fkd`, for a fraction of the views of all epochs. The student sees them again and again: its epoch `e` replays the stored
+/// As `fkd`, for a fraction of the views of all epochs. The student sees them repeatedly: its epoch `e` replays the stored
 /// pass `e mod passes`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -37,10 +36,10 @@ struct Pruned {
     /// Element type of the stored logits
     #[serde(default)]
     dtype: StoredType,
-    /// Fraction of all epochs' views whose labels are kept, rounded up to whole epochs' worth; 1 keeps all
+    /// Fraction of all epochs' views whose labels are kept, rounded up to a whole number of epochs; 1 keeps all
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
     keep: f64,
-    /// Whole epochs are kept, or as many batches out of all epochs
+    /// Keep whole epochs, or the same number of batches chosen from all epochs
     #[serde(default)]
     of: Unit,
 }
@@ -127,7 +126,7 @@ fn layout(passes: u32, stores_views: bool) -> LabelLayout {
 export_plugin! {
     relabeler "fkd": Fkd = "the teachers' logits of every view of every epoch",
     relabeler "fkd-pruned": Pruned = "the teachers' logits of a fraction of the views, reused",
-    relabeler "fkd-compact": Compact = "the teachers' largest logits in few bits; views are drawn again",
+    relabeler "fkd-compact": Compact = "the teachers' largest logits in few bits; views are redrawn",
 }
 
 #[cfg(test)]
@@ -262,7 +261,7 @@ mod tests {
         let error = decode(&fkd, &views, &other).err().unwrap().to_string();
         assert_eq!(
             error,
-            "no record \"logits\" among the labels (have: indices); label the set again"
+            "no record \"logits\" among the labels (have: indices); relabel the set"
         );
         let short = vec![(LOGITS.to_owned(), ctx.tensor(&[0.; 6], &[2, 3]).unwrap())];
         let error = decode(&fkd, &views, &short).err().unwrap().to_string();

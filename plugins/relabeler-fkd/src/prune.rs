@@ -9,15 +9,15 @@ use plugin_api::{
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Prune {
-    /// Fraction of all epochs' views whose labels are kept, rounded up to whole epochs' worth; 1 keeps all
+    /// Fraction of all epochs' views whose labels are kept, rounded up to a whole number of epochs; 1 keeps all
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
     pub(crate) keep: f64,
-    /// Whole epochs are kept, or as many batches out of all epochs
+    /// Keep whole epochs, or the same number of batches chosen from all epochs
     #[serde(default)]
     pub(crate) of: Unit,
 }
 
-/// What is kept or left out as one.
+/// The unit that is kept or left out.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Unit {

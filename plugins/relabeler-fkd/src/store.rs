@@ -9,7 +9,7 @@ pub(crate) const LOGITS: &str = "logits";
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum StoredType {
-    /// 16-bit floats, as the original code
+    /// 16-bit floats, like the original code
     #[default]
     F16,
     /// 32-bit floats
@@ -59,7 +59,7 @@ pub(crate) fn record<'a>(batch: &LabelBatch<'a>, name: &str) -> Result<&'a Tenso
             .map(|(name, _)| name.as_str())
             .collect();
         bail!(
-            "no record \"{name}\" among the labels (have: {}); label the set again",
+            "no record \"{name}\" among the labels (have: {}); relabel the set",
             have.join(", ")
         )
     };

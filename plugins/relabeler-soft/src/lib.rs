@@ -41,7 +41,7 @@ fn one() -> f64 {
 ///
 /// Stored are logits `z` with `softmax(z / T) = p`: of one teacher its own, of several `T log p`. A mixed view has
 /// `lambda p_own + (1 - lambda) p_partner`, which no logits stand for; a batch without mixes gives its logits as well, so that a
-/// loss can soften them by a temperature of its own.
+/// loss can soften them with its own temperature.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "Options")]
 struct Soft(Options);
@@ -141,11 +141,11 @@ fn find(records: &[(String, Tensor)]) -> Result<&Tensor> {
     let Some((_, logits)) = records.iter().find(|(name, _)| name == LOGITS) else {
         let have: Vec<&str> = records.iter().map(|(name, _)| name.as_str()).collect();
         bail!(
-            "no record \"{LOGITS}\" among the labels (have: {}); label the set again",
+            "no record \"{LOGITS}\" among the labels (have: {}); relabel the set",
             have.join(", ")
         )
     };
     Ok(logits)
 }
 
-export_plugin! { relabeler "soft": Soft = "one soft label an image, shared by all its views" }
+export_plugin! { relabeler "soft": Soft = "one soft label per image, shared by all its views" }

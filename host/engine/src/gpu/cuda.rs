@@ -131,7 +131,7 @@ impl Cuda {
         }
     }
 
-    /// Lets the peak begin anew.
+    /// Resets the peak.
     pub(super) fn forget_peak(&self) {
         let Some(pool) = self.settled_pool() else {
             return;
@@ -220,7 +220,7 @@ impl Cuda {
     }
 }
 
-/// What the driver said, as an error.
+/// The driver's message, as an error.
 pub(super) fn failed(error: DriverError) -> Error {
     candle_core::Error::wrap(error).into()
 }

@@ -34,7 +34,7 @@ pub fn open(name: &str) -> Result<Opened, String> {
     match cuda(ordinal) {
         Ok(device) => opened(device, None),
         Err(reason) => Err(format!(
-            "\"{name}\" is not there: {reason}; use \"cpu\" or \"auto\""
+            "\"{name}\" is not available: {reason}; use \"cpu\" or \"auto\""
         )),
     }
 }
@@ -98,7 +98,7 @@ pub fn peak_bytes() -> Option<u64> {
     None
 }
 
-/// Lets the peak begin anew from what is in use now.
+/// Resets the peak to what is in use now.
 pub fn forget_peak() {
     super::holdings::forget_peak();
     #[cfg(feature = "cuda")]

@@ -37,7 +37,7 @@ fn walk(op: &'static str, order: Order, dims: &[usize], operands: &[&Value]) -> 
     ensure!(
         sizes.len() <= RANK,
         op,
-        "expected at most {RANK} dimensions that no merging makes fewer, got {dims:?}"
+        "expected at most {RANK} dimensions after merging, got {dims:?}"
     );
     let padded = |list: &[usize]| -> Vec<usize> {
         let rest = RANK - list.len();

@@ -1,5 +1,5 @@
-//! Who holds the device's memory: values that graphs keep, by the operation that made them, and whatever else says so. For the message
-//! of a device that is full.
+//! The largest users of device memory: values kept by graphs, by the operation that created them, and other registered holders.
+//! Used in the out-of-memory message.
 //!
 //! Counted are values on a GPU alone. A value that several nodes keep counts once. What is used within one operation (gradients on
 //! their way, results that nobody keeps) is not counted.
@@ -151,7 +151,7 @@ pub fn largest(count: usize) -> Vec<Held> {
     held
 }
 
-/// Lets the peak begin anew from what is held now.
+/// Resets the peak to what is held now.
 pub fn forget_peak() {
     if let Some(ledger) = ledger().as_mut() {
         (ledger.peak_bytes, ledger.rising) = (ledger.bytes, true);

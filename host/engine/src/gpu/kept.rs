@@ -1,6 +1,6 @@
-//! Compiled kernels kept on disk: what one process compiled, later ones load.
+//! On-disk cache of compiled kernels: later processes load what an earlier one compiled.
 //!
-//! A file's name is a digest of all that its content follows from, so nothing in the folder ever becomes wrong; and the file ends with
+//! A file's name is a digest of everything its content depends on, so entries never become stale; and the file ends with
 //! a digest of its content, so one that was cut off or damaged is noticed and made anew. Files are written beside and renamed:
 //! processes that make the same one at once do not disturb each other.
 
@@ -32,7 +32,7 @@ impl Folder {
         &self.0
     }
 
-    /// Where the file of a name stands.
+    /// The path of a file by name.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_fails_nothing() {
         let (root, _) = folder();
-        // A file stands where the folder should: nobody, not even root, can write into it.
+        // A file is in the folder's place: nobody, not even root, can write into it.
         std::fs::write(root.path().join("a"), "no folder").unwrap();
         let folder = Folder::at(root.path().join("a/b"));
         assert!(folder.put("name", b"kernel").is_err());

@@ -47,7 +47,7 @@ impl<'a> Input<'a> {
                 "the GPU"
             };
             let message = format!(
-                "no kernel of the GPU reads {:?} entries on {place}",
+                "no GPU kernel reads {:?} elements on {place}",
                 value.dtype()
             );
             return Err(Error::argument(op, message));
@@ -59,7 +59,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// Where the first entry stands.
+    /// The address of the first entry.
     pub(crate) fn address(&self) -> u64 {
         self.address
     }
@@ -135,7 +135,7 @@ impl Output {
         Self::with(dims, dtype, device, true)
     }
 
-    /// Where the first entry stands.
+    /// The address of the first entry.
     pub(crate) fn address(&self) -> u64 {
         self.address
     }

@@ -47,7 +47,7 @@ impl Compiler {
         let list = unsafe { sys::nvrtcGetSupportedArchs(known.as_mut_ptr()) };
         list.result().map_err(asked)?;
         let architecture = architecture(&known, capability).ok_or_else(|| {
-            format!("NVRTC of CUDA {major}.{minor} compiles for no GPU as old as sm_{capability}; install an older one")
+            format!("the NVRTC of CUDA {major}.{minor} does not support GPUs as old as sm_{capability}; install an older one")
         })?;
         Ok(Self {
             architecture,
@@ -59,7 +59,7 @@ impl Compiler {
     /// A source's code as the driver loads it: kept, or compiled now.
     ///
     /// # Errors
-    /// What the compiler said.
+    /// The compiler's message.
     pub(super) fn code(&self, name: &str, source: &str) -> Result<Vec<u8>, String> {
         let compile = || compiled(name, source, &self.architecture);
         let Some(kept) = &self.kept else {
@@ -109,13 +109,13 @@ fn too_new([major, minor]: [c_int; 2], driver: Option<c_int>) -> Option<String> 
     let driver = format!("CUDA {}.{}", has[0], has[1]);
     (has < [major, minor]).then(|| {
         format!(
-            "NVRTC is of CUDA {major}.{minor}, newer than the driver, which is of {driver}: install a newer driver, or an NVRTC \
-             (libnvrtc) of {driver} and let the system find that one first"
+            "NVRTC belongs to CUDA {major}.{minor}, which is newer than the driver's {driver}: install a newer driver, or put an \
+             NVRTC (libnvrtc) of CUDA {driver} first on the library path"
         )
     })
 }
 
-/// What NVRTC is told beside the source.
+/// NVRTC's options.
 fn options(architecture: &str) -> [String; 2] {
     [
         format!("--gpu-architecture={architecture}"),
@@ -144,7 +144,7 @@ pub(super) fn compiled(name: &str, source: &str, architecture: &str) -> Result<V
     }
     let text = |text: &str| {
         let whole = CString::new(text);
-        whole.map_err(|_| "a source ends at a zero byte, and this one has more behind it")
+        whole.map_err(|_| "the source contains a zero byte before its end")
     };
     let (source, file) = (text(source)?, text(&format!("{name}.cu"))?);
     let program = result::create_program(&source, Some(&file)).map_err(asked)?;

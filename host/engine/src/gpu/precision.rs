@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Gpu;
 use crate::value::Value;
 
-/// What layers compute in; the CPU always computes in f32.
+/// Precision of the layers; the CPU always uses f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -20,7 +20,7 @@ pub enum Precision {
     F32,
     /// f32 in memory; products of convolutions and matrices with 10 bits of mantissa, summed in f32.
     Tf32,
-    /// Activations and the factors of products in bf16, sums in f32; master weights and images stay in f32.
+    /// Activations and factors in bf16, sums in f32; master weights and images stay in f32.
     Bf16,
 }
 

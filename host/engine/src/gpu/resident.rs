@@ -16,7 +16,7 @@ pub fn fits(bytes: usize) -> bool {
     device::memory().is_none_or(|[free, _]| bytes <= free / SHARE)
 }
 
-/// The bytes of a set, or that they do not fit; empty until somebody asks.
+/// The bytes of a set, or that they do not fit; empty until requested.
 #[derive(Clone, Debug, Default)]
 pub struct Resident(OnceLock<Option<(Value, Option<Arc<Holding>>)>>);
 

@@ -1,7 +1,7 @@
-//! Numbers of the processor that travel to a GPU while it works on others.
+//! Uploads to a GPU that overlap with its work.
 //!
 //! Memory is taken before the work begins, by the thread that talks to the GPU; a second thread fills it, on a stream of its own. The
-//! numbers have arrived when it is done, so nobody waits for them on the GPU.
+//! numbers have arrived when it is done, so the GPU never waits for them.
 
 use candle_core::Device;
 

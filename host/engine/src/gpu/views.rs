@@ -57,7 +57,7 @@ pub fn render(
         ensure!(
             colors.len() == COLOR_NUMBERS * views.len(),
             op,
-            "expected {COLOR_NUMBERS} integers of colours for each of {} views, got {}",
+            "expected {COLOR_NUMBERS} colour integers for each of {} views, got {}",
             views.len(),
             colors.len()
         );

@@ -58,14 +58,14 @@ pub fn requested_isa(value: Option<&str>) -> Result<Isa, String> {
     let found = Isa::ALL.into_iter().find(|isa| isa.name() == value);
     let isa = found.ok_or_else(|| {
         format!(
-            "ALAMBIC_ISA: unknown instructions {value:?} (have: {})",
+            "ALAMBIC_ISA: unknown instruction set {value:?} (have: {})",
             names()
         )
     })?;
     if !isa.is_available() {
         let widest = Isa::widest().name();
         return Err(format!(
-            "ALAMBIC_ISA: this processor has no {value}, at most {widest}"
+            "ALAMBIC_ISA: this processor does not support {value}, only up to {widest}"
         ));
     }
     Ok(isa)

@@ -24,7 +24,7 @@ impl Block {
         Layout::from_size_align(bytes, ALIGNMENT).expect("scratch fits the address space")
     }
 
-    /// Zeroed, so that whoever reads before writing sees numbers at least.
+    /// Zeroed, so that a read before a write at least sees numbers.
     fn new(bytes: usize) -> Self {
         let layout = Self::layout(bytes);
         // SAFETY: the size is not 0, see `bytes_of`.

@@ -55,7 +55,8 @@ pub fn custom(operation: Arc<dyn Custom>, inputs: &[&Tensor]) -> Result<Tensor> 
         let mut sources: Vec<&Tensor> = inputs.iter().collect();
         sources.push(g);
         let refused = |_: &Context<'_>, _: &[Option<Tensor>]| {
-            let message = "a kernel of a plugin has no second derivative; write it with tensor operations instead";
+            let message =
+                "a plugin kernel has no second derivative; write it with tensor operations instead";
             Err(Error::argument("kernel", message))
         };
         let mut made =

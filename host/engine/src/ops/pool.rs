@@ -56,7 +56,7 @@ fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tenso
     })
 }
 
-/// Where in its plane each window's maximum stands.
+/// The position of each window's maximum in its plane.
 struct Places {
     plan: Plan,
     /// (N, C, OH, OW), u32.

@@ -55,7 +55,7 @@ pub fn crop_resize(x: &Tensor, boxes: &[CropBox], out_h: usize, out_w: usize) ->
         ensure!(
             inside(b.top, b.height, height) && inside(b.left, b.width, width),
             op,
-            "box {i} is empty or leaves the image of {height} x {width} pixels: {b:?}"
+            "box {i} is empty or extends beyond the image of {height} x {width} pixels: {b:?}"
         );
     }
     let crop = |b: &CropBox| Map {

@@ -221,7 +221,7 @@ impl Tensor {
         ensure!(
             step > 0 && (len == 0 || start + (len - 1) * step < size),
             "slice",
-            "start {start}, step {step}, length {len} leaves dimension {dim} of {:?}",
+            "start {start}, step {step}, length {len} exceeds dimension {dim} of {:?}",
             self.dims()
         );
         let value = if step == 1 {

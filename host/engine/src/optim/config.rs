@@ -1,9 +1,9 @@
-//! The configuration of an optimizer, as it stands in an experiment file.
+//! The configuration of an optimizer, as in an experiment file.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An optimizer and its hyper-parameters; what is left out has PyTorch's default.
+/// An optimizer and its hyper-parameters; omitted ones have PyTorch's defaults.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OptimizerConfig {
@@ -144,7 +144,7 @@ pub struct SgdConfig {
     pub lr: f64,
     /// Decay of the running sum of gradients; 0 by default.
     pub momentum: f64,
-    /// Whether the step looks ahead along the momentum; off by default.
+    /// Nesterov momentum; off by default.
     pub nesterov: bool,
     /// L2 penalty; 0 by default.
     pub weight_decay: f64,

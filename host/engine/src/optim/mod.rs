@@ -214,7 +214,10 @@ impl Optimizer {
             *place = Some(value.to_device(device)?.contiguous()?);
         }
         let Some(counts) = counts.filter(|counts| counts.len() == slots.len() + 1) else {
-            let message = format!("expected an entry steps of {} counts", slots.len() + 1);
+            let message = format!(
+                "expected an entry \"steps\" with {} counts",
+                slots.len() + 1
+            );
             return Err(Error::argument(op, message));
         };
         for (slot, steps) in slots.iter_mut().zip(&counts[1..]) {

@@ -25,7 +25,7 @@ pub fn read(path: &Path) -> Result<(Option<String>, BTreeMap<String, Value>)> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     let zip = ZipArchive::new(BufReader::new(file)).map_err(|e| {
-        anyhow!("cut off or damaged: no list of contents at the end of its {bytes} bytes, as a zip file of torch.save has ({e})")
+        anyhow!("truncated or damaged: its {bytes} bytes do not end with the directory of a zip file, as written by torch.save ({e})")
     })?;
     let mut archive = Archive { zip, last: None };
     let names: Vec<String> = archive
@@ -39,7 +39,7 @@ pub fn read(path: &Path) -> Result<(Option<String>, BTreeMap<String, Value>)> {
         .with_context(|| {
             let some: Vec<&str> = names.iter().take(4).map(String::as_str).collect();
             format!(
-                "a zip file without data.pkl, expected one of torch.save; it has {}",
+                "a zip file without data.pkl, expected one written by torch.save; it contains {}",
                 some.join(", ")
             )
         })?
@@ -53,7 +53,7 @@ pub fn read(path: &Path) -> Result<(Option<String>, BTreeMap<String, Value>)> {
         let order = archive.entry(&format!("{folder}byteorder"))?;
         ensure!(
             order.trim_ascii() == b"little",
-            "saved on a machine of byte order \"{}\", expected little",
+            "saved on a machine with byte order \"{}\", expected little",
             order.escape_ascii()
         );
     }

@@ -1,4 +1,4 @@
-//! Weights of a network from somebody's file: safetensors, or a state dict that PyTorch saved.
+//! Weights of a network from a file: safetensors, or a state dict saved by PyTorch.
 
 mod archive;
 mod pickled;
@@ -41,9 +41,9 @@ pub enum Format {
 pub struct Weights {
     /// Its layout.
     pub format: Format,
-    /// The key that the state dict stood under, where it was not the whole file.
+    /// The key of the state dict, if it was not the whole file.
     pub found_under: Option<String>,
-    /// What stood before every name and was taken away; mostly nothing.
+    /// The prefix that was removed from every name; usually empty.
     pub prefix: String,
     /// Tensors by name, of the types that the file has.
     pub tensors: BTreeMap<String, Value>,
@@ -67,7 +67,7 @@ pub fn read(path: &Path) -> Result<Weights> {
     Ok(weights)
 }
 
-/// The file that a run folder, or the path of a file, stands for.
+/// The weights file of a run folder, or the file itself.
 pub fn file_of(model: &Path) -> PathBuf {
     match model.is_dir() {
         true => RunFolder::at(model).model(),
@@ -90,7 +90,7 @@ fn read_any(path: &Path) -> Result<Weights> {
     }
     if head.starts_with(LEGACY) {
         bail!(
-            "saved in PyTorch's old layout, expected its zip files or safetensors; save it again with \
+            "saved in PyTorch's legacy format, expected its zip format or safetensors; save it again with \
              torch.save(torch.load(\"{0}\", map_location=\"cpu\"), \"{0}\")",
             path.file_name().unwrap_or_default().to_string_lossy()
         );
@@ -99,7 +99,7 @@ fn read_any(path: &Path) -> Result<Weights> {
     // The header of a safetensors file begins behind its length, of eight bytes.
     if !is_named_safetensors && head.get(8) != Some(&b'{') {
         bail!(
-            "not a file of weights: it begins with {}, expected a zip file of torch.save or a safetensors file",
+            "not a weight file: it starts with {}, expected a zip file written by torch.save or a safetensors file",
             shown(&head)
         );
     }
@@ -127,26 +127,24 @@ fn shown(head: &[u8]) -> String {
 fn check_extent(bytes: &[u8]) -> Result<()> {
     let have = bytes.len();
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        bail!(
-            "cut off: got {have} bytes, expected the 8 bytes that a safetensors file begins with"
-        );
+        bail!("truncated: got {have} bytes, expected the 8 bytes that start a safetensors file");
     };
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length).ok().and_then(|n| rest.get(..n));
     let Some(header) = header else {
         let begin = shown(&bytes[..have.min(16)]);
         if bytes.get(8).is_some_and(|b| *b != b'{') {
-            bail!("not a safetensors file: it begins with {begin}");
+            bail!("not a safetensors file: it starts with {begin}");
         }
         bail!(
-            "cut off in its header: expected {length} bytes of it, got {}",
+            "truncated in its header: expected {length} bytes, got {}",
             have - 8
         );
     };
     let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header)
         .with_context(|| {
             format!(
-                "not a safetensors file: bytes 8 to {} are no JSON header",
+                "not a safetensors file: bytes 8 to {} are not a JSON header",
                 8 + length
             )
         })?;
@@ -156,7 +154,7 @@ fn check_extent(bytes: &[u8]) -> Result<()> {
     if got < data {
         let last = header.iter().find(|(_, info)| end(info) > Some(got));
         let name = last.map_or("", |(name, _)| name.as_str());
-        bail!("cut off in tensor {name}: expected {data} bytes of tensors, got {got}");
+        bail!("truncated in tensor {name}: expected {data} bytes of tensors, got {got}");
     }
     Ok(())
 }

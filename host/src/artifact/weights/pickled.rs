@@ -47,7 +47,7 @@ pub fn state_dict(pickle: &[u8]) -> Result<StateDict> {
     });
     let keys: Vec<String> = keys.take(8).collect();
     bail!(
-        "no tensors at the top, nor under {}; it has the keys {}",
+        "no tensors at the top level or under {}; it has the keys {}",
         WRAPPERS.join(", "),
         keys.join(", ")
     );
@@ -66,14 +66,14 @@ fn unpickle(pickle: &[u8]) -> Result<Object> {
             [BIN_UNICODE, a, b, c, d, ..] => {
                 u32::from_le_bytes([*a, *b, *c, *d]) as usize <= rest.len()
             }
-            [] => bail!("cut off at byte {at}, expected more of the pickle"),
+            [] => bail!("truncated at byte {at}, expected more of the pickle"),
             _ => true,
         };
-        ensure!(is_sane, "damaged at byte {at}: a length beyond its end");
+        ensure!(is_sane, "damaged at byte {at}: a length exceeds the file");
         let done = stack.read(&mut rest).with_context(|| {
             format!(
-                "cannot be read at byte {at}, expected the pickle of a state dict: \
-                 save torch.save(model.state_dict(), FILE) alone"
+                "cannot be read at byte {at}, expected the pickle of a state dict: save it alone, with \
+                 torch.save(model.state_dict(), FILE)"
             )
         })?;
         if done {
@@ -135,7 +135,7 @@ fn tensors(entries: &[(Object, Object)]) -> Result<Vec<(String, Source)>> {
     let mut found = Vec::new();
     for (key, value) in entries.iter().filter(|(_, value)| is_tensor(value)) {
         let Object::Unicode(name) = key else {
-            bail!("a tensor under the key {key:?}, expected a text");
+            bail!("a tensor under the key {key:?}, expected a string");
         };
         let source = source(value).with_context(|| format!("tensor {name}"))?;
         found.push((name.clone(), source));
@@ -156,9 +156,9 @@ fn source(object: &Object) -> Result<Source> {
         // Storage, offset, shape, strides, requires_grad, hooks.
         ("_rebuild_tensor_v2", [Object::PersistentLoad(storage), offset, shape, strides, ..]) => {
             strided(storage, offset, shape, strides)
-                .context("damaged: its storage, offset, shape or strides are none")?
+                .context("damaged: invalid storage, offset, shape or strides")?
         }
-        _ => bail!("of the kind {class_name}, expected a dense one without quantisation"),
+        _ => bail!("of kind {class_name}, expected a dense, unquantised tensor"),
     }
 }
 
@@ -206,7 +206,7 @@ fn strided(
     }))
 }
 
-/// What was pickled in the place of a state dict.
+/// What was pickled instead of a state dict.
 fn what_it_is(object: &Object) -> String {
     let inner = match object {
         Object::Build { callable, .. } => callable,
@@ -219,10 +219,9 @@ fn what_it_is(object: &Object) -> String {
     match made_by {
         _ if is_tensor(object) => "a single tensor, expected a state dict".to_owned(),
         Some((module, class)) => format!(
-            "an object of the class {module}.{class}, expected a state dict: \
-             save torch.save(model.state_dict(), FILE)"
+            "an object of the class {module}.{class}, expected a state dict: use torch.save(model.state_dict(), FILE)"
         ),
-        None => "no dictionary, expected a state dict".to_owned(),
+        None => "not a dictionary, expected a state dict".to_owned(),
     }
 }
 

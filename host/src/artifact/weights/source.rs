@@ -67,9 +67,7 @@ impl Source {
 pub fn gather(storage: &[u8], source: &Source) -> Result<Value> {
     let width = source.dtype.size_in_bytes();
     let have = storage.len() / width;
-    let needed = source
-        .extent()
-        .context("shape and strides beyond all bounds")?;
+    let needed = source.extent().context("shape and strides out of bounds")?;
     ensure!(
         needed <= have,
         "got {have} elements, expected {needed} for shape {:?} and strides {:?} from element {}",
@@ -77,7 +75,7 @@ pub fn gather(storage: &[u8], source: &Source) -> Result<Value> {
         source.strides,
         source.offset
     );
-    let count = source.count().context("a shape beyond all bounds")?;
+    let count = source.count().context("a shape out of bounds")?;
     let mut bytes = Vec::with_capacity(count * width);
     if count == 0 {
         // Its offset may lie anywhere.

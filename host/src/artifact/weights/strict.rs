@@ -1,4 +1,4 @@
-//! Weights as PyTorch's `load_state_dict(strict=True)` wants them.
+//! Weights in the form that PyTorch's `load_state_dict(strict=True)` expects.
 
 use std::{collections::BTreeMap, path::Path};
 

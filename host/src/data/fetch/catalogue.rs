@@ -16,7 +16,7 @@ pub struct DataSet {
     pub address: &'static str,
     /// File name of the archive.
     pub archive: &'static str,
-    /// MD5 sum of the archive in hexadecimal digits, where its authors publish one, and the page that has it.
+    /// MD5 sum of the archive in hexadecimal digits, if its authors publish one, and the page it is from.
     pub md5: Option<(&'static str, &'static str)>,
     /// Side of its images, in pixels.
     pub resolution: u32,

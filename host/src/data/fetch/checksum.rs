@@ -16,7 +16,7 @@ use super::{
     watch::{Watch, mib},
 };
 
-/// Compares the archive with the published checksum; where there is none, says so and tells the SHA-256 of what is there.
+/// Compares the archive with the published checksum; if there is none, reports the SHA-256 instead.
 ///
 /// # Errors
 /// The sums differ, and the file has then been set aside; or it cannot be read.
@@ -24,7 +24,7 @@ pub(super) fn verify(set: &DataSet, archive: &Path, watch: &mut dyn Watch) -> Re
     let Some((expected, page)) = set.md5 else {
         let got = digest::<Sha256>(archive, watch)?;
         watch.note(&format!(
-            "no checksum is published for {}; checked are its length and the CRC of each file in it. SHA-256 of {}: {got}",
+            "no checksum is published for {}; its length and the CRC of each file in it are checked instead. SHA-256 of {}: {got}",
             set.name, set.archive
         ));
         return Ok(());
@@ -38,7 +38,7 @@ pub(super) fn verify(set: &DataSet, archive: &Path, watch: &mut dyn Watch) -> Re
     let kept = set_aside(archive)?;
     bail!(
         "{}: wrong checksum: got MD5 {got} ({bytes} bytes), expected {expected}, as published on {page}; the file is kept \
-         as {}; run the same command again, or name another source with --from",
+         as {}; run the same command again, or use another source with --from",
         archive.display(),
         kept.display()
     )

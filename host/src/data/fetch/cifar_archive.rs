@@ -70,7 +70,7 @@ pub(super) fn unpack(
         last = format!("after {path:?}");
         watch.at(mib(position.get()));
     }
-    // The checksum of gzip stands behind the last block, which tar does not ask for.
+    // The gzip checksum follows the last block, which tar does not read.
     let mut rest = tar.into_inner();
     io::copy(&mut rest, &mut io::sink()).map_err(|e| damage(&last, &e))?;
     watch.end();

@@ -1,7 +1,7 @@
-//! A file from a web server, resumed where it stopped.
+//! Downloads a file from a web server, resuming where it stopped.
 //!
-//! A download that broke off goes on with a `Range` request (RFC 9110, section 14), under the condition (`If-Range`)
-//! that the server's file is still the one of the bytes so far. Servers that know neither begin anew.
+//! An interrupted download resumes with a `Range` request (RFC 9110, section 14), under the condition (`If-Range`)
+//! that the server's file is still the one of the bytes so far. Servers that support neither start over.
 
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ use super::{
 
 /// A server that is there answers sooner, a line that is up brings something sooner.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Attempts in a row that bring nothing before a download that had begun is given up.
+/// Failed attempts in a row before a started download is given up.
 const ATTEMPTS: u32 = 5;
 /// The pause before the first of them; each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub(super) fn download(address: &str, target: &Path, watch: &mut dyn Watch) -> R
         .timeout_per_read(Some(PATIENCE));
     let agent: Agent = config.build().into();
     let part = Part::of(target);
-    // The most that was ever there: a server that begins anew each time makes no headway by getting as far again.
+    // The most bytes so far: a server that starts over each time makes no progress by reaching the same point again.
     let kept = part.origin(address).map_or(0, |_| part.held_bytes());
     let (mut most, mut begun, mut failed) = (kept, false, 0);
     loop {
@@ -77,7 +77,7 @@ pub(super) fn download(address: &str, target: &Path, watch: &mut dyn Watch) -> R
         }
         let pause = PAUSE * (1 << (failed - 1));
         watch.note(&format!(
-            "{message} after {held} bytes; again in {} s",
+            "{message} after {held} bytes; retrying in {} s",
             pause.as_secs()
         ));
         std::thread::sleep(pause);
@@ -89,18 +89,16 @@ pub(super) fn download(address: &str, target: &Path, watch: &mut dyn Watch) -> R
 fn given_up(address: &str, part: &Part, message: &str) -> Error {
     let mend = match part.origin(address) {
         Some(_) if part.held_bytes() > 0 => format!(
-            "{} bytes are kept as {}, and the same command goes on from there",
+            "{} bytes are kept as {}; run the same command again to resume",
             part.held_bytes(),
             part.file.display()
         ),
-        _ => {
-            "check the network (HTTPS_PROXY names a proxy), or name a mirror with --from".to_owned()
-        }
+        _ => "check the network (HTTPS_PROXY sets a proxy), or use a mirror with --from".to_owned(),
     };
     anyhow!("cannot download {address}: {message}; {mend}")
 }
 
-/// Asks once, for the rest of what is there, and stores what comes.
+/// Requests the rest of the file once and stores what arrives.
 fn attempt(
     agent: &Agent,
     address: &str,
@@ -126,18 +124,18 @@ fn attempt(
     let begins = range_of(response.headers()).map(|(first, _)| first);
     match response.status() {
         StatusCode::PARTIAL_CONTENT if begins == Some(held) && known.may_be(&now) => {
-            watch.note(&format!("going on after {held} bytes"));
+            watch.note(&format!("resuming after {held} bytes"));
             let file = part.go_on().map_err(|e| disk(part, &e))?;
             let total = known.length_bytes.or(now.length_bytes);
             store(response, file, held, total, part, watch)
         }
         StatusCode::OK => {
-            watch.note("the server sends the file from its beginning, or has another one by now");
+            watch.note("the server sends the file from the start, or it has changed");
             whole(response, address, part, watch)
         }
         // Other bytes than those asked for, of another version, or the file is shorter by now.
         StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-            watch.note("the server's file is another one by now: from the beginning");
+            watch.note("the server's file has changed: starting over");
             let response = answer(address, agent.get(address).call())?;
             whole(response, address, part, watch)
         }
@@ -173,7 +171,7 @@ fn store(
 ) -> Result<(), Trouble> {
     match total {
         Some(total) => watch.begin("download", mib(held), mib(total), "MiB"),
-        None => watch.note("the server does not say how long the file is"),
+        None => watch.note("the server does not report the file's length"),
     }
     let mut body = response.into_body().into_reader();
     let (mut done, mut buffer) = (held, vec![0; 1 << 16]);
@@ -190,7 +188,7 @@ fn store(
         }
     }
     if total.is_some_and(|total| total != done) {
-        return Err(Trouble::Passing("the connection ended".to_owned()));
+        return Err(Trouble::Passing("the connection was closed".to_owned()));
     }
     watch.end();
     Ok(())
@@ -216,7 +214,7 @@ fn said(error: &ureq::Error) -> String {
         ureq::Error::HostNotFound => "no such host".to_owned(),
         ureq::Error::Timeout(_) => format!("no answer within {} s", PATIENCE.as_secs()),
         ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the connection ended".to_owned()
+            "the connection was closed".to_owned()
         }
         ureq::Error::Io(io) => io.to_string().to_lowercase(),
         other => other.to_string(),
@@ -229,14 +227,14 @@ fn refused(address: &str, status: StatusCode) -> Trouble {
         StatusCode::TOO_MANY_REQUESTS => Trouble::Passing(message),
         status if status.is_server_error() => Trouble::Passing(message),
         _ => Trouble::lasting(format!(
-            "cannot download {address}: {message}; the file may have moved: name another source with --from"
+            "cannot download {address}: {message}; the file may have moved; use another source with --from"
         )),
     }
 }
 
 fn disk(part: &Part, error: &std::io::Error) -> Trouble {
     Trouble::lasting(format!(
-        "{}; the same command then goes on with what is there",
+        "{}; then run the same command again to resume",
         write_error(&part.file, error)
     ))
 }

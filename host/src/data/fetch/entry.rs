@@ -60,7 +60,7 @@ pub(super) fn write_entry(
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            return Err(UnpackError::Archive(format!("{name} is in it twice")));
+            return Err(UnpackError::Archive(format!("it contains {name} twice")));
         }
         Err(error) => return Err(disk(path, &error)),
     };

@@ -1,4 +1,4 @@
-//! Public data sets from their authors' servers: downloaded, checked, unpacked beside their place and renamed.
+//! Public data sets from their authors' servers: downloaded, verified, unpacked next to their destination and renamed.
 
 mod catalogue;
 mod checksum;
@@ -41,7 +41,7 @@ pub fn fetch(
     let lock = lock(&to, set)?;
     if is_whole(set, &folder)? {
         watch.note(&format!(
-            "{} is there already and whole: nothing is fetched",
+            "{} already exists and is complete: nothing to fetch",
             folder.display()
         ));
     } else {
@@ -49,7 +49,7 @@ pub fn fetch(
         let given = archive.exists();
         if given {
             watch.note(&format!(
-                "{} is there already: it is not downloaded",
+                "{} already exists: not downloading it",
                 archive.display()
             ));
         } else {
@@ -64,7 +64,7 @@ pub fn fetch(
                 .with_context(|| format!("cannot remove {}", archive.display()))?;
         }
     }
-    // After a failure it stays beside what was begun.
+    // After a failure it stays with the partial files.
     let _ = fs::remove_file(lock_path(&to, set));
     drop(lock);
     Ok(folder)
@@ -77,7 +77,7 @@ fn is_whole(set: &DataSet, folder: &Path) -> Result<bool> {
     match whole::fault(&set.layout, folder) {
         None => Ok(true),
         Some(fault) => bail!(
-            "{} is there already, but is not the whole set: {fault}; remove or rename it, or choose another --to",
+            "{} already exists, but is incomplete: {fault}; remove or rename it, or choose another --to",
             folder.display()
         ),
     }
@@ -94,7 +94,7 @@ fn lock(to: &Path, set: &DataSet) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(
-            "another process fetches {} into {}; wait for it, or choose another --to",
+            "another process is fetching {} into {}; wait for it, or choose another --to",
             set.name,
             to.display()
         ),

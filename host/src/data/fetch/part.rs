@@ -1,4 +1,4 @@
-//! A download that is not whole yet: `<archive>.part` with the bytes so far, `<archive>.part.json` with what they are of.
+//! An incomplete download: `<archive>.part` has the bytes so far, `<archive>.part.json` their origin.
 
 use std::{
     ffi::OsString,

@@ -35,14 +35,14 @@ pub(super) fn unpack(
     let bytes = file.metadata().map_err(|e| disk(archive, &e))?.len();
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| {
         bad(format!(
-            "got {bytes} bytes that are no whole zip archive ({e}): truncated, or a page of the server in its place"
+            "got {bytes} bytes that are not a complete zip archive ({e}): truncated, or an error page from the server"
         ))
     })?;
     let root = zip
         .file_names()
         .flatten()
         .find_map(|name| Some(name.strip_suffix(ANNOTATIONS)?.to_owned()))
-        .ok_or_else(|| bad(format!("no {ANNOTATIONS} in it")))?;
+        .ok_or_else(|| bad(format!("it does not contain {ANNOTATIONS}")))?;
     let mut sorter = Sorter {
         classes: classes(&read(&mut zip, &format!("{root}wnids.txt"))?)?,
         annotated: annotations(&read(&mut zip, &format!("{root}{ANNOTATIONS}"))?)?,
@@ -71,7 +71,7 @@ pub(super) fn unpack(
     if counts != PUBLISHED {
         let [classes, train, val] = PUBLISHED;
         watch.note(&format!(
-            "warning: that is not the published set, which has {classes} classes, {train} training and {val} validation \
+            "warning: this differs from the published set, which has {classes} classes, {train} training and {val} validation \
              images"
         ));
     }
@@ -117,7 +117,7 @@ fn extract(
 fn read(zip: &mut Zip, name: &str) -> Result<String, UnpackError> {
     let mut text = String::new();
     let mut entry = zip.by_name(name).map_err(|e| match e {
-        ZipError::FileNotFound => bad(format!("no {name} in it")),
+        ZipError::FileNotFound => bad(format!("it does not contain {name}")),
         other => damaged(name, &other),
     })?;
     entry
@@ -160,7 +160,7 @@ fn annotations(text: &str) -> Result<BTreeMap<String, String>, UnpackError> {
 
 /// Says where an entry goes, and keeps count.
 struct Sorter {
-    /// What stands before `val/val_annotations.txt` in the archive.
+    /// The path before `val/val_annotations.txt` in the archive.
     root: String,
     classes: BTreeSet<String>,
     /// Validation images that have not come yet, with their classes.
@@ -181,7 +181,7 @@ impl Sorter {
             }
             ["val", "images", file] => {
                 let class = self.annotated.remove(file).ok_or_else(|| {
-                    bad(format!("val/images/{file} has no line in {ANNOTATIONS}"))
+                    bad(format!("val/images/{file} is not listed in {ANNOTATIONS}"))
                 })?;
                 self.known(&class, file)?;
                 self.val += 1;
@@ -206,12 +206,12 @@ impl Sorter {
     fn finish(self) -> Result<[usize; 3], UnpackError> {
         if let Some(file) = self.annotated.keys().next() {
             return Err(bad(format!(
-                "{} images of {ANNOTATIONS} are not in it, {file} the first of them",
+                "{} images listed in {ANNOTATIONS} are missing, the first is {file}",
                 self.annotated.len()
             )));
         }
         if let Some(class) = self.classes.iter().find(|c| !self.train.contains_key(*c)) {
-            return Err(bad(format!("no training images of {class} in it")));
+            return Err(bad(format!("it contains no training images of {class}")));
         }
         Ok([self.classes.len(), self.train.values().sum(), self.val])
     }

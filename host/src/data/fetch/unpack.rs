@@ -33,14 +33,14 @@ pub(super) fn unpack(
         fs::remove_dir_all(&fresh).with_context(|| format!("cannot remove {}", fresh.display()))?;
     }
     if let Err(error) = fill(set, archive, &fresh, watch) {
-        // The error that is told is the first one.
+        // The first error is the one reported.
         let _ = fs::remove_dir_all(&fresh);
         let UnpackError::Archive(message) = error else {
             return Err(error.into());
         };
         let kept = set_aside(archive)?;
         bail!(
-            "{}: {message}; the file is kept as {}; run the same command again, or name another source with --from",
+            "{}: {message}; the file is kept as {}; run the same command again, or use another source with --from",
             archive.display(),
             kept.display()
         )
@@ -61,7 +61,7 @@ fn fill(
         Layout::TinyImagenet => tiny_imagenet_archive::unpack(archive, fresh, watch)?,
     }
     if let Some(fault) = whole::fault(&set.layout, fresh) {
-        return Err(UnpackError::Archive(format!("not the whole set: {fault}")));
+        return Err(UnpackError::Archive(format!("incomplete: {fault}")));
     }
     // One call for a hundred thousand small files, before the folder gets the name that says it is whole.
     let opened = File::open(fresh).map_err(|e| disk(fresh, &e))?;

@@ -1,4 +1,4 @@
-//! Who is told how far a download has come.
+//! Receivers of a download's progress.
 
 /// Shows lines and progress; the command line does it on stderr.
 pub trait Watch {
@@ -12,7 +12,7 @@ pub trait Watch {
     fn end(&mut self);
 }
 
-/// Bytes in MiB, the unit of progress; what is begun counts.
+/// Bytes in MiB, the unit of progress, rounded up.
 pub(super) fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }

@@ -1,4 +1,4 @@
-//! Whether a folder holds all of a set.
+//! Whether a folder contains a complete set.
 
 use std::{fs, path::Path};
 

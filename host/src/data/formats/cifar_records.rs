@@ -25,7 +25,7 @@ static PLANES: Coding = Coding {
     size: |bytes| planes(bytes).map(|image| image.dimensions()),
 };
 
-/// Files beside the records that name the classes, one a line, and the label bytes of a record that goes with them.
+/// Files next to the records that name the classes, one per line, and the label bytes of a record that goes with them.
 const NAMES: [(&str, u64); 2] = [("fine_label_names.txt", 2), ("batches.meta.txt", 1)];
 
 /// CIFAR's files.
@@ -90,7 +90,7 @@ fn label_bytes(path: &Path, len: u64) -> Result<u64, String> {
             None => "a multiple of 3073 (CIFAR-10) or of 3074 (CIFAR-100)".to_string(),
         };
         format!(
-            "{} has {len} bytes, expected {expected}; is it one of CIFAR's binary files, and whole?",
+            "{} has {len} bytes, expected {expected}; is it a complete CIFAR binary file?",
             path.display()
         )
     })

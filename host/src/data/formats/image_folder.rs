@@ -61,7 +61,7 @@ fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
     for root in roots {
         if !root.is_dir() {
             return Err(format!(
-                "{} is not a folder; expected one that holds class folders",
+                "{} is not a folder; expected a folder of class folders",
                 root.display()
             ));
         }
@@ -76,7 +76,7 @@ fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Whether a folder in `folder` holds an image.
+/// Whether a folder in `folder` holds per image.
 fn holds_classes(folder: &Path) -> Result<bool, String> {
     for class in subfolders(folder)? {
         if entries(&class)?.iter().any(|p| p.is_file() && is_image(p)) {

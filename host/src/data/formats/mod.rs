@@ -39,10 +39,10 @@ macro_rules! formats {
 formats! {
     /// Parquet files with an image column and a label column, as the Hugging Face `datasets` library writes them
     Parquet: parquet_file::ParquetFile,
-    /// One folder for each class, in sorted order, as torchvision's `ImageFolder` reads them
+    /// One folder per class, in sorted order, as torchvision's `ImageFolder` reads them
     ImageFolder: image_folder::ImageFolder,
     /// Tar files in the layout of WebDataset: members `x.jpg` (or `.png`, `.webp`) and `x.cls` (or `x.json` with `label`); class
-    /// names, one a line, in a file `classnames.txt` beside them
+    /// names, one per line, in a file `classnames.txt` next to them
     Tar: tar_file::TarFile,
     /// CIFAR's binary files, `data_batch_*.bin` and `test_batch.bin`, or `train.bin` and `test.bin`
     Cifar: cifar_records::CifarRecords,

@@ -73,9 +73,8 @@ impl Table {
     fn open(path: &Path, split: &Source) -> Result<Self, Fault> {
         let (key, shown) = (split.key, path.display());
         if path.is_dir() {
-            let message = format!(
-                "{shown} is a folder, expected parquet files; name them, as in \"{shown}/*.parquet\""
-            );
+            let message =
+                format!("{shown} is a folder, expected parquet files, as in \"{shown}/*.parquet\"");
             return Err(Fault::new(key, message));
         }
         let file =
@@ -212,7 +211,7 @@ impl Table {
     }
 }
 
-/// Hands over each row's value in order, or none for a null, wherever on the way down the null stands.
+/// Hands over each row's value in order, or none for a null, at whatever level the null is.
 fn each_value<T: DataType>(
     mut reader: ColumnReaderImpl<T>,
     max_level: i16,

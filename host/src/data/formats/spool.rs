@@ -35,7 +35,7 @@ impl Spool {
         match self.file.write_all_at(bytes, offset) {
             Ok(()) => Ok(offset),
             Err(e) => Err(format!(
-                "cannot unpack its images into a temporary file {}: {e}, after {offset} bytes; set TMPDIR to a folder with more room",
+                "cannot unpack its images into a temporary file {}: {e}, after {offset} bytes; set TMPDIR to a folder with more space",
                 place()
             )),
         }

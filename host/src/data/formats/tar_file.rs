@@ -1,4 +1,4 @@
-//! Tar files in the layout of WebDataset: the members of a sample stand together and share their name up to its first dot.
+//! Tar files in the layout of WebDataset: the members of a sample are adjacent and share their name up to its first dot.
 //!
 //! Files are listed once, from header to header; images are read where they are.
 
@@ -100,7 +100,7 @@ fn samples(path: &Path) -> Result<Vec<Sample>, String> {
     let mut samples: Vec<Sample> = Vec::new();
     let mut last = "its start".to_string();
     let broken = |last: &str, e: std::io::Error| {
-        format!("{shown} is no tar file, or damaged after {last}: {e}")
+        format!("{shown} is not a tar file, or is damaged after {last}: {e}")
     };
     let entries = archive.entries_with_seek().map_err(|e| broken(&last, e))?;
     for entry in entries {
@@ -142,7 +142,7 @@ fn samples(path: &Path) -> Result<Vec<Sample>, String> {
             }
             "json" => {
                 let value: serde_json::Value = serde_json::from_str(&text)
-                    .map_err(|e| format!("{shown} member {name}: no JSON: {e}"))?;
+                    .map_err(|e| format!("{shown} member {name}: invalid JSON: {e}"))?;
                 sample.label = sample.label.or(value["label"].as_i64());
             }
             _ if is_image(Path::new(&name)) => sample.image = Some((name.clone(), offset, size)),
@@ -161,7 +161,7 @@ fn refuse_compressed(file: &mut File, path: &Path) -> Result<(), String> {
         && (magic.starts_with(&[0x1f, 0x8b]) || magic == [0x28, 0xb5, 0x2f, 0xfd]);
     match known {
         true => Err(format!(
-            "{} is compressed; unpack it to a plain tar file, in which images are read where they are",
+            "{} is compressed; decompress it to a plain tar file, so that images can be read in place",
             path.display()
         )),
         false => Ok(()),

@@ -72,10 +72,7 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
             device,
         }),
         (Err(error), _, _) => Err(vec![Fault::new("experiment", error.to_string())]),
-        _ => Err(vec![Fault::new(
-            "experiment",
-            "its tables could not be read",
-        )]),
+        _ => Err(vec![Fault::new("experiment", "could not read its tables")]),
     }
 }
 
@@ -84,8 +81,7 @@ fn check_name(json: &Json, faults: &mut Vec<Fault>) {
         return;
     };
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-        let message =
-            format!("got \"{name}\", expected a name that can be a folder's, without slashes");
+        let message = format!("got \"{name}\", expected a valid folder name, without slashes");
         faults.push(Fault::new("name", message));
     }
 }
@@ -296,7 +292,7 @@ impl<'a> Checking<'a> {
         if let Some(i) = (0..config.seeds.len()).find(|&i| repeated(i)) {
             faults.push(Fault::new(
                 "validate.seeds",
-                format!("seed {} comes twice", config.seeds[i]),
+                format!("seed {} is listed twice", config.seeds[i]),
             ));
         }
         let mut labels: Vec<String> = Vec::new();
@@ -305,14 +301,13 @@ impl<'a> Checking<'a> {
             network(registry, &student.component(), &path, input, faults);
             let label = student.label();
             if label.is_empty() || label.contains(['/', '\\']) || label.starts_with('.') {
-                let message = format!(
-                    "got \"{label}\", expected a name that can be a folder's, without slashes"
-                );
+                let message =
+                    format!("got \"{label}\", expected a valid folder name, without slashes");
                 faults.push(Fault::new(format!("{path}.name"), message));
             }
             if labels.contains(&label) {
                 let message = format!(
-                    "two architectures are called \"{label}\"; give one of them a `name` of its own"
+                    "two architectures are called \"{label}\"; give one of them another `name`"
                 );
                 faults.push(Fault::new(path, message));
             }

@@ -47,19 +47,18 @@ pub fn faults(
     let name = &config.matcher.plugin;
     if needs.learning_rate && config.learning_rate.is_none() {
         let message =
-            format!("missing, and matcher \"{name}\" learns it; an empty table has the defaults");
+            format!("missing, but matcher \"{name}\" learns it; an empty table uses the defaults");
         faults.push(Fault::new("match.learning_rate", message));
     }
     match (needs.expert_epochs, experts) {
         (Some(_), None) => {
-            let message =
-                format!("missing table [experts], whose trainings matcher \"{name}\" follows");
+            let message = format!("missing table [experts], which matcher \"{name}\" needs");
             faults.push(Fault::new(Stage::Experts.name(), message));
         }
         (Some(last), Some(experts)) if last > u64::from(experts.epochs) => {
             let message = format!(
-                "matcher \"{name}\" looks at epoch {last} of an expert, and they are trained for {}; raise this or lower \
-                 max_start_epoch or expert_epochs of the matcher",
+                "matcher \"{name}\" uses epoch {last} of an expert, but experts are trained for only {}; raise this, or lower \
+                 the matcher's max_start_epoch or expert_epochs",
                 experts.epochs
             );
             faults.push(Fault::new("experts.epochs", message));
@@ -69,7 +68,7 @@ pub fn faults(
     if let (Some(network), true) = (&network, faults.is_empty())
         && let Err(error) = try_network(network, &needs)
     {
-        let message = format!("matcher \"{name}\" cannot work in this network: {error}");
+        let message = format!("matcher \"{name}\" does not work with this network: {error}");
         faults.push(Fault::new(path, message));
     }
     faults
@@ -91,7 +90,7 @@ pub fn store_fault(
 ) -> Option<Fault> {
     let experts = experiment.experts.as_ref()?;
     let architecture = &experiment.matching.as_ref()?.architecture;
-    // Without a folder of its own it is the run's, whose stage is stale where it does not fit.
+    // By default the folder is in the run folder, and the stage is stale if it does not match.
     experts.folder.as_ref()?;
     let network = Network::build(registry, architecture, input_of(train), &Device::Cpu).ok()?;
     let identity = experts.trained(
@@ -162,7 +161,7 @@ fn try_network(network: &Network, needs: &MatchNeeds) -> anyhow::Result<()> {
     }
     anyhow::ensure!(
         reached,
-        "no {kind} reaches the images: an operation on the way has no derivative"
+        "no {kind} reaches the images: an operation in between has no derivative"
     );
     Ok(())
 }

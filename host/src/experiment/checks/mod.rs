@@ -1,4 +1,4 @@
-//! Everything that can be wrong, found before anything is computed, and told at once.
+//! Finds every mistake before anything is computed, and reports them all together.
 
 mod check;
 pub mod matching;

@@ -1,10 +1,10 @@
-//! Which tables of an experiment go together.
+//! Which tables of an experiment can be combined.
 
 use serde_json::Value as Json;
 
 use crate::{artifact::Stage, data::Fault};
 
-/// What is missing, and what stands in another's way.
+/// Missing tables, and tables that exclude each other.
 pub fn faults(json: &Json) -> Vec<Fault> {
     let has = |stage: &Stage| json.get(stage.name()).is_some();
     let mut faults = Vec::new();
@@ -23,13 +23,13 @@ pub fn faults(json: &Json) -> Vec<Fault> {
         missing(Stage::Relabel, Stage::Validate);
     }
     if json.pointer("/data/whitening").is_some() && has_teacher {
-        let message = "whitened images are for [experts], [match], [given] and their students; [squeeze] and what follows it work on \
-                       normalised pixels: take one of the two out";
+        let message = "whitening applies only to [experts], [match], [given] and their students; [squeeze] and later stages work \
+                       on normalised pixels: remove one of the two";
         faults.push(Fault::new("data.whitening", message));
     }
     if let [first, second, ..] = makers.as_slice() {
         let message =
-            format!("[{second}] and [{first}] both make the distilled images; keep one of them");
+            format!("both [{second}] and [{first}] make the distilled images; keep only one");
         faults.push(Fault::new(second.name(), message));
     }
     if makers.is_empty() && !has_teacher {
@@ -46,23 +46,25 @@ fn epochs(validate: &Json, relabelled: bool, has_teacher: bool) -> Vec<Fault> {
     let mut faults = Vec::new();
     let own = validate.get("epochs").is_some();
     if relabelled && own {
-        let message = "relabel.epochs says how long students train; take this key out";
+        let message = "students train for relabel.epochs; remove this key";
         faults.push(Fault::new("validate.epochs", message));
     }
     if !relabelled && !own {
-        let message = "missing, expected the epochs of a student, since there is no [relabel]";
+        let message =
+            "missing, expected the number of epochs of a student, because there is no [relabel]";
         faults.push(Fault::new("validate.epochs", message));
     }
     let controls = validate.get("controls").and_then(Json::as_array);
     let full = controls.is_some_and(|c| c.iter().any(|name| name == "full-data"));
     if full && !has_teacher && validate.pointer("/full_data/epochs").is_none() {
-        let message = "missing, expected the epochs of the control, since there is no [squeeze]";
+        let message =
+            "missing, expected the number of epochs of the control, because there is no [squeeze]";
         faults.push(Fault::new("validate.full_data.epochs", message));
     }
     let unaugmented = controls.is_some_and(|c| c.iter().any(|name| name == "unaugmented"));
     let augment = validate.get("augment").and_then(Json::as_str);
     if unaugmented && !relabelled && augment.is_none_or(|words| words == "none") {
-        let message = "the control unaugmented leaves out what is not there; give validate.augment, or take the control out";
+        let message = "the control unaugmented has nothing to leave out; set validate.augment, or remove the control";
         faults.push(Fault::new("validate.controls", message));
     }
     faults

@@ -6,7 +6,7 @@ use anyhow::Result;
 const TRIAL_SECS: f64 = 6.;
 /// The smallest trial: a batch of one has no variance, which norms and plugins may refuse.
 const FIRST: usize = 2;
-/// How much larger the next trial is where the whole batch would be too dear.
+/// How much larger the next trial is if the whole batch would be too costly.
 const GROWTH: usize = 3;
 
 /// What a trial found.
@@ -36,7 +36,7 @@ pub struct Law {
 
 impl Law {
     /// Tries batches of growing size up to `batch`, the whole one as soon as it is cheap enough: then nothing is extrapolated.
-    /// No trial is begun that may need more than `most_bytes`.
+    /// Does not start a trial that may need more than `most_bytes`.
     ///
     /// # Errors
     /// Those of `trial`.

@@ -15,7 +15,7 @@ use super::{
 };
 
 impl Basis<'_> {
-    /// Experts, where the experiment has them; those that stand in a shared folder count too.
+    /// Experts, if the experiment has any, including those in a shared folder.
     ///
     /// # Errors
     /// When a trial fails.
@@ -61,7 +61,7 @@ impl Basis<'_> {
         }))
     }
 
-    /// Match, where the experiment has it: its first iterations as they are.
+    /// Match, if the experiment has it: its first iterations, unchanged.
     ///
     /// # Errors
     /// When a trial fails.

@@ -13,7 +13,7 @@ use crate::{
     stages::Session,
 };
 
-/// Lets the peak begin anew from what is in use now.
+/// Resets the peak to what is in use now.
 pub fn forget_peak() {
     allocation::reset_peak();
     device::forget_peak();

@@ -1,4 +1,4 @@
-//! What an experiment will take, before it is run: peak memory and time of each stage.
+//! Estimates what an experiment will need before it is run: peak memory and time of each stage.
 //!
 //! A stage's own steps are tried on its own network ([`probe`]); a whole batch where that is cheap, otherwise smaller ones and
 //! the straight line through them ([`law`]). What a stage holds besides is added by its size: decoded images, sets,
@@ -55,7 +55,7 @@ pub struct Estimate {
 pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
     ensure!(
         allocation::is_counting(),
-        "an estimate of memory needs the count of allocations, which is off"
+        "estimating memory needs the allocation counter, which is off"
     );
     let scratch = tempfile::tempdir()?;
     let folder = RunFolder::at(scratch.path());

@@ -20,7 +20,7 @@ pub struct StageEstimate {
     pub steps: u64,
     /// Seconds of one of them.
     pub step_secs: f64,
-    /// Images in a batch.
+    /// Images per batch.
     pub batch_size: u64,
     /// Images in the largest batch that was tried; the estimate is extrapolated where it is smaller.
     pub tried_batch_size: u64,

@@ -33,7 +33,7 @@ struct Labels {
 }
 
 impl Basis<'_> {
-    /// Relabel, where the experiment has it.
+    /// Relabel, if the experiment has it.
     ///
     /// # Errors
     /// When a trial fails.
@@ -84,7 +84,7 @@ impl Basis<'_> {
         }))
     }
 
-    /// Validate, where the experiment has it; students are tried on class labels.
+    /// Validate, if the experiment has it; students are tried on class labels.
     ///
     /// # Errors
     /// When a trial fails.

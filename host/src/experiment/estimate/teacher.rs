@@ -14,7 +14,7 @@ use super::{
 };
 
 impl Basis<'_> {
-    /// Squeeze, where the experiment has it.
+    /// Squeeze, if the experiment has it.
     ///
     /// # Errors
     /// When a trial fails.
@@ -82,7 +82,7 @@ impl Basis<'_> {
         }))
     }
 
-    /// Recover, where the experiment has it.
+    /// Recover, if the experiment has it.
     ///
     /// # Errors
     /// When a trial fails.

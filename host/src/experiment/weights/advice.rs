@@ -13,7 +13,7 @@ use crate::{
 
 /// Changes that are tried one after the other: depth, stem, classes and a resolution together.
 const MAX_CHANGES: usize = 4;
-/// Sides that published weights are made for; only networks whose parameters depend on it (ViT) are told apart.
+/// Resolutions of published weights; only networks whose parameters depend on it (ViT) can be told apart.
 const RESOLUTIONS: [usize; 9] = [32, 64, 96, 128, 160, 224, 256, 384, 512];
 
 /// An architecture as it could be built.
@@ -168,9 +168,9 @@ impl Better {
 
     fn sentence(&self, changes: &str) -> String {
         match self.left {
-            0 => format!("all fit with {changes}"),
-            1 => format!("all but one fit with {changes}"),
-            n => format!("all but {n} fit with {changes}"),
+            0 => format!("all match with {changes}"),
+            1 => format!("all but one match with {changes}"),
+            n => format!("all but {n} match with {changes}"),
         }
     }
 }

@@ -39,7 +39,7 @@ impl Given<'_> {
                 Ok(()) => {
                     if let Ok(Some(name)) = teacher.not_finite() {
                         faults.push(fault(format!(
-                            "{place}: {name} holds NaN or infinite values"
+                            "{place}: {name} contains NaN or infinite values"
                         )));
                     }
                 }

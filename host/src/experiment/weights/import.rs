@@ -1,4 +1,4 @@
-//! `alambic import-weights`: somebody's weights in the layout of `squeeze/model.safetensors`, if they fit an architecture.
+//! `alambic import-weights`: converts weights to the layout of `squeeze/model.safetensors` if they match an architecture.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ pub struct Request {
     pub file: PathBuf,
     /// The architecture.
     pub architecture: ComponentConfig,
-    /// Classes of the classifier.
+    /// Number of classes.
     pub classes: usize,
     /// Side of the images.
     pub resolution: usize,
@@ -54,13 +54,13 @@ pub struct Report {
     pub file: PathBuf,
     /// Its layout.
     pub format: Format,
-    /// The key that the state dict stood under, where it was not the whole file.
+    /// The key of the state dict, if it was not the whole file.
     pub found_under: Option<String>,
-    /// What stood before every name and was taken away.
+    /// The prefix that was removed from every name.
     pub prefix: String,
     /// The architecture and its options.
     pub architecture: ComponentConfig,
-    /// Classes of the classifier.
+    /// Number of classes.
     pub classes: usize,
     /// Side of the images.
     pub resolution: usize,
@@ -90,12 +90,12 @@ impl Report {
         let (fit, name) = (&self.fit, &self.architecture.plugin);
         if fit.faults() == 0 {
             let tensor = self.not_finite.as_ref()?;
-            let message = format!("{tensor} holds NaN or infinite values");
+            let message = format!("{tensor} contains NaN or infinite values");
             return Some(Fault::new(file, message));
         }
         let mut lines = vec![format!(
-            "the weights do not fit the architecture \"{name}\": {} of its {} tensors fit, {} have another shape or type, \
-             {} are missing; {} more are not in it",
+            "the weights do not match the architecture \"{name}\": of its {} tensors {} match, {} have another shape or type, \
+             and {} are missing; {} tensors are unexpected",
             fit.matched,
             fit.matched + fit.mismatched.len() + fit.missing.len(),
             fit.mismatched.len(),
@@ -183,7 +183,7 @@ pub fn import(registry: &Registry, request: &Request) -> Result<Report, Failure>
     Ok(report)
 }
 
-/// Reads the weights and the names of the classes; what is wrong with any part of a request is told at once.
+/// Reads the weights and the class names; all errors in a request are reported together.
 fn read_all(
     registry: &Registry,
     request: &Request,
@@ -196,10 +196,7 @@ fn read_all(
         path => Fault::new(format!("--{path}"), f.message),
     }));
     if request.to.exists() {
-        let message = format!(
-            "{} is there already; choose a new file",
-            request.to.display()
-        );
+        let message = format!("{} already exists; choose a new file", request.to.display());
         faults.push(Fault::new("--to", message));
     }
     let names = request
@@ -235,7 +232,7 @@ fn read_names(path: &Path, classes: usize) -> Result<Vec<String>> {
     let found = names.len();
     anyhow::ensure!(
         found == classes,
-        "{}: got {found} lines, expected a name for each of {classes} classes",
+        "{}: got {found} lines, expected one name for each of {classes} classes",
         path.display()
     );
     if let Some(empty) = names.iter().position(String::is_empty) {

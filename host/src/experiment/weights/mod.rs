@@ -1,4 +1,4 @@
-//! Weights from elsewhere: taken in, handed out, and given to an experiment.
+//! Weights from elsewhere: import, export, and use in an experiment.
 
 pub mod advice;
 pub mod given;

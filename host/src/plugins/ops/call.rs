@@ -116,7 +116,7 @@ pub(super) fn check_elements(dims: &[usize]) -> Result<(), Fault> {
     match count {
         Some(count) if count <= MAX_ELEMENTS => Ok(()),
         _ => Err(Fault::Call(format!(
-            "shape {dims:?} holds more than the {MAX_ELEMENTS} elements that one tensor may have"
+            "shape {dims:?} has more than the {MAX_ELEMENTS} elements allowed in one tensor"
         ))),
     }
 }
@@ -147,7 +147,7 @@ pub(super) fn dims_of(dims: &[usize], x: &Tensor) -> Result<Vec<usize>, Fault> {
         dim_of(dim, x)?;
         if dims[..place].contains(&dim) {
             return Err(Fault::Call(format!(
-                "dimension {dim} is named twice in {dims:?}"
+                "dimension {dim} is listed twice in {dims:?}"
             )));
         }
     }

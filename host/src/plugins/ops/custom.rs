@@ -57,7 +57,7 @@ fn cuda_side(
         .chain([&found.name, &cuda.source])
         .any(|text| text.contains('\0'))
     {
-        "a name or a source with a NUL in it".to_owned()
+        "a name or source contains a NUL".to_owned()
     } else if found.dims.len() > MAX_RANK || check_elements(&found.dims).is_err() {
         format!(
             "a result of shape {:?}: expected at most {MAX_RANK} dimensions and 2^30 elements",
@@ -65,7 +65,7 @@ fn cuda_side(
         )
     } else if check_elements(&[cuda.scratch]).is_err() {
         format!(
-            "{} numbers of scratch memory: expected at most 2^30",
+            "{} values of scratch memory, expected at most 2^30",
             cuda.scratch
         )
     } else {

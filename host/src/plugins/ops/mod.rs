@@ -55,7 +55,8 @@ pub fn export(tensor: Tensor) -> Handle {
 /// When the handle belongs to another host: a tensor backend for tests, say.
 pub fn import(handle: &Handle) -> plugin_api::Result<&Tensor> {
     if handle.table_address() != table().0.to_raw_ptr().cast() {
-        let message = "a tensor of another host: expected one that this program lent to the plugin";
+        let message =
+            "a tensor from another host: expected one that this program lent to the plugin";
         return Err(Error::new(ErrorKind::TENSOR, message));
     }
     // SAFETY: handles of this table point to engine tensors, and this one lives as long as the borrow of its owner.
@@ -224,7 +225,7 @@ fn perform(
 fn fitting(Outputs(made): Outputs, asked: usize) -> Result<Vec<Option<Tensor>>, Fault> {
     if made.len() != asked {
         return Err(Fault::Call(format!(
-            "{asked} outputs were asked for, and there are {}",
+            "{asked} outputs were requested, but there are {}",
             made.len()
         )));
     }

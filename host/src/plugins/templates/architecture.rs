@@ -2,7 +2,7 @@
 
 use plugin_api::prelude::*;
 
-/// `depth` blocks of convolution 3x3, BatchNorm and ReLU, halved by pooling while there is something to halve; then the mean
+/// `depth` blocks of convolution 3x3, BatchNorm and ReLU, each followed by pooling as long as the image can be halved; then the mean
 /// over all pixels and a linear layer.
 ///
 /// An architecture is its own options: each field is a key of `params` in an experiment file, and its documentation is

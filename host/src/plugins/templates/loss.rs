@@ -9,7 +9,7 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct __TYPE__ {
-    /// How much less easy images count; 0 is plain cross-entropy
+    /// How strongly easy images are down-weighted; 0 is plain cross-entropy
     #[serde(default = "two")]
     #[schemars(range(min = 0.0))]
     gamma: f64,

@@ -9,7 +9,7 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct __TYPE__ {
-    /// Real images of a class in an iteration
+    /// Real images per class in each iteration
     #[serde(default = "thirty_two")]
     #[schemars(range(min = 1))]
     real_per_class: usize,

@@ -6,11 +6,11 @@ use plugin_api::prelude::*;
 /// `mean (x[i+1, j] - x[i, j])^2 + mean (x[i, j+1] - x[i, j])^2`.
 ///
 /// A regularizer is its own options: each field is a key of `params` in an experiment file, and its documentation is what
-/// `alambic plugin show __NAME__` prints. Its weight in the sum stands in the experiment file too, not here.
+/// `alambic plugin show __NAME__` prints. Its weight in the sum is set in the experiment file, not here.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct __TYPE__ {
-    /// Look at the whole images that are optimised; else at the augmented view that the network saw
+    /// Penalise the whole optimised images instead of the augmented view that the network sees
     #[serde(default)]
     canvas: bool,
 }

@@ -6,11 +6,11 @@ use plugin_api::prelude::*;
 /// that is mixed has the mean of both images' distributions, by their shares.
 ///
 /// A relabeler is its own options: each field is a key of `params` in an experiment file, and its documentation is what
-/// `alambic plugin show __NAME__` prints. This one stores nothing; one that keeps what teachers say makes records in `encode`.
+/// `alambic plugin show __NAME__` prints. This one stores nothing; a relabeler that stores teachers' outputs creates records in `encode`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct __TYPE__ {
-    /// Share of the label that is spread over all classes, more than 0 and at most 1
+    /// Fraction of the label spread over all classes, above 0 and at most 1
     #[serde(default = "tenth")]
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     smoothing: f64,

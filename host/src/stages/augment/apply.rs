@@ -30,7 +30,7 @@ pub fn apply(images_nchw: &Tensor, changes: &[Change]) -> Result<Tensor> {
     let fits = |count: usize| {
         ensure!(
             count == 1 || count == n,
-            "augment: the changes are drawn for {count} images, got {n}"
+            "augment: drawn for {count} images, got {n}"
         );
         Ok(())
     };

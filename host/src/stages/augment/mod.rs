@@ -87,7 +87,7 @@ pub enum Mode {
 /// How strong each operation is; the defaults are the authors'.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Strength {
-    /// Probability of a mirrored image.
+    /// Probability of mirroring an image.
     pub flip: f64,
     /// Largest factor of a height or width; the smallest is its inverse. At least 1.
     pub scale: f64,
@@ -146,13 +146,13 @@ impl Augment {
                 let operation = known.with_context(|| {
                     let hint = names::hint(word, &have);
                     format!(
-                        "unknown operation \"{word}\" in strategy \"{strategy}\" {hint}; words are joined by \"_\", \
-                         \"none\" is no augmentation"
+                        "unknown operation \"{word}\" in strategy \"{strategy}\" {hint}; join operations with \"_\", or use \
+                         \"none\""
                     )
                 })?;
                 ensure!(
                     !operations.contains(&operation),
-                    "operation \"{word}\" comes twice in strategy \"{strategy}\""
+                    "operation \"{word}\" is listed twice in strategy \"{strategy}\""
                 );
                 operations.push(operation);
             }

@@ -30,7 +30,7 @@ pub struct DatasetFeed<'a> {
     stage: &'static str,
     device: candle_core::Device,
     augment: Augment,
-    /// Logits of labels in the place of classes, [N, classes].
+    /// Logits of labels, used instead of classes, [N, classes].
     labels: Option<Value>,
     /// Whose views were asked for.
     epoch: u32,
@@ -63,7 +63,7 @@ impl<'a> DatasetFeed<'a> {
         Self { augment, ..self }
     }
 
-    /// The same with learned labels in the place of classes, for views without a mix.
+    /// The same with learned labels instead of classes, for views without a mix.
     #[must_use]
     pub fn with_labels(self, labels: Option<Value>) -> Self {
         Self { labels, ..self }

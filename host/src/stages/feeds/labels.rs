@@ -51,7 +51,7 @@ impl<'a> LabelFeed<'a> {
         );
         ensure!(
             index.class_names == images.class_names,
-            "the labels have classes {:?}, the images {:?}",
+            "the labels have the classes {:?}, but the images have {:?}",
             index.class_names,
             images.class_names
         );

@@ -1,4 +1,4 @@
-//! `[match]`: how a set is made by a matcher. The defaults are those of DC's code for 10 images a class (`main.py`).
+//! `[match]`: how a set is made by a matcher. The defaults are those of DC's code for 10 images per class (`main.py`).
 
 use anyhow::Result;
 use plugin_api::abi::Kind;
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// A part of the set that is learned beside the images.
+/// A part of the set that is learned along with the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Learned {
@@ -31,7 +31,7 @@ pub struct Learned {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LearnedRate {
-    /// Its first value
+    /// Its initial value
     #[serde(default = "hundredth")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub init: f64,
@@ -40,43 +40,43 @@ pub struct LearnedRate {
     pub optimizer: OptimizerConfig,
 }
 
-/// How a set is matched with real data.
+/// How a set is matched to real data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What is matched
+    /// The matcher
     pub matcher: ComponentConfig,
-    /// The network in which it is matched
+    /// The network used for matching
     pub architecture: ComponentConfig,
-    /// Images of each class
+    /// Images per class
     #[schemars(range(min = 1))]
     pub images_per_class: u32,
     /// What the images start from
     #[serde(default)]
     pub init: Init,
-    /// Steps of the images
+    /// Optimizer steps on the images
     #[schemars(range(min = 1))]
     pub iterations: u64,
-    /// Optimizer of the images
+    /// Optimizer for the images
     #[serde(default = "optimizer")]
     pub optimizer: OptimizerConfig,
-    /// Differentiable augmentation of real and synthetic images: words out of color, crop, cutout, flip, scale and rotate, joined by
+    /// Differentiable augmentation of real and synthetic images: any of color, crop, cutout, flip, scale and rotate, joined by
     /// `_`, or `none`
     #[serde(default = "none")]
     pub augment: String,
-    /// Learn labels too, as logits that begin at ten times the class's; left out: an image's label is its class
+    /// Learn labels too, as logits initialised to ten times the one-hot class; by default an image's label is its class
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Learned>,
-    /// Learn the learning rate of a training on the set, as trajectory matching does; left out: nothing is learned of it
+    /// Learn the learning rate for training on the set, as in trajectory matching; not learned by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<LearnedRate>,
-    /// How the images are stored, beside their exact values
+    /// How the images are stored, in addition to their exact values
     #[serde(default)]
     pub format: ImageFormat,
-    /// How values become bytes
+    /// How values are rounded to bytes
     #[serde(default)]
     pub quantization: Rounding,
-    /// Iterations between two lines of the log
+    /// Iterations between log lines
     #[serde(default = "log_every")]
     #[schemars(range(min = 1))]
     pub log_every: u64,

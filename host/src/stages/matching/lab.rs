@@ -1,4 +1,4 @@
-//! What a matcher is lent: real images of a class, networks, the augmentation.
+//! The lab that the host lends to a matcher: real images of a class, networks, the augmentation.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub struct Bench {
     experts: Experts,
 }
 
-/// What one iteration is lent.
+/// The lab of one iteration.
 pub struct IterationLab {
     /// What all iterations share.
     pub bench: Arc<Bench>,
@@ -96,7 +96,7 @@ impl Lab for IterationLab {
         let own = bench.train.indices_of_class(class);
         plugin_api::ensure!(
             count <= own.len(),
-            "{count} real images of class {class} were asked for, and it has {}",
+            "got a request for {count} real images of class {class}, which has {}",
             own.len()
         );
         let id = StreamId {
@@ -157,7 +157,7 @@ impl Lab for IterationLab {
                 plugin_api::bail!("this experiment has no experts; add a table [experts]")
             }
         };
-        // Round after round in an order of its own, so that all serve equally often.
+        // Each round has its own order, so that all are used equally often.
         let id = StreamId {
             class: 0,
             item: 0,

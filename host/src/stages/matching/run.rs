@@ -21,7 +21,7 @@ use super::{
     stepper::{Moved, Stepper},
 };
 
-/// What match made, beside the images.
+/// What match produced, besides the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// The matcher's loss at the first iteration.
@@ -34,7 +34,7 @@ pub struct Output {
     pub image_bytes: u64,
 }
 
-/// What was learned beside the images.
+/// What was learned besides the images.
 #[derive(Default)]
 pub struct Beside {
     /// Labels as logits, [N, classes].

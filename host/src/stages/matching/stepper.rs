@@ -231,7 +231,7 @@ impl<'a> Stepper<'a> {
         Err(exploded(name, &what, &place, "the learning rate"))
     }
 
-    /// All that a run goes on from.
+    /// Everything that a run resumes from.
     ///
     /// # Errors
     /// When the matcher cannot give its state.

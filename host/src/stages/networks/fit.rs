@@ -1,4 +1,4 @@
-//! Whether somebody's tensors are those that an architecture declares: by name, shape and type.
+//! Whether given tensors match those that an architecture declares: by name, shape and type.
 
 use std::collections::BTreeMap;
 

@@ -272,7 +272,7 @@ impl Network {
         let fit = Fit::of(&self.spec, &state);
         if fit.faults() > 0 {
             bail!(
-                "the weights do not fit the architecture: {}",
+                "the weights do not match the architecture: {}",
                 fit.described(2).join("; ")
             );
         }
@@ -286,7 +286,7 @@ impl Network {
         Ok(())
     }
 
-    /// Takes parameters and buffers from a safetensors file; gives the texts that were stored beside them.
+    /// Takes parameters and buffers from a safetensors file; returns the texts stored with them.
     ///
     /// # Errors
     /// As [`Network::load_state`], and when the file is missing or damaged.

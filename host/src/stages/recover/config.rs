@@ -22,22 +22,22 @@ use crate::{
     },
 };
 
-/// Which state of the images is kept.
+/// Which state of the images to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// The last, as SRe2L's code does although its flag is called `--store-best-images`
+    /// The last, like SRe2L's code, although its flag is called `--store-best-images`
     #[default]
     Last,
     /// The one after the step with the smallest total loss of its batch
     Best,
 }
 
-/// What the random choices of an iteration are shared by.
+/// What shares the random choices of an iteration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// One crop, flip and roll for the whole batch, as SRe2L
+    /// One crop, flip and roll for the whole batch, as in SRe2L
     #[default]
     Batch,
     /// One for each image
@@ -48,10 +48,10 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Roll {
-    /// Smallest offset, in pixels, of each axis
+    /// Smallest offset along each axis, in pixels
     #[serde(default)]
     pub min: i32,
-    /// End of the offsets (not reached), in pixels, of each axis; equal to `min` for no roll
+    /// End of the offsets along each axis, in pixels, exclusive; equal to `min` for no roll
     #[serde(default)]
     pub end: i32,
 }
@@ -60,27 +60,27 @@ pub struct Roll {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Images of each class
+    /// Images per class
     #[schemars(range(min = 1))]
     pub images_per_class: u32,
     /// Steps of gradient descent for each batch
     #[serde(default = "iterations")]
     #[schemars(range(min = 1))]
     pub iterations: u64,
-    /// Images optimised together; they hold consecutive classes
+    /// Images optimised together; a batch holds consecutive classes
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
-    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
-    /// Optimizer of the pixels
+    /// Optimizer for the pixels
     #[serde(default = "optimizer")]
     pub optimizer: OptimizerConfig,
     /// Learning rate over the iterations
     #[serde(default = "schedule")]
     pub schedule: ScheduleConfig,
-    /// Classification loss of the view
+    /// Classification loss on the view
     #[serde(default = "ComponentConfig::cross_entropy")]
     pub loss: ComponentConfig,
     /// Penalties and their weights
@@ -92,17 +92,17 @@ pub struct Config {
     /// Crop that the network sees; the gradient reaches the whole canvas
     #[serde(default = "CropRule::random_resized")]
     pub crop: CropRule,
-    /// Probability of a mirrored view
+    /// Probability of mirroring a view
     #[serde(default = "half")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
     /// Cyclic shift of the view after crop and flip
     #[serde(default = "roll")]
     pub roll: Roll,
-    /// What crop, flip and roll are shared by
+    /// What shares one crop, flip and roll
     #[serde(default)]
     pub scope: Scope,
-    /// After each step, limit every channel to the values that real pixels can have
+    /// After each step, clamp every channel to the range of real pixels
     #[serde(default = "yes")]
     pub clamp: bool,
     /// Which state of the images is kept
@@ -111,13 +111,13 @@ pub struct Config {
     /// How the images are stored
     #[serde(default)]
     pub format: ImageFormat,
-    /// How values become bytes
+    /// How values are rounded to bytes
     #[serde(default)]
     pub quantization: Rounding,
     /// Also store the images as floats
     #[serde(default)]
     pub keep_float: bool,
-    /// Iterations between two lines of the log
+    /// Iterations between log lines
     #[serde(default = "log_every")]
     #[schemars(range(min = 1))]
     pub log_every: u64,

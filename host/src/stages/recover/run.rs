@@ -22,7 +22,7 @@ use super::{
     stepper::{Stepper, Terms},
 };
 
-/// What recover made, beside the images.
+/// What recover produced, besides the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// Share of the stored images that the teacher classifies correctly, percent.

@@ -265,7 +265,7 @@ impl<'a> Stepper<'a> {
     }
 }
 
-/// The statistics of a pass beside the teacher's running ones.
+/// The statistics of a pass, with the teacher's running ones.
 fn batch_norm_inputs(teacher: &Network, forward: &Forward) -> Result<Vec<BatchNormInput>> {
     let running = |at: usize| export(Tensor::constant(teacher.values()[at].clone()));
     let inputs = forward.statistics.iter().map(|s| {

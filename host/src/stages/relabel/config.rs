@@ -17,14 +17,14 @@ use crate::{
     stages::{Around, ComponentConfig, Identity, Table, views::half, without},
 };
 
-/// How the teacher's BatchNorm normalises while it labels.
+/// How the teacher's BatchNorm normalises while labelling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TeacherMode {
-    /// Running statistics, as SRe2L's ImageNet-1K code
+    /// Running statistics, like SRe2L's ImageNet-1K code
     #[default]
     Eval,
-    /// The batch's statistics, as SRe2L's CIFAR code, whose teacher is never set to eval; running ones are left alone
+    /// The batch's statistics, like SRe2L's CIFAR code, whose teacher is never set to eval mode; running statistics are not updated
     TrainStatistics,
 }
 
@@ -42,23 +42,23 @@ impl TeacherMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How labels are made, kept and read
+    /// How labels are made, stored and read
     #[serde(default = "relabeler")]
     pub relabeler: ComponentConfig,
-    /// Epochs that a student trains, each with views and labels of its own
+    /// Epochs that a student trains, each with its own views and labels
     #[serde(default = "epochs")]
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Views that the teacher sees at once, and that share one cutmix box or mixup weight
+    /// Views that the teacher evaluates at once, and that share one cutmix box or mixup weight
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
-    /// Views that the teacher answers at once; `batch_size` unless given, and no more than that. For memory: it changes labels by
-    /// rounding alone, so with teacher_mode "eval" alone
+    /// Views that the teacher evaluates at once, at most and by default `batch_size`. Saves memory and changes labels only by
+    /// rounding; needs teacher_mode "eval"
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub teacher_batch_size: Option<u32>,
-    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// How the teacher's BatchNorm normalises
@@ -67,14 +67,14 @@ pub struct Config {
     /// Crops of the views
     #[serde(default = "CropRule::random_resized")]
     pub crop: CropRule,
-    /// Probability of a mirrored view
+    /// Probability of mirroring a view
     #[serde(default = "half")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
-    /// Colours of the views, as torchvision's ColorJitter
+    /// Colour changes of the views, like torchvision's ColorJitter
     #[serde(default, skip_serializing_if = "ColorRule::is_none")]
     pub color_jitter: ColorRule,
-    /// Mixing of the views
+    /// How views are mixed
     #[serde(default = "cutmix")]
     pub mix: MixRule,
 }
@@ -129,7 +129,7 @@ impl Config {
                 format!("expected at most relabel.batch_size = {}", self.batch_size)
             }
             TeacherMode::TrainStatistics if at_once < self.batch_size => {
-                "expected teacher_mode = \"eval\": a batch's own statistics need all of the batch"
+                "expected teacher_mode = \"eval\", because batch statistics need the whole batch"
                     .to_owned()
             }
             _ => return Vec::new(),

@@ -71,7 +71,7 @@ impl<'a> Labeller<'a> {
         let count = self.images.count();
         ensure!(
             views.iter().all(|v| (v.crop.image as usize) < count),
-            "pass {pass}: the plan names an image outside of 0..{count}"
+            "pass {pass}: the plan names per image outside of 0..{count}"
         );
         if self.layout.index == RecordIndex::Image {
             let in_order = views
@@ -80,7 +80,7 @@ impl<'a> Labeller<'a> {
                 .all(|(i, v)| v.crop.image as usize == i);
             ensure!(
                 in_order && views.len() == count,
-                "pass {pass}: records by image need every image once, in order"
+                "pass {pass}: for records by image, the plan must contain every image exactly once, in order"
             );
         }
         let size = self.config.batch_size as usize;

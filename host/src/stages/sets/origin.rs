@@ -1,4 +1,4 @@
-//! What a distilled set starts from: how many images, of which classes, and their first values.
+//! What a distilled set starts from: number of images, their classes, and initial values.
 
 use anyhow::Result;
 use plugin_api::rng::{Rng, StreamId};
@@ -19,7 +19,7 @@ const STREAM: &str = Stage::Recover.name();
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
-    /// Standard normal noise on the scale of a network's inputs, as SRe2L
+    /// Standard normal noise on the scale of the network's inputs, as in SRe2L
     #[default]
     Noise,
     /// Real training images
@@ -31,13 +31,13 @@ pub enum Init {
 pub struct Origin {
     /// The stage that makes the set.
     pub stage: Stage,
-    /// Images of each class.
+    /// Images per class.
     pub images_per_class: u32,
     /// Their first values.
     pub init: Init,
     /// How they are stored.
     pub format: ImageFormat,
-    /// How values become bytes.
+    /// How values are rounded to bytes.
     pub quantization: Rounding,
 }
 

@@ -19,7 +19,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the log of `folder` and the events called `name`, keeping what was told of steps before `next_step`.
+    /// Opens the log of `folder` and the events called `name`, keeping the records of steps before `next_step`.
     /// `step_key` is the field that counts the steps.
     ///
     /// # Errors

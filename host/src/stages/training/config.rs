@@ -13,25 +13,25 @@ use crate::{
 pub struct TrainConfig {
     /// Epochs.
     pub epochs: u32,
-    /// Views in a batch.
+    /// Views per batch.
     pub batch_size: u32,
     /// Optimizer.
     pub optimizer: OptimizerConfig,
     /// Learning rate over the epochs.
     pub schedule: ScheduleConfig,
-    /// Epochs between two evaluations; the last epoch is always evaluated.
+    /// Epochs between evaluations; the last epoch is always evaluated.
     pub evaluate_every: u32,
-    /// What weight decay acts on.
+    /// What weight decay applies to.
     pub decay: Decay,
 }
 
-/// What weight decay acts on.
+/// What weight decay applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// Every parameter, as PyTorch's optimizers do by themselves
+    /// Every parameter, the default of PyTorch's optimizers
     All,
-    /// Weights of more than one dimension: no bias, no norm, as SRe2L's students
+    /// Weights with more than one dimension: no biases or norms, like SRe2L's students
     Weights,
 }
 

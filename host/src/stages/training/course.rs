@@ -44,7 +44,7 @@ struct Progressed {
 }
 
 impl Training<'_> {
-    /// Trains `network` and gives its scores. A training that was interrupted goes on from its checkpoint.
+    /// Trains `network` and returns its scores. An interrupted training resumes from its checkpoint.
     ///
     /// # Errors
     /// When an operation fails, an image cannot be decoded, or the loss is not finite.

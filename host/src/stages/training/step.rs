@@ -33,11 +33,11 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// The loss.
     pub loss: &'a dyn Loss,
-    /// Told after each epoch how many are done, and the network as it is then; again where a training goes on from before.
+    /// Called after each epoch with the number of finished epochs and the current network; called again for earlier epochs when a training resumes.
     pub after_epoch: Option<AfterEpoch<'a>>,
 }
 
-/// What is told after each epoch.
+/// The report after each epoch.
 pub type AfterEpoch<'a> = &'a dyn Fn(u32, &Network) -> Result<()>;
 
 impl Training<'_> {

@@ -25,16 +25,16 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Control {
-    /// As many real images, under the same relabeling and recipe
+    /// The same number of real images, under the same relabeling and recipe
     RandomReal,
     /// The images that recover started from, unoptimised, under the same relabeling and recipe
     InitOnly,
-    /// Each of these sets with its class labels alone, which is all there is without `[relabel]`
+    /// Each of these sets with its class labels alone; without `[relabel]` there are no others
     HardLabel,
-    /// Each of these sets with its class labels, without views and without augmentation: what `alambic compare` needs for the
+    /// Each of these sets with its class labels, without views or augmentation; `alambic compare` needs it for the
     /// augmentation-robust score
     Unaugmented,
-    /// All training images with their class labels, under the recipe of squeeze, or under that of validate where there is none
+    /// All training images with their class labels, under the recipe of squeeze, or of validate if there is no squeeze
     FullData,
 }
 
@@ -42,12 +42,12 @@ pub enum Control {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StudentConfig {
-    /// Name of the architecture, or `plugin::architecture` where two plugins have one of that name
+    /// Name of the architecture, or `plugin::architecture` if two plugins have one of that name
     pub plugin: String,
     /// Options of the architecture (see `alambic plugin show`)
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Json>,
-    /// Its name in the run folder and in tables, unique; the architecture's by default
+    /// Its unique name in the run folder and in tables; the architecture's by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -69,7 +69,7 @@ impl StudentConfig {
     }
 }
 
-/// The ceiling: all training images. What is left out is as in `[squeeze]`.
+/// The upper bound: all training images. Defaults come from `[squeeze]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FullDataConfig {
@@ -91,19 +91,19 @@ pub struct Config {
     /// Seeds, one training each
     #[serde(default = "seeds")]
     pub seeds: Vec<u64>,
-    /// Epochs on class labels, where there is no `[relabel]`, whose epochs count otherwise
+    /// Epochs on class labels if there is no `[relabel]`; otherwise its epochs apply
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub epochs: Option<u32>,
-    /// Differentiable augmentation of each batch with class labels: words out of color, crop, cutout, flip, scale and rotate, joined
-    /// by `_`; `none` where left out
+    /// Differentiable augmentation of each batch with class labels: any of color, crop, cutout, flip, scale and rotate, joined by
+    /// `_`; `none` by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<String>,
-    /// Views in a batch
+    /// Views per batch
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
-    /// What layers compute in on a GPU: f32, tf32 or bf16; the CPU computes in f32
+    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// Optimizer
@@ -118,10 +118,10 @@ pub struct Config {
     /// Loss on class labels, for the control `hard-label`
     #[serde(default = "ComponentConfig::cross_entropy")]
     pub hard_loss: ComponentConfig,
-    /// What weight decay acts on
+    /// What weight decay applies to
     #[serde(default = "decay")]
     pub decay: Decay,
-    /// Epochs between two evaluations; the last epoch is always evaluated
+    /// Epochs between evaluations; the last epoch is always evaluated
     #[serde(default = "evaluate_every")]
     #[schemars(range(min = 1))]
     pub evaluate_every: u32,

@@ -1,4 +1,4 @@
-//! Validate: students trained from scratch on a set and its stored labels, and the controls that say what that is worth.
+//! Validate: trains students from scratch on a set and its stored labels, and on the controls it is compared with.
 
 mod config;
 mod run;

@@ -39,7 +39,7 @@ pub trait Images: Sync {
     /// When it cannot be decoded; the error names file and row.
     fn pixels(&self, index: usize) -> Result<Pixels<'_>>;
 
-    /// A crop of an image in its own size, resized, [3, R, R]; `draw` is told the image's rows and columns. None where all images
+    /// A crop of an image in its own size, resized, [3, R, R]; `draw` gets the image's rows and columns. None where all images
     /// have the set's size, so that [`Images::pixels`] has all there is.
     ///
     /// # Errors

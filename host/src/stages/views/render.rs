@@ -12,7 +12,7 @@ use crate::{
 
 use super::{color_jitter::jitter, gpu, images::Images};
 
-/// Renders views as a network is given them: normalised, and whitened where the experiment says so.
+/// Renders views as network inputs: normalised, and whitened if the experiment asks for it.
 ///
 /// # Shapes
 /// [N, 3, R, R]

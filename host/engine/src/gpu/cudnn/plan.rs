@@ -14,7 +14,7 @@ use super::super::memory::Output;
 use crate::kernel::conv::Direction;
 use crate::kernel::im2col::ConvShape;
 
-/// Bytes that an algorithm may use beside its arguments.
+/// Workspace bytes that an algorithm may use.
 const WORKSPACE: usize = 1 << 30;
 
 /// What a plan depends on.
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     y: sys::cudnnTensorDescriptor_t,
     convolution: sys::cudnnConvolutionDescriptor_t,
     algorithm: Algorithm,
-    /// Bytes that the algorithm uses beside its arguments.
+    /// Workspace bytes of the algorithm.
     pub workspace: usize,
 }
 
@@ -175,7 +175,7 @@ impl Plan {
         Ok(None)
     }
 
-    /// Bytes that the plan's algorithm uses beside its arguments.
+    /// Workspace bytes of the plan's algorithm.
     fn workspace_size(&self, handle: sys::cudnnHandle_t) -> CudnnResult<usize> {
         let conv = self.convolution;
         // SAFETY: all descriptors are set.
