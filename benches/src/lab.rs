@@ -141,7 +141,7 @@ impl Lab {
         let Canvas { classes, side } = canvas;
         let files = tempfile::tempdir()?;
         let mut rng = Rng::new(SEED, "bench", "pixels", StreamId::default());
-        // Every class has per image, as a data set must.
+        // Every class has an image, as a data set must.
         let count = count.max(classes);
         let set = ImageSet::new(
             side,

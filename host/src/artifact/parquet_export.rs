@@ -71,7 +71,7 @@ fn write_bytes<W: std::io::Write + Send>(
 ) -> Result<()> {
     let mut column = group
         .next_column()?
-        .context("the schema has per image column")?;
+        .context("the schema has an image column")?;
     column
         .typed::<ByteArrayType>()
         .write_batch(values, Some(levels), None)?;

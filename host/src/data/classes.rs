@@ -218,7 +218,7 @@ mod tests {
         assert!(
             faults[2]
                 .message
-                .contains("\"cat\" stands at position 2 already"),
+                .contains("\"cat\" is already at position 2"),
             "{}",
             faults[2]
         );

@@ -42,7 +42,7 @@ pub(super) fn config(format: Format, train: &str, test: &str) -> Config {
     }
 }
 
-/// Writes per image folder: `(class, file, bytes)`.
+/// Writes an image folder: `(class, file, bytes)`.
 pub(super) fn write_folder(root: &Path, images: &[(&str, &str, Vec<u8>)]) {
     for (class, file, bytes) in images {
         std::fs::create_dir_all(root.join(class)).unwrap();

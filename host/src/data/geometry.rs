@@ -31,7 +31,7 @@ impl Geometry {
         }
     }
 
-    /// Brings per image to the square.
+    /// Brings an image to the square.
     ///
     /// # Shapes
     /// The result is (3, resolution, resolution).
@@ -54,7 +54,7 @@ impl Geometry {
         Ok(chw_of(&self.resize_to(image, side, side)?))
     }
 
-    /// Brings per image to the square.
+    /// Brings an image to the square.
     fn fit(&self, image: RgbImage) -> Result<RgbImage, String> {
         let side = self.resolution;
         let (width, height) = image.dimensions();

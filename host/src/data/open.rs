@@ -219,7 +219,7 @@ mod tests {
         let faults = faults_of(vec![good(0), good(2)]);
         assert_eq!(
             faults,
-            ["data.train: no images of class \"b\"; leave it out with data.classes"]
+            ["data.train: no images of class \"b\"; exclude it with data.classes"]
         );
     }
 

@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "loss \"kl\" is in 2 plugins:\n  one: /plugins/libone.so\n  two: /plugins/libtwo.so\n\
-             say which: \"PLUGIN::kl\", or keep one of the files"
+             select one with \"PLUGIN::kl\", or keep only one of the files"
         );
     }
 }

@@ -238,7 +238,7 @@ mod tests {
             assert!(!text.contains("__") && text.contains("smooth"), "{text}");
         }
         let error = write_plugin(Kind::RELABELER, "smooth", &api, folder.path()).unwrap_err();
-        assert!(error.to_string().contains("exists already"), "{error}");
+        assert!(error.to_string().contains("already exists"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

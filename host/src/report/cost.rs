@@ -141,7 +141,7 @@ mod tests {
         assert!((profile.other_secs() - 1.75).abs() < 1e-9);
         let table = profile.table("recover");
         let line = |begin: &str| table.lines().find(|l| l.trim_start().starts_with(begin));
-        assert!(table.starts_with("profile of recover: peak heap 340 MiB, 10.0 s on the clock"));
+        assert!(table.starts_with("profile of recover: peak heap 340 MiB, wall time 10.0 s"));
         assert!(line("op0 ").unwrap().contains("50.0 %"), "{table}");
         assert!(
             line("op0 ")

@@ -374,7 +374,7 @@ mod tests {
         partial.stages[0].status = StageStatus::Partial;
         partial.stages[0].peak_bytes = None;
         let html = page(&partial, "3", &[]);
-        assert!(html.contains("nothing is distilled yet") && html.contains("not measured"));
+        assert!(html.contains("nothing has been distilled yet") && html.contains("not measured"));
         assert!(html.contains("not yet") && html.contains("partial"));
         assert!(!html.contains("<h2>Results"), "no empty table");
     }

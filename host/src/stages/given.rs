@@ -74,7 +74,7 @@ impl Config {
         let mut counts = vec![0u32; classes.len()];
         for &label in &set.labels {
             let count = counts.get_mut(label as usize);
-            *count.with_context(|| format!("{place} has per image of class {label}"))? += 1;
+            *count.with_context(|| format!("{place} has an image of class {label}"))? += 1;
         }
         let other = counts.iter().position(|&n| n != self.images_per_class);
         ensure!(

@@ -324,7 +324,7 @@ fn devices_that_are_not_there() {
     refused(
         &lab,
         &["--device", "cuda:99"],
-        &["device: ", "\"cuda:99\" is not there"],
+        &["device: ", "\"cuda:99\" is not available"],
     );
     set(
         &lab,
@@ -338,7 +338,7 @@ fn folders_of_others_are_left_alone() {
     let lab = Lab::finished();
     let before = crate::common::files(&lab.path("run"));
     let answer = lab.run(&["--set", "name=\"other\""]);
-    let lines = answer.refused(2, &["--out: ", "holds the run \"small\"", "\"other\""]);
+    let lines = answer.refused(2, &["--out: ", "contains the run \"small\"", "\"other\""]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     crate::common::assert_same(&before, &crate::common::files(&lab.path("run")));
 

@@ -72,7 +72,7 @@ fn a_full_device_names_who_holds_most_and_the_command_that_goes_on() {
     let parts = [
         "stage squeeze stopped",
         "out of memory on the GPU",
-        "most was held by add 2.00 MiB in 1, ",
+        "the largest allocations: add 2.00 MiB in 1, ",
         "a step holds squeeze.batch_size = 512 images",
         "--set squeeze.batch_size=256 --keep-state",
     ];

@@ -176,7 +176,7 @@ fn a_network_without_a_way_to_the_images_is_refused() {
         let arguments = ["--plugin-dir", folder, "--set", &matcher, "--set", network];
         let parts = [
             "match.architecture: ",
-            &format!("cannot work in this network: no {kind} reaches the images"),
+            &format!("does not work with this network: no {kind} reaches the images"),
         ];
         let lines = lab.run(&arguments).refused(2, &parts);
         assert!(lines.len() == 1 && !lab.path("run").exists(), "{lines:?}");
@@ -259,7 +259,7 @@ fn whitened_images_are_learned_and_stored_as_pixels() {
     let recovered = Lab::new();
     recovered
         .run(&ZCA)
-        .refused(2, &["data.whitening: whitened images are for [experts]"]);
+        .refused(2, &["data.whitening: whitening applies only to [experts]"]);
 }
 
 const EXPERTS: [&str; 10] = [
@@ -318,16 +318,16 @@ fn experts_are_trained_once_and_shared() {
         &["--set", "match.architecture.params.width=9"],
         &[
             "experts.folder: ",
-            "shared holds trajectories of another network; choose another folder",
+            "shared contains trajectories of another network; choose another folder",
         ],
     );
     bad(
         &["--set", "data.classes=[0, 1, 2]"],
-        &["shared holds trajectories of another network and of another data set"],
+        &["shared contains trajectories of another network and of another data set"],
     );
     bad(
         &["--set", "experts.batch_size=32"],
-        &["holds trajectories of another training"],
+        &["contains trajectories of another training"],
     );
     bad(
         &["--set", "match.matcher.params.max_start_epoch=3"],
@@ -346,8 +346,8 @@ fn experts_are_trained_once_and_shared() {
 fn trajectories_need_experts_and_a_learned_rate() {
     let lab = Lab::matching();
     let parts = [
-        "match.learning_rate: missing, and matcher \"trajectory\" learns it",
-        "experts: missing table [experts], whose trainings matcher \"trajectory\" follows",
+        "match.learning_rate: missing, but matcher \"trajectory\" learns it",
+        "experts: missing table [experts], which matcher \"trajectory\" needs",
     ];
     lab.run(&["--set", "match.matcher={ plugin = \"trajectory\" }"])
         .refused(2, &parts);

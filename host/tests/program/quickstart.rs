@@ -39,7 +39,7 @@ fn the_quickstart_passes_its_checks_and_another_backbone_is_one_line() {
     lab.write("swapped.toml", swapped.as_bytes());
     let swapped = lab.path("swapped.toml");
     for path in [&file, &swapped] {
-        assert!(alambic(&["check", &path.to_string_lossy()]).contains("no fault found"));
+        assert!(alambic(&["check", &path.to_string_lossy()]).contains("no errors found"));
     }
     let out = lab.path("swapped");
     let short = [

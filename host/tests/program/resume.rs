@@ -129,7 +129,7 @@ fn a_redone_stage_survives_a_kill() {
 fn two_runs_do_not_share_a_folder() {
     let lab = Lab::new();
     let first = start_to(&lab, &OPTIONS, "squeeze/checkpoint.safetensors", (0, 64));
-    let lines = lab.run(&OPTIONS).refused(2, &["another process works in"]);
+    let lines = lab.run(&OPTIONS).refused(2, &["another process is using"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     first.kill();
     // Nobody holds the folder any more.
@@ -147,7 +147,7 @@ fn a_smaller_batch_goes_on_from_the_saved_state() {
     let lab = Lab::new();
     kill_at(&lab, "squeeze/checkpoint.safetensors", &[(2, 0)]);
     let smaller = [&OPTIONS[..], &["--set", "squeeze.batch_size=40"]].concat();
-    let hint = "go on from its saved state with --keep-state, redo with --from squeeze";
+    let hint = "resume from its saved state with --keep-state, redo it with --from squeeze";
     lab.run(&smaller).refused(2, &["squeeze: stale: ", hint]);
     // Another change beside it begins the stage anew, or not at all.
     let other = [&smaller[..], &["--set", "squeeze.epochs=5", "--keep-state"]].concat();
@@ -186,7 +186,7 @@ fn a_smaller_batch_goes_on_from_the_saved_state() {
     );
     let page = fs::read_to_string(lab.path("run/report/index.html")).unwrap();
     for warned in [
-        "squeeze went on with another batch_size than it began with (before: 64)",
+        "squeeze was resumed with another batch_size (before: 64)",
         "recover went on with",
     ] {
         assert!(page.contains(warned), "no {warned:?} in the report");

@@ -78,11 +78,11 @@ fn faults_of_all_files_are_told_before_anything_is_computed() {
     let lines = run(&lab, &["all"]).refused(2, &parts);
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(!lab.path("runs").exists());
-    run(&lab, &["all", "--out", "x"]).refused(2, &["--out: is the folder of one run"]);
+    run(&lab, &["all", "--out", "x"]).refused(2, &["--out: names the folder of one run"]);
     let twice = ["all/fine.toml", "all/fine.toml"];
     run(&lab, &twice).refused(
         2,
-        &["all/fine.toml: name: all/fine.toml has the name \"fine\" too"],
+        &["all/fine.toml: name: all/fine.toml also has the name \"fine\""],
     );
     fs::create_dir(lab.path("none")).unwrap();
     run(&lab, &["none"]).refused(2, &["none: has no experiment files (.toml)"]);

@@ -103,7 +103,7 @@ fn what_is_exported_imports_to_the_same_bytes() {
     );
 
     let to = desk.export("a.safetensors", "b.safetensors");
-    to.refused(2, &["--to: ", "is there already"]);
+    to.refused(2, &["--to: ", "already exists"]);
     desk.export("none.safetensors", "e.safetensors")
         .refused(2, &["none.safetensors", "No such file"]);
     fs::create_dir(desk.path("empty")).unwrap();
@@ -153,7 +153,7 @@ fn an_experiment_takes_weights_by_their_content() {
     lab.write("cut.safetensors", &bytes[..bytes.len() - 9]);
     squeeze("cut.safetensors").refused(
         2,
-        &["squeeze.weights: ", "cut.safetensors: cut off in tensor"],
+        &["squeeze.weights: ", "cut.safetensors: truncated in tensor"],
     );
     let narrow = "squeeze.architecture.params.norm=\"instance\"";
     let other = lab.run(&[
@@ -165,7 +165,7 @@ fn an_experiment_takes_weights_by_their_content() {
     let parts = [
         "squeeze.weights: ",
         "b.safetensors: ",
-        "all fit with params = { depth = 2, norm = \"batch\", width = 16 }",
+        "all match with params = { depth = 2, norm = \"batch\", width = 16 }",
     ];
     other.refused(2, &parts);
 }

@@ -13,7 +13,7 @@ fn files_that_are_damaged_or_something_else() {
     let whole = fs::read(saved("checkpoint.pth")).unwrap();
     for length in (5..whole.len()).step_by(97).chain([whole.len() - 1]) {
         let cut = desk.put("cut.pth", &whole[..length]);
-        desk.refused(&cut, &NETWORK, &["cut.pth: cut off or damaged"]);
+        desk.refused(&cut, &NETWORK, &["cut.pth: truncated or damaged"]);
     }
     let half: Vec<u8> = [17f32, 18., 19.]
         .iter()
@@ -38,14 +38,14 @@ fn files_that_are_damaged_or_something_else() {
         &NETWORK,
         &[
             "page.pth: ",
-            "begins with \"<html>404",
+            "starts with \"<html>404",
             "expected a zip file",
         ],
     );
     desk.refused(
         &saved("legacy.pth"),
         &NETWORK,
-        &["legacy.pth: ", "old layout", "torch.save(torch.load("],
+        &["legacy.pth: ", "legacy format", "torch.save(torch.load("],
     );
     let module = [
         "module.pth: ",
@@ -103,10 +103,10 @@ fn tensors_that_do_not_fit_are_told_with_what_would() {
     other[3] = "{ depth = 1, width = 2, norm = \"instance\" }";
     other[5] = "1000";
     let parts = [
-        "plain.pth: the weights do not fit the architecture \"convnet\": 4 of its 6 tensors fit, 2 have another shape",
+        "plain.pth: the weights do not match the architecture \"convnet\": 4 of its 6 tensors match, 2 have another shape",
         "classifier.weight: got shape [3, 32], expected [1000, 32]",
         "features.1.running_mean: not in the architecture, shape [2]",
-        "all fit with --classes 3 --params '{ depth = 1, norm = \"batch\", width = 2 }'",
+        "all match with --classes 3 --params '{ depth = 1, norm = \"batch\", width = 2 }'",
     ];
     desk.refused(&plain, &other, &parts);
 
@@ -156,7 +156,7 @@ fn tensors_that_do_not_fit_are_told_with_what_would() {
     desk.refused(
         &more,
         &NETWORK,
-        &[&format!("more.safetensors: {name} holds NaN")],
+        &[&format!("more.safetensors: {name} contains NaN")],
     );
 }
 
@@ -187,7 +187,7 @@ fn all_that_is_wrong_with_a_request_is_told_at_once() {
             "--params: unknown field \"widht\"",
             "--to: ",
             "--class-names: ",
-            "got 2 lines, expected a name for each of 3 classes",
+            "got 2 lines, expected one name for each of 3 classes",
             "--leave-out: no tensor begins with \"aux.\"",
         ],
     );

@@ -135,7 +135,7 @@ fn a_resnet_of_torchvision_goes_to_and_fro() {
         answer.stdout
     );
     assert!(
-        answer.stdout.contains("11689512 learned numbers"),
+        answer.stdout.contains("11689512 learned values"),
         "{}",
         answer.stdout
     );
@@ -187,7 +187,7 @@ fn a_resnet_of_torchvision_goes_to_and_fro() {
         &[
             "conv1.weight: got shape [64, 3, 7, 7], expected [64, 3, 3, 3]",
             "fc.weight: got shape [1000, 512], expected [200, 512]",
-            "all fit with --classes 1000 --params '{ depth = 18, stem = \"imagenet\" }'",
+            "all match with --classes 1000 --params '{ depth = 18, stem = \"imagenet\" }'",
         ],
     );
     assert!(!path("wrong.safetensors").exists());

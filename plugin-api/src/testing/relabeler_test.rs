@@ -121,7 +121,7 @@ of_views! {
 }
 
 of_views! {
-    /// Plans per image that is not there.
+    /// Plans an image that is not there.
     Outside, plan: |set, _| vec![View::whole(set.images, set.resolution)], encode: logits, decode: by_view,
 }
 

@@ -210,7 +210,7 @@ mod tests {
         let whole = two_tensors();
         for length in 0..whole.len() {
             let text = message(&whole[..length], "x.safetensors");
-            assert!(text.contains("cut off"), "{length}: {text}");
+            assert!(text.contains("truncated"), "{length}: {text}");
         }
         let text = message(&whole[..whole.len() - 1], "x.safetensors");
         assert!(
@@ -226,7 +226,7 @@ mod tests {
         for name in ["x.pth", "x.pt"] {
             let text = message(b"<!DOCTYPE html>\n<html>", name);
             assert!(
-                text.contains("begins with \"<!DOCTYPE html>\\n<html>\""),
+                text.contains("starts with \"<!DOCTYPE html>\\n<html>\""),
                 "{text}"
             );
         }

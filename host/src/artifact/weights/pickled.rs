@@ -232,13 +232,13 @@ mod tests {
     #[test]
     fn pickles_that_would_break_the_reader_are_refused() {
         for (pickle, part) in [
-            (&b"\x80\x02"[..], "cut off at byte 2"),
-            (b"", "cut off at byte 0"),
+            (&b"\x80\x02"[..], "truncated at byte 2"),
+            (b"", "truncated at byte 0"),
             (b"\x80\x02\x8a\xff1234", "damaged at byte 2"),
             (b"\x80\x02X\xff\xff\xff\xff", "damaged at byte 2"),
             (b"\x80\x02R.", "cannot be read at byte 2"),
             (b"\x80\x02}.", "no tensors at the top"),
-            (b"\x80\x02K\x01.", "no dictionary"),
+            (b"\x80\x02K\x01.", "not a dictionary"),
             (b"\x80\x02\xfa", "cannot be read at byte 2"),
             (b"\x80\x02ctorch.nn\nLinear\n)\x81.", "torch.nn.Linear"),
             (

@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(read("wnids.txt"), "n2\nn1\n");
         assert!(!dir.path().join("set/test").exists());
         assert_eq!(notes.0[0], "2 classes, 2 training and 2 validation images");
-        assert!(notes.0[1].starts_with("warning: that is not the published set"));
+        assert!(notes.0[1].starts_with("warning: this differs from the published set"));
     }
 
     #[test]
@@ -300,12 +300,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told() {
-        refused(&WHOLE[..2], "no val/val_annotations.txt");
-        refused(&[&WHOLE[..4], &WHOLE[5..]].concat(), "v1.JPEG the first");
-        refused(&WHOLE[..7], "no training images of n2");
+        refused(&WHOLE[..2], "it does not contain val/val_annotations.txt");
+        refused(&[&WHOLE[..4], &WHOLE[5..]].concat(), "the first is v1.JPEG");
+        refused(&WHOLE[..7], "contains no training images of n2");
         refused(
             &[&WHOLE[..], &[("tiny/val/images/v2.JPEG", "x")]].concat(),
-            "val/images/v2.JPEG has no line",
+            "val/images/v2.JPEG is not listed",
         );
     }
 
@@ -315,7 +315,7 @@ mod tests {
         let (_dir, _, result) = unpacked(&whole[..whole.len() / 2]);
         let error = result.unwrap_err().to_string();
         let start = format!(
-            "got {} bytes that are no whole zip archive",
+            "got {} bytes that are not a complete zip archive",
             whole.len() / 2
         );
         assert!(error.starts_with(&start), "{error}");

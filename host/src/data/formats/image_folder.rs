@@ -76,7 +76,7 @@ fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Whether a folder in `folder` holds per image.
+/// Whether a folder in `folder` holds an image.
 fn holds_classes(folder: &Path) -> Result<bool, String> {
     for class in subfolders(folder)? {
         if entries(&class)?.iter().any(|p| p.is_file() && is_image(p)) {

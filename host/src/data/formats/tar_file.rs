@@ -268,7 +268,7 @@ mod tests {
             beyond[0]
         );
         let fault = faults(&[("0.png", &image), ("0.json", b"{")]);
-        assert!(fault.contains("member 0.json: no JSON"), "{fault}");
+        assert!(fault.contains("member 0.json: invalid JSON"), "{fault}");
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
         std::fs::write(&path, vec![b'x'; 2000]).unwrap();
         let fault = read();
         assert!(
-            fault.contains("is no tar file, or damaged after its start"),
+            fault.contains("is not a tar file, or is damaged after its start"),
             "{fault}"
         );
         std::fs::write(&path, [0x1f, 0x8b, 8, 0, 0]).unwrap();

@@ -114,7 +114,7 @@ mod tests {
             ),
             (
                 json!({"match": {}, "recover": {}, "squeeze": {}}),
-                "keep one of them",
+                "keep only one",
             ),
             (
                 json!({"match": {}, "validate": {}}),

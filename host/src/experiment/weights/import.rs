@@ -94,7 +94,7 @@ impl Report {
             return Some(Fault::new(file, message));
         }
         let mut lines = vec![format!(
-            "the weights do not match the architecture \"{name}\": of its {} tensors {} match, {} have another shape or type, \
+            "the weights do not match the architecture \"{name}\": {} of its {} tensors match, {} have another shape or type, \
              and {} are missing; {} tensors are unexpected",
             fit.matched,
             fit.matched + fit.mismatched.len() + fit.missing.len(),

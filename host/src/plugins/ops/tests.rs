@@ -344,7 +344,7 @@ fn a_tensor_of_another_host_is_refused() {
             .err()
             .unwrap()
             .to_string()
-            .starts_with("a tensor of another host")
+            .starts_with("a tensor from another host")
     );
     let error = ramp(&[2])
         .broadcast_add(&foreign)

@@ -247,7 +247,7 @@ mod tests {
         let error = apply(&x, &[Change::Flip(vec![true, false])]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "augment: the changes are drawn for 2 images, got 3"
+            "augment: drawn for 2 images, got 3"
         );
         let none = x.narrow(0, 0, 1).unwrap();
         assert!(apply(&none, &[]).is_ok());

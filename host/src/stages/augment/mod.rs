@@ -182,7 +182,7 @@ mod tests {
             ("crop-flip", "unknown operation \"crop-flip\""),
             ("", "unknown operation \"\""),
             ("flip_none", "unknown operation \"none\""),
-            ("flip_crop_flip", "\"flip\" comes twice"),
+            ("flip_crop_flip", "\"flip\" is listed twice"),
         ] {
             let error = Augment::parse(strategy).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

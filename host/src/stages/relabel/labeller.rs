@@ -71,7 +71,7 @@ impl<'a> Labeller<'a> {
         let count = self.images.count();
         ensure!(
             views.iter().all(|v| (v.crop.image as usize) < count),
-            "pass {pass}: the plan names per image outside of 0..{count}"
+            "pass {pass}: the plan names an image outside of 0..{count}"
         );
         if self.layout.index == RecordIndex::Image {
             let in_order = views

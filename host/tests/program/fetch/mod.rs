@@ -81,9 +81,9 @@ fn a_broken_connection_is_resumed_within_one_command() {
     assert_eq!(server.asked("range:"), [None, range], "{stderr}");
     let tag = Some("\"1\"".to_owned());
     assert_eq!(server.asked("if-range:"), [None, tag]);
-    assert!(stderr.contains(&format!("going on after {half} bytes")));
+    assert!(stderr.contains(&format!("resuming after {half} bytes")));
     assert!(stderr.contains("no checksum is published"), "{stderr}");
-    assert!(stderr.contains("warning: that is not the published set"));
+    assert!(stderr.contains("warning: this differs from the published set"));
     assert_eq!(names(&to), ["tiny-imagenet"]);
 
     // What is printed is a table that an experiment takes, of a set that the program reads.
@@ -138,7 +138,7 @@ fn a_server_without_ranges_begins_anew() {
     let dir = folder();
     let lines = library(&set, dir.path(), &server).expect("it is whole").0;
     assert_eq!(server.site().requests.len(), 2);
-    assert!(lines.iter().any(|l| l.contains("from its beginning")));
+    assert!(lines.iter().any(|l| l.contains("from the start")));
 }
 
 #[test]
@@ -238,13 +238,13 @@ fn a_whole_set_is_left_alone_and_a_broken_one_is_told() {
     let first = tiny(dir.path(), &server).done();
     let before = files(dir.path());
     let second = tiny(dir.path(), &server).done();
-    assert!(second.stderr.contains("already and whole"));
+    assert!(second.stderr.contains("already exists and is complete"));
     assert_eq!(first.stdout, second.stdout);
     assert_eq!(files(dir.path()), before);
     assert_eq!(server.site().requests.len(), 1);
 
     fs::remove_file(dir.path().join("tiny-imagenet/words.txt")).expect("it is there");
-    let parts = ["is not the whole set: no file words.txt", "--to"];
+    let parts = ["incomplete: no file words.txt", "--to"];
     tiny(dir.path(), &server).refused(1, &parts);
     assert_eq!(server.site().requests.len(), 1);
 }
