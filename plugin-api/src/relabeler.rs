@@ -334,6 +334,6 @@ mod tests {
         assert!(!to_json(&set).unwrap().contains("color"));
         set.views.color_jitter.hue = Jitter::Around(0.1);
         let error = older.train_views(&set, 0, None).unwrap_err().to_string();
-        assert!(error.contains("older than color_jitter"), "{error}");
+        assert!(error.contains("predates color_jitter"), "{error}");
     }
 }

@@ -211,5 +211,8 @@ fn other_images_after_a_finished_stage_make_it_stale() {
     other.extend_from_slice(b"longer");
     lab.write("train/left/0000.png", &other);
     let answer = run_on(&lab, "imagefolder", "run", &[]);
-    answer.refused(2, &["squeeze: stale", "a different configuration or inputs"]);
+    answer.refused(
+        2,
+        &["squeeze: stale", "a different configuration or inputs"],
+    );
 }

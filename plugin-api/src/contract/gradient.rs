@@ -221,7 +221,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("input 1 of shape [3]") && error.contains("detached on the way"),
+            error.contains("input 1 of shape [3]") && error.contains("detached somewhere"),
             "{error}"
         );
         let constant = |x: &[Tensor]| x[0].detach()?.sum_all();

@@ -133,11 +133,11 @@ mod tests {
         );
         told(
             hard(&[0, 1], Some(&[0.5, 1.5])),
-            "a lambda of 1.5 is no share",
+            "lambda is 1.5, expected 0 to 1",
         );
         told(
             hard(&[0, 1], Some(&[f64::NAN, 1.])),
-            "a lambda of NaN is no share",
+            "lambda is NaN, expected 0 to 1",
         );
         told(
             soft(&[0.5, 0.5, 0.], None),

@@ -73,7 +73,7 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(refused(59, &[], &[]), "integer attribute 0 is missing");
     assert_eq!(
         refused(59, &[-1], &[]),
-        "-1 is no size or index, expected 0 to 2147483647"
+        "-1 is not a size or index, expected 0 to 2147483647"
     );
     assert_eq!(
         refused(54, &[2, 0], &[]),

@@ -142,13 +142,13 @@ fn bad_architectures_are_told() {
         error::<Twice>(),
         "BatchNorms [0, 0] are reported, expected each of 1 once",
     );
-    told(error::<Gossip>(), "images must not look at each other");
+    told(error::<Gossip>(), "images must be independent of each other");
     told(
         error::<Transposed>(),
         "expected logits of shape [2, 3], got [3, 2]",
     );
     told(
         error::<Detached>(),
-        "eval mode: the images of shape [2, 2, 6, 6]: the result changes with it",
+        "eval mode: the images of shape [2, 2, 6, 6]: the result depends on it",
     );
 }

@@ -152,7 +152,7 @@ fn bad_losses_are_told() {
         error::<Detached>(),
         &[
             "loss \"under-test\": class labels: logits",
-            "detached on the way",
+            "detached somewhere",
         ],
     );
     told(error::<NoScalar>(), &["expected a scalar, got shape [6]"]);

@@ -82,7 +82,7 @@ fn bad_regularizers_are_told() {
     );
     told(
         error::<Unasked>(),
-        "what needs() asks for (no BatchNorm, features: []): the architecture taps no feature",
+        "what needs() requests (no BatchNorm, features: []): the architecture taps no feature",
     );
     told(
         error::<Detached>(),

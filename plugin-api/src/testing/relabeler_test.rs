@@ -202,7 +202,7 @@ fn bad_relabelers_are_told() {
     );
     told(
         error::<Gossip>(),
-        "record \"logits\" differs between batches of 5 and of 12 views",
+        "record \"logits\" differs between batches of 5 and 12 views",
     );
     told(error::<OtherViews>(), "not among the stored views");
     told(error::<Few>(), "never sees the images [6, 7, 8, 9, 10, 11]");

@@ -167,7 +167,7 @@ mod tests {
         let error = value("{}", narrow).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "soft targets have shape [2, 1], and the logits [2, 3]"
+            "soft targets have shape [2, 1], but the logits have [2, 3]"
         );
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let error = value(r#"{"label_smoothing": 2}"#, labels).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "label_smoothing: expected a share in [0, 1], got 2"
+            "label_smoothing: expected a number from 0 to 1, got 2"
         );
     }
 

@@ -191,7 +191,7 @@ mod tests {
             .unwrap();
         let error = neighbour_differences(&pixel).err().unwrap().to_string();
         assert!(
-            error.contains("images of 1x1 have no neighbours"),
+            error.contains("images of 1x1 have no neighbouring pixels"),
             "{error}"
         );
     }

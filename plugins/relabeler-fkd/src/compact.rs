@@ -371,7 +371,7 @@ mod tests {
         };
         let wrong_size = error(&[0; 19], 10);
         assert!(
-            wrong_size.contains("has 19 bytes a view, expected 20 for 10 classes"),
+            wrong_size.contains("has 19 bytes per view, expected 20 for 10 classes"),
             "{wrong_size}"
         );
         let damaged = error(&[255; 20], 10);

@@ -113,7 +113,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = lock(dir.path(), &CIFAR10).unwrap();
         let error = lock(dir.path(), &CIFAR10).unwrap_err().to_string();
-        assert!(error.contains("another process is fetching cifar10"), "{error}");
+        assert!(
+            error.contains("another process is fetching cifar10"),
+            "{error}"
+        );
         lock(dir.path(), &CIFAR100).unwrap();
         drop(held);
         lock(dir.path(), &CIFAR10).unwrap();

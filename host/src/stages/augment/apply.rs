@@ -245,10 +245,7 @@ mod tests {
     fn changes_for_other_images_are_told() {
         let x = ramp(&[3, 3, 4, 4], 0.2);
         let error = apply(&x, &[Change::Flip(vec![true, false])]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "augment: drawn for 2 images, got 3"
-        );
+        assert_eq!(error.to_string(), "augment: drawn for 2 images, got 3");
         let none = x.narrow(0, 0, 1).unwrap();
         assert!(apply(&none, &[]).is_ok());
     }

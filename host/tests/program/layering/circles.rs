@@ -40,9 +40,15 @@ fn circles(imports: &Imports) -> Vec<Vec<String>> {
 
 /// The root files of the library crates.
 fn crates() -> Vec<String> {
-    let mut folders: Vec<String> = ["host", "host/engine", "host/tensors", "plugin-api", "benches"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut folders: Vec<String> = [
+        "host",
+        "host/engine",
+        "host/tensors",
+        "plugin-api",
+        "benches",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let plugins = fs::read_dir(root().join("plugins")).expect("a folder of the project");
     let name = |entry: fs::DirEntry| format!("plugins/{}", entry.file_name().to_string_lossy());
     folders.extend(plugins.map(|e| name(e.expect("an entry"))));
