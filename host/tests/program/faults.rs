@@ -344,7 +344,7 @@ fn folders_of_others_are_left_alone() {
 
     lab.write("thesis/chapter.txt", b"years of work");
     let answer = lab.run_into("thesis", &[]);
-    answer.refused(2, &["--out: ", "thesis holds files and no run"]);
+    answer.refused(2, &["--out: ", "thesis contains files but no run"]);
     assert_eq!(crate::common::files(&lab.path("thesis")).len(), 1);
     let answer = lab.run_into("experiment.toml", &[]);
     answer.refused(2, &["--out: ", "is a file, expected a folder"]);

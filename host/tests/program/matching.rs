@@ -332,7 +332,7 @@ fn experts_are_trained_once_and_shared() {
     bad(
         &["--set", "match.matcher.params.max_start_epoch=3"],
         &[
-            "experts.epochs: matcher \"trajectory\" looks at epoch 3 of an expert, and they are trained for 2",
+            "experts.epochs: matcher \"trajectory\" uses epoch 3 of an expert, but experts are trained for only 2",
         ],
     );
     fs::write(epoch(0, 1), b"no tensors").unwrap();

@@ -187,7 +187,7 @@ fn a_smaller_batch_goes_on_from_the_saved_state() {
     let page = fs::read_to_string(lab.path("run/report/index.html")).unwrap();
     for warned in [
         "squeeze was resumed with another batch_size (before: 64)",
-        "recover went on with",
+        "recover was resumed with",
     ] {
         assert!(page.contains(warned), "no {warned:?} in the report");
     }

@@ -67,7 +67,7 @@ fn files_that_are_damaged_or_something_else() {
         desk.refused(
             &cut,
             &NETWORK,
-            &["cut.safetensors: ", "cut off", "expected"],
+            &["cut.safetensors: ", "truncated", "expected"],
         );
     }
     let zip = desk.put(

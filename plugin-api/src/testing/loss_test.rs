@@ -161,7 +161,7 @@ fn bad_losses_are_told() {
     told(
         error::<Refusing>(),
         &[
-            "all kinds of targets are refused",
+            "all kinds of targets are rejected",
             "class labels: never",
             "without logits: never",
         ],

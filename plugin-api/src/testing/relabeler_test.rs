@@ -212,6 +212,6 @@ fn bad_relabelers_are_told() {
     );
     told(
         error::<Refusing>(),
-        "all sets are refused (without mixes: not this one",
+        "all sets are rejected (without mixes: not this one",
     );
 }

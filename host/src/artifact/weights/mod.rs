@@ -239,7 +239,7 @@ mod tests {
             "old.pth",
         );
         assert!(
-            text.contains("old layout") && text.contains("torch.load(\"old.pth\""),
+            text.contains("legacy format") && text.contains("torch.load(\"old.pth\""),
             "{text}"
         );
         let text = message(b"\x05\0\0\0\0\0\0\0{nonsense", "x.safetensors");

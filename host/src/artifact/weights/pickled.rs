@@ -243,7 +243,7 @@ mod tests {
             (b"\x80\x02ctorch.nn\nLinear\n)\x81.", "torch.nn.Linear"),
             (
                 b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n)Rs.",
-                "tensor a: of the kind",
+                "tensor a: of kind",
             ),
             (
                 b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(NQNNNtRs.",

@@ -299,7 +299,7 @@ mod tests {
             "{fault}"
         );
         std::fs::write(&path, [0x1f, 0x8b, 8, 0, 0]).unwrap();
-        assert!(read().contains("is compressed; unpack it"));
+        assert!(read().contains("is compressed; decompress it"));
     }
 
     #[test]

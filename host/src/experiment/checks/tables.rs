@@ -122,7 +122,7 @@ mod tests {
             ),
             (
                 json!({"match": {}, "squeeze": {}, "relabel": {}, "validate": {"epochs": 1}}),
-                "validate.epochs: relabel.epochs says",
+                "validate.epochs: students train for relabel.epochs",
             ),
             (
                 json!({"match": {}, "validate": {"epochs": 1, "controls": ["full-data"]}}),
