@@ -1,7 +1,12 @@
 //! What the loops of group, instance and layer normalisation share: sizes, arguments, statistics, and the affine map of a channel.
 
-use super::Scalar;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::output::written;
 use super::sums::lane_sum;
+use super::tasks::each_part;
+use super::{Disjoint, Scalar, vectorised};
 
 /// Entries that one task covers at least.
 const TASK: usize = 1 << 14;
@@ -130,4 +135,34 @@ pub(super) fn per_channel<T: Scalar>(
         T::from_f64(images.sum())
     };
     (0..channels).map(total).collect()
+}
+
+/// The gradient of the input, if it is wanted, by tasks of `per_task` rows; each has `width` numbers of `sums` for itself.
+///
+/// # Safety
+/// `work` must write all that it is handed of the gradient, which is empty where that is not wanted.
+pub(super) unsafe fn by_rows<T: Scalar>(
+    sizes: &Groups,
+    needs_x: bool,
+    per_task: usize,
+    (sums, width): (&mut [f64], usize),
+    work: impl Fn(Range<usize>, &mut [f64], &mut [MaybeUninit<T>]) + Sync,
+) -> Option<Vec<T>> {
+    let (all, row) = (sizes.rows(), if needs_x { sizes.row() } else { 0 });
+    let work = &work;
+    let fill = |dx: &mut [MaybeUninit<T>]| {
+        let parts = Disjoint::new(dx);
+        each_part(sums, width, |i, sums| {
+            let rows = i * per_task..all.min((i + 1) * per_task);
+            // SAFETY: a task has its own rows.
+            let dx = unsafe { parts.part(rows.start * row, rows.len() * row) };
+            vectorised(
+                #[inline(always)]
+                move || work(rows.clone(), sums, dx),
+            );
+        });
+    };
+    // SAFETY: each task writes its rows, and the rows are all there is.
+    let x = unsafe { written(all * row, fill) };
+    needs_x.then_some(x)
 }

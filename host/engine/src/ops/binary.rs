@@ -1,11 +1,10 @@
 //! Arithmetic of two tensors; a result has the shape that the two broadcast to, by NumPy's rules.
 
-use candle_core::DType;
-
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
-use crate::kernel::elementwise::{Binary, binary, few};
+use crate::kernel::elementwise::{Binary, binary};
+use crate::kernel::unary::has_kernel;
 use crate::profile;
 use crate::tensor::{Named, Tensor};
 use crate::value::Value;
@@ -15,6 +14,9 @@ use crate::value::Value;
 /// # Errors
 /// If two sizes differ and neither is 1.
 pub fn broadcast_shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
+    if a == b {
+        return Ok(a.to_vec());
+    }
     let rank = a.len().max(b.len());
     let size = |dims: &[usize], i: usize| {
         let missing = rank - dims.len();
@@ -36,7 +38,7 @@ pub fn broadcast_shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec
 type Kernel = fn(&Value, &Value) -> candle_core::Result<Value>;
 
 /// The shape of the result, after checking what candle would report less clearly.
-fn check(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
+pub(super) fn check(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
     ensure!(
         a.dtype() == b.dtype(),
         op,
@@ -55,22 +57,15 @@ fn arithmetic(
     b: &Tensor,
     elsewhere: Kernel,
 ) -> Result<Value> {
-    if let Some(gpu) = Gpu::of(a.value()) {
-        let dims = check(op, a, b)?;
-        return gpu::elementwise::binary(&gpu, op, kind, a.value(), b.value(), &dims);
-    }
-    let on_cpu = a.device().is_cpu() && matches!(a.dtype(), DType::F32 | DType::F64);
-    if on_cpu
-        && a.dtype() == b.dtype()
-        && let Some(value) = few(op, kind, a.value(), b.value())?
-    {
-        return Ok(value);
-    }
     let dims = check(op, a, b)?;
-    if on_cpu {
-        return binary(op, kind, a.value(), b.value(), &dims);
+    let (left, right) = (a.value(), b.value());
+    if let Some(gpu) = Gpu::of(left) {
+        return gpu::elementwise::binary(&gpu, op, kind, left, right, &dims);
     }
-    elsewhere(a.value(), b.value()).named(op, &[a, b])
+    if has_kernel(left) {
+        return binary(op, kind, left, right, &dims);
+    }
+    elsewhere(left, right).named(op, &[a, b])
 }
 
 /// The gradients of two operands, given that of the result and the operands' shapes.

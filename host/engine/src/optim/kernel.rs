@@ -1,7 +1,5 @@
 //! The update of one parameter: a single pass over parameter, gradient and moments.
 
-use std::mem::MaybeUninit;
-
 use super::Slot;
 use super::config::{OptimizerConfig, SgdConfig};
 use crate::error::Result;
@@ -179,7 +177,7 @@ fn pass<T: Scalar, const IN: usize, const OUT: usize>(
     update: impl Fn([T; IN]) -> [T; OUT] + Sync,
 ) -> [Vec<T>; OUT] {
     let len = inputs.first().map_or(0, |input| input.len());
-    let inputs = inputs.map(|input| &input[..len]);
+    let (inputs, update) = (inputs.map(|input| &input[..len]), &update);
     let mut outputs: [Vec<T>; OUT] = std::array::from_fn(|_| Vec::with_capacity(len));
     let parts = outputs
         .each_mut()
@@ -188,36 +186,17 @@ fn pass<T: Scalar, const IN: usize, const OUT: usize>(
         let start = chunk * CHUNK;
         let len = CHUNK.min(len - start);
         let outputs = parts.each_ref();
-        vectorised(Task {
-            inputs: inputs.map(|input| &input[start..start + len]),
-            // SAFETY: a task has its own part of each output.
-            outputs: outputs.map(|part| unsafe { part.part(start, len) }),
-            update: &update,
-        });
+        let inputs = inputs.map(|input| &input[start..start + len]);
+        // SAFETY: a task has its own part of each output.
+        let mut outputs = outputs.map(|part| unsafe { part.part(start, len) });
+        vectorised(
+            #[inline(always)]
+            move || map_rows(inputs, outputs.each_mut().map(|out| &mut **out), update),
+        );
     });
     // SAFETY: the tasks wrote every entry.
     outputs
         .iter_mut()
         .for_each(|out| unsafe { out.set_len(len) });
     outputs
-}
-
-/// The entries of one task of [`pass`].
-struct Task<'a, T, F, const IN: usize, const OUT: usize> {
-    inputs: [&'a [T]; IN],
-    outputs: [&'a mut [MaybeUninit<T>]; OUT],
-    update: &'a F,
-}
-
-impl<T, F, const IN: usize, const OUT: usize> pulp::NullaryFnOnce for Task<'_, T, F, IN, OUT>
-where
-    T: Scalar,
-    F: Fn([T; IN]) -> [T; OUT],
-{
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        map_rows(self.inputs, self.outputs, self.update);
-    }
 }

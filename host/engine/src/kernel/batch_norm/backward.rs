@@ -57,12 +57,16 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
     let x_to = x.as_mut().map(Unfilled::shared);
     let residual_to = residual.as_mut().map(Unfilled::shared);
     let affine = map(planes.channels, |c| {
-        vectorised(Channel {
+        let channel = Channel {
             args,
             c,
             x_to,
             residual_to,
-        })
+        };
+        vectorised(
+            #[inline(always)]
+            move || channel.backward(),
+        )
     });
     let (weight, bias) = affine.into_iter().unzip();
     // SAFETY: the tasks cover all channels of all images.
@@ -75,7 +79,7 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
     }
 }
 
-/// The work of [`backward`] on one channel: the gradients of weight and bias.
+/// The work of [`backward`] on one channel.
 struct Channel<'a, T> {
     args: &'a Backward<'a, T>,
     c: usize,
@@ -83,11 +87,10 @@ struct Channel<'a, T> {
     residual_to: Option<Shared<T>>,
 }
 
-impl<T: Scalar> pulp::NullaryFnOnce for Channel<'_, T> {
-    type Output = (T, T);
-
+impl<T: Scalar> Channel<'_, T> {
+    /// The gradients of weight and bias.
     #[inline(always)]
-    fn call(self) -> (T, T) {
+    fn backward(&self) -> (T, T) {
         let (args, c, planes) = (self.args, self.c, self.args.planes);
         let plane = planes.plane;
         let (centre, spread) = (args.centre[c], args.spread[c]);
@@ -177,9 +180,7 @@ impl<T: Scalar> pulp::NullaryFnOnce for Channel<'_, T> {
         }
         (T::from_f64(sum_gx * rstd), T::from_f64(sum_g))
     }
-}
 
-impl<T: Scalar> Channel<'_, T> {
     /// The plane of this channel in image `n`.
     #[inline(always)]
     fn cut<'b, U>(&self, all: &'b [U], n: usize) -> &'b [U] {
