@@ -77,7 +77,7 @@ fn forward_rows<T: Scalar>(
 /// The first-order gradients of [`forward`].
 pub(crate) fn backward<T: Scalar>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     needs_x: bool,
 ) -> Gradients<T> {
     match (args.sizes.plane, args.relu) {
@@ -90,7 +90,7 @@ pub(crate) fn backward<T: Scalar>(
 
 fn backward_planes<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     needs_x: bool,
 ) -> Gradients<T> {
     let (sizes, task) = (args.sizes, args.sizes.task());
@@ -119,7 +119,7 @@ fn backward_planes<T: Scalar, const RELU: bool>(
 #[inline(always)]
 fn backward_rows<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     rows: Range<usize>,
     sums: &mut [f64],
     dx: &mut [MaybeUninit<T>],

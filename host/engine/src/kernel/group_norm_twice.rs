@@ -39,7 +39,7 @@ pub(crate) struct Gradients<T> {
 /// The gradients of `<G, dx> + <H, dw> + <B, db>` by g, x and weight.
 pub(crate) fn backward_twice<T: Scalar>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     second: &Second<'_, T>,
 ) -> Gradients<T> {
     if args.relu {
@@ -51,7 +51,7 @@ pub(crate) fn backward_twice<T: Scalar>(
 
 fn masked<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     second: &Second<'_, T>,
 ) -> Gradients<T> {
     let sizes = args.sizes;
@@ -90,7 +90,7 @@ fn masked<T: Scalar, const RELU: bool>(
 #[inline(always)]
 fn rows<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     second: &Second<'_, T>,
     first: usize,
     sums: &mut [f64],

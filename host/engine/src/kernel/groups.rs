@@ -107,12 +107,11 @@ pub(super) fn rstd<T: Scalar>(var: T, eps: f64) -> f64 {
     1.0 / (var.to_f64() + eps).sqrt()
 }
 
-/// What a backward starts from: the statistics of the forward pass and the gradient of its result.
-#[derive(Clone, Copy)]
-pub(crate) struct Cotangent<'a, T> {
-    pub(crate) mean: &'a [T],
-    pub(crate) var: &'a [T],
-    pub(crate) g: &'a [T],
+/// What a backward starts from, in slices or in values on a device: the statistics of the forward pass and the gradient of its result.
+pub(crate) struct Cotangent<'a, V: ?Sized> {
+    pub(crate) mean: &'a V,
+    pub(crate) var: &'a V,
+    pub(crate) g: &'a V,
 }
 
 /// Gradients of weight, bias and, if wanted, the input.

@@ -46,7 +46,7 @@ fn affine<T: Scalar>(mean: T, rstd: f64, weight: T, bias: T) -> Affine<T> {
 /// All first-order gradients.
 pub(super) fn backward<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     needs_x: bool,
 ) -> Gradients<T> {
     let sizes = args.sizes;
@@ -84,7 +84,7 @@ pub(super) fn backward<T: Scalar, const RELU: bool>(
 #[inline(always)]
 fn backward_rows<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     rows: Range<usize>,
     sums: &mut [f64],
     dx: &mut [MaybeUninit<T>],

@@ -55,15 +55,15 @@ fn statistics<T: Scalar>(planes: &Planes, x: &[T], channel: usize) -> (T, T) {
     (T::from_f64(mean), T::from_f64(squares / count))
 }
 
-/// Arguments of [`forward`].
-pub(crate) struct Forward<'a, T> {
+/// Arguments of [`forward`]: slices, or values on a device.
+pub(crate) struct Forward<'a, V: ?Sized> {
     pub(crate) planes: Planes,
-    pub(crate) x: &'a [T],
-    pub(crate) weight: &'a [T],
-    pub(crate) bias: &'a [T],
+    pub(crate) x: &'a V,
+    pub(crate) weight: &'a V,
+    pub(crate) bias: &'a V,
     /// Mean and variance to normalise with instead of the batch's.
-    pub(crate) frozen: Option<(&'a [T], &'a [T])>,
-    pub(crate) residual: Option<&'a [T]>,
+    pub(crate) frozen: Option<[&'a V; 2]>,
+    pub(crate) residual: Option<&'a V>,
     /// Whether the batch's statistics are wanted although `frozen` ones normalise.
     pub(crate) statistics: bool,
     pub(crate) relu: bool,
@@ -81,7 +81,7 @@ pub(crate) struct Output<T> {
 }
 
 /// `y = relu?((x - mean) / sqrt(var + eps) weight + bias (+ residual))`, and the batch's mean and variance.
-pub(crate) fn forward<T: Scalar>(args: &Forward<'_, T>) -> Output<T> {
+pub(crate) fn forward<T: Scalar>(args: &Forward<'_, [T]>) -> Output<T> {
     let planes = args.planes;
     let wanted = args.statistics || args.frozen.is_none();
     let mut y = Unfilled::new(args.x.len());
@@ -97,7 +97,7 @@ pub(crate) fn forward<T: Scalar>(args: &Forward<'_, T>) -> Output<T> {
                 } else {
                     (T::ZERO, T::ZERO)
                 };
-                let (mean, var) = args.frozen.map_or(batch, |(mean, var)| (mean[c], var[c]));
+                let (mean, var) = args.frozen.map_or(batch, |[mean, var]| (mean[c], var[c]));
                 let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
                 for n in 0..planes.batch {
                     let start = planes.start(n, c);
