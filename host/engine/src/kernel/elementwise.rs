@@ -38,7 +38,7 @@ fn zip<T: Scalar>(
         Operand::<T>::open(op, a, dims)?,
         Operand::<T>::open(op, b, dims)?,
     );
-    let (a, b) = (left.data(), right.data());
+    let (a, b) = (&*left.data, &*right.data);
     // SAFETY: every entry is written: the operands reach as far as the result.
     Ok(unsafe {
         lines(
@@ -116,7 +116,7 @@ pub(crate) fn select(
     dispatch!(op, a.dtype(), T => {
         let mask = Operand::<u8>::open(op, mask, dims)?;
         let (left, right) = (Operand::<T>::open(op, a, dims)?, Operand::<T>::open(op, b, dims)?);
-        let (chosen, yes, no) = (mask.data(), left.data(), right.data());
+        let (chosen, yes, no) = (&*mask.data, &*left.data, &*right.data);
         let strides = [mask.strides.as_slice(), &left.strides, &right.strides];
         // SAFETY: every entry is written.
         let out = unsafe {

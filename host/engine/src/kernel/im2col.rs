@@ -28,6 +28,11 @@ impl ConvShape {
         self.output[0] * self.output[1]
     }
 
+    /// Input and output channels of a group.
+    pub(crate) fn group_channels(&self) -> [usize; 2] {
+        [self.in_channels, self.out_channels].map(|channels| channels / self.groups)
+    }
+
     /// Entries of one channel of a filter.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]

@@ -122,12 +122,19 @@ pub(crate) struct Host<'a, T> {
 impl<'a, T: WithDType> Host<'a, T> {
     /// Opens a value; it has to lie on the CPU, be contiguous and have entries of type `T`.
     pub(crate) fn open(op: &'static str, value: &'a Value) -> Result<Self> {
-        let (storage, layout) = value.storage_and_layout();
-        let Some((start, end)) = layout.contiguous_offsets() else {
+        let Some((start, end)) = value.layout().contiguous_offsets() else {
             return Err(Error::argument(op, "expected a contiguous tensor"));
         };
-        match &*storage {
-            Storage::Cpu(cpu) => cpu.as_slice::<T>()?,
+        let mut host = Self::starting(op, value, start)?;
+        host.range.end = end;
+        Ok(host)
+    }
+
+    /// As [`Host::open`], all entries of the storage from `start` on.
+    fn starting(op: &'static str, value: &'a Value, start: usize) -> Result<Self> {
+        let (storage, _) = value.storage_and_layout();
+        let end = match &*storage {
+            Storage::Cpu(cpu) => cpu.as_slice::<T>()?.len(),
             _ => {
                 return Err(Error::argument(
                     op,

@@ -2,12 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use candle_core::{Storage, StorageRef, WithDType};
+use candle_core::WithDType;
 
 use super::output::written;
 use super::tasks::each_part;
-use super::{Scalar, vectorised};
-use crate::error::{Error, Result};
+use super::{Host, Scalar, vectorised};
+use crate::error::Result;
 use crate::value::Value;
 
 /// Entries that one task computes.
@@ -15,38 +15,18 @@ const CHUNK: usize = 1 << 14;
 
 /// An operand with the strides that broadcasting to the result's shape gives it.
 pub(super) struct Operand<'a, T> {
-    storage: StorageRef<'a>,
-    start: usize,
+    /// From its first entry on.
+    pub(super) data: Host<'a, T>,
     pub(super) strides: Vec<usize>,
-    entries: std::marker::PhantomData<T>,
 }
 
 impl<'a, T: WithDType> Operand<'a, T> {
     pub(super) fn open(op: &'static str, value: &'a Value, dims: &[usize]) -> Result<Self> {
-        let (storage, layout) = value.storage_and_layout();
-        let layout = layout.broadcast_as(dims)?;
-        match &*storage {
-            Storage::Cpu(cpu) => cpu.as_slice::<T>()?,
-            _ => {
-                return Err(Error::argument(
-                    op,
-                    "no kernel for this device, only for the cpu",
-                ));
-            }
-        };
+        let layout = value.layout().broadcast_as(dims)?;
         Ok(Self {
-            storage,
-            start: layout.start_offset(),
+            data: Host::starting(op, value, layout.start_offset())?,
             strides: layout.stride().to_vec(),
-            entries: std::marker::PhantomData,
         })
-    }
-
-    pub(super) fn data(&self) -> &[T] {
-        let Storage::Cpu(cpu) = &*self.storage else {
-            unreachable!("checked when opened")
-        };
-        &cpu.as_slice::<T>().expect("checked when opened")[self.start..]
     }
 }
 
@@ -151,7 +131,7 @@ pub(super) fn map<T: Scalar>(
     dims: &[usize],
     f: impl Fn(T) -> T + Sync,
 ) -> Vec<T> {
-    let data = x.data();
+    let data = &*x.data;
     // SAFETY: every entry is written: the operand reaches as far as the result.
     unsafe {
         lines(
