@@ -89,10 +89,6 @@ fn recorded(
     record_one(op, &[a, b], value, save, vjp)
 }
 
-fn when(wanted: bool, compute: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
-    wanted.then(compute).transpose()
-}
-
 impl Tensor {
     /// `a + b`.
     ///
@@ -100,18 +96,9 @@ impl Tensor {
     /// If the types differ or the shapes do not broadcast; so for all of this file.
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("add", Binary::Add, self, other, Value::broadcast_add)?;
-        Ok(recorded(
-            "add",
-            [self, other],
-            value,
-            Save::default(),
-            |c, g, [a, b]| {
-                Ok(vec![
-                    when(c.needs(0), || g.sum_to(a))?,
-                    when(c.needs(1), || g.sum_to(b))?,
-                ])
-            },
-        ))
+        let save = Save::default();
+        let vjp: Pullback = |c, g, [a, b]| c.wanted(&[&|| g.sum_to(a), &|| g.sum_to(b)]);
+        Ok(recorded("add", [self, other], value, save, vjp))
     }
 
     /// `a - b`.
@@ -120,18 +107,9 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("sub", Binary::Sub, self, other, Value::broadcast_sub)?;
-        Ok(recorded(
-            "sub",
-            [self, other],
-            value,
-            Save::default(),
-            |c, g, [a, b]| {
-                Ok(vec![
-                    when(c.needs(0), || g.sum_to(a))?,
-                    when(c.needs(1), || g.sum_to(b)?.neg())?,
-                ])
-            },
-        ))
+        let save = Save::default();
+        let vjp: Pullback = |c, g, [a, b]| c.wanted(&[&|| g.sum_to(a), &|| g.sum_to(b)?.neg()]);
+        Ok(recorded("sub", [self, other], value, save, vjp))
     }
 
     /// `a b`, entry by entry.
@@ -141,18 +119,12 @@ impl Tensor {
     pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("mul", Binary::Mul, self, other, Value::broadcast_mul)?;
         let save = Save::inputs(crossed(self, other));
-        Ok(recorded(
-            "mul",
-            [self, other],
-            value,
-            save,
-            |c, g, [a, b]| {
-                Ok(vec![
-                    when(c.needs(0), || g.mul(&c.input(1))?.sum_to(a))?,
-                    when(c.needs(1), || g.mul(&c.input(0))?.sum_to(b))?,
-                ])
-            },
-        ))
+        let vjp: Pullback = |c, g, [a, b]| {
+            c.wanted(&[&|| g.mul(&c.input(1))?.sum_to(a), &|| {
+                g.mul(&c.input(0))?.sum_to(b)
+            }])
+        };
+        Ok(recorded("mul", [self, other], value, save, vjp))
     }
 
     /// `a / b`, entry by entry.
@@ -165,19 +137,13 @@ impl Tensor {
             inputs: &[1],
             outputs: if other.is_tracked() { &[0] } else { &[] },
         };
-        Ok(recorded(
-            "div",
-            [self, other],
-            value,
-            save,
-            |c, g, [a, b]| {
-                let scaled = g.div(&c.input(1))?;
-                Ok(vec![
-                    when(c.needs(0), || scaled.sum_to(a))?,
-                    when(c.needs(1), || scaled.mul(&c.output(0))?.sum_to(b)?.neg())?,
-                ])
-            },
-        ))
+        let vjp: Pullback = |c, g, [a, b]| {
+            let scaled = g.div(&c.input(1))?;
+            c.wanted(&[&|| scaled.sum_to(a), &|| {
+                scaled.mul(&c.output(0))?.sum_to(b)?.neg()
+            }])
+        };
+        Ok(recorded("div", [self, other], value, save, vjp))
     }
 
     /// The larger of two entries; a tie shares the gradient equally, as in PyTorch.
@@ -218,10 +184,7 @@ impl Tensor {
                 let share = |a: &Tensor, b: &Tensor| {
                     g.zero_unless(&wins(a, b)?)?.add(&ties)?.sum_to(a.dims())
                 };
-                Ok(vec![
-                    when(c.needs(0), || share(&a, &b))?,
-                    when(c.needs(1), || share(&b, &a))?,
-                ])
+                c.wanted(&[&|| share(&a, &b), &|| share(&b, &a)])
             },
         ))
     }

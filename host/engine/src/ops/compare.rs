@@ -108,14 +108,9 @@ impl Tensor {
             move |c, g| {
                 let mask = Tensor::constant(mask.clone());
                 let zero = g.scalar_like(0.0)?;
-                let mut grads = vec![None, None];
-                if c.needs(0) {
-                    grads[0] = Some(mask.where_cond(g, &zero)?.sum_to(&a)?);
-                }
-                if c.needs(1) {
-                    grads[1] = Some(mask.where_cond(&zero, g)?.sum_to(&b)?);
-                }
-                Ok(grads)
+                c.wanted(&[&|| mask.where_cond(g, &zero)?.sum_to(&a), &|| {
+                    mask.where_cond(&zero, g)?.sum_to(&b)
+                }])
             },
         ))
     }
