@@ -5,7 +5,7 @@
 //! always points to a smaller id and a backward pass needs no sorting by recursion.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{Error, Result};
 use super::gpu::holdings::{Holding, INPUTS};
@@ -71,9 +71,13 @@ impl Node {
         &self.output_dims
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The recorded operation; none for a leaf.
     pub(crate) fn operation(&self) -> Result<Option<Arc<Operation>>> {
-        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.state() {
             State::Leaf => Ok(None),
             State::Operation(operation) => Ok(Some(operation.clone())),
             State::Freed => Err(Error::argument(
@@ -84,15 +88,12 @@ impl Node {
     }
 
     pub(crate) fn is_leaf(&self) -> bool {
-        matches!(
-            *self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            State::Leaf
-        )
+        matches!(*self.state(), State::Leaf)
     }
 
     /// Drops the saved values and the edges of an operation; leaves stay.
     pub(crate) fn free(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if matches!(*state, State::Operation(_)) {
             *state = State::Freed;
         }
@@ -199,6 +200,17 @@ impl Context<'_> {
         self.needs[i]
     }
 
+    /// The gradients of the inputs in turn, each computed where it is wanted alone.
+    pub(crate) fn wanted(
+        &self,
+        grads: &[&dyn Fn() -> Result<Tensor>],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let grads = grads.iter().zip(self.needs);
+        grads
+            .map(|(grad, need)| need.then(grad).transpose())
+            .collect()
+    }
+
     /// Whether the backward itself is being recorded.
     pub fn create_graph(&self) -> bool {
         self.create_graph
@@ -263,18 +275,16 @@ pub(crate) fn record_lean(
     if inputs.iter().all(|input| !input.is_tracked()) {
         return outputs.into_iter().map(Tensor::constant).collect();
     }
-    let kept =
-        |i: &usize, wanted: &[usize], value: &Value| wanted.contains(i).then(|| value.clone());
     let saved_input = |(i, input): (usize, &&Tensor)| {
         let spared = lean.inputs.contains(&i) && can_be_made_again(input.edge());
-        kept(&i, save.inputs, input.value()).filter(|_| !spared)
+        (save.inputs.contains(&i) && !spared).then(|| input.value().clone())
+    };
+    let saved_output = |(i, output): (usize, &Value)| {
+        let saved = save.outputs.contains(&i);
+        saved.then(|| output.clone())
     };
     let saved_inputs: Vec<Option<Value>> = inputs.iter().enumerate().map(saved_input).collect();
-    let saved_outputs: Vec<Option<Value>> = outputs
-        .iter()
-        .enumerate()
-        .map(|(i, output)| kept(&i, save.outputs, output))
-        .collect();
+    let saved_outputs: Vec<_> = outputs.iter().enumerate().map(saved_output).collect();
     let of_inputs = saved_inputs
         .iter()
         .zip(inputs)
@@ -290,11 +300,9 @@ pub(crate) fn record_lean(
         vjp,
         again: lean.again,
     };
-    let dims = outputs
-        .iter()
-        .map(|output| output.dims().to_vec())
-        .collect();
-    let node = Arc::new(Node::new(dims, State::Operation(Arc::new(operation))));
+    let dims = outputs.iter().map(|output| output.dims().to_vec());
+    let state = State::Operation(Arc::new(operation));
+    let node = Arc::new(Node::new(dims.collect(), state));
     outputs
         .into_iter()
         .enumerate()
@@ -322,16 +330,11 @@ pub fn record_one(
     vjp: impl Fn(&Context<'_>, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 ) -> Tensor {
     let arity = inputs.len();
-    let mut outputs = record(
-        name,
-        inputs,
-        vec![output],
-        save,
-        move |context, grads| match &grads[0] {
-            Some(grad) => vjp(context, grad),
-            None => Ok(vec![None; arity]),
-        },
-    );
+    let vjp = move |context: &Context<'_>, grads: &[Option<Tensor>]| match &grads[0] {
+        Some(grad) => vjp(context, grad),
+        None => Ok(vec![None; arity]),
+    };
+    let mut outputs = record(name, inputs, vec![output], save, vjp);
     outputs.pop().expect("one output was recorded")
 }
 

@@ -8,7 +8,8 @@ use super::memory::{Input, Output};
 use super::source::{Module, module};
 use super::{Gpu, computed};
 use crate::error::Result;
-use crate::kernel::batch_norm::Planes;
+use crate::kernel::batch_norm::backward::{Backward, Gate, Gradients};
+use crate::kernel::batch_norm::{Forward, Planes};
 use crate::value::Value;
 
 const KERNELS: Module = module!("batch_norm");
@@ -144,35 +145,17 @@ impl Call<'_> {
     }
 }
 
-/// Arguments of [`forward`]; images lie in the order that is given, all else is contiguous.
-pub(crate) struct Forward<'a> {
-    pub(crate) order: Order,
-    pub(crate) planes: Planes,
-    pub(crate) x: &'a Value,
-    pub(crate) weight: &'a Value,
-    pub(crate) bias: &'a Value,
-    /// Mean and variance to normalise with instead of the batch's.
-    pub(crate) frozen: Option<[&'a Value; 2]>,
-    pub(crate) residual: Option<&'a Value>,
-    /// Whether the batch's statistics are wanted although `frozen` ones normalise.
-    pub(crate) statistics: bool,
-    pub(crate) relu: bool,
-    /// Whether the ReLU's mask is wanted.
-    pub(crate) mask: bool,
-    pub(crate) eps: f64,
-}
-
 /// The result, the mask if it was wanted, and the batch's mean and variance where they were computed.
 pub(crate) type Output3 = (Value, Option<Value>, Option<[Value; 2]>);
 
-/// As [`forward`](crate::kernel::batch_norm::forward).
-pub(crate) fn forward(gpu: &Gpu, args: &Forward<'_>) -> Result<Output3> {
+/// As [`forward`](crate::kernel::batch_norm::forward); images lie in an order, all else is contiguous.
+pub(crate) fn forward(gpu: &Gpu, order: Order, args: &Forward<'_, Value>) -> Result<Output3> {
     let call = Call {
         gpu,
         planes: args.planes,
         entries: args.x.dtype(),
         device: args.x.device(),
-        order: args.order,
+        order,
     };
     let dims = args.x.dims4()?.into();
     let x = call.order.open(OP, args.x)?;
@@ -213,65 +196,23 @@ pub(crate) fn forward(gpu: &Gpu, args: &Forward<'_>) -> Result<Output3> {
     Ok((y, call.written(mask)?, batch))
 }
 
-/// How the ReLU's mask is known.
-#[derive(Clone, Copy)]
-pub(crate) enum Gate<'a> {
-    /// There is no ReLU.
-    Open,
-    /// Recomputed from x.
-    ByX,
-    /// Bytes, 0 where it stopped its input.
-    Mask(&'a Value),
-    /// Its result.
-    Result(&'a Value),
-}
-
-/// Arguments of [`backward`]; images lie in the order that is given, all else is contiguous.
-pub(crate) struct Backward<'a> {
-    pub(crate) order: Order,
-    pub(crate) planes: Planes,
-    pub(crate) x: Option<&'a Value>,
-    pub(crate) weight: &'a Value,
-    pub(crate) bias: &'a Value,
-    /// Mean and variance that x was normalised with.
-    pub(crate) normaliser: [&'a Value; 2],
-    /// Whether those are constants rather than the batch's statistics.
-    pub(crate) frozen: bool,
-    /// The batch's mean, read where `g_var` is given.
-    pub(crate) mean: Option<&'a Value>,
-    pub(crate) gate: Gate<'a>,
-    pub(crate) eps: f64,
-    pub(crate) g_y: Option<&'a Value>,
-    pub(crate) g_mean: Option<&'a Value>,
-    pub(crate) g_var: Option<&'a Value>,
-    pub(crate) needs_x: bool,
-    pub(crate) needs_affine: bool,
-    pub(crate) needs_residual: bool,
-    /// Shape and type of the input.
-    pub(crate) dims: [usize; 4],
-    pub(crate) entries: DType,
-}
-
-/// Gradients that [`backward`] computed.
-pub(crate) struct Gradients {
-    pub(crate) x: Option<Value>,
-    pub(crate) weight: Value,
-    pub(crate) bias: Value,
-    pub(crate) residual: Option<Value>,
-}
-
 fn opened<'a>(value: Option<&'a Value>) -> Result<Option<Input<'a>>> {
     value.map(|v| Input::open(OP, v)).transpose()
 }
 
-/// As [`backward`](crate::kernel::batch_norm::backward::backward).
-pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
+/// As [`backward`](crate::kernel::batch_norm::backward::backward), for images of a shape and type that lie in an order; all else is
+/// contiguous.
+pub(crate) fn backward(
+    gpu: &Gpu,
+    (order, dims, entries): (Order, [usize; 4], DType),
+    args: &Backward<'_, Value, Value>,
+) -> Result<Gradients<Value>> {
     let call = Call {
         gpu,
         planes: args.planes,
-        entries: args.entries,
+        entries,
         device: args.weight.device(),
-        order: args.order,
+        order,
     };
     let [centre, spread] = args.normaliser;
     let (centre, spread) = (Input::open(OP, centre)?, Input::open(OP, spread)?);
@@ -304,7 +245,7 @@ pub(crate) fn backward(gpu: &Gpu, args: &Backward<'_>) -> Result<Gradients> {
     );
     let (d_weight, d_bias, grads) = (call.channels(1)?, call.channels(1)?, call.channels(4)?);
     let room = |wanted: bool| {
-        let room = wanted.then(|| call.images(args.dims, call.entries));
+        let room = wanted.then(|| call.images(dims, call.entries));
         room.transpose()
     };
     let (dx, d_residual) = (room(args.needs_x)?, room(args.needs_residual)?);

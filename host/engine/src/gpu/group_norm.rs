@@ -7,7 +7,7 @@ use super::memory::{Input, Output};
 use super::source::{Module, module};
 use super::{Gpu, computed};
 use crate::error::Result;
-use crate::kernel::groups::Groups;
+use crate::kernel::groups::{Cotangent, Groups};
 use crate::value::Value;
 
 const KERNELS: Module = module!("group_norm");
@@ -25,14 +25,6 @@ pub(crate) struct Norm<'a> {
     pub(crate) bias: &'a Value,
     pub(crate) eps: f64,
     pub(crate) relu: bool,
-}
-
-/// Statistics of the forward pass and the gradient of its result.
-#[derive(Clone, Copy)]
-pub(crate) struct Cotangent<'a> {
-    pub(crate) mean: &'a Value,
-    pub(crate) var: &'a Value,
-    pub(crate) g: &'a Value,
 }
 
 impl Norm<'_> {
@@ -115,7 +107,7 @@ impl Norm<'_> {
     /// Gradients of weight, bias and, if needed, the input.
     pub(crate) fn backward(
         &self,
-        given: &Cotangent<'_>,
+        given: &Cotangent<'_, Value>,
         needs_x: bool,
     ) -> Result<[Option<Value>; 3]> {
         let open = |v| Input::open(self.op, v);
@@ -181,7 +173,7 @@ impl Norm<'_> {
     /// one entry.
     pub(crate) fn backward_twice(
         &self,
-        given: &Cotangent<'_>,
+        given: &Cotangent<'_, Value>,
         [by_x, by_weight, by_bias]: [&Value; 3],
     ) -> Result<[Value; 3]> {
         let open = |v| Input::open(self.op, v);

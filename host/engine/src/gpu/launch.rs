@@ -81,9 +81,6 @@ pub enum Arg {
 }
 
 impl Arg {
-    /// What is absent.
-    pub(crate) const NONE: Self = Self::Address(0);
-
     /// A structure of integers.
     pub(crate) fn integers(fields: impl IntoIterator<Item = usize>) -> Self {
         Self::Fields(fields.into_iter().map(|v| v as u64).collect())
@@ -122,6 +119,16 @@ impl From<i32> for Arg {
 impl From<f64> for Arg {
     fn from(number: f64) -> Self {
         Self::Number(number)
+    }
+}
+
+impl<'a, T> From<Option<&'a T>> for Arg
+where
+    Self: From<&'a T>,
+{
+    /// What is absent is a null pointer.
+    fn from(operand: Option<&'a T>) -> Self {
+        operand.map_or(Self::Address(0), Self::from)
     }
 }
 

@@ -83,12 +83,6 @@ impl From<&Input<'_>> for Arg {
     }
 }
 
-impl From<Option<&Input<'_>>> for Arg {
-    fn from(input: Option<&Input<'_>>) -> Self {
-        input.map_or(Self::NONE, Self::from)
-    }
-}
-
 /// A new value that a kernel writes.
 pub(crate) struct Output {
     value: Value,
@@ -149,12 +143,6 @@ impl Output {
 impl From<&Output> for Arg {
     fn from(output: &Output) -> Self {
         Self::Address(output.address())
-    }
-}
-
-impl From<Option<&Output>> for Arg {
-    fn from(output: Option<&Output>) -> Self {
-        output.map_or(Self::NONE, Self::from)
     }
 }
 

@@ -57,12 +57,16 @@ pub(crate) fn sgd(
     Ok((new_p.into_value(), new_m.map(Output::into_value)))
 }
 
-/// The numbers of a step of Adam or AdamW.
+/// The numbers of a step of Adam or AdamW, with learning rate, bias corrections and weight decay worked in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Adam {
+    /// `lr / (1 - b1^t)`
     pub(crate) step_size: f64,
+    /// `sqrt(1 - b2^t)`
     pub(crate) root: f64,
+    /// 1 less the decoupled decay.
     pub(crate) shrink: f64,
+    /// Decay that is added to the gradient.
     pub(crate) coupled: f64,
     pub(crate) betas: [f64; 2],
     pub(crate) eps: f64,

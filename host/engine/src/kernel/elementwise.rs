@@ -1,10 +1,8 @@
 //! Broadcast elementwise functions on the CPU: strided operands, no copies, one pass.
 
-use std::mem::MaybeUninit;
-
 use candle_core::DType;
 
-use super::strided::{Operand, Piece, collapse, lines};
+use super::strided::{Operand, lines, map};
 use super::{Host, Scalar, dispatch, to_value};
 use crate::error::Result;
 use crate::value::Value;
@@ -28,52 +26,46 @@ fn zip<T: Scalar>(
     dims: &[usize],
     f: impl Fn(T, T) -> T + Sync,
 ) -> Result<Vec<T>> {
+    // So few entries of one shape and layout that planning a walk would take longer than walking.
+    const FEW: usize = 256;
+    let alike = a.dims() == b.dims() && a.is_contiguous() && b.is_contiguous();
+    if alike && a.elem_count() <= FEW {
+        let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
+        let pairs = left.iter().zip(right.iter());
+        return Ok(pairs.map(|(a, b)| f(*a, *b)).collect());
+    }
     let (left, right) = (
         Operand::<T>::open(op, a, dims)?,
         Operand::<T>::open(op, b, dims)?,
     );
-    if dims.contains(&0) {
-        return Ok(Vec::new());
-    }
-    let (sizes, steps) = collapse(dims, [&left.strides, &right.strides]);
-    let piece = Zip {
-        data: [left.data(), right.data()],
-        step: steps.each_ref().map(|steps| steps[sizes.len() - 1]),
-        f,
-    };
-    // SAFETY: `Zip` writes every entry: the operands reach as far as the result.
-    Ok(unsafe { lines(&sizes, &steps, &piece) })
-}
-
-/// A piece of [`zip`].
-struct Zip<'a, T, F> {
-    data: [&'a [T]; 2],
-    step: [usize; 2],
-    f: F,
-}
-
-impl<T: Scalar, F: Fn(T, T) -> T + Sync> Piece<T, 2> for Zip<'_, T, F> {
-    #[inline(always)]
-    fn write(&self, out: &mut [MaybeUninit<T>], [i, j]: [usize; 2]) {
-        let (f, a, b) = (&self.f, &self.data[0][i..], &self.data[1][j..]);
-        let out = out.iter_mut();
-        match self.step {
-            [1, 1] => out.zip(a.iter().zip(b)).for_each(|(out, (a, b))| {
-                out.write(f(*a, *b));
-            }),
-            [1, 0] => {
-                let b = b[0];
-                out.zip(a).for_each(|(out, a)| _ = out.write(f(*a, b)));
-            }
-            [0, 1] => {
-                let a = a[0];
-                out.zip(b).for_each(|(out, b)| _ = out.write(f(a, *b)));
-            }
-            [step_a, step_b] => out.enumerate().for_each(|(k, out)| {
-                out.write(f(a[k * step_a], b[k * step_b]));
-            }),
-        }
-    }
+    let (a, b) = (&*left.data, &*right.data);
+    // SAFETY: every entry is written: the operands reach as far as the result.
+    Ok(unsafe {
+        lines(
+            dims,
+            [&left.strides, &right.strides],
+            #[inline(always)]
+            move |out, [i, j], steps| {
+                let (a, b, out) = (&a[i..], &b[j..], out.iter_mut());
+                match steps {
+                    [1, 1] => out.zip(a.iter().zip(b)).for_each(|(out, (a, b))| {
+                        out.write(f(*a, *b));
+                    }),
+                    [1, 0] => {
+                        let b = b[0];
+                        out.zip(a).for_each(|(out, a)| _ = out.write(f(*a, b)));
+                    }
+                    [0, 1] => {
+                        let a = a[0];
+                        out.zip(b).for_each(|(out, b)| _ = out.write(f(a, *b)));
+                    }
+                    [step_a, step_b] => out.enumerate().for_each(|(k, out)| {
+                        out.write(f(a[k * step_a], b[k * step_b]));
+                    }),
+                }
+            },
+        )
+    })
 }
 
 /// The value with its entries in row-major order; candle's own copy of a permuted or broadcast value is serial.
@@ -90,37 +82,7 @@ pub(crate) fn contiguous(x: &Value) -> Result<Value> {
 
 fn copy<T: Scalar>(x: &Value) -> Result<Value> {
     let source = Operand::<T>::open("copy", x, x.dims())?;
-    if x.elem_count() == 0 {
-        return to_value(Vec::<T>::new(), x.dims(), x);
-    }
-    let (sizes, steps) = collapse(x.dims(), [&source.strides]);
-    let piece = Copied {
-        data: source.data(),
-        step: steps[0][sizes.len() - 1],
-    };
-    // SAFETY: `Copied` writes every entry: the source reaches as far as the result.
-    let out = unsafe { lines(&sizes, &steps, &piece) };
-    to_value(out, x.dims(), x)
-}
-
-/// A piece of [`copy`].
-struct Copied<'a, T> {
-    data: &'a [T],
-    step: usize,
-}
-
-impl<T: Scalar> Piece<T, 1> for Copied<'_, T> {
-    #[inline(always)]
-    fn write(&self, out: &mut [MaybeUninit<T>], [i]: [usize; 1]) {
-        let (data, out) = (&self.data[i..], out.iter_mut());
-        match self.step {
-            0 => out.for_each(|out| _ = out.write(data[0])),
-            1 => out.zip(data).for_each(|(out, v)| _ = out.write(*v)),
-            step => out.zip(data.iter().step_by(step)).for_each(|(out, v)| {
-                out.write(*v);
-            }),
-        }
-    }
+    to_value(map(&source, x.dims(), |v| v), x.dims(), x)
 }
 
 /// An arithmetic function of two values that broadcast to `dims`.
@@ -143,27 +105,6 @@ pub(crate) fn binary(
     })
 }
 
-/// [`binary`] of a few entries of one shape and layout, where planning a walk would take longer than walking; none for others.
-pub(crate) fn few(op: &'static str, kind: Binary, a: &Value, b: &Value) -> Result<Option<Value>> {
-    const FEW: usize = 256;
-    let alike = a.dims() == b.dims() && a.is_contiguous() && b.is_contiguous();
-    if !alike || a.elem_count() > FEW {
-        return Ok(None);
-    }
-    dispatch!(op, a.dtype(), T => {
-        let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
-        let pairs = left.iter().zip(right.iter());
-        let out: Vec<T> = match kind {
-            Binary::Add => pairs.map(|(a, b)| *a + *b).collect(),
-            Binary::Sub => pairs.map(|(a, b)| *a - *b).collect(),
-            Binary::Mul => pairs.map(|(a, b)| *a * *b).collect(),
-            Binary::Div => pairs.map(|(a, b)| *a / *b).collect(),
-            Binary::Gate => pairs.map(|(a, b)| if *b > T::ZERO { *a } else { T::ZERO }).collect(),
-        };
-        to_value(out, a.dims(), a).map(Some)
-    })
-}
-
 /// `a` where the mask (u8) is not 0 and `b` elsewhere, all broadcast to `dims`.
 pub(crate) fn select(
     op: &'static str,
@@ -175,39 +116,24 @@ pub(crate) fn select(
     dispatch!(op, a.dtype(), T => {
         let mask = Operand::<u8>::open(op, mask, dims)?;
         let (left, right) = (Operand::<T>::open(op, a, dims)?, Operand::<T>::open(op, b, dims)?);
-        if dims.contains(&0) {
-            return to_value(Vec::<T>::new(), dims, a);
-        }
+        let (chosen, yes, no) = (&*mask.data, &*left.data, &*right.data);
         let strides = [mask.strides.as_slice(), &left.strides, &right.strides];
-        let (sizes, steps) = collapse(dims, strides);
-        let piece = Selected {
-            mask: mask.data(),
-            data: [left.data(), right.data()],
-            step: steps.each_ref().map(|steps| steps[sizes.len() - 1]),
+        // SAFETY: every entry is written.
+        let out = unsafe {
+            lines(
+                dims,
+                strides,
+                #[inline(always)]
+                move |out, [i, j, k], step| {
+                    for (n, out) in out.iter_mut().enumerate() {
+                        let (yes, no) = (yes[j + n * step[1]], no[k + n * step[2]]);
+                        out.write(if chosen[i + n * step[0]] != 0 { yes } else { no });
+                    }
+                },
+            )
         };
-        // SAFETY: `Selected` writes every entry.
-        let out = unsafe { lines(&sizes, &steps, &piece) };
         to_value(out, dims, a)
     })
-}
-
-/// A piece of [`select`].
-struct Selected<'a, T> {
-    mask: &'a [u8],
-    data: [&'a [T]; 2],
-    step: [usize; 3],
-}
-
-impl<T: Scalar> Piece<T, 3> for Selected<'_, T> {
-    #[inline(always)]
-    fn write(&self, out: &mut [MaybeUninit<T>], [i, j, k]: [usize; 3]) {
-        let ([left, right], step) = (self.data, self.step);
-        for (n, out) in out.iter_mut().enumerate() {
-            let chosen = self.mask[i + n * step[0]] != 0;
-            let (yes, no) = (left[j + n * step[1]], right[k + n * step[2]]);
-            out.write(if chosen { yes } else { no });
-        }
-    }
 }
 
 #[cfg(test)]

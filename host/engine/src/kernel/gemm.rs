@@ -102,36 +102,10 @@ pub(crate) fn settle() {
         return;
     }
     const SIDE: usize = 64;
-    let side = SIDE as isize;
     let zeros = vec![0.0f32; SIDE * SIDE];
     rayon::broadcast(|_| {
-        let mut out = zeros.clone();
-        let (a, b) = (zeros.as_ptr(), zeros.as_ptr());
-        let none = gemm::Parallelism::None;
-        // SAFETY: all three are square matrices of this side, and `out` is this thread's own.
-        unsafe {
-            gemm::gemm(
-                SIDE,
-                SIDE,
-                SIDE,
-                out.as_mut_ptr(),
-                1,
-                side,
-                false,
-                a,
-                1,
-                side,
-                b,
-                1,
-                side,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                none,
-            );
-        }
+        let (mut out, factor) = (zeros.clone(), Matrix::rows(&zeros, SIDE));
+        gemm((SIDE, SIDE, SIDE), &mut out, SIDE, false, factor, factor);
     });
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Gradients<T> {
 /// The gradients of `<G, dx> + <H, dw> + <B, db>` by g, x and weight.
 pub(crate) fn backward_twice<T: Scalar>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     second: &Second<'_, T>,
 ) -> Gradients<T> {
     if args.relu {
@@ -51,7 +51,7 @@ pub(crate) fn backward_twice<T: Scalar>(
 
 fn masked<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     second: &Second<'_, T>,
 ) -> Gradients<T> {
     let sizes = args.sizes;
@@ -68,15 +68,10 @@ fn masked<T: Scalar, const RELU: bool>(
                         // SAFETY: a task has its own rows, in both.
                         let (dg, dx) =
                             unsafe { (dg.part(i * task * row, len), dx.part(i * task * row, len)) };
-                        vectorised(Rows::<T, RELU> {
-                            args,
-                            given,
-                            second,
-                            first: i * task,
-                            sums,
-                            dg,
-                            dx,
-                        });
+                        vectorised(
+                            #[inline(always)]
+                            move || rows::<T, RELU>(args, given, second, i * task, sums, dg, dx),
+                        );
                     });
                 };
                 // SAFETY: each task writes its rows, and the rows are all there is.
@@ -91,96 +86,86 @@ fn masked<T: Scalar, const RELU: bool>(
     )
 }
 
-/// The rows from `first` on that one task covers.
-struct Rows<'a, T, const RELU: bool> {
-    args: &'a Shared<'a, T>,
-    given: &'a Cotangent<'a, T>,
-    second: &'a Second<'a, T>,
+/// The rows from `first` on.
+#[inline(always)]
+fn rows<T: Scalar, const RELU: bool>(
+    args: &Shared<'_, T>,
+    given: &Cotangent<'_, [T]>,
+    second: &Second<'_, T>,
     first: usize,
-    sums: &'a mut [f64],
-    dg: &'a mut [MaybeUninit<T>],
-    dx: &'a mut [MaybeUninit<T>],
-}
-
-impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Rows<'_, T, RELU> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let (args, given, second, sizes) = (self.args, self.given, self.second, self.args.sizes);
-        let (row, plane, n) = (sizes.row(), sizes.plane, sizes.row() as f64);
-        for (r, sums) in self
-            .sums
-            .chunks_exact_mut(SUMS * sizes.per_group)
-            .enumerate()
-        {
-            let sums = sums.as_chunks_mut::<SUMS>().0;
-            let at = self.first + r;
-            let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
-            let centre = mean.to_f64();
-            let first = at % sizes.groups * sizes.per_group;
-            let entries = at * row..(at + 1) * row;
-            let (x, g, big_g) = (
-                &args.x[entries.clone()],
-                &given.g[entries.clone()],
-                &second.x[entries],
+    sums: &mut [f64],
+    dg: &mut [MaybeUninit<T>],
+    dx: &mut [MaybeUninit<T>],
+) {
+    let sizes = args.sizes;
+    let (row, plane, n) = (sizes.row(), sizes.plane, sizes.row() as f64);
+    for (r, sums) in sums.chunks_exact_mut(SUMS * sizes.per_group).enumerate() {
+        let sums = sums.as_chunks_mut::<SUMS>().0;
+        let at = first + r;
+        let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
+        let centre = mean.to_f64();
+        let first = at % sizes.groups * sizes.per_group;
+        let entries = at * row..(at + 1) * row;
+        let (x, g, big_g) = (
+            &args.x[entries.clone()],
+            &given.g[entries.clone()],
+            &second.x[entries],
+        );
+        let planes = || {
+            let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
+            planes.zip(big_g.chunks_exact(plane)).enumerate()
+        };
+        let mut group = Group::default();
+        for (c, ((x, g), big_g)) in planes() {
+            let affine = Affine::of(args, first + c, mean, rstd);
+            let pass = |g, x| affine.gate::<RELU>(g, x);
+            sums[c] = passed_sums(g, x, pass, |g, at| {
+                let (x, big_g) = (&x[at.clone()], &big_g[at]);
+                let centred = |x: T| x.to_f64() - centre;
+                [
+                    lane_sum([g], |[g]| g.to_f64()),
+                    lane_sum([g, x], |[g, x]| g.to_f64() * centred(x)),
+                    lane_sum([big_g], |[big_g]| big_g.to_f64()),
+                    lane_sum([big_g, x], |[big_g, x]| big_g.to_f64() * centred(x)),
+                    lane_sum([big_g, g], |[big_g, g]| big_g.to_f64() * g.to_f64()),
+                ]
+            });
+            let weight = args.weight[first + c].to_f64();
+            group.add(sums[c], weight, second.weight[first + c].to_f64());
+        }
+        let line = group.lines(rstd, n);
+        let out = dg[r * row..][..row].chunks_exact_mut(plane);
+        let out = out.zip(dx[r * row..][..row].chunks_exact_mut(plane));
+        for ((c, ((x, g), big_g)), (dg, dx)) in planes().zip(out) {
+            let affine = Affine::of(args, first + c, mean, rstd);
+            let weight = args.weight[first + c].to_f64();
+            let (h, b) = (
+                second.weight[first + c].to_f64(),
+                second.bias[first + c].to_f64(),
             );
-            let planes = || {
-                let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
-                planes.zip(big_g.chunks_exact(plane)).enumerate()
-            };
-            let mut group = Group::default();
-            for (c, ((x, g), big_g)) in planes() {
-                let affine = Affine::of(args, first + c, mean, rstd);
-                let pass = |g, x| affine.gate::<RELU>(g, x);
-                sums[c] = passed_sums(g, x, pass, |g, at| {
-                    let (x, big_g) = (&x[at.clone()], &big_g[at]);
-                    let centred = |x: T| x.to_f64() - centre;
-                    [
-                        lane_sum([g], |[g]| g.to_f64()),
-                        lane_sum([g, x], |[g, x]| g.to_f64() * centred(x)),
-                        lane_sum([big_g], |[big_g]| big_g.to_f64()),
-                        lane_sum([big_g, x], |[big_g, x]| big_g.to_f64() * centred(x)),
-                        lane_sum([big_g, g], |[big_g, g]| big_g.to_f64() * g.to_f64()),
-                    ]
-                });
-                let weight = args.weight[first + c].to_f64();
-                group.add(sums[c], weight, second.weight[first + c].to_f64());
+            let by_g = [
+                weight * rstd,
+                rstd * h - weight * rstd * rstd * line.q,
+                b - weight * rstd * line.mean_g,
+            ]
+            .map(T::from_f64);
+            let by_x = [
+                line.big_g,
+                rstd * (h - rstd * line.q * weight),
+                line.c,
+                line.level,
+            ]
+            .map(T::from_f64);
+            let entries = x.iter().zip(g).zip(big_g);
+            for (((x, g), big_g), (dg, dx)) in entries.zip(dg.iter_mut().zip(dx)) {
+                let c = *x - mean;
+                let passed = affine.gate::<RELU>(*g, *x);
+                let slope = by_g[0] * *big_g + by_g[1] * c + by_g[2];
+                dg.write(affine.gate::<RELU>(slope, *x));
+                dx.write(by_x[0] * *big_g + by_x[1] * passed + by_x[2] * c + by_x[3]);
             }
-            let line = group.lines(rstd, n);
-            let out = self.dg[r * row..][..row].chunks_exact_mut(plane);
-            let out = out.zip(self.dx[r * row..][..row].chunks_exact_mut(plane));
-            for ((c, ((x, g), big_g)), (dg, dx)) in planes().zip(out) {
-                let affine = Affine::of(args, first + c, mean, rstd);
-                let weight = args.weight[first + c].to_f64();
-                let (h, b) = (
-                    second.weight[first + c].to_f64(),
-                    second.bias[first + c].to_f64(),
-                );
-                let by_g = [
-                    weight * rstd,
-                    rstd * h - weight * rstd * rstd * line.q,
-                    b - weight * rstd * line.mean_g,
-                ]
-                .map(T::from_f64);
-                let by_x = [
-                    line.big_g,
-                    rstd * (h - rstd * line.q * weight),
-                    line.c,
-                    line.level,
-                ]
-                .map(T::from_f64);
-                let entries = x.iter().zip(g).zip(big_g);
-                for (((x, g), big_g), (dg, dx)) in entries.zip(dg.iter_mut().zip(dx)) {
-                    let c = *x - mean;
-                    let passed = affine.gate::<RELU>(*g, *x);
-                    let slope = by_g[0] * *big_g + by_g[1] * c + by_g[2];
-                    dg.write(affine.gate::<RELU>(slope, *x));
-                    dx.write(by_x[0] * *big_g + by_x[1] * passed + by_x[2] * c + by_x[3]);
-                }
-                let [sum_g, sum_gc, _, _, sum_gg] = sums[c];
-                sums[c][0] = rstd * (sum_gg - line.mean_g * sum_g - line.q * rstd * sum_gc);
-            }
+            let [sum_g, sum_gc, _, _, sum_gg] = sums[c];
+            sums[c][0] = rstd * (sum_gg - line.mean_g * sum_g - line.q * rstd * sum_gc);
         }
     }
 }

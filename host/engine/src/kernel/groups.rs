@@ -1,7 +1,12 @@
 //! What the loops of group, instance and layer normalisation share: sizes, arguments, statistics, and the affine map of a channel.
 
-use super::Scalar;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::output::written;
 use super::sums::lane_sum;
+use super::tasks::each_part;
+use super::{Disjoint, Scalar, vectorised};
 
 /// Entries that one task covers at least.
 const TASK: usize = 1 << 14;
@@ -102,12 +107,11 @@ pub(super) fn rstd<T: Scalar>(var: T, eps: f64) -> f64 {
     1.0 / (var.to_f64() + eps).sqrt()
 }
 
-/// What a backward starts from: the statistics of the forward pass and the gradient of its result.
-#[derive(Clone, Copy)]
-pub(crate) struct Cotangent<'a, T> {
-    pub(crate) mean: &'a [T],
-    pub(crate) var: &'a [T],
-    pub(crate) g: &'a [T],
+/// What a backward starts from, in slices or in values on a device: the statistics of the forward pass and the gradient of its result.
+pub(crate) struct Cotangent<'a, V: ?Sized> {
+    pub(crate) mean: &'a V,
+    pub(crate) var: &'a V,
+    pub(crate) g: &'a V,
 }
 
 /// Gradients of weight, bias and, if wanted, the input.
@@ -130,4 +134,34 @@ pub(super) fn per_channel<T: Scalar>(
         T::from_f64(images.sum())
     };
     (0..channels).map(total).collect()
+}
+
+/// The gradient of the input, if it is wanted, by tasks of `per_task` rows; each has `width` numbers of `sums` for itself.
+///
+/// # Safety
+/// `work` must write all that it is handed of the gradient, which is empty where that is not wanted.
+pub(super) unsafe fn by_rows<T: Scalar>(
+    sizes: &Groups,
+    needs_x: bool,
+    per_task: usize,
+    (sums, width): (&mut [f64], usize),
+    work: impl Fn(Range<usize>, &mut [f64], &mut [MaybeUninit<T>]) + Sync,
+) -> Option<Vec<T>> {
+    let (all, row) = (sizes.rows(), if needs_x { sizes.row() } else { 0 });
+    let work = &work;
+    let fill = |dx: &mut [MaybeUninit<T>]| {
+        let parts = Disjoint::new(dx);
+        each_part(sums, width, |i, sums| {
+            let rows = i * per_task..all.min((i + 1) * per_task);
+            // SAFETY: a task has its own rows.
+            let dx = unsafe { parts.part(rows.start * row, rows.len() * row) };
+            vectorised(
+                #[inline(always)]
+                move || work(rows.clone(), sums, dx),
+            );
+        });
+    };
+    // SAFETY: each task writes its rows, and the rows are all there is.
+    let x = unsafe { written(all * row, fill) };
+    needs_x.then_some(x)
 }

@@ -28,6 +28,11 @@ impl ConvShape {
         self.output[0] * self.output[1]
     }
 
+    /// Input and output channels of a group.
+    pub(crate) fn group_channels(&self) -> [usize; 2] {
+        [self.in_channels, self.out_channels].map(|channels| channels / self.groups)
+    }
+
     /// Entries of one channel of a filter.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
@@ -158,50 +163,31 @@ pub(crate) fn im2col<T: Scalar>(
     row_stride: usize,
     offset: usize,
 ) {
-    vectorised(Unfold {
-        shape,
-        image,
-        columns,
-        row_stride,
-        offset,
-    });
-}
-
-/// The work of [`im2col`].
-struct Unfold<'a, T> {
-    shape: &'a ConvShape,
-    image: &'a [T],
-    columns: &'a mut [T],
-    row_stride: usize,
-    offset: usize,
-}
-
-impl<T: Scalar> pulp::NullaryFnOnce for Unfold<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let (shape, plane) = (self.shape, self.shape.input_plane());
-        for tap in taps(shape, self.image.len() / plane) {
-            let plane = &self.image[tap.channel * plane..][..plane];
-            let row = &mut self.columns[tap.row * self.row_stride + self.offset..];
-            let row = &mut row[..shape.output_plane()];
-            if let Some((to, from, len)) = tap.shift(shape) {
-                row[to..to + len].copy_from_slice(&plane[from..from + len]);
-            } else {
-                for (to, from) in tap.lines(shape) {
-                    let to = &mut row[to..to + tap.x.len()];
-                    if shape.stride[1] == 1 {
-                        to.copy_from_slice(&plane[from..from + to.len()]);
-                    } else {
-                        let taken = plane[from..].iter().step_by(shape.stride[1]);
-                        to.iter_mut().zip(taken).for_each(|(to, from)| *to = *from);
+    vectorised(
+        #[inline(always)]
+        move || {
+            let plane = shape.input_plane();
+            for tap in taps(shape, image.len() / plane) {
+                let plane = &image[tap.channel * plane..][..plane];
+                let row = &mut columns[tap.row * row_stride + offset..];
+                let row = &mut row[..shape.output_plane()];
+                if let Some((to, from, len)) = tap.shift(shape) {
+                    row[to..to + len].copy_from_slice(&plane[from..from + len]);
+                } else {
+                    for (to, from) in tap.lines(shape) {
+                        let to = &mut row[to..to + tap.x.len()];
+                        if shape.stride[1] == 1 {
+                            to.copy_from_slice(&plane[from..from + to.len()]);
+                        } else {
+                            let taken = plane[from..].iter().step_by(shape.stride[1]);
+                            to.iter_mut().zip(taken).for_each(|(to, from)| *to = *from);
+                        }
                     }
                 }
+                tap.clear_outside(shape, row);
             }
-            tap.clear_outside(shape, row);
-        }
-    }
+        },
+    );
 }
 
 /// Adds the rows of `columns` back to the image positions they came from: the transpose of [`im2col`]. It may clear
@@ -213,51 +199,32 @@ pub(crate) fn col2im<T: Scalar>(
     row_stride: usize,
     offset: usize,
 ) {
-    vectorised(Fold {
-        shape,
-        image,
-        columns,
-        row_stride,
-        offset,
-    });
-}
-
-/// The work of [`col2im`].
-struct Fold<'a, T> {
-    shape: &'a ConvShape,
-    image: &'a mut [T],
-    columns: &'a mut [T],
-    row_stride: usize,
-    offset: usize,
-}
-
-impl<T: Scalar> pulp::NullaryFnOnce for Fold<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let (shape, plane) = (self.shape, self.shape.input_plane());
-        for tap in taps(shape, self.image.len() / plane) {
-            let plane = &mut self.image[tap.channel * plane..][..plane];
-            let row = &mut self.columns[tap.row * self.row_stride + self.offset..];
-            let row = &mut row[..shape.output_plane()];
-            if let Some((from, to, len)) = tap.shift(shape) {
-                // What wraps around must not be added.
-                tap.clear_outside(shape, row);
-                add(&mut plane[to..to + len], &row[from..from + len]);
-                continue;
-            }
-            for (from, to) in tap.lines(shape) {
-                let from = &row[from..from + tap.x.len()];
-                if shape.stride[1] == 1 {
-                    add(&mut plane[to..to + from.len()], from);
-                } else {
-                    let places = plane[to..].iter_mut().step_by(shape.stride[1]);
-                    places.zip(from).for_each(|(to, from)| *to += *from);
+    vectorised(
+        #[inline(always)]
+        move || {
+            let plane = shape.input_plane();
+            for tap in taps(shape, image.len() / plane) {
+                let plane = &mut image[tap.channel * plane..][..plane];
+                let row = &mut columns[tap.row * row_stride + offset..];
+                let row = &mut row[..shape.output_plane()];
+                if let Some((from, to, len)) = tap.shift(shape) {
+                    // What wraps around must not be added.
+                    tap.clear_outside(shape, row);
+                    add(&mut plane[to..to + len], &row[from..from + len]);
+                    continue;
+                }
+                for (from, to) in tap.lines(shape) {
+                    let from = &row[from..from + tap.x.len()];
+                    if shape.stride[1] == 1 {
+                        add(&mut plane[to..to + from.len()], from);
+                    } else {
+                        let places = plane[to..].iter_mut().step_by(shape.stride[1]);
+                        places.zip(from).for_each(|(to, from)| *to += *from);
+                    }
                 }
             }
-        }
-    }
+        },
+    );
 }
 
 #[inline(always)]

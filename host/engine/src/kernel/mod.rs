@@ -32,6 +32,7 @@ use std::marker::PhantomData;
 use std::ops::{Add, Deref, Div, Mul, Neg, Range, Sub};
 
 use candle_core::{Storage, StorageRef, WithDType};
+use pulp::NullaryFnOnce;
 
 use super::error::{Error, Result};
 use super::value::Value;
@@ -121,12 +122,19 @@ pub(crate) struct Host<'a, T> {
 impl<'a, T: WithDType> Host<'a, T> {
     /// Opens a value; it has to lie on the CPU, be contiguous and have entries of type `T`.
     pub(crate) fn open(op: &'static str, value: &'a Value) -> Result<Self> {
-        let (storage, layout) = value.storage_and_layout();
-        let Some((start, end)) = layout.contiguous_offsets() else {
+        let Some((start, end)) = value.layout().contiguous_offsets() else {
             return Err(Error::argument(op, "expected a contiguous tensor"));
         };
-        match &*storage {
-            Storage::Cpu(cpu) => cpu.as_slice::<T>()?,
+        let mut host = Self::starting(op, value, start)?;
+        host.range.end = end;
+        Ok(host)
+    }
+
+    /// As [`Host::open`], all entries of the storage from `start` on.
+    fn starting(op: &'static str, value: &'a Value, start: usize) -> Result<Self> {
+        let (storage, _) = value.storage_and_layout();
+        let end = match &*storage {
+            Storage::Cpu(cpu) => cpu.as_slice::<T>()?.len(),
             _ => {
                 return Err(Error::argument(
                     op,
@@ -193,10 +201,11 @@ impl<'a, T> Disjoint<'a, T> {
 /// Runs `f` compiled for the widest vectors of this processor. Only the width differs: no operation is fused or reordered, so
 /// the bytes are the same on all of them.
 ///
-/// What `f` calls must be inlined to profit. The compiler does that for small closures; a large kernel is a struct whose
-/// `call` is `#[inline(always)]`.
+/// What `f` calls must be inlined to profit, and so must `f`: it has to be a closure marked `#[inline(always)]`. It moves what it
+/// captures, so that slices are known to the loops and not read again after each write.
 #[inline(always)]
-pub(crate) fn vectorised<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
+pub(crate) fn vectorised<R>(f: impl FnMut() -> R) -> R {
+    let f = Inlined(f);
     match isa() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => match pulp::x86::V4::try_new() {
@@ -209,6 +218,18 @@ pub(crate) fn vectorised<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
             None => f.call(),
         },
         _ => f.call(),
+    }
+}
+
+/// A closure called by its own kind, `FnMut`. As an `FnOnce` it would be called through a shim that is too large to be inlined.
+pub(crate) struct Inlined<F>(pub(crate) F);
+
+impl<R, F: FnMut() -> R> NullaryFnOnce for Inlined<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn call(mut self) -> R {
+        (self.0)()
     }
 }
 

@@ -101,40 +101,28 @@ pub(crate) fn largest<T: Scalar>(x: &[T], rows: &Windows, cols: &Windows) -> Vec
         return Vec::new();
     }
     let task = (TASK / plane).max(1);
+    let pairs = rows.are_pairs() && cols.are_pairs();
     let fill = |indices: &mut [MaybeUninit<u32>]| {
         let tasks = indices.par_chunks_mut(task * out_plane);
         let tasks = tasks.zip(x.par_chunks(task * plane));
-        tasks.for_each(|(out, x)| vectorised(Largest { x, rows, cols, out }));
+        tasks.for_each(|(out, x)| {
+            vectorised(
+                #[inline(always)]
+                move || {
+                    let planes = out.chunks_exact_mut(out_plane).zip(x.chunks_exact(plane));
+                    for (out, x) in planes {
+                        if pairs {
+                            largest_of_pairs(x, cols.size, out);
+                        } else {
+                            largest_of(x, rows, cols, out);
+                        }
+                    }
+                },
+            );
+        });
     };
     // SAFETY: each task writes an index for each window of its planes.
     unsafe { written(x.len() / plane * out_plane, fill) }
-}
-
-/// The planes of one task of [`largest`].
-struct Largest<'a, T> {
-    x: &'a [T],
-    rows: &'a Windows,
-    cols: &'a Windows,
-    out: &'a mut [MaybeUninit<u32>],
-}
-
-impl<T: Scalar> pulp::NullaryFnOnce for Largest<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let (rows, cols) = (self.rows, self.cols);
-        let pairs = rows.are_pairs() && cols.are_pairs();
-        let planes = self.x.chunks_exact(rows.size * cols.size);
-        let out = self.out.chunks_exact_mut(rows.len() * cols.len());
-        for (out, x) in out.zip(planes) {
-            if pairs {
-                largest_of_pairs(x, cols.size, out);
-            } else {
-                largest_of(x, rows, cols, out);
-            }
-        }
-    }
 }
 
 #[inline(always)]

@@ -45,11 +45,7 @@ pub(crate) fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize
                 let start = task % blocks * BLOCK;
                 let block = &row[start..reduced.min(start + BLOCK)];
                 let mut sum = [0.0];
-                vectorised(SumRows {
-                    x: block,
-                    size: block.len(),
-                    sums: &mut sum,
-                });
+                sum_rows(block, block.len(), &mut sum);
                 sum[0]
             })
             .collect();
@@ -63,32 +59,22 @@ pub(crate) fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize
     KERNELS.with([outer], |[sums]: [&mut [f64]; 1]| {
         each_part(sums, rows, |i, sums| {
             let x = &x[i * rows * reduced..][..sums.len() * reduced];
-            vectorised(SumRows {
-                x,
-                size: reduced,
-                sums,
-            });
+            sum_rows(x, reduced, sums);
         });
         sums.iter().map(|sum| T::from_f64(*sum)).collect()
     })
 }
 
 /// The sums of rows of `size` entries.
-struct SumRows<'a, T> {
-    x: &'a [T],
-    size: usize,
-    sums: &'a mut [f64],
-}
-
-impl<T: Scalar> pulp::NullaryFnOnce for SumRows<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (sum, row) in self.sums.iter_mut().zip(self.x.chunks_exact(self.size)) {
-            *sum = lane_sum([row], |[v]| v.to_f64());
-        }
-    }
+fn sum_rows<T: Scalar>(x: &[T], size: usize, sums: &mut [f64]) {
+    vectorised(
+        #[inline(always)]
+        move || {
+            for (sum, row) in sums.iter_mut().zip(x.chunks_exact(size)) {
+                *sum = lane_sum([row], |[v]| v.to_f64());
+            }
+        },
+    );
 }
 
 /// Sums where neighbouring entries belong to different ones: rows are added to a row of sums.
@@ -110,13 +96,17 @@ fn sum_columns<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -
                 let width = columns.min(inner - first);
                 sums.fill(0.0);
                 let last = reduced.min((block + 1) * rows);
-                vectorised(AddRows {
-                    x: &x[o * reduced * inner..(o * reduced + last) * inner],
-                    first: block * rows,
-                    inner,
-                    columns: first..first + width,
-                    sums,
-                });
+                let x = &x[o * reduced * inner..(o * reduced + last) * inner];
+                vectorised(
+                    #[inline(always)]
+                    move || {
+                        for row in x.chunks_exact(inner).skip(block * rows) {
+                            for (sum, v) in sums.iter_mut().zip(&row[first..first + width]) {
+                                *sum += v.to_f64();
+                            }
+                        }
+                    },
+                );
             });
             let pieces = out
                 .chunks_mut(inner)
@@ -129,26 +119,4 @@ fn sum_columns<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize) -
         },
     );
     out
-}
-
-/// Adds the given columns of rows of `inner` entries, from row `first` on, to sums.
-struct AddRows<'a, T> {
-    x: &'a [T],
-    first: usize,
-    inner: usize,
-    columns: Range<usize>,
-    sums: &'a mut [f64],
-}
-
-impl<T: Scalar> pulp::NullaryFnOnce for AddRows<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for row in self.x.chunks_exact(self.inner).skip(self.first) {
-            for (sum, v) in self.sums.iter_mut().zip(&row[self.columns.clone()]) {
-                *sum += v.to_f64();
-            }
-        }
-    }
 }

@@ -1,14 +1,13 @@
 //! Normalisation where each channel of a row is a single entry, as in layer normalisation: loops run along the channels.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
-use super::groups::{Affine, Cotangent, Gradients, Shared, rectified, rstd};
+use super::Scalar;
+use super::groups::{Affine, Cotangent, Gradients, Shared, by_rows, rectified, rstd};
 use super::lockstep::map_rows;
-use super::output::written;
 use super::scratch::KERNELS;
 use super::sums::lane_sum;
-use super::tasks::each_part;
-use super::{Disjoint, Scalar, vectorised};
 
 /// The most tasks of a backward: each has its own partial sums for weight and bias.
 const TASKS: usize = 32;
@@ -47,34 +46,25 @@ fn affine<T: Scalar>(mean: T, rstd: f64, weight: T, bias: T) -> Affine<T> {
 /// All first-order gradients.
 pub(super) fn backward<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, T>,
+    given: &Cotangent<'_, [T]>,
     needs_x: bool,
 ) -> Gradients<T> {
     let sizes = args.sizes;
-    let (row, channels) = (sizes.row(), sizes.channels());
+    let channels = sizes.channels();
     let per_task = sizes.rows().div_ceil(TASKS).max(sizes.task());
     let tasks = sizes.rows().div_ceil(per_task);
     KERNELS.with([2 * tasks * channels], |[partial]: [&mut [f64]; 1]| {
-        let fill = |dx: &mut [MaybeUninit<T>]| {
-            let width = if needs_x { row } else { 0 };
-            let parts = Disjoint::new(dx);
-            each_part(partial, 2 * channels, |i, sums| {
-                let rows = per_task.min(sizes.rows() - i * per_task);
-                // SAFETY: a task has its own rows.
-                let dx = unsafe { parts.part(i * per_task * width, rows * width) };
-                let first = i * per_task;
-                vectorised(Rows::<T, RELU> {
-                    args,
-                    given,
-                    rows: first..first + rows,
-                    sums,
-                    dx,
-                });
-            });
+        // SAFETY: each task writes its rows of the input's gradient.
+        let x = unsafe {
+            by_rows(
+                &sizes,
+                needs_x,
+                per_task,
+                (&mut *partial, 2 * channels),
+                #[inline(always)]
+                |rows, sums, dx| backward_rows::<T, RELU>(args, given, rows, sums, dx),
+            )
         };
-        let len = if needs_x { args.x.len() } else { 0 };
-        // SAFETY: each task writes its rows of the input's gradient, and the rows are all there is.
-        let x = unsafe { written(len, fill) };
         let total = |offset: usize| {
             let sum = |c: usize| {
                 let tasks = partial.chunks_exact(2 * channels);
@@ -85,64 +75,56 @@ pub(super) fn backward<T: Scalar, const RELU: bool>(
         Gradients {
             weight: total(0),
             bias: total(channels),
-            x: needs_x.then_some(x),
+            x,
         }
     })
 }
 
-/// The rows of one task.
-struct Rows<'a, T, const RELU: bool> {
-    args: &'a Shared<'a, T>,
-    given: &'a Cotangent<'a, T>,
-    rows: std::ops::Range<usize>,
-    /// The task's gradients of all weights, then of all biases.
-    sums: &'a mut [f64],
-    dx: &'a mut [MaybeUninit<T>],
-}
-
-impl<T: Scalar, const RELU: bool> pulp::NullaryFnOnce for Rows<'_, T, RELU> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let (args, given, sizes) = (self.args, self.given, self.args.sizes);
-        let (row, count) = (sizes.row(), sizes.row() as f64);
-        self.sums.fill(0.0);
-        let (sum_weight, sum_bias) = self.sums.split_at_mut(sizes.channels());
-        for (r, at) in self.rows.enumerate() {
-            let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
-            let (x, g) = (&args.x[at * row..][..row], &given.g[at * row..][..row]);
-            let first = at % sizes.groups * sizes.per_group;
-            let (weight, bias) = (&args.weight[first..][..row], &args.bias[first..][..row]);
-            let passed = |x: T, g: T, weight: T, bias: T| {
-                affine(mean, rstd, weight, bias).gate::<RELU>(g, x)
-            };
-            let sums = sum_weight[first..][..row].iter_mut();
-            let sums = sums.zip(&mut sum_bias[first..][..row]);
-            let entries = x.iter().zip(g).zip(weight.iter().zip(bias));
-            for (((x, g), (weight, bias)), (dweight, dbias)) in entries.zip(sums) {
-                let g = passed(*x, *g, *weight, *bias).to_f64();
-                *dweight += g * (x.to_f64() - mean.to_f64()) * rstd;
-                *dbias += g;
-            }
-            if self.dx.is_empty() {
-                continue;
-            }
-            let weighted =
-                |x, g, weight: T, bias| passed(x, g, weight, bias).to_f64() * weight.to_f64();
-            let rows = [x, g, weight, bias];
-            let level = lane_sum(rows, |[x, g, weight, bias]| weighted(x, g, weight, bias));
-            let slope = lane_sum(rows, |[x, g, weight, bias]| {
-                weighted(x, g, weight, bias) * (x.to_f64() - mean.to_f64())
-            });
-            let slope = T::from_f64(-slope * rstd * rstd * rstd / count);
-            let level = T::from_f64(-level * rstd / count);
-            let out = &mut self.dx[r * row..][..row];
-            map_rows([x, g, weight, bias], [out], |[x, g, weight, bias]| {
-                let scale = affine(mean, rstd, weight, bias).scale;
-                let g = passed(x, g, weight, bias);
-                [scale * g + (slope * (x - mean) + level)]
-            });
+/// Some rows; `sums` are the task's gradients of all weights, then of all biases.
+#[inline(always)]
+fn backward_rows<T: Scalar, const RELU: bool>(
+    args: &Shared<'_, T>,
+    given: &Cotangent<'_, [T]>,
+    rows: Range<usize>,
+    sums: &mut [f64],
+    dx: &mut [MaybeUninit<T>],
+) {
+    let sizes = args.sizes;
+    let (row, count) = (sizes.row(), sizes.row() as f64);
+    sums.fill(0.0);
+    let (sum_weight, sum_bias) = sums.split_at_mut(sizes.channels());
+    for (r, at) in rows.enumerate() {
+        let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
+        let (x, g) = (&args.x[at * row..][..row], &given.g[at * row..][..row]);
+        let first = at % sizes.groups * sizes.per_group;
+        let (weight, bias) = (&args.weight[first..][..row], &args.bias[first..][..row]);
+        let passed =
+            |x: T, g: T, weight: T, bias: T| affine(mean, rstd, weight, bias).gate::<RELU>(g, x);
+        let sums = sum_weight[first..][..row].iter_mut();
+        let sums = sums.zip(&mut sum_bias[first..][..row]);
+        let entries = x.iter().zip(g).zip(weight.iter().zip(bias));
+        for (((x, g), (weight, bias)), (dweight, dbias)) in entries.zip(sums) {
+            let g = passed(*x, *g, *weight, *bias).to_f64();
+            *dweight += g * (x.to_f64() - mean.to_f64()) * rstd;
+            *dbias += g;
         }
+        if dx.is_empty() {
+            continue;
+        }
+        let weighted =
+            |x, g, weight: T, bias| passed(x, g, weight, bias).to_f64() * weight.to_f64();
+        let rows = [x, g, weight, bias];
+        let level = lane_sum(rows, |[x, g, weight, bias]| weighted(x, g, weight, bias));
+        let slope = lane_sum(rows, |[x, g, weight, bias]| {
+            weighted(x, g, weight, bias) * (x.to_f64() - mean.to_f64())
+        });
+        let slope = T::from_f64(-slope * rstd * rstd * rstd / count);
+        let level = T::from_f64(-level * rstd / count);
+        let out = &mut dx[r * row..][..row];
+        map_rows([x, g, weight, bias], [out], |[x, g, weight, bias]| {
+            let scale = affine(mean, rstd, weight, bias).scale;
+            let g = passed(x, g, weight, bias);
+            [scale * g + (slope * (x - mean) + level)]
+        });
     }
 }

@@ -209,45 +209,21 @@ pub(crate) fn apply<T: Scalar>(x: &[T], maps: &[Map], per_map: usize) -> Vec<T> 
             .zip(x.par_chunks(task * plane));
         tasks.enumerate().for_each(|(t, (y, x))| {
             TASKS.with([width], |[line]: [&mut [T]; 1]| {
-                vectorised(Planes {
-                    maps,
-                    per_map,
-                    first: t * task,
-                    x,
-                    y,
-                    line,
-                });
+                vectorised(
+                    #[inline(always)]
+                    move || {
+                        let planes = y.chunks_exact_mut(out_plane).zip(x.chunks_exact(plane));
+                        for (i, (y, x)) in planes.enumerate() {
+                            let map = maps.get((t * task + i) / per_map);
+                            map.unwrap_or(first).plane(x, y, line);
+                        }
+                    },
+                );
             });
         });
     };
     // SAFETY: each task writes its planes entry by entry, and the planes are all there is.
     unsafe { written(x.len() / plane * out_plane, fill) }
-}
-
-/// The planes from `first` on that one task of [`apply`] maps; `line` is scratch for one line.
-struct Planes<'a, T> {
-    maps: &'a [Map],
-    per_map: usize,
-    first: usize,
-    x: &'a [T],
-    y: &'a mut [MaybeUninit<T>],
-    line: &'a mut [T],
-}
-
-impl<T: Scalar> pulp::NullaryFnOnce for Planes<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let only = &self.maps[0];
-        let [height, width] = only.output();
-        let planes = self.x.chunks_exact(only.rows.size * only.cols.size);
-        let planes = self.y.chunks_exact_mut(height * width).zip(planes);
-        for (i, (y, x)) in planes.enumerate() {
-            let map = self.maps.get((self.first + i) / self.per_map);
-            map.unwrap_or(only).plane(x, y, self.line);
-        }
-    }
 }
 
 #[cfg(test)]

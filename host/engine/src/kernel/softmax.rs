@@ -35,105 +35,58 @@ fn peak<T: Scalar>(row: &[T]) -> T {
     }
 }
 
-/// A function of rows of `size` entries.
-trait Rows<T>: Sync {
-    /// Writes the results of row `row`, all of them.
-    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]);
-}
-
-/// The results of `count` rows, `width` of each.
+/// `width` results of each row of `size` entries, which `write` makes of the rows of all inputs.
 ///
 /// # Safety
-/// `rows` must write all results of the rows that it is asked for.
-unsafe fn by_row<T: Scalar>(
-    count: usize,
-    width: usize,
+/// `write` must write all results that it is handed.
+unsafe fn by_row<T: Scalar, const N: usize>(
+    inputs: [&[T]; N],
     size: usize,
-    rows: &impl Rows<T>,
+    width: usize,
+    write: impl Fn([&[T]; N], &mut [MaybeUninit<T>]) + Sync,
 ) -> Vec<T> {
+    let count = inputs[0].len().checked_div(size).unwrap_or(0);
     if count * width == 0 {
         return Vec::new();
     }
-    let per_task = (TASK / size.max(1)).max(1);
+    let per_task = (TASK / size).max(1);
+    let write = &write;
     let fill = |out: &mut [MaybeUninit<T>]| {
         each_part(out, per_task * width, |t, out| {
-            let first = t * per_task;
-            vectorised(Task {
-                rows,
-                first,
-                width,
-                out,
-            });
+            vectorised(
+                #[inline(always)]
+                move || {
+                    for (i, out) in out.chunks_exact_mut(width).enumerate() {
+                        let start = (t * per_task + i) * size;
+                        write(inputs.map(|input| &input[start..][..size]), out);
+                    }
+                },
+            );
         });
     };
-    // SAFETY: the tasks are cut into rows without a rest, and the caller's `rows` writes those.
+    // SAFETY: the tasks are cut into rows without a rest, and the caller's `write` writes those.
     unsafe { written(count * width, fill) }
-}
-
-/// The rows from `first` on that one task of [`by_row`] covers.
-struct Task<'a, T, R> {
-    rows: &'a R,
-    first: usize,
-    width: usize,
-    out: &'a mut [MaybeUninit<T>],
-}
-
-impl<T, R: Rows<T>> pulp::NullaryFnOnce for Task<'_, T, R> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (i, out) in self.out.chunks_exact_mut(self.width).enumerate() {
-            self.rows.write(self.first + i, out);
-        }
-    }
-}
-
-/// Number of rows in `len` entries.
-fn count(len: usize, size: usize) -> usize {
-    len.checked_div(size).unwrap_or(0)
-}
-
-/// A matrix with rows of `size` entries.
-struct Matrix<'a, T> {
-    data: &'a [T],
-    size: usize,
-}
-
-impl<T> Matrix<'_, T> {
-    #[inline(always)]
-    fn row(&self, row: usize) -> &[T] {
-        &self.data[row * self.size..][..self.size]
-    }
 }
 
 /// `e^x / sum(e^x)` of each row of `size` entries.
 pub(crate) fn softmax<T: Elementary>(data: &[T], size: usize) -> Vec<T> {
-    // SAFETY: a row is written whole.
+    // SAFETY: the first loop writes a row whole; only then it is read.
     unsafe {
         by_row(
-            count(data.len(), size),
+            [data],
             size,
             size,
-            &Softmax(Matrix { data, size }),
+            #[inline(always)]
+            |[x], out| {
+                let peak = peak(x);
+                for (out, x) in out.iter_mut().zip(x) {
+                    out.write((*x - peak).exp());
+                }
+                let y = &mut *(std::ptr::from_mut(out) as *mut [T]);
+                let total = T::from_f64(lane_sum([&*y], |[y]| y.to_f64()));
+                y.iter_mut().for_each(|y| *y /= total);
+            },
         )
-    }
-}
-
-struct Softmax<'a, T>(Matrix<'a, T>);
-
-impl<T: Elementary> Rows<T> for Softmax<'_, T> {
-    #[inline(always)]
-    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
-        let x = self.0.row(row);
-        let peak = peak(x);
-        for (out, x) in out.iter_mut().zip(x) {
-            out.write((*x - peak).exp());
-        }
-        // SAFETY: written just now.
-        let y = unsafe { &mut *(std::ptr::from_mut(out) as *mut [T]) };
-        let total = T::from_f64(lane_sum([&*y], |[y]| y.to_f64()));
-        y.iter_mut().for_each(|y| *y /= total);
     }
 }
 
@@ -150,24 +103,17 @@ pub(crate) fn log_softmax<T: Elementary>(data: &[T], size: usize) -> Vec<T> {
     // SAFETY: a row is written whole.
     unsafe {
         by_row(
-            count(data.len(), size),
+            [data],
             size,
             size,
-            &LogSoftmax(Matrix { data, size }),
+            #[inline(always)]
+            |[x], out| {
+                let (peak, log_sum) = log_sum(x);
+                for (out, x) in out.iter_mut().zip(x) {
+                    out.write(*x - peak - log_sum);
+                }
+            },
         )
-    }
-}
-
-struct LogSoftmax<'a, T>(Matrix<'a, T>);
-
-impl<T: Elementary> Rows<T> for LogSoftmax<'_, T> {
-    #[inline(always)]
-    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
-        let x = self.0.row(row);
-        let (peak, log_sum) = log_sum(x);
-        for (out, x) in out.iter_mut().zip(x) {
-            out.write(*x - peak - log_sum);
-        }
     }
 }
 
@@ -176,75 +122,53 @@ pub(crate) fn logsumexp<T: Elementary>(data: &[T], size: usize) -> Vec<T> {
     // SAFETY: the one result of a row is written.
     unsafe {
         by_row(
-            count(data.len(), size),
-            1,
+            [data],
             size,
-            &LogSumExp(Matrix { data, size }),
+            1,
+            #[inline(always)]
+            |[x], out| {
+                let (peak, log_sum) = log_sum(x);
+                out[0].write(peak + log_sum);
+            },
         )
-    }
-}
-
-struct LogSumExp<'a, T>(Matrix<'a, T>);
-
-impl<T: Elementary> Rows<T> for LogSumExp<'_, T> {
-    #[inline(always)]
-    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
-        let (peak, log_sum) = log_sum(self.0.row(row));
-        out[0].write(peak + log_sum);
     }
 }
 
 /// The gradient of [`softmax`], given its result: `y (g - sum(g y))`.
 pub(crate) fn softmax_grad<T: Scalar>(y: &[T], g: &[T], size: usize) -> Vec<T> {
-    let [y_rows, g_rows] = [y, g].map(|data| Matrix { data, size });
     // SAFETY: a row is written whole.
     unsafe {
         by_row(
-            count(y.len(), size),
+            [y, g],
             size,
             size,
-            &SoftmaxGrad(y_rows, g_rows),
+            #[inline(always)]
+            |[y, g], out| {
+                let mean = T::from_f64(lane_sum([y, g], |[y, g]| y.to_f64() * g.to_f64()));
+                for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
+                    out.write(*y * (*g - mean));
+                }
+            },
         )
-    }
-}
-
-struct SoftmaxGrad<'a, T>(Matrix<'a, T>, Matrix<'a, T>);
-
-impl<T: Scalar> Rows<T> for SoftmaxGrad<'_, T> {
-    #[inline(always)]
-    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
-        let (y, g) = (self.0.row(row), self.1.row(row));
-        let mean = T::from_f64(lane_sum([y, g], |[y, g]| y.to_f64() * g.to_f64()));
-        for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
-            out.write(*y * (*g - mean));
-        }
     }
 }
 
 /// The gradient of [`log_softmax`], given its result: `g - e^y sum(g)`.
 pub(crate) fn log_softmax_grad<T: Elementary>(y: &[T], g: &[T], size: usize) -> Vec<T> {
-    let [y_rows, g_rows] = [y, g].map(|data| Matrix { data, size });
     // SAFETY: a row is written whole.
     unsafe {
         by_row(
-            count(y.len(), size),
+            [y, g],
             size,
             size,
-            &LogSoftmaxGrad(y_rows, g_rows),
+            #[inline(always)]
+            |[y, g], out| {
+                let total = T::from_f64(lane_sum([g], |[g]| g.to_f64()));
+                for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
+                    out.write(*g - y.exp() * total);
+                }
+            },
         )
-    }
-}
-
-struct LogSoftmaxGrad<'a, T>(Matrix<'a, T>, Matrix<'a, T>);
-
-impl<T: Elementary> Rows<T> for LogSoftmaxGrad<'_, T> {
-    #[inline(always)]
-    fn write(&self, row: usize, out: &mut [MaybeUninit<T>]) {
-        let (y, g) = (self.0.row(row), self.1.row(row));
-        let total = T::from_f64(lane_sum([g], |[g]| g.to_f64()));
-        for ((out, y), g) in out.iter_mut().zip(y).zip(g) {
-            out.write(*g - y.exp() * total);
-        }
     }
 }
 

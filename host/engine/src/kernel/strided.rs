@@ -2,12 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use candle_core::{Storage, StorageRef, WithDType};
+use candle_core::WithDType;
 
 use super::output::written;
 use super::tasks::each_part;
-use super::vectorised;
-use crate::error::{Error, Result};
+use super::{Host, Scalar, vectorised};
+use crate::error::Result;
 use crate::value::Value;
 
 /// Entries that one task computes.
@@ -15,38 +15,18 @@ const CHUNK: usize = 1 << 14;
 
 /// An operand with the strides that broadcasting to the result's shape gives it.
 pub(super) struct Operand<'a, T> {
-    storage: StorageRef<'a>,
-    start: usize,
+    /// From its first entry on.
+    pub(super) data: Host<'a, T>,
     pub(super) strides: Vec<usize>,
-    entries: std::marker::PhantomData<T>,
 }
 
 impl<'a, T: WithDType> Operand<'a, T> {
     pub(super) fn open(op: &'static str, value: &'a Value, dims: &[usize]) -> Result<Self> {
-        let (storage, layout) = value.storage_and_layout();
-        let layout = layout.broadcast_as(dims)?;
-        match &*storage {
-            Storage::Cpu(cpu) => cpu.as_slice::<T>()?,
-            _ => {
-                return Err(Error::argument(
-                    op,
-                    "no kernel for this device, only for the cpu",
-                ));
-            }
-        };
+        let layout = value.layout().broadcast_as(dims)?;
         Ok(Self {
-            storage,
-            start: layout.start_offset(),
+            data: Host::starting(op, value, layout.start_offset())?,
             strides: layout.stride().to_vec(),
-            entries: std::marker::PhantomData,
         })
-    }
-
-    pub(super) fn data(&self) -> &[T] {
-        let Storage::Cpu(cpu) = &*self.storage else {
-            unreachable!("checked when opened")
-        };
-        &cpu.as_slice::<T>().expect("checked when opened")[self.start..]
     }
 }
 
@@ -82,86 +62,96 @@ pub(crate) fn collapse<const N: usize>(
     (sizes, steps)
 }
 
-/// What writes pieces of inner lines. A struct and not a closure, so that its method is inlined where [`vectorised`] needs it.
-pub(super) trait Piece<O, const N: usize>: Sync {
-    /// Writes every entry of `out`; operand k starts at `starts[k]`.
-    fn write(&self, out: &mut [MaybeUninit<O>], starts: [usize; N]);
-}
-
-/// A result of the given sizes, written piece by piece; a piece lies in one task.
+/// A result of shape `dims`, written in pieces of lines; a piece lies in one task. `write` is handed a piece, and where each operand
+/// starts there and how far it steps from entry to entry.
 ///
 /// # Safety
-/// `piece` must write every entry that it is handed.
+/// `write` must write every entry that it is handed.
 pub(super) unsafe fn lines<O: Copy + Send, const N: usize>(
-    sizes: &[usize],
-    steps: &[Vec<usize>; N],
-    piece: &impl Piece<O, N>,
+    dims: &[usize],
+    strides: [&[usize]; N],
+    write: impl Fn(&mut [MaybeUninit<O>], [usize; N], [usize; N]) + Sync,
 ) -> Vec<O> {
+    if dims.contains(&0) {
+        return Vec::new();
+    }
+    let (sizes, steps) = &collapse(dims, strides);
+    let (&inner, outer) = sizes.split_last().expect("collapse leaves one dimension");
+    let (last, write) = (steps.each_ref().map(|steps| steps[outer.len()]), &write);
     let fill = |out: &mut [MaybeUninit<O>]| {
         each_part(out, CHUNK, |i, out| {
-            vectorised(Walk {
-                sizes,
-                steps,
-                piece,
-                first: i * CHUNK,
-                out,
-            });
+            vectorised(
+                #[inline(always)]
+                move || {
+                    // Where the first line lies; from there on the places are counted up.
+                    let (mut line, mut column) = (i * CHUNK / inner, i * CHUNK % inner);
+                    let mut place = vec![0; outer.len()];
+                    let mut starts = [0; N];
+                    for (d, size) in outer.iter().enumerate().rev() {
+                        place[d] = line % size;
+                        line /= size;
+                        for k in 0..N {
+                            starts[k] += place[d] * steps[k][d];
+                        }
+                    }
+                    let mut rest = &mut *out;
+                    while !rest.is_empty() {
+                        let (piece, after) = rest.split_at_mut((inner - column).min(rest.len()));
+                        write(
+                            piece,
+                            std::array::from_fn(|k| starts[k] + column * last[k]),
+                            last,
+                        );
+                        (column, rest) = (0, after);
+                        for (d, size) in outer.iter().enumerate().rev() {
+                            place[d] += 1;
+                            for k in 0..N {
+                                starts[k] += steps[k][d];
+                            }
+                            if place[d] < *size {
+                                break;
+                            }
+                            place[d] = 0;
+                            for k in 0..N {
+                                starts[k] -= size * steps[k][d];
+                            }
+                        }
+                    }
+                },
+            );
         });
     };
-    // SAFETY: the chunks are cut into pieces without a rest, and the caller's `piece` writes those.
-    unsafe { written(sizes.iter().product(), fill) }
+    // SAFETY: the chunks are cut into pieces without a rest, and the caller's `write` writes those.
+    unsafe { written(dims.iter().product(), fill) }
 }
 
-/// The entries from `first` on that one task of [`lines`] covers.
-struct Walk<'a, O, P, const N: usize> {
-    sizes: &'a [usize],
-    steps: &'a [Vec<usize>; N],
-    piece: &'a P,
-    first: usize,
-    out: &'a mut [MaybeUninit<O>],
-}
-
-impl<O, P: Piece<O, N>, const N: usize> pulp::NullaryFnOnce for Walk<'_, O, P, N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let steps = self.steps;
-        let (&inner, outer) = self
-            .sizes
-            .split_last()
-            .expect("collapse leaves one dimension");
-        // Where the first line lies; from there on the places are counted up.
-        let (mut line, mut column) = (self.first / inner, self.first % inner);
-        let mut place = vec![0; outer.len()];
-        let mut starts = [0; N];
-        for (d, size) in outer.iter().enumerate().rev() {
-            place[d] = line % size;
-            line /= size;
-            for k in 0..N {
-                starts[k] += place[d] * steps[k][d];
-            }
-        }
-        let mut rest = self.out;
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at_mut((inner - column).min(rest.len()));
-            let at = std::array::from_fn(|k| starts[k] + column * steps[k][outer.len()]);
-            self.piece.write(piece, at);
-            (column, rest) = (0, after);
-            for (d, size) in outer.iter().enumerate().rev() {
-                place[d] += 1;
-                for k in 0..N {
-                    starts[k] += steps[k][d];
+/// `f` of every entry of an operand.
+pub(super) fn map<T: Scalar>(
+    x: &Operand<'_, T>,
+    dims: &[usize],
+    f: impl Fn(T) -> T + Sync,
+) -> Vec<T> {
+    let data = &*x.data;
+    // SAFETY: every entry is written: the operand reaches as far as the result.
+    unsafe {
+        lines(
+            dims,
+            [&x.strides],
+            #[inline(always)]
+            move |out, [i], [step]| {
+                let (data, out) = (&data[i..], out.iter_mut());
+                match step {
+                    1 => out.zip(data).for_each(|(out, x)| _ = out.write(f(*x))),
+                    0 => {
+                        let value = f(data[0]);
+                        out.for_each(|out| _ = out.write(value));
+                    }
+                    step => out.zip(data.iter().step_by(step)).for_each(|(out, x)| {
+                        out.write(f(*x));
+                    }),
                 }
-                if place[d] < *size {
-                    break;
-                }
-                place[d] = 0;
-                for k in 0..N {
-                    starts[k] -= size * steps[k][d];
-                }
-            }
-        }
+            },
+        )
     }
 }
 

@@ -1,11 +1,9 @@
 //! Functions of one tensor, entry by entry, on the CPU: one pass over strided entries, in parallel.
 
-use std::mem::MaybeUninit;
-
 use candle_core::DType;
 
 use super::elementary::Elementary;
-use super::strided::{Operand, Piece, collapse, lines};
+use super::strided::{Operand, map};
 use super::{Scalar, dispatch, to_value};
 use crate::error::Result;
 use crate::value::Value;
@@ -54,9 +52,6 @@ pub(crate) fn has_kernel(x: &Value) -> bool {
 pub(crate) fn unary(op: &'static str, kind: Unary, x: &Value) -> Result<Value> {
     dispatch!(op, x.dtype(), T => {
         let data = Operand::<T>::open(op, x, x.dims())?;
-        if x.elem_count() == 0 {
-            return to_value(Vec::<T>::new(), x.dims(), x);
-        }
         to_value(apply(kind, &data, x.dims()), x.dims(), x)
     })
 }
@@ -106,41 +101,6 @@ fn apply<T: Elementary>(kind: Unary, x: &Operand<'_, T>, dims: &[usize]) -> Vec<
                 let raised = if x < min { min } else { x };
                 if raised > max { max } else { raised }
             })
-        }
-    }
-}
-
-fn map<T: Scalar>(x: &Operand<'_, T>, dims: &[usize], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    let (sizes, steps) = collapse(dims, [&x.strides]);
-    let piece = Mapped {
-        data: x.data(),
-        step: steps[0][sizes.len() - 1],
-        f,
-    };
-    // SAFETY: `Mapped` writes every entry: the operand reaches as far as the result.
-    unsafe { lines(&sizes, &steps, &piece) }
-}
-
-/// A piece of [`map`].
-struct Mapped<'a, T, F> {
-    data: &'a [T],
-    step: usize,
-    f: F,
-}
-
-impl<T: Scalar, F: Fn(T) -> T + Sync> Piece<T, 1> for Mapped<'_, T, F> {
-    #[inline(always)]
-    fn write(&self, out: &mut [MaybeUninit<T>], [i]: [usize; 1]) {
-        let (f, data, out) = (&self.f, &self.data[i..], out.iter_mut());
-        match self.step {
-            1 => out.zip(data).for_each(|(out, x)| _ = out.write(f(*x))),
-            0 => {
-                let value = f(data[0]);
-                out.for_each(|out| _ = out.write(value));
-            }
-            step => out.zip(data.iter().step_by(step)).for_each(|(out, x)| {
-                out.write(f(*x));
-            }),
         }
     }
 }

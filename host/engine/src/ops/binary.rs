@@ -1,11 +1,10 @@
 //! Arithmetic of two tensors; a result has the shape that the two broadcast to, by NumPy's rules.
 
-use candle_core::DType;
-
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
-use crate::kernel::elementwise::{Binary, binary, few};
+use crate::kernel::elementwise::{Binary, binary};
+use crate::kernel::unary::has_kernel;
 use crate::profile;
 use crate::tensor::{Named, Tensor};
 use crate::value::Value;
@@ -15,6 +14,9 @@ use crate::value::Value;
 /// # Errors
 /// If two sizes differ and neither is 1.
 pub fn broadcast_shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
+    if a == b {
+        return Ok(a.to_vec());
+    }
     let rank = a.len().max(b.len());
     let size = |dims: &[usize], i: usize| {
         let missing = rank - dims.len();
@@ -36,7 +38,7 @@ pub fn broadcast_shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec
 type Kernel = fn(&Value, &Value) -> candle_core::Result<Value>;
 
 /// The shape of the result, after checking what candle would report less clearly.
-fn check(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
+pub(super) fn check(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
     ensure!(
         a.dtype() == b.dtype(),
         op,
@@ -55,22 +57,15 @@ fn arithmetic(
     b: &Tensor,
     elsewhere: Kernel,
 ) -> Result<Value> {
-    if let Some(gpu) = Gpu::of(a.value()) {
-        let dims = check(op, a, b)?;
-        return gpu::elementwise::binary(&gpu, op, kind, a.value(), b.value(), &dims);
-    }
-    let on_cpu = a.device().is_cpu() && matches!(a.dtype(), DType::F32 | DType::F64);
-    if on_cpu
-        && a.dtype() == b.dtype()
-        && let Some(value) = few(op, kind, a.value(), b.value())?
-    {
-        return Ok(value);
-    }
     let dims = check(op, a, b)?;
-    if on_cpu {
-        return binary(op, kind, a.value(), b.value(), &dims);
+    let (left, right) = (a.value(), b.value());
+    if let Some(gpu) = Gpu::of(left) {
+        return gpu::elementwise::binary(&gpu, op, kind, left, right, &dims);
     }
-    elsewhere(a.value(), b.value()).named(op, &[a, b])
+    if has_kernel(left) {
+        return binary(op, kind, left, right, &dims);
+    }
+    elsewhere(left, right).named(op, &[a, b])
 }
 
 /// The gradients of two operands, given that of the result and the operands' shapes.
@@ -94,10 +89,6 @@ fn recorded(
     record_one(op, &[a, b], value, save, vjp)
 }
 
-fn when(wanted: bool, compute: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
-    wanted.then(compute).transpose()
-}
-
 impl Tensor {
     /// `a + b`.
     ///
@@ -105,18 +96,9 @@ impl Tensor {
     /// If the types differ or the shapes do not broadcast; so for all of this file.
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("add", Binary::Add, self, other, Value::broadcast_add)?;
-        Ok(recorded(
-            "add",
-            [self, other],
-            value,
-            Save::default(),
-            |c, g, [a, b]| {
-                Ok(vec![
-                    when(c.needs(0), || g.sum_to(a))?,
-                    when(c.needs(1), || g.sum_to(b))?,
-                ])
-            },
-        ))
+        let save = Save::default();
+        let vjp: Pullback = |c, g, [a, b]| c.wanted(&[&|| g.sum_to(a), &|| g.sum_to(b)]);
+        Ok(recorded("add", [self, other], value, save, vjp))
     }
 
     /// `a - b`.
@@ -125,18 +107,9 @@ impl Tensor {
     /// As [`Tensor::add`].
     pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("sub", Binary::Sub, self, other, Value::broadcast_sub)?;
-        Ok(recorded(
-            "sub",
-            [self, other],
-            value,
-            Save::default(),
-            |c, g, [a, b]| {
-                Ok(vec![
-                    when(c.needs(0), || g.sum_to(a))?,
-                    when(c.needs(1), || g.sum_to(b)?.neg())?,
-                ])
-            },
-        ))
+        let save = Save::default();
+        let vjp: Pullback = |c, g, [a, b]| c.wanted(&[&|| g.sum_to(a), &|| g.sum_to(b)?.neg()]);
+        Ok(recorded("sub", [self, other], value, save, vjp))
     }
 
     /// `a b`, entry by entry.
@@ -146,18 +119,12 @@ impl Tensor {
     pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
         let value = arithmetic("mul", Binary::Mul, self, other, Value::broadcast_mul)?;
         let save = Save::inputs(crossed(self, other));
-        Ok(recorded(
-            "mul",
-            [self, other],
-            value,
-            save,
-            |c, g, [a, b]| {
-                Ok(vec![
-                    when(c.needs(0), || g.mul(&c.input(1))?.sum_to(a))?,
-                    when(c.needs(1), || g.mul(&c.input(0))?.sum_to(b))?,
-                ])
-            },
-        ))
+        let vjp: Pullback = |c, g, [a, b]| {
+            c.wanted(&[&|| g.mul(&c.input(1))?.sum_to(a), &|| {
+                g.mul(&c.input(0))?.sum_to(b)
+            }])
+        };
+        Ok(recorded("mul", [self, other], value, save, vjp))
     }
 
     /// `a / b`, entry by entry.
@@ -170,19 +137,13 @@ impl Tensor {
             inputs: &[1],
             outputs: if other.is_tracked() { &[0] } else { &[] },
         };
-        Ok(recorded(
-            "div",
-            [self, other],
-            value,
-            save,
-            |c, g, [a, b]| {
-                let scaled = g.div(&c.input(1))?;
-                Ok(vec![
-                    when(c.needs(0), || scaled.sum_to(a))?,
-                    when(c.needs(1), || scaled.mul(&c.output(0))?.sum_to(b)?.neg())?,
-                ])
-            },
-        ))
+        let vjp: Pullback = |c, g, [a, b]| {
+            let scaled = g.div(&c.input(1))?;
+            c.wanted(&[&|| scaled.sum_to(a), &|| {
+                scaled.mul(&c.output(0))?.sum_to(b)?.neg()
+            }])
+        };
+        Ok(recorded("div", [self, other], value, save, vjp))
     }
 
     /// The larger of two entries; a tie shares the gradient equally, as in PyTorch.
@@ -223,10 +184,7 @@ impl Tensor {
                 let share = |a: &Tensor, b: &Tensor| {
                     g.zero_unless(&wins(a, b)?)?.add(&ties)?.sum_to(a.dims())
                 };
-                Ok(vec![
-                    when(c.needs(0), || share(&a, &b))?,
-                    when(c.needs(1), || share(&b, &a))?,
-                ])
+                c.wanted(&[&|| share(&a, &b), &|| share(&b, &a)])
             },
         ))
     }

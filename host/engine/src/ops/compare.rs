@@ -2,11 +2,12 @@
 
 use candle_core::DType;
 
-use super::binary::broadcast_shape;
+use super::binary::{broadcast_shape, check};
 use crate::autograd::{Save, record_one};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::elementwise::{Binary, binary, select};
+use crate::kernel::unary::has_kernel;
 use crate::tensor::{Named, Tensor};
 use crate::value::Value;
 
@@ -14,14 +15,7 @@ type Comparison = fn(&Value, &Value) -> candle_core::Result<Value>;
 
 impl Tensor {
     fn compare(&self, op: &'static str, other: &Tensor, kernel: Comparison) -> Result<Tensor> {
-        ensure!(
-            self.dtype() == other.dtype(),
-            op,
-            "expected one type, got {:?} and {:?} (convert with to_dtype)",
-            self.dtype(),
-            other.dtype()
-        );
-        broadcast_shape(op, self.dims(), other.dims())?;
+        check(op, self, other)?;
         let mask = uploads(self.device(), || kernel(self.value(), other.value()));
         let mask = mask.named(op, &[self, other])?;
         Ok(Tensor::constant(mask))
@@ -90,13 +84,12 @@ impl Tensor {
         let shape = broadcast_shape(op, on_true.dims(), on_false.dims())?;
         let shape = broadcast_shape(op, self.dims(), &shape)?;
         let (yes, no) = (on_true.value(), on_false.value());
-        let on_cpu = self.device().is_cpu() && matches!(on_true.dtype(), DType::F32 | DType::F64);
         let mask = self.value().clone();
         let alike = mask.dtype() == DType::U8 && on_false.dtype() == on_true.dtype();
         let gpu = Gpu::of(yes).filter(|_| alike);
         let value = if let Some(gpu) = gpu {
             gpu::elementwise::select(&gpu, op, &mask, yes, no, &shape)?
-        } else if on_cpu && alike {
+        } else if has_kernel(yes) && alike && mask.device().is_cpu() {
             select(op, &mask, yes, no, &shape)?
         } else {
             let stretch = |v: &Value| v.broadcast_as(shape.as_slice());
@@ -115,14 +108,9 @@ impl Tensor {
             move |c, g| {
                 let mask = Tensor::constant(mask.clone());
                 let zero = g.scalar_like(0.0)?;
-                let mut grads = vec![None, None];
-                if c.needs(0) {
-                    grads[0] = Some(mask.where_cond(g, &zero)?.sum_to(&a)?);
-                }
-                if c.needs(1) {
-                    grads[1] = Some(mask.where_cond(&zero, g)?.sum_to(&b)?);
-                }
-                Ok(grads)
+                c.wanted(&[&|| mask.where_cond(g, &zero)?.sum_to(&a), &|| {
+                    mask.where_cond(&zero, g)?.sum_to(&b)
+                }])
             },
         ))
     }
@@ -130,12 +118,11 @@ impl Tensor {
     /// The entries where `by`, a value of the same shape, is above 0, and 0 elsewhere: what a ReLU lets through.
     pub(crate) fn gate(&self, by: &Value) -> Result<Tensor> {
         let op = "gate";
-        let on_cpu = self.device().is_cpu() && matches!(self.dtype(), DType::F32 | DType::F64);
         let alike = self.dtype() == by.dtype() && self.dims() == by.dims();
         let gpu = Gpu::of(by).filter(|_| alike);
         let value = if let Some(gpu) = gpu {
             gpu::elementwise::binary(&gpu, op, Binary::Gate, self.value(), by, self.dims())?
-        } else if on_cpu && alike {
+        } else if has_kernel(self.value()) && alike {
             binary(op, Binary::Gate, self.value(), by, self.dims())?
         } else {
             let open = by.zeros_like().and_then(|zero| by.gt(&zero));

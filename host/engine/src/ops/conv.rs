@@ -113,13 +113,15 @@ fn run(
     );
     let dims = match direction {
         Direction::Forward => output_dims(shape),
-        Direction::InputGrad => input_dims(shape),
-        Direction::WeightGrad => [
-            shape.out_channels,
-            shape.in_channels / shape.groups,
-            shape.kernel[0],
-            shape.kernel[1],
-        ],
+        Direction::InputGrad => {
+            let [height, width] = shape.input;
+            [shape.batch, shape.in_channels, height, width]
+        }
+        Direction::WeightGrad => {
+            let [height, width] = shape.kernel;
+            let per_group = shape.in_channels / shape.groups;
+            [shape.out_channels, per_group, height, width]
+        }
     };
     let (a, b) = (a.value(), b.value());
     let order = Order::of_convolution(a, shape);
@@ -162,22 +164,9 @@ fn on_cpu(
     })
 }
 
-fn input_dims(shape: &ConvShape) -> [usize; 4] {
-    [
-        shape.batch,
-        shape.in_channels,
-        shape.input[0],
-        shape.input[1],
-    ]
-}
-
 fn output_dims(shape: &ConvShape) -> [usize; 4] {
-    [
-        shape.batch,
-        shape.out_channels,
-        shape.output[0],
-        shape.output[1],
-    ]
+    let [height, width] = shape.output;
+    [shape.batch, shape.out_channels, height, width]
 }
 
 /// Records one of the three operations; the images among its inputs are not kept where they can be made again.
@@ -186,14 +175,14 @@ fn record(
     [a, b]: [&Tensor; 2],
     value: Value,
     images: &[usize],
-    vjp: impl Fn(&Context<'_>, &Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
+    vjp: impl Fn(&Context<'_>, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 ) -> Tensor {
     let lean = Lean {
         inputs: images,
         again: None,
     };
     let vjp = move |c: &Context<'_>, grads: &[Option<Tensor>]| match &grads[0] {
-        Some(g) => Ok(vjp(c, g)?.into()),
+        Some(g) => vjp(c, g),
         None => Ok(vec![None; 2]),
     };
     let save = Save::inputs(crossed(a, b));
@@ -216,10 +205,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, params: &Conv2dParams) -> Result<Tens
     Ok(record(op, [x, weight], value, &[0], move |c, g| {
         let dx = || conv2d_input_grad(g, &c.input(1), shape.input, &params);
         let dw = || conv2d_weight_grad(&c.input_again(0)?, g, shape.kernel, &params);
-        Ok([
-            c.needs(0).then(dx).transpose()?,
-            c.needs(1).then(dw).transpose()?,
-        ])
+        c.wanted(&[&dx, &dw])
     }))
 }
 
@@ -247,10 +233,7 @@ pub fn conv2d_input_grad(
     Ok(record(op, [g, weight], value, &[], move |c, h| {
         let dg = || conv2d(h, &c.input(1), &params);
         let dw = || conv2d_weight_grad(h, &c.input(0), shape.kernel, &params);
-        Ok([
-            c.needs(0).then(dg).transpose()?,
-            c.needs(1).then(dw).transpose()?,
-        ])
+        c.wanted(&[&dg, &dw])
     }))
 }
 
@@ -279,10 +262,7 @@ pub fn conv2d_weight_grad(
     Ok(record(op, [x, g], value, &[0], move |c, h| {
         let dx = || conv2d_input_grad(&c.input(1), h, shape.input, &params);
         let dg = || conv2d(&c.input_again(0)?, h, &params);
-        Ok([
-            c.needs(0).then(dx).transpose()?,
-            c.needs(1).then(dg).transpose()?,
-        ])
+        c.wanted(&[&dx, &dg])
     }))
 }
 

@@ -4,32 +4,35 @@ use super::shape::check_dim;
 use crate::error::{Result, ensure};
 use crate::gpu::uploads;
 use crate::tensor::Tensor;
-use crate::value::Value;
 
-fn check_indices(op: &'static str, indices: &Tensor) -> Result<()> {
+/// The indices into `x`, contiguous, after a look at their type.
+fn checked(op: &'static str, x: &Tensor, indices: &Tensor) -> Result<Tensor> {
     ensure!(
         indices.dtype() == candle_core::DType::U32,
         op,
         "expected u32 indices, got {:?}",
         indices.dtype()
     );
-    Ok(())
+    let indices = uploads(x.device(), || indices.value().contiguous())?;
+    Ok(Tensor::constant(indices))
 }
 
-/// `indices` must have the shape of `x` in all dimensions but `dim`.
-fn check_beside(op: &'static str, x: &[usize], dim: usize, indices: &Tensor) -> Result<()> {
-    check_indices(op, indices)?;
-    let mut expected = x.to_vec();
+/// As [`checked`]; the indices must have the shape of `x` in all dimensions but `dim`.
+fn checked_beside(op: &'static str, x: &Tensor, dim: usize, indices: &Tensor) -> Result<Tensor> {
+    check_dim(op, x, dim)?;
+    let indices = checked(op, x, indices)?;
+    let mut expected = x.dims().to_vec();
     if let (Some(size), Some(&count)) = (expected.get_mut(dim), indices.dims().get(dim)) {
         *size = count;
     }
     ensure!(
         indices.dims() == expected,
         op,
-        "indices {:?} must have the shape of {x:?} in all dimensions but {dim}",
-        indices.dims()
+        "indices {:?} must have the shape of {:?} in all dimensions but {dim}",
+        indices.dims(),
+        x.dims()
     );
-    Ok(())
+    Ok(indices)
 }
 
 impl Tensor {
@@ -43,9 +46,8 @@ impl Tensor {
     pub fn index_select(&self, dim: usize, indices: &Tensor) -> Result<Tensor> {
         let op = "index_select";
         check_dim(op, self, dim)?;
-        check_indices(op, indices)?;
+        let at = checked(op, self, indices)?.into_value();
         let size = self.dims()[dim];
-        let at = uploads(self.device(), || indices.value().contiguous())?;
         let value = uploads(self.device(), || {
             self.value().contiguous()?.index_select(&at, dim)
         });
@@ -56,14 +58,8 @@ impl Tensor {
 
     /// Zeros of size `size` in dimension `dim`, with each entry of this tensor added at its index: the transpose of a selection.
     fn index_scatter(&self, dim: usize, indices: &Tensor, size: usize) -> Result<Tensor> {
-        let mut dims = self.dims().to_vec();
-        dims[dim] = size;
         let at = indices.value().clone();
-        let value = Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
-            uploads(self.device(), || {
-                zeros.index_add(&at, &self.value().contiguous()?, dim)
-            })
-        });
+        let value = self.in_zeros(dim, size, |zeros, x| zeros.index_add(&at, x, dim));
         self.moved("index_add", value, move |_, g| {
             g.index_select(dim, &Tensor::constant(at.clone()))
         })
@@ -79,7 +75,7 @@ impl Tensor {
     pub fn index_add(&self, dim: usize, indices: &Tensor, source: &Tensor) -> Result<Tensor> {
         let op = "index_add";
         check_dim(op, self, dim)?;
-        check_indices(op, indices)?;
+        let indices = checked(op, self, indices)?;
         let mut expected = self.dims().to_vec();
         expected[dim] = indices.elem_count();
         ensure!(
@@ -90,8 +86,6 @@ impl Tensor {
             self.dims(),
             source.dims()
         );
-        let indices = uploads(self.device(), || indices.value().contiguous())?;
-        let indices = Tensor::constant(indices);
         self.add(&source.index_scatter(dim, &indices, self.dims()[dim])?)
     }
 
@@ -104,10 +98,8 @@ impl Tensor {
     /// If the shapes do not fit or an index is out of range.
     pub fn gather(&self, dim: usize, indices: &Tensor) -> Result<Tensor> {
         let op = "gather";
-        check_dim(op, self, dim)?;
-        check_beside(op, self.dims(), dim, indices)?;
+        let at = checked_beside(op, self, dim, indices)?.into_value();
         let size = self.dims()[dim];
-        let at = uploads(self.device(), || indices.value().contiguous())?;
         let value = uploads(self.device(), || {
             self.value().contiguous()?.gather(&at, dim)
         });
@@ -118,14 +110,8 @@ impl Tensor {
 
     /// Zeros of size `size` in dimension `dim`, with each entry of this tensor added at its index: the transpose of a gather.
     fn scatter(&self, dim: usize, indices: &Tensor, size: usize) -> Result<Tensor> {
-        let mut dims = self.dims().to_vec();
-        dims[dim] = size;
         let at = indices.value().clone();
-        let value = Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
-            uploads(self.device(), || {
-                zeros.scatter_add(&at, &self.value().contiguous()?, dim)
-            })
-        });
+        let value = self.in_zeros(dim, size, |zeros, x| zeros.scatter_add(&at, x, dim));
         self.moved("scatter_add", value, move |_, g| {
             g.gather(dim, &Tensor::constant(at.clone()))
         })
@@ -140,8 +126,7 @@ impl Tensor {
     /// If the shapes do not fit or an index is out of range.
     pub fn scatter_add(&self, dim: usize, indices: &Tensor, source: &Tensor) -> Result<Tensor> {
         let op = "scatter_add";
-        check_dim(op, self, dim)?;
-        check_beside(op, self.dims(), dim, indices)?;
+        let indices = checked_beside(op, self, dim, indices)?;
         ensure!(
             source.dims() == indices.dims(),
             op,
@@ -149,8 +134,6 @@ impl Tensor {
             source.dims(),
             indices.dims()
         );
-        let indices = uploads(self.device(), || indices.value().contiguous())?;
-        let indices = Tensor::constant(indices);
         self.add(&source.scatter(dim, &indices, self.dims()[dim])?)
     }
 }

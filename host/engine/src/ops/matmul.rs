@@ -124,14 +124,9 @@ impl Tensor {
         let save = Save::inputs(crossed(self, other));
         let (a, b) = (a.to_vec(), b.to_vec());
         Ok(record_one(op, &[self, other], value, save, move |c, g| {
-            let mut grads = vec![None, None];
-            if c.needs(0) {
-                grads[0] = Some(g.matmul(&c.input(1).t()?)?.sum_to(&a)?);
-            }
-            if c.needs(1) {
-                grads[1] = Some(c.input(0).t()?.matmul(g)?.sum_to(&b)?);
-            }
-            Ok(grads)
+            c.wanted(&[&|| g.matmul(&c.input(1).t()?)?.sum_to(&a), &|| {
+                c.input(0).t()?.matmul(g)?.sum_to(&b)
+            }])
         }))
     }
 

@@ -6,9 +6,9 @@ use super::batch::{BatchNormConfig, BatchNormMode};
 use super::composed::{self, View};
 use crate::autograd::Context;
 use crate::error::Result;
+use crate::gpu;
 use crate::gpu::layout::Order;
-use crate::gpu::{self, Gpu};
-use crate::kernel::batch_norm::backward::{Backward, Mask, backward};
+use crate::kernel::batch_norm::backward::{Backward, Gate, Gradients, backward};
 use crate::kernel::batch_norm::{self as kernel, Planes};
 use crate::kernel::{Host, Scalar, to_value};
 use crate::ops::arrange::{arranged, contiguous};
@@ -34,25 +34,8 @@ pub(super) struct BatchNorm {
 
 const OP: &str = "batch_norm";
 
-/// What the backward reads of the forward pass.
-struct Kept {
-    x: Option<Value>,
-    weight: Value,
-    bias: Value,
-    /// Mean and variance that x was normalised with.
-    normaliser: [Value; 2],
-    /// The batch's mean.
-    mean: Option<Value>,
-    /// The result, where it tells the ReLU's mask.
-    y: Option<Value>,
-}
-
-/// Which gradients are wanted.
-#[derive(Clone, Copy)]
-struct Needs {
-    x: bool,
-    affine: bool,
-    residual: bool,
+fn open<T: Scalar>(value: Option<&Value>) -> Result<Option<Host<'_, T>>> {
+    value.map(|v| Host::open(OP, v)).transpose()
 }
 
 impl BatchNorm {
@@ -69,59 +52,57 @@ impl BatchNorm {
         let affine = [weight.value().contiguous()?, bias.value().contiguous()?];
         let residual = residual.map(|r| arranged(self.order, r.value()));
         let residual = residual.transpose()?;
-        let [weight, bias] = affine.each_ref();
+        let mode = self.config.mode;
+        let args = kernel::Forward {
+            planes: self.planes,
+            x: &x,
+            weight: &affine[0],
+            bias: &affine[1],
+            frozen: mode.is_frozen().then_some(self.running.each_ref()),
+            residual: residual.as_ref(),
+            statistics: mode != BatchNormMode::Eval,
+            relu: self.config.relu,
+            mask,
+            eps: self.config.eps,
+        };
         on_device!(OP, &x,
             gpu => {
-                let frozen = self.config.mode.is_frozen();
-                let args = gpu::batch_norm::Forward {
-                    order: self.order,
-                    planes: self.planes,
-                    x: &x,
-                    weight,
-                    bias,
-                    frozen: frozen.then_some(self.running.each_ref()),
-                    residual: residual.as_ref(),
-                    statistics: self.config.mode != BatchNormMode::Eval,
-                    relu: self.config.relu,
-                    mask,
-                    eps: self.config.eps,
-                };
-                let (y, mask, statistics) = gpu::batch_norm::forward(&gpu, &args)?;
+                let (y, mask, statistics) = gpu::batch_norm::forward(&gpu, self.order, &args)?;
                 let outputs = std::iter::once(y).chain(statistics.into_iter().flatten());
                 Ok((outputs.collect(), mask))
             },
-            T => self.forward_cpu::<T>(&x, [weight, bias], residual.as_ref(), mask)
+            T => self.forward_cpu::<T>(&args)
         )
     }
 
     fn forward_cpu<T: Scalar>(
         &self,
-        x: &Value,
-        [weight, bias]: [&Value; 2],
-        residual: Option<&Value>,
-        mask: bool,
+        args: &kernel::Forward<'_, Value>,
     ) -> Result<(Vec<Value>, Option<Value>)> {
-        let residual = residual.map(|r| Host::<T>::open(OP, r)).transpose()?;
-        let [mean, var] = &self.running;
-        let (mean, var) = (Host::<T>::open(OP, mean)?, Host::<T>::open(OP, var)?);
+        let residual = open::<T>(args.residual)?;
+        let [mean, var] = args.frozen.map_or([None; 2], |frozen| frozen.map(Some));
+        let (mean, var) = (open::<T>(mean)?, open::<T>(var)?);
+        let frozen = mean.as_deref().zip(var.as_deref());
         let result = kernel::forward(&kernel::Forward {
-            planes: self.planes,
-            x: &Host::<T>::open(OP, x)?,
-            weight: &Host::<T>::open(OP, weight)?,
-            bias: &Host::<T>::open(OP, bias)?,
-            frozen: self.config.mode.is_frozen().then_some((&*mean, &*var)),
+            planes: args.planes,
+            x: &*Host::<T>::open(OP, args.x)?,
+            weight: &*Host::<T>::open(OP, args.weight)?,
+            bias: &*Host::<T>::open(OP, args.bias)?,
+            frozen: frozen.map(|(mean, var)| [mean, var]),
             residual: residual.as_deref(),
-            statistics: self.config.mode != BatchNormMode::Eval,
-            relu: self.config.relu,
-            mask,
-            eps: self.config.eps,
+            statistics: args.statistics,
+            relu: args.relu,
+            mask: args.mask,
+            eps: args.eps,
         });
-        let mut outputs = vec![to_value(result.y, &self.input, x)?];
+        let mut outputs = vec![to_value(result.y, &self.input, args.x)?];
         if !result.mean.is_empty() {
-            outputs.push(to_value(result.mean, &[self.planes.channels], x)?);
-            outputs.push(to_value(result.var, &[self.planes.channels], x)?);
+            outputs.push(to_value(result.mean, &[self.planes.channels], args.x)?);
+            outputs.push(to_value(result.var, &[self.planes.channels], args.x)?);
         }
-        let mask = mask.then(|| to_value(result.mask, &self.input, x));
+        let mask = args
+            .mask
+            .then(|| to_value(result.mask, &self.input, args.x));
         Ok((outputs, mask.transpose()?))
     }
 
@@ -155,26 +136,38 @@ impl BatchNorm {
         let by_result = self.config.relu && self.has_residual && self.mask.is_none();
         let statistics = (self.config.mode != BatchNormMode::Eval)
             .then(|| [1, 2].map(|i| context.output(i).into_value()));
-        let kept = Kept {
-            x: x.transpose()?,
-            weight: context.input(1).value().contiguous()?,
-            bias: context.input(2).value().contiguous()?,
+        let x = x.transpose()?;
+        let y = by_result.then(|| context.output(0).into_value());
+        let affine = [1, 2].map(|i| context.input(i).value().contiguous());
+        let [weight, bias] = affine;
+        let args = Backward {
+            planes: self.planes,
+            x: x.as_ref(),
+            weight: &weight?,
+            bias: &bias?,
             normaliser: match &statistics {
-                Some(batch) if !frozen => batch.clone(),
-                _ => self.running.clone(),
+                Some(batch) if !frozen => batch.each_ref(),
+                _ => self.running.each_ref(),
             },
-            mean: statistics.map(|[mean, _]| mean),
-            y: by_result.then(|| context.output(0).into_value()),
-        };
-        let given = [given(0), given(1), given(2)];
-        let needs = Needs {
-            x: context.needs(0),
-            affine: context.needs(1) || context.needs(2),
-            residual: self.has_residual && context.needs(3),
+            frozen,
+            mean: statistics.as_ref().map(|[mean, _]| mean),
+            gate: match (&self.mask, &y) {
+                _ if !self.config.relu => Gate::Open,
+                (Some(mask), _) => Gate::Mask(mask),
+                (None, Some(y)) => Gate::Result(y),
+                (None, None) => Gate::ByX,
+            },
+            eps: self.config.eps,
+            g_y: given(0),
+            g_mean: given(1),
+            g_var: given(2),
+            needs_x: context.needs(0),
+            needs_affine: context.needs(1) || context.needs(2),
+            needs_residual: self.has_residual && context.needs(3),
         };
         let grads = on_device!(OP, &self.running[0],
-            gpu => self.gradients_gpu(&gpu, &kept, given, needs),
-            T => self.gradients_cpu::<T>(&kept, given, needs)
+            gpu => gpu::batch_norm::backward(&gpu, (self.order, self.input, self.entries), &args),
+            T => self.gradients_cpu::<T>(&args)
         )?;
         let mut out = vec![
             grads.x,
@@ -187,87 +180,48 @@ impl BatchNorm {
         Ok(out.into_iter().map(|g| g.map(Tensor::constant)).collect())
     }
 
-    fn gradients_gpu(
-        &self,
-        gpu: &Gpu,
-        kept: &Kept,
-        [g_y, g_mean, g_var]: [Option<&Value>; 3],
-        needs: Needs,
-    ) -> Result<gpu::batch_norm::Gradients> {
-        use gpu::batch_norm::Gate;
-        let gate = match (&self.mask, &kept.y) {
-            _ if !self.config.relu => Gate::Open,
-            (Some(mask), _) => Gate::Mask(mask),
-            (None, Some(y)) => Gate::Result(y),
-            (None, None) => Gate::ByX,
-        };
-        gpu::batch_norm::backward(
-            gpu,
-            &gpu::batch_norm::Backward {
-                order: self.order,
-                planes: self.planes,
-                x: kept.x.as_ref(),
-                weight: &kept.weight,
-                bias: &kept.bias,
-                normaliser: kept.normaliser.each_ref(),
-                frozen: self.config.mode.is_frozen(),
-                mean: kept.mean.as_ref(),
-                gate,
-                eps: self.config.eps,
-                g_y,
-                g_mean,
-                g_var,
-                needs_x: needs.x,
-                needs_affine: needs.affine,
-                needs_residual: needs.residual,
-                dims: self.input,
-                entries: self.entries,
-            },
-        )
-    }
-
     fn gradients_cpu<T: Scalar>(
         &self,
-        kept: &Kept,
-        given: [Option<&Value>; 3],
-        needs: Needs,
-    ) -> Result<gpu::batch_norm::Gradients> {
-        fn open<T: Scalar>(value: Option<&Value>) -> Result<Option<Host<'_, T>>> {
-            value.map(|v| Host::open(OP, v)).transpose()
-        }
-        let [g_y, g_mean, g_var] = given;
-        let (g_y, g_mean, g_var) = (open::<T>(g_y)?, open::<T>(g_mean)?, open::<T>(g_var)?);
-        let (x, y) = (open::<T>(kept.x.as_ref())?, open::<T>(kept.y.as_ref())?);
-        let mean = open::<T>(kept.mean.as_ref())?;
-        let mask = self.mask.as_ref();
-        let mask = mask.map(|m| Host::<u8>::open(OP, m)).transpose()?;
-        let [centre, spread] = &kept.normaliser;
+        args: &Backward<'_, Value, Value>,
+    ) -> Result<Gradients<Value>> {
+        let (g_y, x) = (open::<T>(args.g_y)?, open::<T>(args.x)?);
+        let (g_mean, g_var) = (open::<T>(args.g_mean)?, open::<T>(args.g_var)?);
+        let mean = open::<T>(args.mean)?;
+        let [centre, spread] = args.normaliser;
+        let (mask, y) = match args.gate {
+            Gate::Mask(mask) => (Some(Host::<u8>::open(OP, mask)?), None),
+            Gate::Result(y) => (None, Some(Host::<T>::open(OP, y)?)),
+            Gate::Open | Gate::ByX => (None, None),
+        };
         let result = backward(&Backward {
-            planes: self.planes,
+            planes: args.planes,
             x: x.as_deref(),
-            weight: &Host::<T>::open(OP, &kept.weight)?,
-            bias: &Host::<T>::open(OP, &kept.bias)?,
-            centre: &Host::<T>::open(OP, centre)?,
-            spread: &Host::<T>::open(OP, spread)?,
-            frozen: self.config.mode.is_frozen(),
+            weight: &*Host::<T>::open(OP, args.weight)?,
+            bias: &*Host::<T>::open(OP, args.bias)?,
+            normaliser: [
+                &*Host::<T>::open(OP, centre)?,
+                &*Host::<T>::open(OP, spread)?,
+            ],
+            frozen: args.frozen,
             mean: mean.as_deref(),
-            relu: self.config.relu,
-            mask: match (&mask, &y) {
-                (Some(mask), _) => Some(Mask::Bytes(mask)),
-                (None, y) => y.as_deref().map(Mask::Result),
+            gate: match (&mask, &y) {
+                (Some(mask), _) => Gate::Mask(&**mask),
+                (None, Some(y)) => Gate::Result(&**y),
+                (None, None) if self.config.relu => Gate::ByX,
+                (None, None) => Gate::Open,
             },
-            eps: self.config.eps,
+            eps: args.eps,
             g_y: g_y.as_deref(),
             g_mean: g_mean.as_deref(),
             g_var: g_var.as_deref(),
-            needs_x: needs.x,
-            needs_affine: needs.affine,
-            needs_residual: needs.residual,
+            needs_x: args.needs_x,
+            needs_affine: args.needs_affine,
+            needs_residual: args.needs_residual,
         });
-        let value = |data: Vec<T>, dims: &[usize]| to_value(data, dims, &kept.weight);
+        let value = |data: Vec<T>, dims: &[usize]| to_value(data, dims, args.weight);
         let image = |data: Option<Vec<T>>| data.map(|data| value(data, &self.input)).transpose();
         let channels = [self.planes.channels];
-        Ok(gpu::batch_norm::Gradients {
+        Ok(Gradients {
             x: image(result.x)?,
             weight: value(result.weight, &channels)?,
             bias: value(result.bias, &channels)?,

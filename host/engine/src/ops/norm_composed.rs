@@ -102,7 +102,8 @@ pub(super) fn backward(
     Ok(grads)
 }
 
-fn join(sum: Option<Tensor>, term: Tensor) -> Result<Tensor> {
+/// The sum of what there is.
+pub(super) fn join(sum: Option<Tensor>, term: Tensor) -> Result<Tensor> {
     match sum {
         Some(sum) => sum.add(&term),
         None => Ok(term),

@@ -253,8 +253,8 @@ impl Backward {
         })
     }
 
-    fn cotangent<'a>(&'a self, g: &'a Value) -> gpu::group_norm::Cotangent<'a> {
-        gpu::group_norm::Cotangent {
+    fn cotangent<'a>(&'a self, g: &'a Value) -> Cotangent<'a, Value> {
+        Cotangent {
             mean: &self.mean,
             var: &self.var,
             g,
@@ -363,7 +363,7 @@ struct Given<'a, T> {
 }
 
 impl<T: Scalar> Given<'_, T> {
-    fn cotangent(&self) -> Cotangent<'_, T> {
+    fn cotangent(&self) -> Cotangent<'_, [T]> {
         Cotangent {
             mean: &self.mean,
             var: &self.var,

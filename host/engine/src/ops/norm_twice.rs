@@ -2,6 +2,7 @@
 //!
 //! The formulas are those of `kernel::group_norm_twice`; here mean and variance are functions of x again.
 
+use super::composed::join;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::value::Value;
@@ -58,14 +59,14 @@ impl Form<'_> {
             dx = Some(normalised.mul(&share)?.neg()?);
         }
         if let Some(by_weight) = &by_weight {
-            dg = Some(joined(dg, normalised.mul(by_weight)?)?);
-            inner = Some(joined(inner, passed.mul(by_weight)?)?);
+            dg = Some(join(dg, normalised.mul(by_weight)?)?);
+            inner = Some(join(inner, passed.mul(by_weight)?)?);
         }
         if let Some(by_bias) = &by_bias {
-            dg = Some(joined(dg, by_bias.broadcast_as(&self.input)?)?);
+            dg = Some(join(dg, by_bias.broadcast_as(&self.input)?)?);
         }
         if let Some(inner) = &inner {
-            dx = Some(joined(dx, project(inner)?.mul(&rstd)?)?);
+            dx = Some(join(dx, project(inner)?.mul(&rstd)?)?);
         }
         let dg = dg.map(|dg| self.gate(&dg.reshape(&dims)?)).transpose()?;
         let shaped = |t: Option<Tensor>, dims: &[usize]| t.map(|t| t.reshape(dims)).transpose();
@@ -81,12 +82,5 @@ impl Form<'_> {
             Some(y) => g.gate(y),
             None => Ok(g.clone()),
         }
-    }
-}
-
-fn joined(sum: Option<Tensor>, term: Tensor) -> Result<Tensor> {
-    match sum {
-        Some(sum) => sum.add(&term),
-        None => Ok(term),
     }
 }

@@ -255,14 +255,23 @@ impl Tensor {
         let value = if step == 1 {
             uploads(device, || x.pad_with_zeros(dim, start, size - start - len))
         } else {
-            let mut dims = self.dims().to_vec();
-            dims[dim] = size;
-            Value::zeros(dims, self.dtype(), self.device()).and_then(|zeros| {
-                let at = positions(self, start, step, len)?;
-                uploads(device, || zeros.index_add(&at, &x.contiguous()?, dim))
-            })
+            positions(self, start, step, len)
+                .and_then(|at| self.in_zeros(dim, size, |zeros, x| zeros.index_add(&at, x, dim)))
         };
         self.moved("embed", value, move |_, g| g.slice(dim, start, step, len))
+    }
+
+    /// What `add` makes of zeros of size `size` in dimension `dim` and this tensor's value.
+    pub(super) fn in_zeros(
+        &self,
+        dim: usize,
+        size: usize,
+        add: impl FnOnce(&Value, &Value) -> candle_core::Result<Value>,
+    ) -> candle_core::Result<Value> {
+        let mut dims = self.dims().to_vec();
+        dims[dim] = size;
+        let zeros = Value::zeros(dims, self.dtype(), self.device())?;
+        uploads(self.device(), || add(&zeros, &self.value().contiguous()?))
     }
 
     /// Adds `before` and `after` entries of `number` around dimension `dim`.

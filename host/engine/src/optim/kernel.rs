@@ -1,11 +1,12 @@
 //! The update of one parameter: a single pass over parameter, gradient and moments.
 
-use std::mem::MaybeUninit;
-
 use super::Slot;
-use super::config::{OptimizerConfig, SgdConfig};
+use super::config::OptimizerConfig;
 use crate::error::Result;
-use crate::gpu::{self, Gpu};
+use crate::gpu::{
+    self,
+    optimizer::{Adam, Sgd},
+};
 use crate::kernel::lockstep::map_rows;
 use crate::kernel::tasks::each;
 use crate::kernel::{Disjoint, Host, Scalar, to_value, vectorised};
@@ -24,14 +25,23 @@ pub(super) fn step(
     lr: f64,
     decay: f64,
 ) -> Result<Value> {
-    let (param, grad) = (contiguous(param)?, contiguous(grad)?);
+    let (param, grad) = (&contiguous(param)?, &contiguous(grad)?);
     let op = "optimizer step";
-    let (betas, eps, decays) = match config {
+    let (betas, eps, [coupled, decoupled]) = match config {
         OptimizerConfig::Sgd(config) => {
-            return on_device!(op, &param,
-                gpu => sgd_on_gpu(&gpu, config, slot, [&param, &grad], lr, decay),
-                T => sgd::<T>(config, slot, &param, &grad, lr, decay)
-            );
+            let numbers = Sgd {
+                lr,
+                decay: config.weight_decay * decay,
+                momentum: config.momentum,
+                nesterov: config.nesterov,
+            };
+            let old = slot.first.as_ref();
+            let (new, moment) = on_device!(op, param,
+                gpu => gpu::optimizer::sgd(&gpu, param, grad, old, &numbers),
+                T => sgd::<T>(param, grad, old, &numbers)
+            )?;
+            slot.first = moment;
+            return Ok(new);
         }
         OptimizerConfig::Adam(config) => {
             (config.betas, config.eps, [config.weight_decay * decay, 0.0])
@@ -40,44 +50,9 @@ pub(super) fn step(
             (config.betas, config.eps, [0.0, config.weight_decay * decay])
         }
     };
-    on_device!(op, &param,
-        gpu => adam_on_gpu(&gpu, betas, eps, decays, slot, [&param, &grad], lr),
-        T => adam::<T>(betas, eps, decays, slot, &param, &grad, lr)
-    )
-}
-
-/// As [`sgd`], on a GPU.
-fn sgd_on_gpu(
-    gpu: &Gpu,
-    config: &SgdConfig,
-    slot: &mut Slot,
-    [param, grad]: [&Value; 2],
-    lr: f64,
-    decay: f64,
-) -> Result<Value> {
-    let numbers = gpu::optimizer::Sgd {
-        lr,
-        decay: config.weight_decay * decay,
-        momentum: config.momentum,
-        nesterov: config.nesterov,
-    };
-    let (new, moment) = gpu::optimizer::sgd(gpu, param, grad, slot.first.as_ref(), &numbers)?;
-    slot.first = moment;
-    Ok(new)
-}
-
-/// As [`adam`], on a GPU.
-fn adam_on_gpu(
-    gpu: &Gpu,
-    betas: [f64; 2],
-    eps: f64,
-    [coupled, decoupled]: [f64; 2],
-    slot: &mut Slot,
-    [param, grad]: [&Value; 2],
-    lr: f64,
-) -> Result<Value> {
-    let [correction1, correction2] = betas.map(|beta| bias_correction(beta, slot.steps));
-    let numbers = gpu::optimizer::Adam {
+    let steps = i32::try_from(slot.steps).unwrap_or(i32::MAX);
+    let [correction1, correction2] = betas.map(|beta| 1.0 - beta.powi(steps));
+    let numbers = Adam {
         step_size: lr / correction1,
         root: correction2.sqrt(),
         shrink: 1.0 - lr * decoupled,
@@ -85,39 +60,33 @@ fn adam_on_gpu(
         betas,
         eps,
     };
-    let moments = slot.first.as_ref().zip(slot.second.as_ref());
-    let moments = moments.map(|(first, second)| [first, second]);
-    let [new, first, second] = gpu::optimizer::adam(gpu, param, grad, moments, &numbers)?;
-    slot.first = Some(first);
-    slot.second = Some(second);
+    let old = slot.first.as_ref().zip(slot.second.as_ref());
+    let old = old.map(|(first, second)| [first, second]);
+    let [new, first, second] = on_device!(op, param,
+        gpu => gpu::optimizer::adam(&gpu, param, grad, old, &numbers),
+        T => adam::<T>(param, grad, old, &numbers)
+    )?;
+    (slot.first, slot.second) = (Some(first), Some(second));
     Ok(new)
-}
-
-/// `1 - beta^t`
-fn bias_correction(beta: f64, steps: u64) -> f64 {
-    1.0 - beta.powi(i32::try_from(steps).unwrap_or(i32::MAX))
 }
 
 /// `g += decay p; m = momentum m + g (m = g at first); p -= lr (g + momentum m with nesterov, else m)`.
 fn sgd<T: Scalar>(
-    config: &SgdConfig,
-    slot: &mut Slot,
     param: &Value,
     grad: &Value,
-    lr: f64,
-    decay: f64,
-) -> Result<Value> {
+    moment: Option<&Value>,
+    k: &Sgd,
+) -> Result<(Value, Option<Value>)> {
     let op = "sgd";
-    let (lr, decay) = (T::from_f64(lr), T::from_f64(config.weight_decay * decay));
-    let momentum = T::from_f64(config.momentum);
+    let [lr, decay, momentum] = [k.lr, k.decay, k.momentum].map(T::from_f64);
     let (p, g) = (Host::<T>::open(op, param)?, Host::<T>::open(op, grad)?);
-    if config.momentum == 0.0 {
+    let value = |data| to_value(data, param.dims(), param);
+    if k.momentum == 0.0 {
         let [new] = pass([&p, &g], |[p, g]| [p - lr * (g + decay * p)]);
-        return to_value(new, param.dims(), param);
+        return Ok((value(new)?, moment.cloned()));
     }
-    let old = slot.first.as_ref();
-    let old = old.map(|m| Host::<T>::open(op, m)).transpose()?;
-    let direction = |g: T, m: T| if config.nesterov { g + momentum * m } else { m };
+    let old = moment.map(|m| Host::<T>::open(op, m)).transpose()?;
+    let direction = |g: T, m: T| if k.nesterov { g + momentum * m } else { m };
     let [new, moment] = match &old {
         Some(m) => pass([&p, &g, m], |[p, g, m]| {
             let g = g + decay * p;
@@ -129,29 +98,21 @@ fn sgd<T: Scalar>(
             [p - lr * direction(g, g), g]
         }),
     };
-    drop(old);
-    slot.first = Some(to_value(moment, param.dims(), param)?);
-    to_value(new, param.dims(), param)
+    Ok((value(new)?, Some(value(moment)?)))
 }
 
-/// `p *= 1 - lr decoupled; g += coupled p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;`
-/// `p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)`.
+/// `p *= shrink; g += coupled p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= step_size m / (sqrt(v) / root + eps)`.
 fn adam<T: Scalar>(
-    [beta1, beta2]: [f64; 2],
-    eps: f64,
-    [coupled, decoupled]: [f64; 2],
-    slot: &mut Slot,
     param: &Value,
     grad: &Value,
-    lr: f64,
-) -> Result<Value> {
+    moments: Option<[&Value; 2]>,
+    k: &Adam,
+) -> Result<[Value; 3]> {
     let op = "adam";
-    let step_size = T::from_f64(lr / bias_correction(beta1, slot.steps));
-    let root = T::from_f64(bias_correction(beta2, slot.steps).sqrt());
-    let (shrink, coupled) = (T::from_f64(1.0 - lr * decoupled), T::from_f64(coupled));
-    let (keep1, take1) = (T::from_f64(beta1), T::from_f64(1.0 - beta1));
-    let (keep2, take2) = (T::from_f64(beta2), T::from_f64(1.0 - beta2));
-    let eps = T::from_f64(eps);
+    let [step_size, root, shrink, coupled, eps] =
+        [k.step_size, k.root, k.shrink, k.coupled, k.eps].map(T::from_f64);
+    let [keep1, keep2] = k.betas.map(T::from_f64);
+    let [take1, take2] = k.betas.map(|beta| T::from_f64(1.0 - beta));
     let update = |p: T, g: T, m: T, v: T| {
         let g = g + coupled * p;
         let m = keep1 * m + take1 * g;
@@ -160,17 +121,16 @@ fn adam<T: Scalar>(
         [p * shrink - step, m, v]
     };
     let (p, g) = (Host::<T>::open(op, param)?, Host::<T>::open(op, grad)?);
-    let [new, first, second] = match (&slot.first, &slot.second) {
-        (Some(first), Some(second)) => {
-            let (m, v) = (Host::<T>::open(op, first)?, Host::<T>::open(op, second)?);
+    let [new, first, second] = match moments {
+        Some([m, v]) => {
+            let (m, v) = (Host::<T>::open(op, m)?, Host::<T>::open(op, v)?);
             pass([&p, &g, &m, &v], |[p, g, m, v]| update(p, g, m, v))
         }
         // Moments are zeros before the first step.
-        _ => pass([&p, &g], |[p, g]| update(p, g, T::ZERO, T::ZERO)),
+        None => pass([&p, &g], |[p, g]| update(p, g, T::ZERO, T::ZERO)),
     };
-    slot.first = Some(to_value(first, param.dims(), param)?);
-    slot.second = Some(to_value(second, param.dims(), param)?);
-    to_value(new, param.dims(), param)
+    let value = |data| to_value(data, param.dims(), param);
+    Ok([value(new)?, value(first)?, value(second)?])
 }
 
 /// `OUT` new vectors, entry by entry from those of `IN` slices of one length: each is read or written once.
@@ -179,7 +139,7 @@ fn pass<T: Scalar, const IN: usize, const OUT: usize>(
     update: impl Fn([T; IN]) -> [T; OUT] + Sync,
 ) -> [Vec<T>; OUT] {
     let len = inputs.first().map_or(0, |input| input.len());
-    let inputs = inputs.map(|input| &input[..len]);
+    let (inputs, update) = (inputs.map(|input| &input[..len]), &update);
     let mut outputs: [Vec<T>; OUT] = std::array::from_fn(|_| Vec::with_capacity(len));
     let parts = outputs
         .each_mut()
@@ -188,36 +148,17 @@ fn pass<T: Scalar, const IN: usize, const OUT: usize>(
         let start = chunk * CHUNK;
         let len = CHUNK.min(len - start);
         let outputs = parts.each_ref();
-        vectorised(Task {
-            inputs: inputs.map(|input| &input[start..start + len]),
-            // SAFETY: a task has its own part of each output.
-            outputs: outputs.map(|part| unsafe { part.part(start, len) }),
-            update: &update,
-        });
+        let inputs = inputs.map(|input| &input[start..start + len]);
+        // SAFETY: a task has its own part of each output.
+        let mut outputs = outputs.map(|part| unsafe { part.part(start, len) });
+        vectorised(
+            #[inline(always)]
+            move || map_rows(inputs, outputs.each_mut().map(|out| &mut **out), update),
+        );
     });
     // SAFETY: the tasks wrote every entry.
     outputs
         .iter_mut()
         .for_each(|out| unsafe { out.set_len(len) });
     outputs
-}
-
-/// The entries of one task of [`pass`].
-struct Task<'a, T, F, const IN: usize, const OUT: usize> {
-    inputs: [&'a [T]; IN],
-    outputs: [&'a mut [MaybeUninit<T>]; OUT],
-    update: &'a F,
-}
-
-impl<T, F, const IN: usize, const OUT: usize> pulp::NullaryFnOnce for Task<'_, T, F, IN, OUT>
-where
-    T: Scalar,
-    F: Fn([T; IN]) -> [T; OUT],
-{
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        map_rows(self.inputs, self.outputs, self.update);
-    }
 }

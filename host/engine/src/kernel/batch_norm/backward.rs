@@ -6,50 +6,51 @@ use crate::kernel::sums::{lane_sum, passed_sums};
 use crate::kernel::tasks::map;
 use crate::kernel::{Scalar, vectorised};
 
-/// Arguments of [`backward`]; a slice may be empty where the needs and gradients do not read it.
-pub(crate) struct Backward<'a, T> {
+/// Arguments of [`backward`]: slices, or values on a device; the mask's bytes have a type of their own.
+pub(crate) struct Backward<'a, V: ?Sized, M: ?Sized> {
     pub(crate) planes: Planes,
-    pub(crate) x: Option<&'a [T]>,
-    pub(crate) weight: &'a [T],
-    pub(crate) bias: &'a [T],
-    /// What x was normalised with.
-    pub(crate) centre: &'a [T],
-    pub(crate) spread: &'a [T],
-    /// Whether `centre` and `spread` are constants rather than the batch's statistics.
+    /// There where the needs and gradients read it.
+    pub(crate) x: Option<&'a V>,
+    pub(crate) weight: &'a V,
+    pub(crate) bias: &'a V,
+    /// Mean and variance that x was normalised with.
+    pub(crate) normaliser: [&'a V; 2],
+    /// Whether those are constants rather than the batch's statistics.
     pub(crate) frozen: bool,
     /// The batch's mean, read where `g_var` is given.
-    pub(crate) mean: Option<&'a [T]>,
-    pub(crate) relu: bool,
-    /// How the ReLU's mask is known; without it the mask is recomputed from x.
-    pub(crate) mask: Option<Mask<'a, T>>,
+    pub(crate) mean: Option<&'a V>,
+    pub(crate) gate: Gate<'a, V, M>,
     pub(crate) eps: f64,
-    pub(crate) g_y: Option<&'a [T]>,
-    pub(crate) g_mean: Option<&'a [T]>,
-    pub(crate) g_var: Option<&'a [T]>,
+    pub(crate) g_y: Option<&'a V>,
+    pub(crate) g_mean: Option<&'a V>,
+    pub(crate) g_var: Option<&'a V>,
     pub(crate) needs_x: bool,
     pub(crate) needs_affine: bool,
     pub(crate) needs_residual: bool,
 }
 
-/// What tells where a ReLU let its input through.
-#[derive(Clone, Copy)]
-pub(crate) enum Mask<'a, T> {
-    /// 1 there, 0 elsewhere.
-    Bytes(&'a [u8]),
+/// How it is known where a ReLU let its input through.
+pub(crate) enum Gate<'a, V: ?Sized, M: ?Sized> {
+    /// There is no ReLU.
+    Open,
+    /// Recomputed from x.
+    ByX,
+    /// Bytes, 0 where it stopped its input.
+    Mask(&'a M),
     /// Its result.
-    Result(&'a [T]),
+    Result(&'a V),
 }
 
 /// Gradients that [`backward`] computed.
-pub(crate) struct Gradients<T> {
-    pub(crate) x: Option<Vec<T>>,
-    pub(crate) weight: Vec<T>,
-    pub(crate) bias: Vec<T>,
-    pub(crate) residual: Option<Vec<T>>,
+pub(crate) struct Gradients<V> {
+    pub(crate) x: Option<V>,
+    pub(crate) weight: V,
+    pub(crate) bias: V,
+    pub(crate) residual: Option<V>,
 }
 
 /// All first-order gradients of [`super::forward`].
-pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
+pub(crate) fn backward<T: Scalar>(args: &Backward<'_, [T], [u8]>) -> Gradients<Vec<T>> {
     let planes = args.planes;
     let len = planes.batch * planes.channels * planes.plane;
     let mut x = args.needs_x.then(|| Unfilled::new(len));
@@ -57,12 +58,16 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
     let x_to = x.as_mut().map(Unfilled::shared);
     let residual_to = residual.as_mut().map(Unfilled::shared);
     let affine = map(planes.channels, |c| {
-        vectorised(Channel {
+        let channel = Channel {
             args,
             c,
             x_to,
             residual_to,
-        })
+        };
+        vectorised(
+            #[inline(always)]
+            move || channel.backward(),
+        )
     });
     let (weight, bias) = affine.into_iter().unzip();
     // SAFETY: the tasks cover all channels of all images.
@@ -75,27 +80,26 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, T>) -> Gradients<T> {
     }
 }
 
-/// The work of [`backward`] on one channel: the gradients of weight and bias.
+/// The work of [`backward`] on one channel.
 struct Channel<'a, T> {
-    args: &'a Backward<'a, T>,
+    args: &'a Backward<'a, [T], [u8]>,
     c: usize,
     x_to: Option<Shared<T>>,
     residual_to: Option<Shared<T>>,
 }
 
-impl<T: Scalar> pulp::NullaryFnOnce for Channel<'_, T> {
-    type Output = (T, T);
-
+impl<T: Scalar> Channel<'_, T> {
+    /// The gradients of weight and bias.
     #[inline(always)]
-    fn call(self) -> (T, T) {
+    fn backward(&self) -> (T, T) {
         let (args, c, planes) = (self.args, self.c, self.args.planes);
         let plane = planes.plane;
-        let (centre, spread) = (args.centre[c], args.spread[c]);
+        let [centre, spread] = args.normaliser.map(|statistic| statistic[c]);
         let affine = scale_shift(centre, spread, args.eps, args.weight[c], args.bias[c]);
         let rstd = 1.0 / (spread.to_f64() + args.eps).sqrt();
         // With a mask, or without a gradient, what passed the ReLU is written down first; else it is found again in each pass.
-        let by_x = args.relu && args.mask.is_none();
-        let written = args.mask.is_some() || args.g_y.is_none();
+        let by_x = matches!(args.gate, Gate::ByX);
+        let written = matches!(args.gate, Gate::Mask(_) | Gate::Result(_)) || args.g_y.is_none();
         let passed = self.residual_to.or(self.x_to).filter(|_| written);
         let (mut sum_g, mut sum_gx) = (0.0, 0.0);
         for n in 0..planes.batch {
@@ -177,9 +181,7 @@ impl<T: Scalar> pulp::NullaryFnOnce for Channel<'_, T> {
         }
         (T::from_f64(sum_gx * rstd), T::from_f64(sum_g))
     }
-}
 
-impl<T: Scalar> Channel<'_, T> {
     /// The plane of this channel in image `n`.
     #[inline(always)]
     fn cut<'b, U>(&self, all: &'b [U], n: usize) -> &'b [U] {
@@ -190,14 +192,14 @@ impl<T: Scalar> Channel<'_, T> {
     /// `g` of image `n` where the mask lets it through.
     #[inline(always)]
     fn masked(&self, out: &mut [T], g: &[T], n: usize) {
-        match self.args.mask {
-            None => out.copy_from_slice(g),
-            Some(Mask::Bytes(mask)) => {
+        match self.args.gate {
+            Gate::Open | Gate::ByX => out.copy_from_slice(g),
+            Gate::Mask(mask) => {
                 for ((out, g), open) in out.iter_mut().zip(g).zip(self.cut(mask, n)) {
                     *out = if *open != 0 { *g } else { T::ZERO };
                 }
             }
-            Some(Mask::Result(y)) => {
+            Gate::Result(y) => {
                 for ((out, g), y) in out.iter_mut().zip(g).zip(self.cut(y, n)) {
                     *out = if *y > T::ZERO { *g } else { T::ZERO };
                 }
@@ -217,7 +219,7 @@ impl<T: Scalar> Channel<'_, T> {
         if !args.frozen {
             slope -= scale * rstd * rstd * sum_gx / count;
             level -= scale * sum_g / count;
-            origin = args.centre[c].to_f64();
+            origin = args.normaliser[0][c].to_f64();
         }
         let [scale, slope, level, origin] = [scale, slope, level, origin].map(T::from_f64);
         Line {

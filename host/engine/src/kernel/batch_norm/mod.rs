@@ -2,7 +2,7 @@
 
 pub(crate) mod backward;
 
-use crate::kernel::scratch::{Shared, Unfilled};
+use crate::kernel::scratch::Unfilled;
 use crate::kernel::sums::lane_sum;
 use crate::kernel::tasks::map;
 use crate::kernel::{Scalar, vectorised};
@@ -55,15 +55,15 @@ fn statistics<T: Scalar>(planes: &Planes, x: &[T], channel: usize) -> (T, T) {
     (T::from_f64(mean), T::from_f64(squares / count))
 }
 
-/// Arguments of [`forward`].
-pub(crate) struct Forward<'a, T> {
+/// Arguments of [`forward`]: slices, or values on a device.
+pub(crate) struct Forward<'a, V: ?Sized> {
     pub(crate) planes: Planes,
-    pub(crate) x: &'a [T],
-    pub(crate) weight: &'a [T],
-    pub(crate) bias: &'a [T],
+    pub(crate) x: &'a V,
+    pub(crate) weight: &'a V,
+    pub(crate) bias: &'a V,
     /// Mean and variance to normalise with instead of the batch's.
-    pub(crate) frozen: Option<(&'a [T], &'a [T])>,
-    pub(crate) residual: Option<&'a [T]>,
+    pub(crate) frozen: Option<[&'a V; 2]>,
+    pub(crate) residual: Option<&'a V>,
     /// Whether the batch's statistics are wanted although `frozen` ones normalise.
     pub(crate) statistics: bool,
     pub(crate) relu: bool,
@@ -81,19 +81,42 @@ pub(crate) struct Output<T> {
 }
 
 /// `y = relu?((x - mean) / sqrt(var + eps) weight + bias (+ residual))`, and the batch's mean and variance.
-pub(crate) fn forward<T: Scalar>(args: &Forward<'_, T>) -> Output<T> {
+pub(crate) fn forward<T: Scalar>(args: &Forward<'_, [T]>) -> Output<T> {
     let planes = args.planes;
     let wanted = args.statistics || args.frozen.is_none();
     let mut y = Unfilled::new(args.x.len());
     let mut mask = Unfilled::new(if args.mask { args.x.len() } else { 0 });
     let (to, mask_to) = (y.shared(), mask.shared());
     let statistics = map(planes.channels, |c| {
-        vectorised(Normalise {
-            args,
-            c,
-            to,
-            mask_to,
-        })
+        vectorised(
+            #[inline(always)]
+            move || {
+                // The batch's mean and variance, 0 where they are not wanted.
+                let batch = if wanted {
+                    statistics(&planes, args.x, c)
+                } else {
+                    (T::ZERO, T::ZERO)
+                };
+                let (mean, var) = args.frozen.map_or(batch, |[mean, var]| (mean[c], var[c]));
+                let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
+                for n in 0..planes.batch {
+                    let start = planes.start(n, c);
+                    // SAFETY: a task has its own channel.
+                    let out = unsafe { to.slice(start, planes.plane) };
+                    let residual = args.residual.map(|r| &r[start..][..planes.plane]);
+                    let x = &args.x[start..][..planes.plane];
+                    affine(out, x, residual, scale, shift, args.relu);
+                    if args.mask {
+                        // SAFETY: as above.
+                        let gate = unsafe { mask_to.slice(start, planes.plane) };
+                        for (gate, y) in gate.iter_mut().zip(out) {
+                            *gate = u8::from(*y > T::ZERO);
+                        }
+                    }
+                }
+                batch
+            },
+        )
     });
     // SAFETY: the tasks cover all channels of all images.
     let (y, mask) = unsafe { (y.filled(), mask.filled()) };
@@ -103,46 +126,6 @@ pub(crate) fn forward<T: Scalar>(args: &Forward<'_, T>) -> Output<T> {
         (Vec::new(), Vec::new())
     };
     Output { y, mask, mean, var }
-}
-
-/// The work of [`forward`] on one channel: the batch's mean and variance, 0 where they are not wanted.
-struct Normalise<'a, T> {
-    args: &'a Forward<'a, T>,
-    c: usize,
-    to: Shared<T>,
-    mask_to: Shared<u8>,
-}
-
-impl<T: Scalar> pulp::NullaryFnOnce for Normalise<'_, T> {
-    type Output = (T, T);
-
-    #[inline(always)]
-    fn call(self) -> (T, T) {
-        let (args, c, planes) = (self.args, self.c, self.args.planes);
-        let batch = if args.statistics || args.frozen.is_none() {
-            statistics(&planes, args.x, c)
-        } else {
-            (T::ZERO, T::ZERO)
-        };
-        let (mean, var) = args.frozen.map_or(batch, |(mean, var)| (mean[c], var[c]));
-        let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
-        for n in 0..planes.batch {
-            let start = planes.start(n, c);
-            // SAFETY: a task has its own channel.
-            let out = unsafe { self.to.slice(start, planes.plane) };
-            let residual = args.residual.map(|r| &r[start..][..planes.plane]);
-            let x = &args.x[start..][..planes.plane];
-            affine(out, x, residual, scale, shift, args.relu);
-            if args.mask {
-                // SAFETY: as above.
-                let gate = unsafe { self.mask_to.slice(start, planes.plane) };
-                for (gate, y) in gate.iter_mut().zip(out) {
-                    *gate = u8::from(*y > T::ZERO);
-                }
-            }
-        }
-        batch
-    }
 }
 
 /// `out = relu?(x scale + shift (+ residual))`

@@ -4,8 +4,9 @@
 
 use std::arch::x86_64::*;
 
-use pulp::NullaryFnOnce;
 use pulp::x86::{V3, V4};
+
+use crate::kernel::Inlined;
 
 /// Vectors of `LANES` f32, one channel a lane.
 ///
@@ -57,18 +58,6 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// # Safety
     /// `count` numbers can be written.
     unsafe fn store_first(self, to: *mut f32, count: usize, v: Self::V);
-}
-
-/// A closure called by its own kind, `Fn`. As an `FnOnce` it would be called through a shim that is too large to be inlined.
-struct Inlined<F>(F);
-
-impl<F: Fn()> NullaryFnOnce for Inlined<F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        (self.0)();
-    }
 }
 
 // In both implementations the token proves that the instructions exist.

@@ -59,10 +59,7 @@ fn join<T: Scalar>(
 pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> {
     let (plane, taps, chunk) = (shape.output_plane(), shape.taps(), images_per_chunk(shape));
     let block = channels_per_block(shape);
-    let (c_in, c_out) = (
-        shape.in_channels / shape.groups,
-        shape.out_channels / shape.groups,
-    );
+    let [c_in, c_out] = shape.group_channels();
     let mut y = vec![T::ZERO; shape.batch * shape.out_channels * plane];
     if y.is_empty() {
         return y;
@@ -138,10 +135,7 @@ pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> 
 pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<T> {
     let (plane, taps, chunk) = (shape.output_plane(), shape.taps(), images_per_chunk(shape));
     let block = channels_per_block(shape);
-    let (c_in, c_out) = (
-        shape.in_channels / shape.groups,
-        shape.out_channels / shape.groups,
-    );
+    let [c_in, c_out] = shape.group_channels();
     let input_plane = shape.input_plane();
     let mut dx = vec![T::ZERO; shape.batch * shape.in_channels * input_plane];
     if dx.is_empty() || g.is_empty() {
@@ -220,10 +214,7 @@ pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<
 pub(crate) fn weight_grad<T: Scalar>(shape: &ConvShape, x: &[T], g: &[T]) -> Vec<T> {
     let (plane, taps, chunk) = (shape.output_plane(), shape.taps(), images_per_chunk(shape));
     let block = channels_per_block(shape);
-    let (c_in, c_out) = (
-        shape.in_channels / shape.groups,
-        shape.out_channels / shape.groups,
-    );
+    let [c_in, c_out] = shape.group_channels();
     let count = shape.out_channels * c_in * taps;
     let chunks: Vec<_> = blocks(shape.batch, chunk).collect();
     if count == 0 || chunks.is_empty() || plane == 0 {

@@ -182,7 +182,12 @@ impl<S: Lanes> Pass<'_, S> {
             let x = self.x[plane * g.input[0] * g.input[1]..].as_ptr();
             let to = v.start.at((block * task.tiles + band.first) * lanes);
             // SAFETY: the slice has all planes from here on; each block has its own part of v.
-            unsafe { tile::input(self.s, g, band, x, channels, to, v.apart, scratch.at(0)) }
+            unsafe {
+                let scratch = scratch.at(0);
+                tile::transformed::<tile::Input, _, _>(
+                    self.s, g, band, x, channels, to, v.apart, scratch,
+                );
+            }
         }
     }
 

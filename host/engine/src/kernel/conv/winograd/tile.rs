@@ -9,89 +9,69 @@ use crate::kernel::conv::lanes::Lanes;
 use crate::kernel::conv::layout::{every, from_blocked};
 use crate::kernel::conv::window::Window;
 
-/// Numbers of scratch that [`input`], [`output_grad`] and [`output`] need.
+/// Numbers of scratch that [`transformed`] and [`output`] need.
 pub(crate) fn scratch_len(g: &Geometry, lanes: usize) -> usize {
     let width = g.tiles_w * TILE + 2;
     let rows = g.band_rows * TILE + 2;
     (rows + POINTS) * width * lanes
 }
 
-/// A transform along one axis of a tile, from `IN` registers to six.
-trait Axis<S: Lanes, const IN: usize> {
+/// What tiles are made of: a transform along one axis, from `IN` registers to six, and what a band of them sees.
+pub(crate) trait Tiles<S: Lanes, const IN: usize> {
     fn transform(s: S, d: [S::V; IN]) -> Six<S>;
+    fn window(g: &Geometry, band: &Band) -> Window;
 }
 
-struct Input;
+/// `B^T d B` of planes of the input.
+pub(crate) struct Input;
 
-impl<S: Lanes> Axis<S, POINTS> for Input {
+impl<S: Lanes> Tiles<S, POINTS> for Input {
     #[inline(always)]
-    fn transform(s: S, d: [S::V; POINTS]) -> Six<S> {
+    fn transform(s: S, d: Six<S>) -> Six<S> {
         transform::input(s, d)
     }
-}
 
-struct Grad;
-
-impl<S: Lanes> Axis<S, TILE> for Grad {
-    #[inline(always)]
-    fn transform(s: S, d: [S::V; TILE]) -> Six<S> {
-        transform::output_grad(s, d)
-    }
-}
-
-/// Transforms every tile of a filled window along both axes: rows first, into a line of tiles behind the window, then columns.
-///
-/// # Safety
-/// The scratch holds the window and the line; `v` takes a block of the band's tiles for each product, `product` apart.
-#[inline(always)]
-unsafe fn tiles<S: Lanes, const IN: usize, A: Axis<S, IN>>(
-    s: S,
-    g: &Geometry,
-    band: &Band,
-    window: &Window,
-    scratch: *mut f32,
-    v: *mut f32,
-    product: usize,
-) {
-    let (zero, columns) = (s.splat(0.0), window.columns);
-    let line = scratch.wrapping_add(window.len(S::LANES));
-    for ty in 0..band.tile_rows {
-        let rows = scratch.wrapping_add(ty * TILE * columns * S::LANES);
-        // SAFETY: the caller's promise.
-        unsafe {
-            for column in 0..columns {
-                let mut d = [zero; IN];
-                for (r, d) in d.iter_mut().enumerate() {
-                    *d = s.load(rows.wrapping_add((r * columns + column) * S::LANES));
-                }
-                for (r, d) in A::transform(s, d).into_iter().enumerate() {
-                    s.store(line.wrapping_add((r * columns + column) * S::LANES), d);
-                }
-            }
-            for tx in 0..g.tiles_w {
-                let tile = v.wrapping_add((ty * g.tiles_w + tx) * S::LANES);
-                for r in 0..POINTS {
-                    let mut d = [zero; IN];
-                    for (c, d) in d.iter_mut().enumerate() {
-                        let place = r * columns + tx * TILE + c;
-                        *d = s.load(line.wrapping_add(place * S::LANES));
-                    }
-                    for (c, d) in A::transform(s, d).into_iter().enumerate() {
-                        s.store(tile.wrapping_add((r * POINTS + c) * product), d);
-                    }
-                }
-            }
+    fn window(g: &Geometry, band: &Band) -> Window {
+        Window {
+            height: g.input[0],
+            width: g.input[1],
+            first: (band.tile_row * TILE) as isize - g.padding[0] as isize,
+            rows: band.tile_rows * TILE + 2,
+            left: g.padding[1],
+            columns: g.tiles_w * TILE + 2,
         }
     }
 }
 
-/// `B^T d B` of every tile of one band and `channels` channels.
+/// `A g A^T` of planes of the output's gradient.
+pub(crate) struct Grad;
+
+impl<S: Lanes> Tiles<S, TILE> for Grad {
+    #[inline(always)]
+    fn transform(s: S, d: [S::V; TILE]) -> Six<S> {
+        transform::output_grad(s, d)
+    }
+
+    fn window(g: &Geometry, band: &Band) -> Window {
+        Window {
+            height: g.output[0],
+            width: g.output[1],
+            first: (band.tile_row * TILE) as isize,
+            rows: band.tile_rows * TILE,
+            left: 0,
+            columns: g.tiles_w * TILE,
+        }
+    }
+}
+
+/// Transforms every tile of one band and `channels` channels along both axes: rows first, into a line of tiles behind the window, then
+/// columns.
 ///
 /// # Safety
 /// `x` has `channels` planes of the image; `v` takes a block of the band's tiles for each product, `product` apart; `scratch` has
 /// [`scratch_len`] numbers.
 #[allow(clippy::too_many_arguments)]
-pub(crate) unsafe fn input<S: Lanes>(
+pub(crate) unsafe fn transformed<T: Tiles<S, IN>, S: Lanes, const IN: usize>(
     s: S,
     g: &Geometry,
     band: &Band,
@@ -101,55 +81,42 @@ pub(crate) unsafe fn input<S: Lanes>(
     product: usize,
     scratch: *mut f32,
 ) {
-    let window = Window {
-        height: g.input[0],
-        width: g.input[1],
-        first: (band.tile_row * TILE) as isize - g.padding[0] as isize,
-        rows: band.tile_rows * TILE + 2,
-        left: g.padding[1],
-        columns: g.tiles_w * TILE + 2,
-    };
+    let window = T::window(g, band);
     // SAFETY: the caller's promise; the scratch holds the window and a line of tiles.
     unsafe { window.fill(s, x, channels, scratch) };
     s.run(
         #[inline(always)]
         || {
-            // SAFETY: as above.
-            unsafe { tiles::<S, POINTS, Input>(s, g, band, &window, scratch, v, product) };
-        },
-    );
-}
-
-/// `A g A^T` of every tile of one band and `channels` channels of an output's gradient.
-///
-/// # Safety
-/// As [`input`], for planes of the output.
-#[allow(clippy::too_many_arguments)]
-pub(crate) unsafe fn output_grad<S: Lanes>(
-    s: S,
-    g: &Geometry,
-    band: &Band,
-    grad: *const f32,
-    channels: usize,
-    v: *mut f32,
-    product: usize,
-    scratch: *mut f32,
-) {
-    let window = Window {
-        height: g.output[0],
-        width: g.output[1],
-        first: (band.tile_row * TILE) as isize,
-        rows: band.tile_rows * TILE,
-        left: 0,
-        columns: g.tiles_w * TILE,
-    };
-    // SAFETY: as in `input`.
-    unsafe { window.fill(s, grad, channels, scratch) };
-    s.run(
-        #[inline(always)]
-        || {
-            // SAFETY: as in `input`.
-            unsafe { tiles::<S, TILE, Grad>(s, g, band, &window, scratch, v, product) };
+            let (zero, columns) = (s.splat(0.0), window.columns);
+            let line = scratch.wrapping_add(window.len(S::LANES));
+            for ty in 0..band.tile_rows {
+                let rows = scratch.wrapping_add(ty * TILE * columns * S::LANES);
+                // SAFETY: as above.
+                unsafe {
+                    for column in 0..columns {
+                        let mut d = [zero; IN];
+                        for (r, d) in d.iter_mut().enumerate() {
+                            *d = s.load(rows.wrapping_add((r * columns + column) * S::LANES));
+                        }
+                        for (r, d) in T::transform(s, d).into_iter().enumerate() {
+                            s.store(line.wrapping_add((r * columns + column) * S::LANES), d);
+                        }
+                    }
+                    for tx in 0..g.tiles_w {
+                        let tile = v.wrapping_add((ty * g.tiles_w + tx) * S::LANES);
+                        for r in 0..POINTS {
+                            let mut d = [zero; IN];
+                            for (c, d) in d.iter_mut().enumerate() {
+                                let place = r * columns + tx * TILE + c;
+                                *d = s.load(line.wrapping_add(place * S::LANES));
+                            }
+                            for (c, d) in T::transform(s, d).into_iter().enumerate() {
+                                s.store(tile.wrapping_add((r * POINTS + c) * product), d);
+                            }
+                        }
+                    }
+                }
+            }
         },
     );
 }

@@ -106,7 +106,7 @@ impl<S: Lanes> Gradient<'_, S> {
                     let plane = band.image * g.inputs + channel;
                     let x = self.x[plane * g.input[0] * g.input[1]..].as_ptr();
                     let apart = tiles * self.inputs + GAP;
-                    tile::input(
+                    tile::transformed::<tile::Input, _, _>(
                         self.s,
                         g,
                         band,
@@ -121,7 +121,7 @@ impl<S: Lanes> Gradient<'_, S> {
                     let plane = band.image * g.outputs + channel.min(g.outputs);
                     let from = self.grad[plane * g.output[0] * g.output[1]..].as_ptr();
                     let apart = tiles * self.outputs + GAP;
-                    tile::output_grad(
+                    tile::transformed::<tile::Grad, _, _>(
                         self.s,
                         g,
                         band,
