@@ -15,8 +15,9 @@ mod node;
 #[path = "norm_twice.rs"]
 mod twice;
 
-pub use batch::{BatchNormConfig, BatchNormMode, BatchNormOutput, batch_norm};
+pub use batch::{BatchNormOutput, batch_norm};
 pub use group::{group_norm, layer_norm};
+pub use node::{BatchNormConfig, BatchNormMode};
 
 #[cfg(test)]
 #[path = "norm_group_test.rs"]

@@ -2,44 +2,13 @@
 
 use std::sync::Arc;
 
-use super::node::BatchNorm;
+use super::node::{BatchNorm, BatchNormConfig, BatchNormMode};
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::computed;
 use crate::gpu::layout::Order;
 use crate::kernel::batch_norm::Planes;
 use crate::tensor::Tensor;
-
-/// What a batch normalisation normalises with, and which statistics it gives back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BatchNormMode {
-    /// The batch's statistics; the caller moves the running ones towards them.
-    Train,
-    /// The running statistics; none are computed.
-    Eval,
-    /// The running statistics; those of the batch are given back, differentiable (the recover stage of SRe2L).
-    Recover,
-    /// The batch's statistics; the running ones are left alone.
-    TrainStatistics,
-}
-
-impl BatchNormMode {
-    /// Whether the running statistics normalise.
-    pub fn is_frozen(self) -> bool {
-        matches!(self, Self::Eval | Self::Recover)
-    }
-}
-
-/// Hyper-parameters of a batch normalisation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchNormConfig {
-    /// Which statistics normalise and which are given back.
-    pub mode: BatchNormMode,
-    /// Added to the variance; PyTorch's default is 1e-5.
-    pub eps: f64,
-    /// Whether a ReLU follows.
-    pub relu: bool,
-}
 
 /// Result of [`batch_norm`].
 #[derive(Clone, Debug)]

@@ -2,7 +2,6 @@
 
 use candle_core::DType;
 
-use super::batch::{BatchNormConfig, BatchNormMode};
 use super::composed::{self, View};
 use crate::autograd::Context;
 use crate::error::Result;
@@ -15,6 +14,37 @@ use crate::ops::arrange::{arranged, contiguous};
 use crate::ops::on_device;
 use crate::tensor::Tensor;
 use crate::value::Value;
+
+/// What a batch normalisation normalises with, and which statistics it gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchNormMode {
+    /// The batch's statistics; the caller moves the running ones towards them.
+    Train,
+    /// The running statistics; none are computed.
+    Eval,
+    /// The running statistics; those of the batch are given back, differentiable (the recover stage of SRe2L).
+    Recover,
+    /// The batch's statistics; the running ones are left alone.
+    TrainStatistics,
+}
+
+impl BatchNormMode {
+    /// Whether the running statistics normalise.
+    pub fn is_frozen(self) -> bool {
+        matches!(self, Self::Eval | Self::Recover)
+    }
+}
+
+/// Hyper-parameters of a batch normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormConfig {
+    /// Which statistics normalise and which are given back.
+    pub mode: BatchNormMode,
+    /// Added to the variance; PyTorch's default is 1e-5.
+    pub eps: f64,
+    /// Whether a ReLU follows.
+    pub relu: bool,
+}
 
 /// What the backward knows besides the saved tensors.
 pub(super) struct BatchNorm {
