@@ -28,7 +28,7 @@ pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     let registry =
         Registry::open(&cli.plugin_dir).map_err(|e| config_fault("--plugin-dir", e.to_string()))?;
     for broken in registry.broken() {
-        eprintln!("warning: plugin skipped: {}", broken.error);
+        eprintln!("warning: plugin skipped: {broken}");
     }
     Ok(registry)
 }

@@ -47,15 +47,6 @@ const KNOWN: &[&[&str]] = &[
         "host/src/experiment/run.rs",
     ],
     &[
-        "host/src/plugins/component.rs",
-        "host/src/plugins/registry.rs",
-        "host/src/plugins/search.rs",
-    ],
-    &[
-        "host/src/plugins/scaffold.rs",
-        "host/src/plugins/scaffold_api.rs",
-    ],
-    &[
         "host/src/report/cost.rs",
         "host/src/report/summary.rs",
         "host/src/report/table.rs",
