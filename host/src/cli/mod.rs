@@ -62,7 +62,7 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Check(ref check) => run::check(cli, check),
         Command::Plugin { ref command } => plugin::plugin(cli, command),
         Command::Data { ref command } => data::data(command),
-        Command::Report(ref report) => report::report(cli, report),
+        Command::Report(ref report) => report::report(report),
         Command::Compare(ref args) => compare::run(cli, args),
         Command::Export(ref export) => report::export(export),
         Command::ImportWeights(ref import) => weights::import(cli, import),

@@ -118,11 +118,8 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
         println!("no plugins found; name a folder with --plugin-dir or ALAMBIC_PLUGINS");
     }
     for kind in Kind::ALL {
-        let own: Vec<&Component> = registry
-            .components()
-            .iter()
-            .filter(|c| c.kind == kind)
-            .collect();
+        let components = registry.components().iter();
+        let own: Vec<&Component> = components.filter(|c| c.kind == kind).collect();
         let width = own.iter().map(|c| c.name.len()).max().unwrap_or(0);
         for c in own {
             let plugin = &c.plugin;
@@ -165,7 +162,7 @@ fn show(registry: &Registry, name: &str, json: bool) -> Result<(), Failure> {
             plugin.version,
             plugin.path.display()
         );
-        if let Some(text) = component.schema.get("description").and_then(Json::as_str) {
+        if let Some(text) = component.schema["description"].as_str() {
             println!("\n{text}");
         }
         print_options(&component.schema);
@@ -174,25 +171,19 @@ fn show(registry: &Registry, name: &str, json: bool) -> Result<(), Failure> {
 }
 
 fn unknown(registry: &Registry, name: &str) -> String {
-    let have: Vec<&str> = registry
-        .components()
-        .iter()
-        .map(|c| c.name.as_str())
-        .collect();
+    let components = registry.components().iter();
+    let have: Vec<&str> = components.map(|c| c.name.as_str()).collect();
     format!("unknown component \"{name}\" {}", hint(name, &have))
 }
 
 fn print_options(schema: &Json) {
-    let Some(properties) = schema
-        .get("properties")
-        .and_then(Json::as_object)
-        .filter(|p| !p.is_empty())
-    else {
+    let properties = schema["properties"].as_object();
+    let Some(properties) = properties.filter(|p| !p.is_empty()) else {
         println!("\nno options");
         return;
     };
     println!("\noptions (params):");
-    let required = schema.get("required").and_then(Json::as_array);
+    let required = schema["required"].as_array();
     let width = properties.keys().map(String::len).max().unwrap_or(0);
     for (name, property) in properties {
         let is_required = required.is_some_and(|r| r.iter().any(|n| n.as_str() == Some(name)));
@@ -201,54 +192,33 @@ fn print_options(schema: &Json) {
             None if is_required => "required".to_owned(),
             None => "optional".to_owned(),
         };
-        let docs = property
-            .get("description")
-            .and_then(Json::as_str)
-            .unwrap_or("")
-            .replace('\n', " ");
-        println!(
-            "  {name:<width$}  {} ({}{default})",
-            docs,
-            type_of(property, schema)
-        );
+        let docs = property["description"].as_str().unwrap_or_default();
+        let docs = docs.replace('\n', " ");
+        let kind = type_of(property, schema);
+        println!("  {name:<width$}  {docs} ({kind}{default})");
     }
 }
 
 /// The type of an option in words, with its range.
 fn type_of(property: &Json, schema: &Json) -> String {
-    let target = property
-        .get("$ref")
-        .and_then(Json::as_str)
+    let target = property["$ref"]
+        .as_str()
         .and_then(|r| schema.pointer(r.trim_start_matches('#')));
     let property = target.unwrap_or(property);
-    let choices = |values: &Vec<Json>| {
-        values
-            .iter()
-            .map(Json::to_string)
-            .collect::<Vec<_>>()
-            .join(" | ")
+    let words: Vec<String> = match (&property["enum"], &property["oneOf"], &property["type"]) {
+        (Json::Array(values), _, _) => values.iter().map(Json::to_string).collect(),
+        (_, Json::Array(variants), _) => {
+            let names = variants.iter().filter_map(|v| v.get("const"));
+            names.map(Json::to_string).collect()
+        }
+        (_, _, Json::String(name)) => vec![name.clone()],
+        (_, _, Json::Array(names)) => {
+            let names = names.iter().filter_map(Json::as_str);
+            names.filter(|n| *n != "null").map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
     };
-    let mut text = match (
-        property.get("enum"),
-        property.get("oneOf"),
-        property.get("type"),
-    ) {
-        (Some(Json::Array(values)), _, _) => choices(values),
-        (_, Some(Json::Array(variants)), _) => choices(
-            &variants
-                .iter()
-                .filter_map(|v| v.get("const").cloned())
-                .collect(),
-        ),
-        (_, _, Some(Json::String(name))) => name.clone(),
-        (_, _, Some(Json::Array(names))) => names
-            .iter()
-            .filter_map(Json::as_str)
-            .filter(|n| *n != "null")
-            .collect::<Vec<_>>()
-            .join(" | "),
-        _ => String::new(),
-    };
+    let mut text = words.join(" | ");
     for (key, sign) in [
         ("minimum", ">="),
         ("exclusiveMinimum", ">"),

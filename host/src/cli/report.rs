@@ -11,12 +11,12 @@ use crate::{
 };
 
 use super::{
-    args::{Cli, ExportArgs, ExportFormat, ReportArgs},
-    run::{no_run, print_json, print_summary},
+    args::{ExportArgs, ExportFormat, ReportArgs},
+    run::{print_json, print_summary},
 };
 
 /// `alambic report`.
-pub fn report(_cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
+pub fn report(args: &ReportArgs) -> Result<(), Failure> {
     let format = if args.markdown {
         TableFormat::Markdown
     } else {
@@ -80,7 +80,8 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
 pub fn existing(path: &Path) -> Result<RunFolder, Failure> {
     let folder = RunFolder::at(path);
     if folder.manifest()?.is_none() {
-        return Err(no_run(path));
+        let message = format!("{} is not a run folder (no manifest.json)", path.display());
+        return Err(config_fault("run", message));
     }
     Ok(folder)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -28,7 +28,7 @@ pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     let registry =
         Registry::open(&cli.plugin_dir).map_err(|e| config_fault("--plugin-dir", e.to_string()))?;
     for broken in registry.broken() {
-        eprintln!("warning: plugin skipped: {}", broken.error);
+        eprintln!("warning: plugin skipped: {broken}");
     }
     Ok(registry)
 }
@@ -213,12 +213,4 @@ pub fn print_summary(summary: &Summary, format: TableFormat) {
     if !summary.results.is_empty() {
         println!("{}", result_table(&summary.results, format));
     }
-}
-
-/// A folder that is no run.
-pub fn no_run(path: &Path) -> Failure {
-    config_fault(
-        "run",
-        anyhow!("{} is not a run folder (no manifest.json)", path.display()).to_string(),
-    )
 }

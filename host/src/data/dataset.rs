@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::cache::Cache;
@@ -12,7 +13,10 @@ use super::geometry::Geometry;
 use super::item::{DecodeError, Item, Place};
 use super::open;
 use super::pixel_sums::PixelSums;
-use crate::engine::gpu::resident::Resident;
+use crate::engine::{
+    Value,
+    gpu::{Gpu, resident::Resident},
+};
 
 /// Images whose sums are added up at once.
 const IMAGES_PER_SUM: usize = 256;
@@ -27,7 +31,7 @@ pub struct Dataset {
     geometry: Geometry,
     has_originals: bool,
     cache: Cache,
-    pub(super) resident: Resident,
+    resident: Resident,
 }
 
 impl Dataset {
@@ -192,6 +196,25 @@ impl Dataset {
             .collect();
         done.into_iter().collect::<Result<(), _>>()?;
         Ok(batch_nchw)
+    }
+
+    /// All pixels on a GPU; none on the CPU, where images are larger than the set's resolution, and where they do not fit.
+    ///
+    /// # Shapes
+    /// (N, 3, R, R), bytes
+    ///
+    /// # Errors
+    /// When an image cannot be decoded; the error names file and row.
+    pub fn on_gpu(&self, device: &Device) -> anyhow::Result<Option<(Gpu, &Value)>> {
+        if self.has_originals() {
+            return Ok(None);
+        }
+        let side = self.resolution();
+        let dims = [self.len(), 3, side, side];
+        self.resident.on_gpu(device, dims, || {
+            let all: Vec<usize> = (0..self.len()).collect();
+            Ok(self.batch(&all)?)
+        })
     }
 
     /// Mean and standard deviation of each channel over all pixels of the split, for pixels in 0 to 1; exact, and so the same

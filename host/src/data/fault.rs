@@ -53,7 +53,7 @@ pub(super) fn gather<T>(results: Vec<Result<T, Fault>>) -> Result<Vec<T>, Vec<Fa
 }
 
 /// The value, unless there are faults.
-pub(super) fn unless<T>(faults: Vec<Fault>, value: T) -> Result<T, Vec<Fault>> {
+pub(super) fn unless<T, F>(faults: Vec<F>, value: T) -> Result<T, Vec<F>> {
     match faults.is_empty() {
         true => Ok(value),
         false => Err(faults),

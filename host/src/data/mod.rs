@@ -21,7 +21,6 @@ mod locate;
 mod normalization;
 mod open;
 mod pixel_sums;
-mod resident;
 mod survey;
 mod whitening;
 

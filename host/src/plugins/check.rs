@@ -79,19 +79,14 @@ pub fn check_file(
 
 fn check_component(registry: &Registry, component: &Component, params: &Value) -> Vec<Check> {
     let subject = format!("{} \"{}\"", component.kind.name(), component.name);
-    let of = |what: &'static str, outcome: Outcome| Check {
+    let check = |what: &'static str, outcome: Outcome| Check {
         subject: subject.clone(),
         what,
         outcome,
     };
-    let checked = |what: &'static str, result: Result<()>| {
-        of(
-            what,
-            result.map_or_else(
-                |error| Outcome::Failed(error.to_string()),
-                |()| Outcome::Passed,
-            ),
-        )
+    let checked = |what, result: Result<()>| {
+        let failed = result.err().map(|error| Outcome::Failed(error.to_string()));
+        check(what, failed.unwrap_or(Outcome::Passed))
     };
     let mut checks = vec![
         checked(
@@ -106,21 +101,17 @@ fn check_component(registry: &Registry, component: &Component, params: &Value) -
     let behaviour = "it keeps its contract";
     match component.create(params) {
         Err(error) if error.kind() == ErrorKind::PANIC => {
-            checks.push(of(behaviour, Outcome::Failed(error.to_string())))
+            checks.push(checked(behaviour, Err(error)))
         }
         Err(error) => {
             let why = format!("it needs other options than {params}: {error}");
-            checks.push(of(behaviour, Outcome::Skipped(why)));
+            checks.push(check(behaviour, Outcome::Skipped(why)));
         }
         Ok(made) => {
-            checks.push(checked(
-                "it rejects unknown options",
-                refuses_unknown(component, params),
-            ));
-            checks.push(checked(
-                behaviour,
-                caught("the check", || verify(component.kind, made)),
-            ));
+            let refused = refuses_unknown(component, params);
+            checks.push(checked("it rejects unknown options", refused));
+            let kept = caught("the check", || verify(component.kind, made));
+            checks.push(checked(behaviour, kept));
         }
     }
     checks
@@ -128,10 +119,8 @@ fn check_component(registry: &Registry, component: &Component, params: &Value) -
 
 fn name(registry: &Registry, component: &Component) -> Result<()> {
     verify_name(component.kind.name(), &component.name)?;
-    let same = registry
-        .components()
-        .iter()
-        .filter(|c| c.kind == component.kind && c.name == component.name);
+    let all = registry.components().iter();
+    let same = all.filter(|c| c.kind == component.kind && c.name == component.name);
     ensure!(
         same.count() == 1,
         "the plugin has two components with this kind and name"

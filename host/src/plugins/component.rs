@@ -8,8 +8,6 @@ use plugin_api::{
 };
 use serde_json::Value;
 
-use super::registry::LookupError;
-
 /// A plugin file that is open.
 #[derive(Clone, Debug)]
 pub struct Plugin {
@@ -43,6 +41,31 @@ pub struct Component {
     pub(super) entry: Entry_Ref,
 }
 
+/// Why a name does not lead to a component.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// No plugin has it.
+    #[error("unknown {kind} \"{name}\" {hint}")]
+    Unknown {
+        /// Kind that was looked for.
+        kind: &'static str,
+        /// Name that was looked for.
+        name: String,
+        /// The names there are, and what else may help.
+        hint: String,
+    },
+    /// More than one plugin has it.
+    #[error("{kind} \"{name}\" is in {} plugins:{}\nselect one with \"PLUGIN::{name}\", or keep only one of the files", files.len(), listed(files))]
+    Ambiguous {
+        /// Kind that was looked for.
+        kind: &'static str,
+        /// Name that was looked for.
+        name: String,
+        /// Plugin and file of each.
+        files: Vec<(String, PathBuf)>,
+    },
+}
+
 /// Why a component cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -61,6 +84,13 @@ pub enum CreateError {
         /// What it answered.
         error: plugin_api::Error,
     },
+}
+
+fn listed(files: &[(String, PathBuf)]) -> String {
+    files
+        .iter()
+        .map(|(plugin, path)| format!("\n  {plugin}: {}", path.display()))
+        .collect()
 }
 
 impl Component {

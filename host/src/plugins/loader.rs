@@ -17,8 +17,8 @@ use plugin_api::abi::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    LoadError,
     elf::{self, ElfFault},
+    load_error::{LoadError, LoadFault},
 };
 
 /// A plugin file that passed all checks.
@@ -38,43 +38,23 @@ pub struct Opened {
 /// # Errors
 /// [`LoadError`], for anything that is wrong with the file; the process lives on.
 pub fn open(path: &Path) -> Result<Opened, LoadError> {
-    let path = canonical(path)?;
-    let bytes = read(&path)?;
-    check_elf(&path, &bytes)?;
-    open_checked(path, &bytes)
+    let canonical = path.canonicalize();
+    let path = canonical.map_err(|e| LoadError::at(path, LoadFault::Unreadable(e)))?;
+    let opened = read(&path).and_then(|bytes| open_checked(&path, &bytes));
+    opened.map_err(|fault| LoadError::at(&path, fault))
 }
 
-/// The one path of a file.
-pub(super) fn canonical(path: &Path) -> Result<PathBuf, LoadError> {
-    path.canonicalize().map_err(|reason| LoadError::Unreadable {
-        path: path.to_owned(),
-        reason,
-    })
-}
-
-/// The bytes of a regular file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |reason| LoadError::Unreadable {
-        path: path.to_owned(),
-        reason,
-    };
-    let kind = fs::metadata(path).map_err(unreadable)?.file_type();
-    if !kind.is_file() {
-        let found = if kind.is_dir() {
-            "a folder"
-        } else {
-            "a device or a pipe"
-        };
-        return Err(LoadError::NotAFile {
-            path: path.to_owned(),
-            found,
-        });
-    }
-    fs::read(path).map_err(unreadable)
+/// Nothing for a file that does not even mention the preamble: opening it would run the initialisers of a stranger.
+pub(super) fn open_if_plugin(path: &Path) -> Result<Option<Opened>, LoadError> {
+    let opened = read(path).and_then(|bytes| match mentions_preamble(&bytes) {
+        true => open_checked(path, &bytes).map(Some),
+        false => Ok(None),
+    });
+    opened.map_err(|fault| LoadError::at(path, fault))
 }
 
 /// Whether the bytes hold the preamble's name, as the symbol table of a plugin does, whole or truncated.
-pub(super) fn mentions_preamble(bytes: &[u8]) -> bool {
+fn mentions_preamble(bytes: &[u8]) -> bool {
     let symbol = format!("{PREAMBLE_SYMBOL}\0");
     let first = symbol.as_bytes()[0];
     let mut rest = bytes;
@@ -87,43 +67,37 @@ pub(super) fn mentions_preamble(bytes: &[u8]) -> bool {
     false
 }
 
-pub(super) fn check_elf(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
-    elf::check(bytes).map_err(|fault| match fault {
-        ElfFault::NotShared(reason) => LoadError::NotShared {
-            path: path.to_owned(),
-            reason,
-        },
-        ElfFault::Truncated(got, expected) => LoadError::Truncated {
-            path: path.to_owned(),
-            got,
-            expected,
-        },
-    })
+/// The bytes of a regular file.
+fn read(path: &Path) -> Result<Vec<u8>, LoadFault> {
+    let kind = fs::metadata(path)
+        .map_err(LoadFault::Unreadable)?
+        .file_type();
+    if kind.is_dir() {
+        return Err(LoadFault::NotAFile("a folder"));
+    }
+    if !kind.is_file() {
+        return Err(LoadFault::NotAFile("a device or a pipe"));
+    }
+    fs::read(path).map_err(LoadFault::Unreadable)
 }
 
-/// Opens a file whose ELF header is sound.
-pub(super) fn open_checked(path: PathBuf, bytes: &[u8]) -> Result<Opened, LoadError> {
+/// Opens a file of these bytes, once its ELF header is found to be sound.
+fn open_checked(path: &Path, bytes: &[u8]) -> Result<Opened, LoadFault> {
+    elf::check(bytes).map_err(|fault| match fault {
+        ElfFault::NotShared(reason) => LoadFault::NotShared(reason),
+        ElfFault::Truncated(got, expected) => LoadFault::Truncated { got, expected },
+    })?;
     // RTLD_NOW: a missing symbol shows up here, not in the middle of a run. RTLD_LOCAL: plugins do not see each other.
     // SAFETY: opening runs the file's initialisers; whoever put a plugin on the search path trusts it as far as that.
-    let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
-    let library = library.map_err(|e| LoadError::System {
-        path: path.clone(),
-        reason: one_line(&e),
-    })?;
-    let lacks = |symbol| LoadError::NotAPlugin {
-        path: path.clone(),
-        symbol,
-    };
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let library = library.map_err(|e| LoadFault::System(one_line(&e)))?;
     // SAFETY: the symbol is a static of this layout in every plugin of every version; its magic is checked before anything else.
     let preamble = unsafe { library.get::<*const Preamble>(PREAMBLE_SYMBOL.as_bytes()) };
-    let preamble = preamble.map_err(|_| lacks(PREAMBLE_SYMBOL))?;
+    let preamble = preamble.map_err(|_| LoadFault::NotAPlugin(PREAMBLE_SYMBOL))?;
     // SAFETY: the address of a static of a library that is open while the reference lives, and stays open after the version check.
     let preamble: &Preamble = unsafe { &**preamble };
     if preamble.magic != MAGIC {
-        return Err(LoadError::Magic {
-            path,
-            got: preamble.magic,
-        });
+        return Err(LoadFault::Magic(preamble.magic));
     }
     let plugin = format!(
         "{} {}",
@@ -131,23 +105,19 @@ pub(super) fn open_checked(path: PathBuf, bytes: &[u8]) -> Result<Opened, LoadEr
         text(&preamble.plugin_version)
     );
     if preamble.api[0] != API_VERSION[0] {
-        return Err(LoadError::Version {
-            path,
-            plugin,
-            got: preamble.api,
-        });
+        let got = preamble.api;
+        return Err(LoadFault::Version { plugin, got });
     }
     // SAFETY: a plugin of this major version has a header of this type under this name.
     let header = unsafe { library.get::<HeaderRef>(ROOT_SYMBOL.as_bytes()) };
-    let header: HeaderRef = *header.map_err(|_| lacks(ROOT_SYMBOL))?;
-    check_layout(header, preamble).map_err(|fault| layout_error(&path, &plugin, &fault))?;
+    let header: HeaderRef = *header.map_err(|_| LoadFault::NotAPlugin(ROOT_SYMBOL))?;
+    check_layout(header, preamble).map_err(|fault| layout_fault(&plugin, fault))?;
     let api = preamble.api;
     // From here on components, names and tables of functions point into the library: it is never closed.
     std::mem::forget(library);
     // SAFETY: the layouts were just compared.
     let root = unsafe { open_root(header) };
-    let root = root.map_err(|e| LoadError::Constructor {
-        path: path.clone(),
+    let root = root.map_err(|e| LoadFault::Constructor {
         plugin,
         reason: e.to_string(),
     })?;
@@ -156,22 +126,21 @@ pub(super) fn open_checked(path: PathBuf, bytes: &[u8]) -> Result<Opened, LoadEr
         .map(|byte| format!("{byte:02x}"))
         .collect();
     Ok(Opened {
-        path,
+        path: path.to_owned(),
         sha256,
         api,
         root,
     })
 }
 
-fn layout_error(path: &Path, plugin: &str, fault: &LayoutFault) -> LoadError {
+fn layout_fault(plugin: &str, fault: LayoutFault) -> LoadFault {
     let report = match write_report(&fault.report) {
         Ok(file) => format!("the full comparison is in {}", file.display()),
         Err(e) => format!("the full comparison could not be written: {e}"),
     };
-    LoadError::Layout {
-        path: path.to_owned(),
+    LoadFault::Layout {
         plugin: plugin.to_owned(),
-        summary: fault.summary.clone(),
+        summary: fault.summary,
         report,
     }
 }
@@ -188,11 +157,8 @@ fn write_report(report: &str) -> io::Result<PathBuf> {
 
 /// A NUL-terminated text of a preamble.
 fn text(bytes: &[u8]) -> String {
-    let end = bytes
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// The innermost cause of a loader's error, on one line.

@@ -9,12 +9,11 @@ pub mod names;
 pub mod ops;
 pub mod registry;
 pub mod scaffold;
-mod scaffold_api;
 pub mod schema;
 mod search;
 
-pub use component::{Component, CreateError, Plugin};
-pub use load_error::LoadError;
+pub use component::{Component, CreateError, LookupError, Plugin};
+pub use load_error::{LoadError, LoadFault};
 pub use ops::{export, import};
-pub use registry::{BrokenPlugin, LookupError, ParamFault, Registry};
+pub use registry::{ParamFault, Registry};
 pub use search::SearchError;

@@ -14,45 +14,11 @@ use serde_json::Value;
 
 use super::{
     LoadError,
-    component::{Component, CreateError, Plugin},
+    component::{Component, CreateError, LookupError, Plugin},
     loader::Opened,
     names, schema,
     search::{self, Found, SearchError},
 };
-
-/// A file that is meant to be a plugin and cannot be used.
-#[derive(Debug)]
-pub struct BrokenPlugin {
-    /// Canonical path of the file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub error: LoadError,
-}
-
-/// Why a name does not lead to a component.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LookupError {
-    /// No plugin has it.
-    #[error("unknown {kind} \"{name}\" {hint}")]
-    Unknown {
-        /// Kind that was looked for.
-        kind: &'static str,
-        /// Name that was looked for.
-        name: String,
-        /// The names there are, and what else may help.
-        hint: String,
-    },
-    /// More than one plugin has it.
-    #[error("{kind} \"{name}\" is in {} plugins:{}\nselect one with \"PLUGIN::{name}\", or keep only one of the files", files.len(), listed(files))]
-    Ambiguous {
-        /// Kind that was looked for.
-        kind: &'static str,
-        /// Name that was looked for.
-        name: String,
-        /// Plugin and file of each.
-        files: Vec<(String, PathBuf)>,
-    },
-}
 
 /// A fault in a table `{ plugin = "...", params = { ... } }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +34,7 @@ pub struct ParamFault {
 pub struct Registry {
     plugins: Vec<Plugin>,
     components: Vec<Component>,
-    broken: Vec<BrokenPlugin>,
+    broken: Vec<LoadError>,
 }
 
 impl Registry {
@@ -96,9 +62,7 @@ impl Registry {
             broken: found.broken,
             ..Self::default()
         };
-        for opened in &found.opened {
-            registry.add(opened);
-        }
+        found.opened.into_iter().for_each(|o| registry.add(o));
         Ok(registry)
     }
 
@@ -108,19 +72,19 @@ impl Registry {
     /// [`LoadError`] when it is unfit.
     pub fn of_file(path: &Path) -> Result<Self, LoadError> {
         let mut registry = Self::default();
-        registry.add(&super::loader::open(path)?);
+        registry.add(super::loader::open(path)?);
         Ok(registry)
     }
 
-    fn add(&mut self, opened: &Opened) {
+    fn add(&mut self, opened: Opened) {
         let root = opened.root;
         let plugin = Plugin {
             name: root.name().to_string(),
             version: root.version().to_string(),
             description: root.description().to_string(),
             api: opened.api,
-            path: opened.path.clone(),
-            sha256: opened.sha256.clone(),
+            path: opened.path,
+            sha256: opened.sha256,
         };
         for &entry in root.entries().as_slice() {
             // A schema that is unavailable accepts everything: the constructor decides anyway.
@@ -151,7 +115,7 @@ impl Registry {
     }
 
     /// Files that are meant to be plugins and cannot be used.
-    pub fn broken(&self) -> &[BrokenPlugin] {
+    pub fn broken(&self) -> &[LoadError] {
         &self.broken
     }
 
@@ -168,11 +132,8 @@ impl Registry {
     /// # Errors
     /// [`LookupError`] when there is none, or more than one.
     pub fn find(&self, kind: Kind, name: &str) -> Result<&Component, LookupError> {
-        let found: Vec<&Component> = self
-            .named(name)
-            .into_iter()
-            .filter(|c| c.kind == kind)
-            .collect();
+        let mut found = self.named(name);
+        found.retain(|c| c.kind == kind);
         match found.as_slice() {
             [one] => Ok(one),
             [] => Err(self.unknown(kind, name)),
@@ -200,7 +161,7 @@ impl Registry {
             );
         }
         if let Some(first) = self.broken.first() {
-            let first = first.error.to_string();
+            let first = first.to_string();
             let first = first.lines().next().unwrap_or_default();
             let count = self.broken.len();
             hint += &format!(
@@ -214,17 +175,17 @@ impl Registry {
         }
     }
 
-    fn create(
+    /// Makes a component and, of it, what the host calls.
+    fn create<T>(
         &self,
         kind: Kind,
         name: &str,
         params: &Value,
-    ) -> Result<(&Component, RComponent), CreateError> {
+        foreign: impl FnOnce(RComponent) -> plugin_api::Result<T>,
+    ) -> Result<T, CreateError> {
         let component = self.find(kind, name)?;
-        let made = component
-            .create(params)
-            .map_err(|error| component.failed(error))?;
-        Ok((component, made))
+        let made = component.create(params).and_then(foreign);
+        made.map_err(|error| component.failed(error))
     }
 
     /// Makes a loss from its options.
@@ -232,7 +193,7 @@ impl Registry {
     /// # Errors
     /// [`CreateError`] when there is none of this name, or it refuses the options.
     pub fn create_loss(&self, name: &str, params: &Value) -> Result<ForeignLoss, CreateError> {
-        Ok(ForeignLoss::new(self.create(Kind::LOSS, name, params)?.1))
+        self.create(Kind::LOSS, name, params, |c| Ok(ForeignLoss::new(c)))
     }
 
     /// Makes a regularizer from its options.
@@ -244,8 +205,7 @@ impl Registry {
         name: &str,
         params: &Value,
     ) -> Result<ForeignRegularizer, CreateError> {
-        let (component, made) = self.create(Kind::REGULARIZER, name, params)?;
-        ForeignRegularizer::new(made).map_err(|error| component.failed(error))
+        self.create(Kind::REGULARIZER, name, params, ForeignRegularizer::new)
     }
 
     /// Makes an architecture from its options.
@@ -257,9 +217,8 @@ impl Registry {
         name: &str,
         params: &Value,
     ) -> Result<ForeignArchitecture, CreateError> {
-        Ok(ForeignArchitecture::new(
-            self.create(Kind::ARCHITECTURE, name, params)?.1,
-        ))
+        let foreign = |c| Ok(ForeignArchitecture::new(c));
+        self.create(Kind::ARCHITECTURE, name, params, foreign)
     }
 
     /// Makes a relabeler from its options.
@@ -271,9 +230,8 @@ impl Registry {
         name: &str,
         params: &Value,
     ) -> Result<ForeignRelabeler, CreateError> {
-        Ok(ForeignRelabeler::new(
-            self.create(Kind::RELABELER, name, params)?.1,
-        ))
+        let foreign = |c| Ok(ForeignRelabeler::new(c));
+        self.create(Kind::RELABELER, name, params, foreign)
     }
 
     /// Makes a matcher from its options.
@@ -285,46 +243,27 @@ impl Registry {
         name: &str,
         params: &Value,
     ) -> Result<ForeignMatcher, CreateError> {
-        let (component, made) = self.create(Kind::MATCHER, name, params)?;
-        ForeignMatcher::new(made).map_err(|error| component.failed(error))
+        self.create(Kind::MATCHER, name, params, ForeignMatcher::new)
     }
 
     /// All faults in the name and the options of a component: the name, the schema and, where those are fine, the constructor.
     pub fn check_params(&self, kind: Kind, name: &str, params: &Value) -> Vec<ParamFault> {
+        let fault = |path: String, message: String| ParamFault { path, message };
         let component = match self.find(kind, name) {
             Ok(component) => component,
-            Err(error) => {
-                return vec![ParamFault {
-                    path: "plugin".to_owned(),
-                    message: error.to_string(),
-                }];
-            }
+            Err(error) => return vec![fault("plugin".to_owned(), error.to_string())],
         };
         let empty = Value::Object(serde_json::Map::new());
         let table = if params.is_null() { &empty } else { params };
-        let faults = schema::faults(&component.schema, table);
-        let mut faults: Vec<ParamFault> = faults
+        let mut faults: Vec<ParamFault> = schema::faults(&component.schema, table)
             .into_iter()
-            .map(|(path, message)| ParamFault {
-                path: schema::join("params", &path),
-                message,
-            })
+            .map(|(path, message)| fault(schema::join("params", &path), message))
             .collect();
         if let (true, Err(error)) = (faults.is_empty(), component.create(table)) {
-            faults.push(ParamFault {
-                path: "params".to_owned(),
-                message: error.to_string(),
-            });
+            faults.push(fault("params".to_owned(), error.to_string()));
         }
         faults
     }
-}
-
-fn listed(files: &[(String, PathBuf)]) -> String {
-    files
-        .iter()
-        .map(|(plugin, path)| format!("\n  {plugin}: {}", path.display()))
-        .collect()
 }
 
 #[cfg(test)]

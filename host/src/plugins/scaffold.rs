@@ -3,95 +3,70 @@
 //! It builds and passes its tests as it is, outside of any workspace.
 
 use std::{
+    convert::Infallible,
     fs, io,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
-use plugin_api::{abi::Kind, contract::is_kebab_case};
-
-pub use super::scaffold_api::PluginApi;
-use super::scaffold_api::dependency;
+use plugin_api::{
+    abi::{API_VERSION, Kind},
+    contract::is_kebab_case,
+};
 
 /// Why a crate is not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ScaffoldError {
     /// The name cannot be that of a component.
     #[error(
-        "\"{name}\" is not a valid component name: expected lower-case letters, digits and single dashes, starting with a letter (as in \"bn-stats\")"
+        "\"{0}\" is not a valid component name: expected lower-case letters, digits and single dashes, starting with a letter (as in \"bn-stats\")"
     )]
-    Name {
-        /// The name.
-        name: String,
-    },
+    Name(String),
     /// There is no example of this kind.
     #[error(
-        "unknown kind of component \"{kind}\" (have: loss, regularizer, architecture, relabeler, matcher)"
+        "unknown kind of component \"{0}\" (have: loss, regularizer, architecture, relabeler, matcher)"
     )]
-    Kind {
-        /// The kind.
-        kind: String,
-    },
+    Kind(String),
     /// There is something already.
-    #[error("{}: already exists; choose another name or folder, or remove it", path.display())]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-    },
+    #[error("{}: already exists; choose another name or folder, or remove it", .0.display())]
+    Exists(PathBuf),
     /// The path leads to no plugin API.
-    #[error("{}: no plugin-api here; expected the folder of plugin-api, or of the project that contains it", path.display())]
-    NoPluginApi {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The system refused to write.
-    #[error("{}: {reason}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's message.
-        reason: io::Error,
-    },
+    #[error("{}: no plugin-api here; expected the folder of plugin-api, or of the project that contains it", .0.display())]
+    NoPluginApi(PathBuf),
+    /// The system refused to write a file or a folder.
+    #[error("{}: {}", .0.display(), .1)]
+    Io(PathBuf, io::Error),
 }
 
-struct Example {
-    source: &'static str,
-    description: &'static str,
-    usage: &'static str,
-}
-
-fn example(kind: Kind) -> Option<Example> {
-    let (source, description, usage) = match kind {
-        Kind::LOSS => (
+/// Source, description and usage of the example of a kind.
+fn example(kind: Kind) -> Option<[&'static str; 3]> {
+    Some(match kind {
+        Kind::LOSS => [
             include_str!("templates/loss.rs"),
             "focal cross-entropy",
             "[recover]\nloss = { plugin = \"__NAME__\", params = { gamma = 2.0 } }",
-        ),
-        Kind::REGULARIZER => (
+        ],
+        Kind::REGULARIZER => [
             include_str!("templates/regularizer.rs"),
             "total variation of the images",
             "[recover]\nregularizers = [ { plugin = \"__NAME__\", weight = 0.01, params = { canvas = false } } ]",
-        ),
-        Kind::ARCHITECTURE => (
+        ],
+        Kind::ARCHITECTURE => [
             include_str!("templates/architecture.rs"),
             "a small convolutional network",
             "[squeeze]\narchitecture = { plugin = \"__NAME__\", params = { depth = 3, width = 16 } }",
-        ),
-        Kind::RELABELER => (
+        ],
+        Kind::RELABELER => [
             include_str!("templates/relabeler.rs"),
             "smoothed class labels",
             "[relabel]\nrelabeler = { plugin = \"__NAME__\", params = { smoothing = 0.1 } }",
-        ),
-        Kind::MATCHER => (
+        ],
+        Kind::MATCHER => [
             include_str!("templates/matcher.rs"),
             "distance of mean features",
             "[match]\nmatcher = { plugin = \"__NAME__\", params = { real_per_class = 32 } }",
-        ),
+        ],
         _ => return None,
-    };
-    Some(Example {
-        source,
-        description,
-        usage,
     })
 }
 
@@ -101,9 +76,7 @@ fn example(kind: Kind) -> Option<Example> {
 /// [`ScaffoldError::Kind`] for any other.
 pub fn kind_of(name: &str) -> Result<Kind, ScaffoldError> {
     let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| ScaffoldError::Kind {
-        kind: name.to_owned(),
-    })
+    found.ok_or_else(|| ScaffoldError::Kind(name.to_owned()))
 }
 
 /// Writes the crate `<kind>-<name>` into `folder` and gives its path.
@@ -117,24 +90,21 @@ pub fn write_plugin(
     folder: &Path,
 ) -> Result<PathBuf, ScaffoldError> {
     if !is_kebab_case(name) {
-        return Err(ScaffoldError::Name {
-            name: name.to_owned(),
-        });
+        return Err(ScaffoldError::Name(name.to_owned()));
     }
-    let example = example(kind).ok_or_else(|| ScaffoldError::Kind {
-        kind: kind.name().to_owned(),
-    })?;
+    let unknown = || ScaffoldError::Kind(kind.name().to_owned());
+    let [source, description, usage] = example(kind).ok_or_else(unknown)?;
     let crate_name = format!("{}-{name}", kind.name());
     let target = folder.join(&crate_name);
     if target.symlink_metadata().is_ok() {
-        return Err(ScaffoldError::Exists { path: target });
+        return Err(ScaffoldError::Exists(target));
     }
     let dependency = dependency(plugin_api)?;
     let render = |text: &str| {
-        text.replace("__USE__", example.usage)
+        text.replace("__USE__", usage)
             .replace("__CRATE__", &crate_name)
             .replace("__LIB__", &crate_name.replace('-', "_"))
-            .replace("__DESCRIPTION__", example.description)
+            .replace("__DESCRIPTION__", description)
             .replace("__PLUGIN_API__", &dependency)
             .replace("__KIND__", kind.name())
             .replace("__TYPE__", &type_name(kind, name))
@@ -147,7 +117,7 @@ pub fn write_plugin(
         ),
         ("README.md", render(include_str!("templates/README.md.txt"))),
         (".gitignore", "/target\n".to_owned()),
-        ("src/lib.rs", render(example.source)),
+        ("src/lib.rs", render(source)),
     ];
     write_all(folder, &target, &files)?;
     Ok(target)
@@ -157,7 +127,7 @@ pub fn write_plugin(
 fn write_all(folder: &Path, target: &Path, files: &[(&str, String)]) -> Result<(), ScaffoldError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |reason| ScaffoldError::Io { path, reason }
+        move |reason| ScaffoldError::Io(path, reason)
     };
     fs::create_dir_all(folder).map_err(failed(folder))?;
     let beside = tempfile::Builder::new()
@@ -183,6 +153,68 @@ fn type_name(kind: Kind, name: &str) -> String {
     } else {
         pascal + &kind
     }
+}
+
+/// Where the new crate finds the plugin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginApi {
+    /// A checkout: the folder of plugin-api, or of the project around it.
+    Path(PathBuf),
+    /// A git repository.
+    Git(String),
+    /// A version of the registry.
+    Version(String),
+}
+
+impl Default for PluginApi {
+    fn default() -> Self {
+        Self::Version(format!("{}.{}", API_VERSION[0], API_VERSION[1]))
+    }
+}
+
+impl FromStr for PluginApi {
+    type Err = Infallible;
+
+    /// A URL is a repository, what begins like a version is one, anything else is a path.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let text = text.trim();
+        let version = text.trim_start_matches(['^', '=', '~']);
+        Ok(if text.contains("://") || text.starts_with("git@") {
+            Self::Git(text.to_owned())
+        } else if version.starts_with(|c: char| c.is_ascii_digit()) && !version.contains('/') {
+            Self::Version(text.to_owned())
+        } else {
+            Self::Path(text.into())
+        })
+    }
+}
+
+/// The line of a manifest that finds it.
+fn dependency(plugin_api: &PluginApi) -> Result<String, ScaffoldError> {
+    Ok(match plugin_api {
+        PluginApi::Version(version) => format!("version = {}", quoted(version)),
+        PluginApi::Git(url) => format!("git = {}", quoted(url)),
+        PluginApi::Path(path) => {
+            let missing = || ScaffoldError::NoPluginApi(path.clone());
+            let is_it = |folder: &PathBuf| {
+                let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+                manifest
+                    .lines()
+                    .any(|line| line.trim() == "name = \"alambic-plugin-api\"")
+            };
+            let folder = [path.join("plugin-api"), path.clone()]
+                .into_iter()
+                .find(is_it)
+                .ok_or_else(missing)?;
+            let folder = folder.canonicalize().map_err(|_| missing())?;
+            format!("path = {}", quoted(&folder.to_string_lossy()))
+        }
+    })
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
 
 #[cfg(test)]
@@ -240,5 +272,28 @@ mod tests {
         let error = write_plugin(Kind::RELABELER, "smooth", &api, folder.path()).unwrap_err();
         assert!(error.to_string().contains("already exists"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_plugin_api_is_a_version_a_repository_or_a_folder() {
+        let parsed = |text: &str| text.parse::<PluginApi>().unwrap();
+        assert_eq!(parsed("^1.2"), PluginApi::Version("^1.2".to_owned()));
+        assert_eq!(
+            parsed("https://example.org/x.git"),
+            PluginApi::Git("https://example.org/x.git".to_owned())
+        );
+        assert_eq!(parsed("../alambic"), PluginApi::Path("../alambic".into()));
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let line = dependency(&PluginApi::Path(project)).unwrap();
+        assert!(
+            line.starts_with("path = ") && line.ends_with("plugin-api\""),
+            "{line}"
+        );
+        let missing = dependency(&PluginApi::Path("/no/such/folder".into())).unwrap_err();
+        assert!(
+            missing
+                .to_string()
+                .starts_with("/no/such/folder: no plugin-api here")
+        );
     }
 }

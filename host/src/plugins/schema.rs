@@ -4,22 +4,24 @@
 
 mod choice;
 
+use std::collections::BTreeSet;
+
 use jsonschema::{ValidationError, error::ValidationErrorKind as Kind, paths::Location};
 use serde_json::Value;
 
 use super::names;
 
+/// Where a fault is, and what it is.
+type Faults = Vec<(String, String)>;
+
 /// Faults of `instance`: the path of the key (`recover.regularizers[0].weight`; empty for the whole) and what is wrong there.
 ///
 /// An empty list says that the instance fits. The schema is one that `schemars` makes of a Rust type.
-pub fn faults(schema: &Value, instance: &Value) -> Vec<(String, String)> {
+pub fn faults(schema: &Value, instance: &Value) -> Faults {
     let validator = match jsonschema::validator_for(schema) {
         Ok(validator) => validator,
         Err(error) => {
-            return vec![(
-                String::new(),
-                format!("the schema of this table is not valid: {error}"),
-            )];
+            return one(format!("the schema of this table is not valid: {error}"));
         }
     };
     let mut found = Vec::new();
@@ -44,11 +46,10 @@ pub fn join(base: &str, below: &str) -> String {
 }
 
 /// The faults behind one error of the validator, with paths below its place.
-fn describe(root: &Value, error: &ValidationError<'_>) -> Vec<(String, String)> {
+fn describe(root: &Value, error: &ValidationError<'_>) -> Faults {
     let found = error.instance().as_ref();
     let at = schema_at(root, error.evaluation_path());
     let parent = at.unwrap_or(&Value::Null);
-    let one = |message: String| vec![(String::new(), message)];
     let expected = |what: String| one(format!("expected {what}, got {}", shown(found)));
     let entries = |bound: &str, limit: u64| {
         let exact = parent["minItems"] == parent["maxItems"];
@@ -60,12 +61,9 @@ fn describe(root: &Value, error: &ValidationError<'_>) -> Vec<(String, String)> 
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             let have = properties(root, parent);
             let have: Vec<&str> = have.iter().map(String::as_str).collect();
-            let message =
+            let unknown =
                 |name: &String| format!("unknown field \"{name}\" {}", names::hint(name, &have));
-            unexpected
-                .iter()
-                .map(|name| (String::new(), message(name)))
-                .collect()
+            unexpected.iter().flat_map(|n| one(unknown(n))).collect()
         }
         Kind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
@@ -107,6 +105,11 @@ fn describe(root: &Value, error: &ValidationError<'_>) -> Vec<(String, String)> 
             .unwrap_or_default()
             .to_owned()),
     }
+}
+
+/// One fault, of the value itself.
+fn one(message: String) -> Faults {
+    vec![(String::new(), message)]
 }
 
 /// A value that is none of the options.
@@ -165,13 +168,7 @@ fn types<'a>(root: &'a Value, schema: &'a Value) -> Option<Vec<&'a str>> {
         let branches = ["anyOf", "oneOf"]
             .iter()
             .find_map(|key| schema[key].as_array())?;
-        let mut all: Vec<&str> = branches
-            .iter()
-            .filter_map(|b| types(root, b))
-            .flatten()
-            .collect();
-        all.sort_unstable();
-        all.dedup();
+        let all = types_of_all(root, branches);
         (!all.is_empty()).then_some(all)
     };
     match &schema["type"] {
@@ -180,6 +177,13 @@ fn types<'a>(root: &'a Value, schema: &'a Value) -> Option<Vec<&'a str>> {
         _ if schema["enum"].is_array() || schema["const"].is_string() => Some(vec!["string"]),
         _ => of_choice(),
     }
+}
+
+/// The types that any of some schemas names.
+fn types_of_all<'a>(root: &'a Value, schemas: impl IntoIterator<Item = &'a Value>) -> Vec<&'a str> {
+    let named = schemas.into_iter().filter_map(|s| types(root, s));
+    let all: BTreeSet<&str> = named.flatten().collect();
+    all.into_iter().collect()
 }
 
 /// The names of the properties of a table, those of what it is composed of included.

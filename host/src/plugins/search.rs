@@ -7,9 +7,8 @@ use std::{
 };
 
 use super::{
-    LoadError,
+    load_error::{LoadError, LoadFault},
     loader::{self, Opened},
-    registry::BrokenPlugin,
 };
 
 /// The environment variable with more folders, separated as in `PATH`.
@@ -31,7 +30,7 @@ pub(super) struct Found {
     /// Plugins, in the order of the folders and of their file names.
     pub opened: Vec<Opened>,
     /// Files that are meant to be plugins and are not fit.
-    pub broken: Vec<BrokenPlugin>,
+    pub broken: Vec<LoadError>,
     seen: BTreeSet<PathBuf>,
 }
 
@@ -74,13 +73,17 @@ pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError
         if !found.seen.insert(path.clone()) {
             continue;
         }
-        match open_if_plugin(&path) {
-            Ok(None) | Err(LoadError::NotAPlugin { .. }) => {}
+        match loader::open_if_plugin(&path) {
+            Ok(None)
+            | Err(LoadError {
+                fault: LoadFault::NotAPlugin(_),
+                ..
+            }) => {}
             // A copy of a plugin that is there already.
             Ok(Some(opened)) if found.opened.iter().any(|o| o.sha256 == opened.sha256) => {}
             Ok(Some(opened)) if shadows(&found.opened[..earlier], &opened) => {}
             Ok(Some(opened)) => found.opened.push(opened),
-            Err(error) => found.broken.push(BrokenPlugin { path, error }),
+            Err(error) => found.broken.push(error),
         }
     }
     Ok(())
@@ -88,16 +91,6 @@ pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError
 
 fn shadows(earlier: &[Opened], opened: &Opened) -> bool {
     earlier.iter().any(|o| o.root.name() == opened.root.name())
-}
-
-/// Nothing for a file that does not even mention the preamble: opening it would run the initialisers of a stranger.
-fn open_if_plugin(path: &Path) -> Result<Option<Opened>, LoadError> {
-    let bytes = loader::read(path)?;
-    if !loader::mentions_preamble(&bytes) {
-        return Ok(None);
-    }
-    loader::check_elf(path, &bytes)?;
-    loader::open_checked(path.to_owned(), &bytes).map(Some)
 }
 
 #[cfg(test)]
@@ -120,7 +113,7 @@ mod tests {
             search(folder.path(), &mut found).unwrap();
         }
         assert!(found.opened.is_empty());
-        let broken: Vec<String> = found.broken.iter().map(|b| b.error.to_string()).collect();
+        let broken: Vec<String> = found.broken.iter().map(LoadError::to_string).collect();
         assert!(
             broken.len() == 1 && broken[0].contains("plugin.so: truncated"),
             "{broken:?}"

@@ -91,21 +91,20 @@ fn step((low, high): (f64, f64), most: usize) -> f64 {
 /// Round values inside a range.
 fn inner_ticks(range: (f64, f64)) -> Vec<f64> {
     let step = step(range, 7);
-    let (first, last) = (
-        (range.0 / step - 1e-9).ceil() as i64,
-        (range.1 / step + 1e-9).floor() as i64,
-    );
-    (first..=last).map(|idx| idx as f64 * step).collect()
+    let (first, last) = (range.0 / step - 1e-9, range.1 / step + 1e-9);
+    multiples(step, first.ceil(), last.floor())
 }
 
 /// Round values from just below a range to just above it.
 fn outer_ticks(range: (f64, f64)) -> Vec<f64> {
     let step = step(range, 5);
-    let (first, last) = (
-        (range.0 / step + 1e-9).floor() as i64,
-        (range.1 / step - 1e-9).ceil() as i64,
-    );
-    (first..=last).map(|idx| idx as f64 * step).collect()
+    let (first, last) = (range.0 / step + 1e-9, range.1 / step - 1e-9);
+    multiples(step, first.floor(), last.ceil())
+}
+
+fn multiples(step: f64, first: f64, last: f64) -> Vec<f64> {
+    let numbers = first as i64..=last as i64;
+    numbers.map(|idx| idx as f64 * step).collect()
 }
 
 /// Like [`outer_ticks`] for a range of log10: whole decades, or 1, 2 and 5 times them where there are few.

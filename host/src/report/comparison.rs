@@ -10,26 +10,83 @@ use super::{
     units::{human_bytes, human_duration},
 };
 
-/// Headings, in the order of the cells.
-const COLUMNS: [&str; 18] = [
-    "run",
-    "method",
-    "network",
-    "student",
-    "labels",
-    "images per class",
-    "top-1 (%)",
-    "hard labels (%)",
-    "random real (%)",
-    "common (%)",
-    "common, random (%)",
-    "image bytes",
-    "label bytes",
-    "s per image",
-    "making",
-    "peak memory",
-    "LRS",
-    "ARS",
+/// A column: its heading, and the cell of a row.
+type Column = (&'static str, fn(&Row) -> String);
+
+/// The columns of a table for people.
+const COLUMNS: [Column; 18] = [
+    ("run", |row| one_line(&row.run)),
+    ("method", |row| one_line(&row.method)),
+    ("network", |row| one_line(&row.network)),
+    ("student", |row| one_line(&row.student)),
+    ("labels", |row| one_line(&row.labels)),
+    ("images per class", |row| {
+        or_dash(row.images_per_class, |n| n.to_string())
+    }),
+    ("top-1 (%)", |row| percent(Some(&row.own))),
+    ("hard labels (%)", |row| percent(row.hard.as_ref())),
+    ("random real (%)", |row| percent(row.random_real.as_ref())),
+    ("common (%)", |row| {
+        percent(row.common(|c| Some(&c.distilled)))
+    }),
+    ("common, random (%)", |row| {
+        percent(row.common(|c| c.random_real.as_ref()))
+    }),
+    ("image bytes", |row| human_bytes(row.image_bytes)),
+    ("label bytes", |row| human_bytes(row.label_bytes)),
+    ("s per image", |row| format!("{:.2}", row.seconds_per_image)),
+    ("making", |row| human_duration(row.making_seconds)),
+    ("peak memory", |row| or_dash(row.peak_bytes, human_bytes)),
+    ("LRS", |row| or_dash(row.scores.label, score)),
+    ("ARS", |row| or_dash(row.scores.augmentation, score)),
+];
+
+/// The columns of a file for programs, with all digits.
+const CSV_COLUMNS: [Column; 30] = [
+    ("run", |row| row.run.clone()),
+    ("folder", |row| row.folder.clone()),
+    ("method", |row| row.method.clone()),
+    ("network", |row| row.network.clone()),
+    ("student", |row| row.student.clone()),
+    ("labels", |row| row.labels.clone()),
+    ("images_per_class", |row| digits(row.images_per_class)),
+    ("own_mean", |row| mean(Some(&row.own))),
+    ("own_std", |row| std(Some(&row.own))),
+    ("own_seeds", |row| row.own.seeds.to_string()),
+    ("hard_mean", |row| mean(row.hard.as_ref())),
+    ("hard_std", |row| std(row.hard.as_ref())),
+    ("random_real_mean", |row| mean(row.random_real.as_ref())),
+    ("random_real_std", |row| std(row.random_real.as_ref())),
+    ("full_data_mean", |row| mean(row.full_data.as_ref())),
+    ("common_folder", |row| {
+        digits(row.common(|c| Some(&c.folder)))
+    }),
+    ("common_controls_folder", |row| {
+        digits(row.common(|c| Some(&c.controls_folder)))
+    }),
+    ("common_mean", |row| {
+        mean(row.common(|c| Some(&c.distilled)))
+    }),
+    ("common_std", |row| std(row.common(|c| Some(&c.distilled)))),
+    ("common_hard_mean", |row| {
+        mean(row.common(|c| c.hard.as_ref()))
+    }),
+    ("common_random_real_mean", |row| {
+        mean(row.common(|c| c.random_real.as_ref()))
+    }),
+    ("common_full_data_mean", |row| {
+        mean(row.common(|c| c.full_data.as_ref()))
+    }),
+    ("image_bytes", |row| row.image_bytes.to_string()),
+    ("label_bytes", |row| row.label_bytes.to_string()),
+    ("seconds_per_image", |row| row.seconds_per_image.to_string()),
+    ("making_seconds", |row| row.making_seconds.to_string()),
+    ("peak_bytes", |row| digits(row.peak_bytes)),
+    ("label_robust_score", |row| digits(row.scores.label)),
+    ("augmentation_robust_score", |row| {
+        digits(row.scores.augmentation)
+    }),
+    ("scores_folder", |row| row.scores.folder.clone()),
 ];
 
 /// Columns of words; each row has them.
@@ -138,34 +195,36 @@ pub fn write(rows: &[Row], format: Format) -> Result<String> {
     }
 }
 
-fn percent(accuracy: &Option<Accuracy>) -> String {
-    let shown = accuracy.as_ref();
-    shown.map_or_else(|| NOTHING.to_owned(), |a| mean_and_std(a.mean, a.std))
+impl Row {
+    /// Something of the common protocol, where there is one.
+    fn common<'a, T>(&'a self, of: impl Fn(&'a Common) -> Option<T>) -> Option<T> {
+        self.common.as_ref().and_then(of)
+    }
 }
 
-fn cells(row: &Row) -> Vec<String> {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
-    let score = |score: f64| format!("{score:.3}");
-    vec![
-        one_line(&row.run),
-        one_line(&row.method),
-        one_line(&row.network),
-        one_line(&row.student),
-        one_line(&row.labels),
-        or_dash(row.images_per_class.map(|n| n.to_string())),
-        mean_and_std(row.own.mean, row.own.std),
-        percent(&row.hard),
-        percent(&row.random_real),
-        percent(&row.common.as_ref().map(|c| c.distilled.clone())),
-        percent(&row.common.as_ref().and_then(|c| c.random_real.clone())),
-        human_bytes(row.image_bytes),
-        human_bytes(row.label_bytes),
-        format!("{:.2}", row.seconds_per_image),
-        human_duration(row.making_seconds),
-        or_dash(row.peak_bytes.map(human_bytes)),
-        or_dash(row.scores.label.map(score)),
-        or_dash(row.scores.augmentation.map(score)),
-    ]
+fn or_dash<T>(value: Option<T>, shown: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| NOTHING.to_owned(), shown)
+}
+
+fn percent(accuracy: Option<&Accuracy>) -> String {
+    or_dash(accuracy, |a| mean_and_std(a.mean, a.std))
+}
+
+fn score(score: f64) -> String {
+    format!("{score:.3}")
+}
+
+/// A value for programs: nothing where there is none.
+fn digits(value: Option<impl ToString>) -> String {
+    value.map(|v| v.to_string()).unwrap_or_default()
+}
+
+fn mean(accuracy: Option<&Accuracy>) -> String {
+    digits(accuracy.map(|a| a.mean))
+}
+
+fn std(accuracy: Option<&Accuracy>) -> String {
+    digits(accuracy.and_then(|a| a.std))
 }
 
 /// Where the figures of each run came from; a run has several rows where it has several students.
@@ -188,110 +247,33 @@ fn sources(rows: &[Row]) -> Vec<String> {
 
 /// Headings and cells without the columns of which no row has anything.
 fn shown(rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
-    let all: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    let has = |column: &usize| all.iter().any(|row| row[*column] != NOTHING);
-    let columns: Vec<usize> = (0..COLUMNS.len()).filter(has).collect();
-    let pick = |row: &Vec<String>| columns.iter().map(|&c| row[c].clone()).collect();
-    let headings = columns.iter().map(|&c| COLUMNS[c]).collect();
-    (headings, all.iter().map(pick).collect())
+    let has = |(_, cell): &Column| rows.iter().any(|row| cell(row) != NOTHING);
+    let columns: Vec<Column> = COLUMNS.into_iter().filter(has).collect();
+    let cells = |row: &Row| columns.iter().map(|(_, cell)| cell(row)).collect();
+    let headings = columns.iter().map(|(heading, _)| *heading).collect();
+    (headings, rows.iter().map(cells).collect())
 }
 
 fn csv(rows: &[Row]) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record([
-        "run",
-        "folder",
-        "method",
-        "network",
-        "student",
-        "labels",
-        "images_per_class",
-        "own_mean",
-        "own_std",
-        "own_seeds",
-        "hard_mean",
-        "hard_std",
-        "random_real_mean",
-        "random_real_std",
-        "full_data_mean",
-        "common_folder",
-        "common_controls_folder",
-        "common_mean",
-        "common_std",
-        "common_hard_mean",
-        "common_random_real_mean",
-        "common_full_data_mean",
-        "image_bytes",
-        "label_bytes",
-        "seconds_per_image",
-        "making_seconds",
-        "peak_bytes",
-        "label_robust_score",
-        "augmentation_robust_score",
-        "scores_folder",
-    ])?;
+    writer.write_record(CSV_COLUMNS.map(|(heading, _)| heading))?;
     for row in rows {
-        let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
-        let mean = |a: &Option<Accuracy>| number(a.as_ref().map(|a| a.mean));
-        let std = |a: &Option<Accuracy>| number(a.as_ref().and_then(|a| a.std));
-        let count = |value: Option<u64>| value.map(|v| v.to_string()).unwrap_or_default();
-        writer.write_record([
-            row.run.clone(),
-            row.folder.clone(),
-            row.method.clone(),
-            row.network.clone(),
-            row.student.clone(),
-            row.labels.clone(),
-            count(row.images_per_class),
-            row.own.mean.to_string(),
-            number(row.own.std),
-            row.own.seeds.to_string(),
-            mean(&row.hard),
-            std(&row.hard),
-            mean(&row.random_real),
-            std(&row.random_real),
-            mean(&row.full_data),
-            row.common
-                .as_ref()
-                .map(|c| c.folder.clone())
-                .unwrap_or_default(),
-            row.common
-                .as_ref()
-                .map(|c| c.controls_folder.clone())
-                .unwrap_or_default(),
-            number(row.common.as_ref().map(|c| c.distilled.mean)),
-            number(row.common.as_ref().and_then(|c| c.distilled.std)),
-            mean(&row.common.as_ref().and_then(|c| c.hard.clone())),
-            mean(&row.common.as_ref().and_then(|c| c.random_real.clone())),
-            mean(&row.common.as_ref().and_then(|c| c.full_data.clone())),
-            row.image_bytes.to_string(),
-            row.label_bytes.to_string(),
-            row.seconds_per_image.to_string(),
-            row.making_seconds.to_string(),
-            count(row.peak_bytes),
-            number(row.scores.label),
-            number(row.scores.augmentation),
-            row.scores.folder.clone(),
-        ])?;
+        writer.write_record(CSV_COLUMNS.map(|(_, cell)| cell(row)))?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-const PAGE: (&str, &str) = ("comparison.html", include_str!("comparison.html"));
+const PAGE: &str = include_str!("comparison.html");
 
 fn html(rows: &[Row]) -> Result<String> {
-    let mut environment = Environment::new();
-    environment
-        .add_template(PAGE.0, PAGE.1)
-        .context("comparison template")?;
     let (columns, cells) = shown(rows);
     let sources: Vec<String> = (sources(rows).iter())
         .map(|line| line.trim_start_matches("- ").to_owned())
         .collect();
     let rows: Vec<Value> = cells.into_iter().map(|cells| context! { cells }).collect();
     let page = context! { columns, words => WORDS, rows, sources };
-    let template = environment.get_template(PAGE.0)?;
-    template.render(page).context("comparison")
+    let environment = Environment::new();
+    (environment.render_named_str("comparison.html", PAGE, page)).context("comparison")
 }
 
 #[cfg(test)]

@@ -100,13 +100,13 @@ impl StageProfile {
         }
         let rest = self.operations.iter().skip(SHOWN_OPERATIONS);
         let rest: f64 = rest.map(OperationTime::secs).sum();
-        let empty = || [(); 4].map(|()| String::new());
         for (name, secs) in [
             ("other operations", rest),
             ("no operation", self.other_secs()),
         ] {
-            let [a, b, c, d] = empty();
-            line(name, [share(secs), a, b, c, d]);
+            let mut cells = [""; 5].map(str::to_owned);
+            cells[0] = share(secs);
+            line(name, cells);
         }
         text
     }

@@ -115,23 +115,16 @@ fn mosaic(lines: &[Line], options: &MosaicOptions) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let factor = (options.tile_px / cell_px).max(1);
-    let pitch = u64::from(cell_px) * u64::from(factor) + u64::from(options.gutter_px);
+    let gutter = u64::from(options.gutter_px);
+    let pitch = u64::from(cell_px) * u64::from(factor) + gutter;
     // Both halves are as wide as the wider one, so that a page can head them; one that is empty is left out.
-    let columns = lines
-        .iter()
-        .flatten()
-        .map(|half| half.len())
-        .max()
-        .unwrap_or(0) as u64;
+    let lengths = lines.iter().flatten().map(|half| half.len());
+    let columns = lengths.max().unwrap_or(0) as u64;
     let used = [0, 1].map(|half| lines.iter().any(|line| !line[half].is_empty()));
-    let between = if used == [true, true] {
-        3 * u64::from(options.gutter_px)
-    } else {
-        0
-    };
+    let between = if used == [true, true] { 3 * gutter } else { 0 };
     let num_halves = used.iter().filter(|&&half| half).count() as u64;
-    let width = u64::from(options.gutter_px) + num_halves * columns * pitch + between;
-    let height = u64::from(options.gutter_px) + lines.len() as u64 * pitch;
+    let width = gutter + num_halves * columns * pitch + between;
+    let height = gutter + lines.len() as u64 * pitch;
     if width.saturating_mul(height) > MAX_PIXELS {
         bail!(
             "mosaic of {width} x {height} pixels exceeds {MAX_PIXELS} (show fewer classes or images)"
@@ -147,8 +140,8 @@ fn mosaic(lines: &[Line], options: &MosaicOptions) -> Result<Option<Vec<u8>>> {
                 false => 0,
             };
             for (column, tile) in half.iter().enumerate() {
-                let x0 = u64::from(options.gutter_px) + left + column as u64 * pitch;
-                let y0 = u64::from(options.gutter_px) + line_idx as u64 * pitch;
+                let x0 = gutter + left + column as u64 * pitch;
+                let y0 = gutter + line_idx as u64 * pitch;
                 draw(&mut sheet, tile, x0 as u32, y0 as u32, factor);
             }
         }

@@ -3,11 +3,11 @@
 //! Every text is escaped by the template engine; only the charts, which [`super::curves`] makes, are inserted as they are.
 
 use anyhow::{Context, Result};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use minijinja::{Environment, Value, context};
 
-use super::base64;
 use super::summary::{ResultRow, StageStatus, Summary};
-use super::table::{RESULT_COLUMNS, mean_and_std, result_cells};
+use super::table::{RESULT_COLUMNS, mean_and_std};
 use super::units::{human_bytes, human_count, human_duration};
 
 /// The template's name decides that its output is HTML, so that texts are escaped.
@@ -40,27 +40,24 @@ pub fn render(input: &ReportInput) -> Result<String> {
     let gallery: Vec<Value> = (input.gallery.iter())
         .map(|(caption, png)| {
             // Base64 needs no escaping, and escaping each slash would make the page larger.
-            let src = format!("data:image/png;base64,{}", base64::encode(png));
+            let src = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png));
             context! { caption, src => Value::from_safe_string(src) }
         })
         .collect();
     let rows: Vec<Value> = (summary.results.iter())
-        .map(
-            |row| context! { distilled => row.is_distilled(), cells => result_cells(row).to_vec() },
-        )
+        .map(|row| {
+            let cells = RESULT_COLUMNS.map(|(_, cell)| cell(row)).to_vec();
+            context! { distilled => row.is_distilled(), cells }
+        })
         .collect();
     let total_secs: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
 
-    let mut environment = Environment::new();
-    environment
-        .add_template(TEMPLATE.0, TEMPLATE.1)
-        .context("report template")?;
     let page = context! {
         name => summary.name.as_str(),
         lead => lead(summary),
         run_facts => run_facts(summary),
         headline => headline(summary),
-        columns => RESULT_COLUMNS.to_vec(),
+        columns => RESULT_COLUMNS.map(|(heading, _)| heading).to_vec(),
         rows,
         recover_facts => recover_facts(summary),
         curves,
@@ -72,10 +69,8 @@ pub fn render(input: &ReportInput) -> Result<String> {
         warnings => input.warnings.to_vec(),
         version => summary.alambic_version.as_str(),
     };
-    let template = environment
-        .get_template(TEMPLATE.0)
-        .expect("the template was just added");
-    template.render(page).context("report")
+    let environment = Environment::new();
+    (environment.render_named_str(TEMPLATE.0, TEMPLATE.1, page)).context("report")
 }
 
 /// What was distilled into what, as a sentence.
@@ -89,25 +84,18 @@ fn lead(summary: &Summary) -> String {
         data.resolution
     );
     let distilled = summary.results.iter().find(|row| row.is_distilled());
-    let sizes = distilled
-        .map(|row| (row.images, row.images_per_class))
-        .or_else(|| {
-            summary
-                .recover
-                .as_ref()
-                .map(|recover| (recover.images, Some(recover.images_per_class)))
-        });
-    match sizes {
-        Some((images, Some(per_class))) => {
-            format!(
-                "{real}, distilled into {} images, {} per class.",
-                human_count(images),
-                human_count(per_class)
-            )
-        }
-        Some((images, None)) => format!("{real}, distilled into {} images.", human_count(images)),
-        None => format!("{real}; nothing has been distilled yet."),
-    }
+    let recover = summary.recover.as_ref();
+    let (images, per_class) = match (distilled, recover) {
+        (Some(row), _) => (row.images, row.images_per_class),
+        (None, Some(recover)) => (recover.images, Some(recover.images_per_class)),
+        (None, None) => return format!("{real}; nothing has been distilled yet."),
+    };
+    let per_class = per_class.map(|n| format!(", {} per class", human_count(n)));
+    format!(
+        "{real}, distilled into {} images{}.",
+        human_count(images),
+        per_class.unwrap_or_default()
+    )
 }
 
 /// The first distilled row is the main one; the rows of the same network are shown with it.
@@ -165,20 +153,14 @@ fn comparison(main: &ResultRow, control: &ResultRow) -> String {
 }
 
 fn run_facts(summary: &Summary) -> Vec<Value> {
+    let started = summary.started.as_deref();
+    let finished = summary.finished.as_deref().unwrap_or("not yet");
     let mut facts = vec![
         fact("seed", summary.seed.to_string()),
-        fact("device", summary.device.clone()),
+        fact("device", summary.device.as_str()),
     ];
-    facts.extend(
-        summary
-            .started
-            .iter()
-            .map(|time| fact("started", time.clone())),
-    );
-    match &summary.finished {
-        Some(time) => facts.push(fact("finished", time.clone())),
-        None => facts.push(fact("finished", "not yet")),
-    }
+    facts.extend(started.map(|time| fact("started", time)));
+    facts.push(fact("finished", finished));
     facts
 }
 
@@ -190,10 +172,8 @@ fn recover_facts(summary: &Summary) -> Vec<Value> {
         if let Some(parameters) = teacher.parameters {
             facts.push(fact("parameters", human_count(parameters)));
         }
-        facts.push(fact(
-            "teacher on test images",
-            format!("{:.1} %", teacher.top1),
-        ));
+        let accuracy = format!("{:.1} %", teacher.top1);
+        facts.push(fact("teacher on test images", accuracy));
     }
     let Some(recover) = &summary.recover else {
         return facts;
@@ -211,10 +191,8 @@ fn recover_facts(summary: &Summary) -> Vec<Value> {
         facts.push(fact(&format!("last {term}"), figure(*value)));
     }
     facts.push(fact("iterations", human_count(recover.iterations)));
-    facts.push(fact(
-        "time per image",
-        human_duration(recover.seconds_per_image),
-    ));
+    let time = human_duration(recover.seconds_per_image);
+    facts.push(fact("time per image", time));
     facts
 }
 
@@ -392,5 +370,22 @@ mod tests {
             assert_eq!(figure(value), expected);
         }
         assert_eq!(figure(f64::NAN), "not finite");
+    }
+
+    #[test]
+    fn vectors_of_rfc_4648_section_10() {
+        let cases = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(BASE64_STANDARD.encode(bytes), expected);
+        }
+        assert_eq!(BASE64_STANDARD.encode([0xfb, 0xff, 0xfe]), "+//+");
     }
 }

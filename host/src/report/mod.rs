@@ -4,7 +4,6 @@
 
 pub mod append;
 pub mod axis;
-pub mod base64;
 pub mod comparison;
 pub mod cost;
 pub mod curves;

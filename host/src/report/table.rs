@@ -2,17 +2,21 @@
 
 use super::{summary::ResultRow, units::human_bytes};
 
-/// Headings of the result table; the cells of [`result_cells`] have this order.
-pub const RESULT_COLUMNS: [&str; 9] = [
-    "set",
-    "labels",
-    "network",
-    "images",
-    "top-1 last (%)",
-    "top-1 best (%)",
-    "image bytes",
-    "label bytes",
-    "seeds",
+/// The columns of the result table: the heading, and the cell of a row.
+pub const RESULT_COLUMNS: [(&str, fn(&ResultRow) -> String); 9] = [
+    ("set", |row| one_line(&row.set)),
+    ("labels", |row| one_line(&row.labels)),
+    ("network", |row| one_line(&row.network)),
+    ("images", |row| row.images.to_string()),
+    ("top-1 last (%)", |row| {
+        mean_and_std(row.mean_last, row.std_last)
+    }),
+    ("top-1 best (%)", |row| {
+        mean_and_std(row.mean_best, row.std_best)
+    }),
+    ("image bytes", |row| human_bytes(row.image_bytes)),
+    ("label bytes", |row| human_bytes(row.label_bytes)),
+    ("seeds", |row| seeds(&row.seeds)),
 ];
 
 /// Columns of words, aligned to the left; the others hold numbers.
@@ -29,8 +33,10 @@ pub enum TableFormat {
 
 /// The result table, one line for each row, with a line break at its end.
 pub fn result_table(rows: &[ResultRow], format: TableFormat) -> String {
-    let lines = rows.iter().map(|row| result_cells(row).to_vec()).collect();
-    table(&RESULT_COLUMNS, NUM_WORD_COLUMNS, lines, format)
+    let cells = |row| RESULT_COLUMNS.map(|(_, cell)| cell(row)).to_vec();
+    let headings = RESULT_COLUMNS.map(|(heading, _)| heading);
+    let lines = rows.iter().map(cells).collect();
+    table(&headings, NUM_WORD_COLUMNS, lines, format)
 }
 
 /// A table under headings, one line for each row, with a line break at its end. The first `words` columns are aligned to the left,
@@ -88,21 +94,6 @@ fn rule(widths: &[usize], words: usize, format: TableFormat) -> String {
         TableFormat::Terminal => format!("{}\n", dashes.join("  ")),
         TableFormat::Markdown => format!("|{}|\n", dashes.join("|")),
     }
-}
-
-/// A row of the result table as text, in the order of [`RESULT_COLUMNS`].
-pub fn result_cells(row: &ResultRow) -> [String; RESULT_COLUMNS.len()] {
-    [
-        one_line(&row.set),
-        one_line(&row.labels),
-        one_line(&row.network),
-        row.images.to_string(),
-        mean_and_std(row.mean_last, row.std_last),
-        mean_and_std(row.mean_best, row.std_best),
-        human_bytes(row.image_bytes),
-        human_bytes(row.label_bytes),
-        seeds(&row.seeds),
-    ]
 }
 
 /// `mean ± std` with two decimals, or the mean alone.

@@ -11,7 +11,7 @@ use crate::support::{
 };
 use alambic::{
     engine,
-    plugins::{LoadError, Registry, export, import, loader},
+    plugins::{LoadFault, Registry, export, import, loader},
 };
 use candle_core::{DType, Device};
 use plugin_api::{
@@ -85,8 +85,8 @@ fn a_truncated_plugin_is_refused_wherever_it_ends() {
     fs::write(&path, &whole[..length - 1]).unwrap();
     let registry = Registry::of_folders(&[folder.path().to_owned()]).unwrap();
     assert!(matches!(
-        registry.broken()[0].error,
-        LoadError::Truncated { .. }
+        registry.broken()[0].fault,
+        LoadFault::Truncated { .. }
     ));
     let text = short(registry.create_loss("ordinary", &json!({})).err().unwrap());
     assert!(

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, Result, bail};
@@ -35,21 +35,22 @@ pub(super) fn verify(set: &DataSet, archive: &Path, watch: &mut dyn Watch) -> Re
         return Ok(());
     }
     let bytes = fs::metadata(archive).map_or(0, |meta| meta.len());
-    let kept = set_aside(archive)?;
-    bail!(
-        "{}: wrong checksum: got MD5 {got} ({bytes} bytes), expected {expected}, as published on {page}; the file is kept \
-         as {}; run the same command again, or use another source with --from",
-        archive.display(),
-        kept.display()
-    )
+    let message = format!(
+        "wrong checksum: got MD5 {got} ({bytes} bytes), expected {expected}, as published on {page}"
+    );
+    refuse(archive, &message)
 }
 
-/// Renames a bad archive, so that it is not taken for a good one, and gives its new name.
-pub(super) fn set_aside(archive: &Path) -> Result<PathBuf> {
-    let kept = with_suffix(archive, ".bad");
+/// The error of a bad archive, which is renamed, so that it is not taken for a good one.
+pub(super) fn refuse(archive: &Path, message: &str) -> Result<()> {
+    let (kept, archive_shown) = (with_suffix(archive, ".bad"), archive.display());
+    let kept_shown = kept.display();
     fs::rename(archive, &kept)
-        .with_context(|| format!("cannot rename {} to {}", archive.display(), kept.display()))?;
-    Ok(kept)
+        .with_context(|| format!("cannot rename {archive_shown} to {kept_shown}"))?;
+    bail!(
+        "{archive_shown}: {message}; the file is kept as {kept_shown}; run the same command again, or use another source \
+         with --from"
+    )
 }
 
 fn digest<D: Digest>(path: &Path, watch: &mut dyn Watch) -> Result<String> {

@@ -12,7 +12,7 @@ use tar::Archive;
 
 use super::{
     catalogue::Member,
-    entry::{UnpackError, disk, inside, write_entry},
+    entry::{UnpackError, bad, disk, inside, write_entry},
     watch::{Watch, mib},
 };
 
@@ -48,7 +48,7 @@ pub(super) fn unpack(
     let damage = |place: &str, error: &io::Error| {
         let end = position.get() == total;
         let truncated = if end { "truncated: " } else { "" };
-        UnpackError::Archive(format!(
+        bad(format!(
             "damaged {place}, at byte {} of {total}: {truncated}{error}",
             position.get()
         ))
@@ -61,8 +61,7 @@ pub(super) fn unpack(
         let parts = inside(&path)?;
         if let Some(member) = files.iter().find(|m| parts.last() == Some(&m.name)) {
             if !entry.header().entry_type().is_file() {
-                let message = format!("entry {path:?}: expected a plain file");
-                return Err(UnpackError::Archive(message));
+                return Err(bad(format!("entry {path:?}: expected a plain file")));
             }
             let place = format!("in {path:?}");
             write_entry(&mut entry, &folder.join(member.name), |e| damage(&place, e))?;

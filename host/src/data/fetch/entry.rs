@@ -17,6 +17,10 @@ pub(super) enum UnpackError {
     Disk(String),
 }
 
+pub(super) fn bad(message: String) -> UnpackError {
+    UnpackError::Archive(message)
+}
+
 /// What to tell of a file that could not be written.
 pub(super) fn write_error(path: &Path, error: &io::Error) -> String {
     let mend = match error.kind() {
@@ -43,7 +47,7 @@ pub(super) fn inside(entry: &str) -> Result<Vec<&str>, UnpackError> {
         .collect();
     let leads_out = entry.starts_with('/') || parts.contains(&"..");
     if leads_out || parts.is_empty() || entry.contains(['\\', '\0']) {
-        return Err(UnpackError::Archive(format!(
+        return Err(bad(format!(
             "entry {entry:?}: expected a path inside the archive's folder"
         )));
     }
@@ -60,7 +64,7 @@ pub(super) fn write_entry(
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            return Err(UnpackError::Archive(format!("it contains {name} twice")));
+            return Err(bad(format!("it contains {name} twice")));
         }
         Err(error) => return Err(disk(path, &error)),
     };

@@ -14,7 +14,7 @@ use std::{
 use zip::{ZipArchive, result::ZipError};
 
 use super::{
-    entry::{UnpackError, disk, inside, write_entry},
+    entry::{UnpackError, bad, disk, inside, write_entry},
     watch::Watch,
 };
 
@@ -78,10 +78,6 @@ pub(super) fn unpack(
     Ok(())
 }
 
-fn bad(message: String) -> UnpackError {
-    UnpackError::Archive(message)
-}
-
 fn damaged(name: &str, error: &dyn std::fmt::Display) -> UnpackError {
     bad(format!("damaged in {name:?}: {error}"))
 }
@@ -107,10 +103,10 @@ fn extract(
     match place {
         Some(_) if !entry.is_file() => Err(bad(format!("entry {name:?}: expected a plain file"))),
         Some(place) => write_entry(&mut entry, &folder.join(place), |e| damaged(&name, e)),
-        None => match io::copy(&mut entry, &mut io::sink()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(damaged(&name, &error)),
-        },
+        None => {
+            let read = io::copy(&mut entry, &mut io::sink());
+            read.map_err(|e| damaged(&name, &e)).map(drop)
+        }
     }
 }
 

@@ -5,13 +5,13 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{
     catalogue::{DataSet, Layout},
-    checksum::set_aside,
+    checksum::refuse,
     cifar_archive,
-    entry::{UnpackError, disk},
+    entry::{UnpackError, bad, disk},
     tiny_imagenet_archive,
     watch::Watch,
     whole,
@@ -35,15 +35,10 @@ pub(super) fn unpack(
     if let Err(error) = fill(set, archive, &fresh, watch) {
         // The first error is the one reported.
         let _ = fs::remove_dir_all(&fresh);
-        let UnpackError::Archive(message) = error else {
-            return Err(error.into());
+        return match error {
+            UnpackError::Archive(message) => refuse(archive, &message),
+            UnpackError::Disk(_) => Err(error.into()),
         };
-        let kept = set_aside(archive)?;
-        bail!(
-            "{}: {message}; the file is kept as {}; run the same command again, or use another source with --from",
-            archive.display(),
-            kept.display()
-        )
     }
     fs::rename(&fresh, folder)
         .with_context(|| format!("cannot rename {} to {}", fresh.display(), folder.display()))
@@ -61,7 +56,7 @@ fn fill(
         Layout::TinyImagenet => tiny_imagenet_archive::unpack(archive, fresh, watch)?,
     }
     if let Some(fault) = whole::fault(&set.layout, fresh) {
-        return Err(UnpackError::Archive(format!("incomplete: {fault}")));
+        return Err(bad(format!("incomplete: {fault}")));
     }
     // One call for a hundred thousand small files, before the folder gets the name that says it is whole.
     let opened = File::open(fresh).map_err(|e| disk(fresh, &e))?;

@@ -6,47 +6,16 @@ use std::sync::Arc;
 use parquet::basic::{ConvertedType, Type};
 use parquet::schema::types::ColumnDescriptor;
 
-use super::listing::Columns;
-
 /// Label columns that are found without being named, the first present first.
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
 
-/// Finds both columns among the leaves of a file's schema.
-///
-/// # Errors
-/// A column is absent or of another type; the message lists those there.
-pub(super) fn find(wanted: Columns, leaves: &[Leaf]) -> Result<Leaves, ColumnFault> {
-    let fault = |wanted: Option<&str>, key, message| ColumnFault {
-        path: wanted.map(|_| key),
-        message,
-    };
-    Ok(Leaves {
-        image: find_image(leaves, wanted.image)
-            .map_err(|m| fault(wanted.image, "data.image_column", m))?,
-        label: find_label(leaves, wanted.label)
-            .map_err(|m| fault(wanted.label, "data.label_column", m))?,
-    })
-}
-
-/// Indices of the two leaf columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Leaves {
-    pub image: usize,
-    pub label: usize,
-}
-
-/// What is wrong with a file's columns.
-#[derive(Debug)]
-pub(super) struct ColumnFault {
-    /// The key that names the column; none where it was looked for, which makes it the split's fault.
-    pub path: Option<&'static str>,
-    /// Continues the file's name.
-    pub message: String,
-}
-
 type Leaf = Arc<ColumnDescriptor>;
 
-fn find_image(leaves: &[Leaf], wanted: Option<&str>) -> Result<usize, String> {
+/// Index of the leaf with the encoded images.
+///
+/// # Errors
+/// The column is absent or of another type; the message, which continues the file's name, lists those there.
+pub(super) fn find_image(leaves: &[Leaf], wanted: Option<&str>) -> Result<usize, String> {
     let is_struct = |leaf: &Leaf| {
         is_binary(leaf) && matches!(leaf.path().parts(), [_, field] if field == "bytes")
     };
@@ -69,7 +38,11 @@ fn find_image(leaves: &[Leaf], wanted: Option<&str>) -> Result<usize, String> {
         })
 }
 
-fn find_label(leaves: &[Leaf], wanted: Option<&str>) -> Result<usize, String> {
+/// Index of the leaf with the labels.
+///
+/// # Errors
+/// As [`find_image`].
+pub(super) fn find_label(leaves: &[Leaf], wanted: Option<&str>) -> Result<usize, String> {
     let is_label = |leaf: &Leaf, name: &str| {
         let is_integer = matches!(leaf.physical_type(), Type::INT32 | Type::INT64);
         is_integer
@@ -115,9 +88,8 @@ fn column_names(leaves: &[Leaf]) -> String {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::listing::{Listing, Source};
+    use super::super::listing::{Columns, Listing, Source};
     use super::super::parquet_file::ParquetFile;
-    use super::*;
     use crate::data::fault::Fault;
     use crate::data::fixtures::ParquetFixture;
 

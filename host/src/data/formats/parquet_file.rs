@@ -10,7 +10,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use rayon::prelude::*;
 
 use super::listing::{Keep, Listing, Shape, Source};
-use super::parquet_columns::{Leaves, find};
+use super::parquet_columns::{find_image, find_label};
 use super::spool::Spool;
 use crate::data::decode::IMAGE;
 use crate::data::fault::{Fault, gather};
@@ -71,21 +71,26 @@ fn tables(split: &Source) -> Result<Vec<Table>, Vec<Fault>> {
 
 impl Table {
     fn open(path: &Path, split: &Source) -> Result<Self, Fault> {
-        let (key, shown) = (split.key, path.display());
+        let (columns, shown) = (split.columns, path.display());
+        let fault = |message: String| Fault::new(split.key, message);
         if path.is_dir() {
-            let message =
-                format!("{shown} is a folder, expected parquet files, as in \"{shown}/*.parquet\"");
-            return Err(Fault::new(key, message));
+            return Err(fault(format!(
+                "{shown} is a folder, expected parquet files, as in \"{shown}/*.parquet\""
+            )));
         }
-        let file =
-            File::open(path).map_err(|e| Fault::new(key, format!("cannot open {shown}: {e}")))?;
+        let file = File::open(path).map_err(|e| fault(format!("cannot open {shown}: {e}")))?;
         let reader = SerializedFileReader::new(file)
-            .map_err(|e| Fault::new(key, format!("{shown} is not a parquet file: {e}")))?;
+            .map_err(|e| fault(format!("{shown} is not a parquet file: {e}")))?;
         let leaves = reader.metadata().file_metadata().schema_descr().columns();
-        let Leaves { image, label } = find(split.columns, leaves).map_err(|fault| {
-            let key = fault.path.unwrap_or(key);
-            Fault::new(key, format!("{shown} {}", fault.message))
-        })?;
+        // Without a key that names the column it was looked for, which makes it the split's fault.
+        let of_column = |named: Option<&str>, key: &'static str, message: String| {
+            let key = named.map_or(split.key, |_| key);
+            Fault::new(key, format!("{shown} {message}"))
+        };
+        let image = find_image(leaves, columns.image)
+            .map_err(|m| of_column(columns.image, "data.image_column", m))?;
+        let label = find_label(leaves, columns.label)
+            .map_err(|m| of_column(columns.label, "data.label_column", m))?;
         Ok(Self {
             file: Arc::from(path),
             reader,

@@ -84,10 +84,7 @@ fn list(path: &Path, keep: Keep) -> Result<Vec<Item>, Vec<String>> {
             });
         }
     }
-    match wrong.is_empty() {
-        true => Ok(items),
-        false => Err(wrong),
-    }
+    unless(wrong, items)
 }
 
 /// Goes through the members; those of a sample stand together.

@@ -4,10 +4,8 @@
 
 use serde_json::Value;
 
-use super::{faults, one_of, resolve, shown, types, unknown_value};
+use super::{Faults, faults, one, one_of, resolve, shown, types, types_of_all, unknown_value};
 use crate::plugins::names;
-
-type Faults = Vec<(String, String)>;
 
 /// Faults of `found`, with paths below it.
 pub(super) fn explain(root: &Value, branches: Option<&Vec<Value>>, found: &Value) -> Faults {
@@ -38,19 +36,9 @@ pub(super) fn explain(root: &Value, branches: Option<&Vec<Value>>, found: &Value
         .iter()
         .map(|branch| branch_faults(root, branch, found));
     each.min_by_key(Vec::len).unwrap_or_else(|| {
-        let mut all: Vec<&str> = branches
-            .iter()
-            .filter_map(|b| types(root, b))
-            .flatten()
-            .collect();
-        all.sort_unstable();
-        all.dedup();
-        alone(format!("expected {}, got {}", one_of(&all), shown(found)))
+        let all = types_of_all(root, branches.iter().copied());
+        one(format!("expected {}, got {}", one_of(&all), shown(found)))
     })
-}
-
-fn alone(message: String) -> Faults {
-    vec![(String::new(), message)]
 }
 
 /// Every form is a name or a list of names.
@@ -64,7 +52,7 @@ fn by_name(root: &Value, branches: &[&Value], found: &Value) -> Option<Faults> {
             (name, _) => options.push(name.clone()),
         }
     }
-    (!options.is_empty()).then(|| alone(unknown_value(&options, found)))
+    (!options.is_empty()).then(|| one(unknown_value(&options, found)))
 }
 
 /// Every form is a table, and one field of it says which.
@@ -82,7 +70,7 @@ fn by_tag(root: &Value, branches: &[&Value], found: &Value) -> Option<Faults> {
     })?;
     let have: Vec<&str> = values.iter().map(String::as_str).collect();
     Some(match table.get(tag) {
-        None => alone(format!(
+        None => one(format!(
             "missing field \"{tag}\" (have: {})",
             have.join(", ")
         )),
@@ -111,7 +99,7 @@ fn by_key(root: &Value, branches: &[&Value], found: &Value) -> Option<Faults> {
     let have: Vec<&str> = keys.iter().map(String::as_str).collect();
     Some(match have.iter().position(|k| k == key) {
         Some(meant) => branch_faults(root, branches[meant], found),
-        None => alone(format!(
+        None => one(format!(
             "unknown field \"{key}\" {}",
             names::hint(key, &have)
         )),
