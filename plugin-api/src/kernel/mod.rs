@@ -87,26 +87,6 @@ pub trait Real:
     fn to_f64(self) -> f64;
 }
 
-impl Real for f32 {
-    fn from_f64(number: f64) -> Self {
-        number as f32
-    }
-
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Real for f64 {
-    fn from_f64(number: f64) -> Self {
-        number
-    }
-
-    fn to_f64(self) -> f64 {
-        self
-    }
-}
-
 /// An input on the CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Array<'a, F> {
@@ -273,24 +253,33 @@ trait Crossing: Real {
     fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor>;
 }
 
-impl Crossing for f32 {
-    fn read(tensor: &Tensor) -> Result<Vec<Self>> {
-        tensor.to_vec_f32()
-    }
+macro_rules! reals {
+    ($($real:ident, $read:ident, $made:ident;)*) => { $(
+        impl Real for $real {
+            fn from_f64(number: f64) -> Self {
+                number as $real
+            }
 
-    fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor> {
-        beside.new_f32(entries, dims)
-    }
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+        }
+
+        impl Crossing for $real {
+            fn read(tensor: &Tensor) -> Result<Vec<Self>> {
+                tensor.$read()
+            }
+
+            fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor> {
+                beside.$made(entries, dims)
+            }
+        }
+    )* };
 }
 
-impl Crossing for f64 {
-    fn read(tensor: &Tensor) -> Result<Vec<Self>> {
-        tensor.to_vec_f64()
-    }
-
-    fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor> {
-        beside.new_f64(entries, dims)
-    }
+reals! {
+    f32, to_vec_f32, new_f32;
+    f64, to_vec_f64, new_f64;
 }
 
 impl<K: Kernel> Object<K> {
