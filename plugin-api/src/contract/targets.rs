@@ -1,5 +1,7 @@
 //! Targets that a relabeler decodes: labels in range, shares between 0 and 1, probabilities that sum to 1.
 
+use std::iter::once;
+
 use super::finite;
 use crate::{Context as _, Result, ensure, loss::Targets, tensor::DType};
 
@@ -10,10 +12,7 @@ use crate::{Context as _, Result, ensure, loss::Targets, tensor::DType};
 pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Result<()> {
     match targets {
         Targets::Hard(hard) => {
-            for labels in [Some(&hard.labels), hard.labels_b.as_ref()]
-                .into_iter()
-                .flatten()
-            {
+            for labels in once(&hard.labels).chain(&hard.labels_b) {
                 let typed = labels.dtype() == DType::U32 && labels.shape() == [n];
                 ensure!(
                     typed,
@@ -52,10 +51,7 @@ pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Resu
             }
         }
         Targets::Soft(soft) => {
-            for tensor in [Some(&soft.log_probs), soft.logits.as_ref()]
-                .into_iter()
-                .flatten()
-            {
+            for tensor in once(&soft.log_probs).chain(&soft.logits) {
                 ensure!(
                     tensor.shape() == [n, classes],
                     "expected soft labels of shape [{n}, {classes}], got {:?}",

@@ -137,7 +137,8 @@ impl Trial<'_> {
 
     /// The views of an epoch, after their targets were checked.
     fn epoch(&self, epoch: u32, pass: Option<&(Vec<View>, Records)>) -> Result<Vec<View>> {
-        let by_view = self.layout.index == RecordIndex::View;
+        let [none, by_image, by_view] = [RecordIndex::None, RecordIndex::Image, RecordIndex::View]
+            .map(|index| self.layout.index == index);
         let stored = pass.filter(|_| by_view).map(|(views, _)| views.as_slice());
         let views = self
             .relabeler
@@ -148,55 +149,41 @@ impl Trial<'_> {
             views == self.relabeler.train_views(&self.set, epoch, stored)?,
             "two calls of train_views give different views"
         );
-        let (planned, records) = match pass {
-            Some((planned, records)) => (planned.as_slice(), records.as_slice()),
-            None => (&[][..], &[][..]),
-        };
+        let (planned, records) =
+            pass.map_or((&[][..], &[][..]), |(views, records)| (views, records));
         // The row of a view's record, and that of its partner's.
         let row = |view: &View, image: u32| -> Result<u32> {
-            let found = planned.iter().position(|p| {
+            let same = |p: &View| {
                 if by_view {
                     p == view
                 } else {
                     p.crop.image == image
                 }
-            });
+            };
+            let found = planned.iter().position(same);
             found.map(|i| i as u32).ok_or_else(|| {
                 Error::msg(format!("a training view of image {image} is not among the stored views, so it has no record"))
             })
         };
         for batch in views.chunks(BATCH) {
+            let own = |v: &View| v.crop.image;
             let partner = |v: &View| v.partner().map_or(v.crop.image, |p| p.image);
-            let (mut own, mut partners) = (Vec::new(), Vec::new());
-            if self.layout.index != RecordIndex::None {
-                own = batch
-                    .iter()
-                    .map(|v| row(v, v.crop.image))
-                    .collect::<Result<_>>()?;
-                partners = batch
-                    .iter()
-                    .map(|v| row(v, partner(v)))
-                    .collect::<Result<_>>()?;
-            }
-            let (none, by_image) = (
-                self.layout.index == RecordIndex::None,
-                self.layout.index == RecordIndex::Image,
-            );
-            let labels = |images: Vec<u32>| {
-                self.device.new_u32(
-                    &images
-                        .iter()
-                        .map(|i| i % self.set.classes)
-                        .collect::<Vec<_>>(),
-                    &[batch.len()],
-                )
+            let rows = |image: &dyn Fn(&View) -> u32| -> Result<Vec<u32>> {
+                let found = batch.iter().map(|v| row(v, image(v)));
+                if none { Ok(vec![]) } else { found.collect() }
+            };
+            let labels = |image: &dyn Fn(&View) -> u32| {
+                let classes = batch.iter().map(|v| image(v) % self.set.classes);
+                self.device
+                    .new_u32(&classes.collect::<Vec<_>>(), &[batch.len()])
             };
             let input = LabelBatch {
                 views: batch,
-                labels: &labels(batch.iter().map(|v| v.crop.image).collect())?,
-                partner_labels: &labels(batch.iter().map(partner).collect())?,
-                records: &self.select(if none { &[] } else { records }, &own)?,
-                partner_records: &self.select(if by_image { records } else { &[] }, &partners)?,
+                labels: &labels(&own)?,
+                partner_labels: &labels(&partner)?,
+                records: &self.select(if none { &[] } else { records }, &rows(&own)?)?,
+                partner_records: &self
+                    .select(if by_image { records } else { &[] }, &rows(&partner)?)?,
             };
             let targets = self
                 .relabeler
