@@ -17,8 +17,9 @@ pub fn gradient_check(
     inputs: &[Tensor],
     tolerance: f64,
 ) -> Result<()> {
-    let named: Vec<(String, Tensor)> = numbered(inputs);
-    slopes(&f, &named, tolerance, SAMPLES).map(|_| ())
+    let named = inputs.iter().enumerate();
+    let named = named.map(|(i, x)| (format!("input {i}"), x.clone()));
+    slopes(&f, &named.collect::<Vec<_>>(), tolerance, SAMPLES).map(|_| ())
 }
 
 /// Checks the second derivatives: [`gradient_check`] of the squared norm of the gradient of `f`.
@@ -53,14 +54,6 @@ pub(super) fn squared_gradient(
         sum = (sum + gradient.sqr()?.sum_all()?.affine(0.5, 0.)?)?;
     }
     Ok(sum)
-}
-
-fn numbered(inputs: &[Tensor]) -> Vec<(String, Tensor)> {
-    inputs
-        .iter()
-        .enumerate()
-        .map(|(i, x)| (format!("input {i}"), x.clone()))
-        .collect()
 }
 
 /// Steps and the size of rounding errors for an element type.

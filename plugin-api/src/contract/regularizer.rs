@@ -34,20 +34,13 @@ pub fn verify_regularizer(
         "the penalty depends neither on view, canvas and features nor on BatchNorm statistics, so it does nothing"
     );
     let needed = World::needed(device, regularizer)?;
-    let alone = needed
-        .forward(regularizer, &needed.tensors())
-        .and_then(|v| v.to_scalar());
-    let value = alone.with_context(|| {
-        format!(
-            "given only what needs() requests ({})",
-            needed.description()
-        )
-    })?;
-    ensure!(
-        value.is_finite(),
-        "given only what needs() requests ({}) the value is {value}",
+    let given = format!(
+        "given only what needs() requests ({})",
         needed.description()
     );
+    let alone = needed.forward(regularizer, &needed.tensors());
+    let value = alone.and_then(|v| v.to_scalar()).context(&given)?;
+    ensure!(value.is_finite(), "{given} the value is {value}");
     Ok(())
 }
 
