@@ -256,8 +256,8 @@ impl Tensor {
             let raws: Vec<RawTensor> = inputs.iter().map(|t| t.raw).collect();
             call(&raws, outputs)?;
         }
-        // SAFETY: the host filled the outputs with owned handles or null.
         Ok(move |raw: RawTensor| {
+            // SAFETY: the host filled the outputs with owned handles or null.
             (!raw.0.is_null()).then(|| unsafe { Tensor::from_raw(raw, table) })
         })
     }

@@ -58,20 +58,14 @@ pub fn check_layout(header: HeaderRef, preamble: &Preamble) -> Result<(), Layout
 /// # Errors
 /// What the constructor answers.
 pub unsafe fn open_root(header: HeaderRef) -> Result<Root_Ref, Error> {
-    let header: &'static LibHeader = header.upgrade().map_err(|e| {
-        Error::new(
-            ErrorKind::UNSUPPORTED,
-            first_line(&e.to_string(), "unknown fault"),
-        )
-    })?;
+    let unfit = |fault: String| {
+        let line = first_line(&fault, "unknown fault");
+        Error::new(ErrorKind::UNSUPPORTED, line)
+    };
+    let header: &'static LibHeader = header.upgrade().map_err(|e| unfit(e.to_string()))?;
     // SAFETY: the caller checked the layout.
     let root = unsafe { header.init_root_module_with_unchecked_layout::<Root_Ref>() };
-    root.map_err(|e| {
-        Error::new(
-            ErrorKind::UNSUPPORTED,
-            first_line(&e.to_string(), "unknown fault"),
-        )
-    })
+    root.map_err(|e| unfit(e.to_string()))
 }
 
 fn check(
