@@ -130,6 +130,16 @@ impl<'a> Args<'a> {
     }
 }
 
+macro_rules! append {
+    ($key:ty; $($(#[$doc:meta])* $name:ident($value:ty) to $rows:ident: $row:ident;)*) => { $(
+        $(#[$doc])*
+        pub fn $name(&mut self, key: $key, value: $value) -> &mut Self {
+            self.$rows.push($row::new(key, value));
+            self
+        }
+    )* };
+}
+
 /// The caller's side of [`Args`].
 #[derive(Default)]
 pub struct ArgsBuf<'a> {
@@ -146,34 +156,18 @@ impl<'a> ArgsBuf<'a> {
         Self::default()
     }
 
-    /// Appends a tensor.
-    pub fn tensor(&mut self, key: &'a str, value: &'a Tensor) -> &mut Self {
-        self.tensors.push(NamedTensor::new(key, value));
-        self
-    }
-
-    /// Appends integers.
-    pub fn ints(&mut self, key: &'a str, value: &'a [i64]) -> &mut Self {
-        self.ints.push(NamedInts::new(key, value));
-        self
-    }
-
-    /// Appends numbers.
-    pub fn floats(&mut self, key: &'a str, value: &'a [f64]) -> &mut Self {
-        self.floats.push(NamedFloats::new(key, value));
-        self
-    }
-
-    /// Appends a text.
-    pub fn text(&mut self, key: &'a str, value: &'a str) -> &mut Self {
-        self.texts.push(NamedText::new(key, value));
-        self
-    }
-
-    /// Appends a component that the callee may call back.
-    pub fn component(&mut self, key: &'a str, value: &'a RComponent) -> &mut Self {
-        self.components.push(NamedComponent::new(key, value));
-        self
+    append! {
+        &'a str;
+        /// Appends a tensor.
+        tensor(&'a Tensor) to tensors: NamedTensor;
+        /// Appends integers.
+        ints(&'a [i64]) to ints: NamedInts;
+        /// Appends numbers.
+        floats(&'a [f64]) to floats: NamedFloats;
+        /// Appends a text.
+        text(&'a str) to texts: NamedText;
+        /// Appends a component that the callee may call back.
+        component(&'a RComponent) to components: NamedComponent;
     }
 
     /// Lends the values for one call.
@@ -205,33 +199,21 @@ impl Reply {
         Self::default()
     }
 
-    /// Appends a tensor.
-    pub fn tensor(&mut self, key: &str, value: Tensor) -> &mut Self {
-        self.tensors.push(OwnedTensor::new(key, value));
-        self
-    }
-
-    /// Appends integers.
-    pub fn ints(&mut self, key: &str, value: Vec<i64>) -> &mut Self {
-        self.ints.push(OwnedInts::new(key, value));
-        self
-    }
-
-    /// Appends numbers.
-    pub fn floats(&mut self, key: &str, value: Vec<f64>) -> &mut Self {
-        self.floats.push(OwnedFloats::new(key, value));
-        self
+    append! {
+        &str;
+        /// Appends a tensor.
+        tensor(Tensor) to tensors: OwnedTensor;
+        /// Appends integers.
+        ints(Vec<i64>) to ints: OwnedInts;
+        /// Appends numbers.
+        floats(Vec<f64>) to floats: OwnedFloats;
+        /// Appends a component.
+        component(RComponent) to components: OwnedComponent;
     }
 
     /// Appends a text.
     pub fn text(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
         self.texts.push(OwnedText::new(key, value.into()));
-        self
-    }
-
-    /// Appends a component.
-    pub fn component(&mut self, key: &str, value: RComponent) -> &mut Self {
-        self.components.push(OwnedComponent::new(key, value));
         self
     }
 

@@ -33,10 +33,8 @@ impl Trial<'_> {
             "the layout has records for each {:?} but no pass that creates them",
             layout.index
         );
-        let mut passes = Vec::new();
-        for pass in 0..layout.passes {
-            passes.push(self.pass(pass).with_context(|| format!("pass {pass}"))?);
-        }
+        let pass = |pass| self.pass(pass).with_context(|| format!("pass {pass}"));
+        let passes = (0..layout.passes).map(pass).collect::<Result<Vec<_>>>()?;
         let mut shown = Vec::new();
         for epoch in 0..self.set.epochs {
             let pass = passes.get((epoch % layout.passes.max(1)) as usize);
