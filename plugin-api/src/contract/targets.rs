@@ -3,7 +3,7 @@
 use std::iter::once;
 
 use super::finite;
-use crate::{Context as _, Result, ensure, loss::Targets, tensor::DType};
+use crate::{Context as _, Result, bail, ensure, loss::Targets, tensor::DType};
 
 /// Checks the targets of `n` views.
 ///
@@ -19,15 +19,10 @@ pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Resu
                     "expected labels u32 of shape [{n}], got shape {:?}",
                     labels.shape()
                 );
-                let out = labels
-                    .to_vec_u32()?
-                    .into_iter()
-                    .find(|&l| l as usize >= classes);
-                ensure!(
-                    out.is_none(),
-                    "label {} of {classes} classes",
-                    out.unwrap_or(0)
-                );
+                let mut classes_of = labels.to_vec_u32()?.into_iter();
+                if let Some(label) = classes_of.find(|&l| l as usize >= classes) {
+                    bail!("label {label} of {classes} classes");
+                }
             }
             ensure!(
                 hard.labels_b.is_some() == hard.lambda.is_some(),
@@ -39,15 +34,10 @@ pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Resu
                     "expected lambda of shape [{n}], got {:?}",
                     lambda.shape()
                 );
-                let out = lambda
-                    .to_vec_f64()?
-                    .into_iter()
-                    .find(|l| !(0. ..=1.).contains(l));
-                ensure!(
-                    out.is_none(),
-                    "lambda is {}, expected 0 to 1",
-                    out.unwrap_or(0.)
-                );
+                let mut shares = lambda.to_vec_f64()?.into_iter();
+                if let Some(share) = shares.find(|l| !(0. ..=1.).contains(l)) {
+                    bail!("lambda is {share}, expected 0 to 1");
+                }
             }
         }
         Targets::Soft(soft) => {

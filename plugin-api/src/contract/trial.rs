@@ -56,14 +56,17 @@ impl Trial<'_> {
         Ctx::new("relabel", self.set.seed, self.device)
     }
 
+    /// The views of a call, which must be the same at a second one.
+    fn views(&self, what: &str, call: &dyn Fn() -> Result<Vec<View>>) -> Result<Vec<View>> {
+        let views = call().context(what)?;
+        check_views(&views, &self.set).context(what)?;
+        ensure!(views == call()?, "two calls of {what} give different views");
+        Ok(views)
+    }
+
     /// The views of a pass and their records.
     fn pass(&self, pass: u32) -> Result<(Vec<View>, Records)> {
-        let views = self.relabeler.plan(&self.set, pass).context("plan")?;
-        check_views(&views, &self.set).context("plan")?;
-        ensure!(
-            views == self.relabeler.plan(&self.set, pass)?,
-            "two calls of plan give different views"
-        );
+        let views = self.views("plan", &|| self.relabeler.plan(&self.set, pass))?;
         if self.layout.index == RecordIndex::Image {
             let missing = unseen(&views, &self.set);
             ensure!(
@@ -138,15 +141,8 @@ impl Trial<'_> {
         let [none, by_image, by_view] = [RecordIndex::None, RecordIndex::Image, RecordIndex::View]
             .map(|index| self.layout.index == index);
         let stored = pass.filter(|_| by_view).map(|(views, _)| views.as_slice());
-        let views = self
-            .relabeler
-            .train_views(&self.set, epoch, stored)
-            .context("train_views")?;
-        check_views(&views, &self.set).context("train_views")?;
-        ensure!(
-            views == self.relabeler.train_views(&self.set, epoch, stored)?,
-            "two calls of train_views give different views"
-        );
+        let train = || self.relabeler.train_views(&self.set, epoch, stored);
+        let views = self.views("train_views", &train)?;
         let (planned, records) =
             pass.map_or((&[][..], &[][..]), |(views, records)| (views, records));
         // The row of a view's record, and that of its partner's.
