@@ -154,10 +154,11 @@ impl State {
         reply
     }
 
-    pub(crate) fn from_reply(mut reply: Reply) -> Option<Self> {
+    pub(crate) fn saved_by(component: &RComponent) -> Result<Option<Self>> {
+        let mut reply = component.call(Method::SAVE, &ArgsBuf::new())?;
         let tensors = reply.take_tensors();
-        let json = reply.get_text("json").ok().map(str::to_owned)?;
-        Some(Self { tensors, json })
+        let json = reply.get_text("json").ok().map(str::to_owned);
+        Ok(json.map(|json| Self { tensors, json }))
     }
 
     pub(crate) fn load_with(&self, component: &RComponent) -> Result<()> {
@@ -177,6 +178,29 @@ impl State {
             json: args.text("json")?.to_owned(),
         })
     }
+}
+
+/// What a component says that it needs.
+pub(crate) fn needs_of<N: DeserializeOwned>(component: &RComponent) -> Result<N> {
+    let reply = component.call(Method::NEEDS, &ArgsBuf::new())?;
+    Ok(serde_json::from_str(reply.get_text("needs")?)?)
+}
+
+/// Appends tensors with names of their own: each as a text and a tensor called `key`.
+pub(crate) fn write_named<'a>(
+    args: &mut ArgsBuf<'a>,
+    key: &'a str,
+    tensors: &'a [(String, Tensor)],
+) {
+    for (name, tensor) in tensors {
+        args.text(key, name).tensor(key, tensor);
+    }
+}
+
+/// What [`write_named`] appended.
+pub(crate) fn read_named(args: &Args<'_>, key: &str) -> Vec<(String, Tensor)> {
+    let names = args.texts(key).map(str::to_owned);
+    names.zip(args.tensors(key).cloned()).collect()
 }
 
 /// What a component does for a method.

@@ -1,10 +1,10 @@
 //! Losses: a scalar from logits and targets.
 
 use crate::{
-    Context as _, Result, Tensor,
+    Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
     bail,
-    component::{Ctx, State, unknown_method},
+    component::{Ctx, State, read_named, unknown_method, write_named},
 };
 
 /// Class labels, two of them under cutmix and mixup.
@@ -72,76 +72,33 @@ impl Targets {
         }
     }
 
-    pub(crate) fn write<'a>(&'a self, args: &mut ArgsBuf<'a>) {
-        match self {
-            Self::Hard(hard) => {
-                args.tensor("labels", &hard.labels);
-                if let Some(labels_b) = &hard.labels_b {
-                    args.tensor("labels_b", labels_b);
-                }
-                if let Some(lambda) = &hard.lambda {
-                    args.tensor("lambda", lambda);
-                }
-            }
-            Self::Soft(soft) => {
-                args.tensor("log_probs", &soft.log_probs);
-                if let Some(logits) = &soft.logits {
-                    args.tensor("target_logits", logits);
-                }
-            }
-        }
-    }
-
-    pub(crate) fn read(args: &Args<'_>) -> Result<Self> {
-        let optional = |key| args.tensors(key).next().cloned();
-        if let Some(log_probs) = optional("log_probs") {
-            return Ok(Self::Soft(SoftTargets {
-                log_probs,
-                logits: optional("target_logits"),
-            }));
-        }
-        let labels = args.tensor("labels")?.clone();
-        Ok(Self::Hard(HardTargets {
-            labels,
-            labels_b: optional("labels_b"),
-            lambda: optional("lambda"),
-        }))
-    }
-
-    pub(crate) fn into_reply(self) -> Reply {
-        let mut reply = Reply::new();
-        let mut put = |key: &str, tensor: Option<Tensor>| {
-            if let Some(tensor) = tensor {
-                reply.tensor(key, tensor);
-            }
+    /// The tensors that are there, by the names under which they cross the boundary.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let all = match self {
+            Self::Hard(hard) => vec![
+                ("labels", Some(&hard.labels)),
+                ("labels_b", hard.labels_b.as_ref()),
+                ("lambda", hard.lambda.as_ref()),
+            ],
+            Self::Soft(soft) => vec![
+                ("log_probs", Some(&soft.log_probs)),
+                ("target_logits", soft.logits.as_ref()),
+            ],
         };
-        match self {
-            Self::Hard(hard) => {
-                put("labels", Some(hard.labels));
-                put("labels_b", hard.labels_b);
-                put("lambda", hard.lambda);
-            }
-            Self::Soft(soft) => {
-                put("log_probs", Some(soft.log_probs));
-                put("target_logits", soft.logits);
-            }
-        }
-        reply
+        all.into_iter()
+            .filter_map(|(key, tensor)| Some((key, tensor?)))
     }
 
-    pub(crate) fn from_reply(mut reply: Reply) -> Result<Self> {
-        if let Ok(log_probs) = reply.take_tensor("log_probs") {
-            return Ok(Self::Soft(SoftTargets {
-                log_probs,
-                logits: reply.take_tensor("target_logits").ok(),
-            }));
+    /// The targets whose tensors `take` gives by these names.
+    pub(crate) fn read(mut take: impl FnMut(&str) -> Result<Tensor>) -> Result<Self> {
+        if let Ok(log_probs) = take("log_probs") {
+            let logits = take("target_logits").ok();
+            return Ok(Self::Soft(SoftTargets { log_probs, logits }));
         }
-        let labels = reply.take_tensor("labels").context("targets")?;
-        let labels_b = reply.take_tensor("labels_b").ok();
         Ok(Self::Hard(HardTargets {
-            labels,
-            labels_b,
-            lambda: reply.take_tensor("lambda").ok(),
+            labels: take("labels")?,
+            labels_b: take("labels_b").ok(),
+            lambda: take("lambda").ok(),
         }))
     }
 }
@@ -197,16 +154,16 @@ impl Loss for ForeignLoss {
     fn forward(&self, input: &LossInput<'_>) -> Result<Tensor> {
         let mut args = ArgsBuf::new();
         args.tensor("logits", input.logits);
-        input.targets.write(&mut args);
-        write_features(&mut args, input.features);
+        for (key, tensor) in input.targets.tensors() {
+            args.tensor(key, tensor);
+        }
+        write_named(&mut args, "feature", input.features);
         input.ctx.write(&mut args);
         self.0.call(Method::FORWARD, &args)?.take_tensor("loss")
     }
 
     fn save(&self) -> Result<Option<State>> {
-        Ok(State::from_reply(
-            self.0.call(Method::SAVE, &ArgsBuf::new())?,
-        ))
+        State::saved_by(&self.0)
     }
 
     fn load(&self, state: &State) -> Result<()> {
@@ -218,34 +175,20 @@ impl Loss for ForeignLoss {
 pub fn serve<T: Loss>(loss: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
     match method {
         Method::FORWARD => {
-            let (targets, ctx, features) =
-                (Targets::read(args)?, Ctx::read(args)?, read_features(args));
+            let targets = Targets::read(|key| args.tensor(key).cloned())?;
+            let (ctx, features) = (Ctx::read(args)?, read_named(args, "feature"));
             let input = LossInput {
                 logits: args.tensor("logits")?,
                 targets: &targets,
                 features: &features,
                 ctx: &ctx,
             };
-            let value = loss.forward(&input)?;
             let mut reply = Reply::new();
-            reply.tensor("loss", value);
+            reply.tensor("loss", loss.forward(&input)?);
             Ok(reply)
         }
         Method::SAVE => Ok(State::into_reply(loss.save()?)),
         Method::LOAD => loss.load(&State::read(args)?).map(|()| Reply::new()),
         other => Err(unknown_method(other)),
     }
-}
-
-pub(crate) fn write_features<'a>(args: &mut ArgsBuf<'a>, features: &'a [(String, Tensor)]) {
-    for (name, feature) in features {
-        args.text("feature", name).tensor("feature", feature);
-    }
-}
-
-pub(crate) fn read_features(args: &Args<'_>) -> Vec<(String, Tensor)> {
-    args.texts("feature")
-        .map(str::to_owned)
-        .zip(args.tensors("feature").cloned())
-        .collect()
 }

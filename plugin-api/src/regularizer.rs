@@ -3,8 +3,7 @@
 use crate::{
     Error, Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
-    component::{Ctx, Needs, State, to_json, unknown_method},
-    loss::{read_features, write_features},
+    component::{Ctx, Needs, State, needs_of, read_named, to_json, unknown_method, write_named},
 };
 
 /// One BatchNorm of the network, in the order of their declaration.
@@ -102,8 +101,7 @@ impl ForeignRegularizer {
     /// # Errors
     /// When it cannot say what it needs.
     pub fn new(component: RComponent) -> Result<Self> {
-        let reply = component.call(Method::NEEDS, &ArgsBuf::new())?;
-        let needs = serde_json::from_str(reply.get_text("needs")?)?;
+        let needs = needs_of(&component)?;
         Ok(Self { component, needs })
     }
 }
@@ -120,7 +118,7 @@ impl Regularizer for ForeignRegularizer {
             args.tensor("bn_running_mean", &norm.running_mean)
                 .tensor("bn_running_var", &norm.running_var);
         }
-        write_features(&mut args, input.features);
+        write_named(&mut args, "feature", input.features);
         input.ctx.write(&mut args);
         self.component
             .call(Method::FORWARD, &args)?
@@ -132,9 +130,7 @@ impl Regularizer for ForeignRegularizer {
     }
 
     fn save(&self) -> Result<Option<State>> {
-        Ok(State::from_reply(
-            self.component.call(Method::SAVE, &ArgsBuf::new())?,
-        ))
+        State::saved_by(&self.component)
     }
 
     fn load(&self, state: &State) -> Result<()> {
@@ -165,11 +161,8 @@ pub fn serve<T: Regularizer>(regularizer: &T, method: Method, args: &Args<'_>) -
     let mut reply = Reply::new();
     match method {
         Method::FORWARD => {
-            let (ctx, features, batch_norms) = (
-                Ctx::read(args)?,
-                read_features(args),
-                read_batch_norms(args),
-            );
+            let (ctx, features) = (Ctx::read(args)?, read_named(args, "feature"));
+            let batch_norms = read_batch_norms(args);
             let input = RegularizerInput {
                 view: args.tensor("view")?,
                 canvas: args.tensor("canvas")?,

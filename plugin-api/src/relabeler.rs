@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Result, Tensor,
+    Context as _, Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
-    component::{Ctx, to_json, unknown_method},
+    component::{Ctx, read_named, to_json, unknown_method, write_named},
     ensure,
     loss::Targets,
     view::{View, ViewRule, ViewSource, draw_views},
@@ -134,6 +134,28 @@ pub trait Relabeler: Send + Sync + 'static {
     fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets>;
 }
 
+/// Views as they cross the boundary.
+struct Rows {
+    views: Vec<i64>,
+    colors: Option<Vec<i64>>,
+}
+
+impl Rows {
+    fn of(views: &[View]) -> Self {
+        Self {
+            views: View::to_rows(views),
+            colors: View::to_color_rows(views),
+        }
+    }
+
+    fn write<'a>(&'a self, args: &mut ArgsBuf<'a>, views: &'a str, colors: &'a str) {
+        args.ints(views, &self.views);
+        if let Some(rows) = &self.colors {
+            args.ints(colors, rows);
+        }
+    }
+}
+
 /// A relabeler behind the boundary.
 pub struct ForeignRelabeler(RComponent);
 
@@ -151,15 +173,11 @@ impl ForeignRelabeler {
         stored: Option<&[View]>,
     ) -> Result<Vec<View>> {
         let (text, number) = (to_json(set)?, [i64::from(number)]);
-        let stored_colors = stored.and_then(View::to_color_rows);
-        let stored = stored.map(View::to_rows);
+        let stored = stored.map(Rows::of);
         let mut args = ArgsBuf::new();
         args.text("set", &text).ints("number", &number);
         if let Some(stored) = &stored {
-            args.ints("stored", stored);
-        }
-        if let Some(colors) = &stored_colors {
-            args.ints("stored_colors", colors);
+            stored.write(&mut args, "stored", "stored_colors");
         }
         let reply = self.0.call(method, &args)?;
         let colors = reply.get_ints("colors").ok();
@@ -191,13 +209,10 @@ impl Relabeler for ForeignRelabeler {
         teachers: &[Tensor],
         ctx: &Ctx,
     ) -> Result<Records> {
-        let (set, rows) = (to_json(set)?, View::to_rows(views));
-        let colors = View::to_color_rows(views);
+        let (set, rows) = (to_json(set)?, Rows::of(views));
         let mut args = ArgsBuf::new();
-        args.text("set", &set).ints("views", &rows);
-        if let Some(colors) = &colors {
-            args.ints("colors", colors);
-        }
+        args.text("set", &set);
+        rows.write(&mut args, "views", "colors");
         for teacher in teachers {
             args.tensor("logits", teacher);
         }
@@ -210,32 +225,18 @@ impl Relabeler for ForeignRelabeler {
     }
 
     fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
-        let (set, rows) = (to_json(set)?, View::to_rows(batch.views));
-        let colors = View::to_color_rows(batch.views);
+        let (set, rows) = (to_json(set)?, Rows::of(batch.views));
         let mut args = ArgsBuf::new();
-        args.text("set", &set).ints("views", &rows);
-        if let Some(colors) = &colors {
-            args.ints("colors", colors);
-        }
-        args.tensor("labels", batch.labels)
+        rows.write(&mut args, "views", "colors");
+        args.text("set", &set)
+            .tensor("labels", batch.labels)
             .tensor("partner_labels", batch.partner_labels);
-        for (name, tensor) in batch.records {
-            args.text("record", name).tensor("record", tensor);
-        }
-        for (name, tensor) in batch.partner_records {
-            args.text("partner_record", name)
-                .tensor("partner_record", tensor);
-        }
+        write_named(&mut args, "record", batch.records);
+        write_named(&mut args, "partner_record", batch.partner_records);
         ctx.write(&mut args);
-        Targets::from_reply(self.0.call(Method::DECODE, &args)?)
+        let mut reply = self.0.call(Method::DECODE, &args)?;
+        Targets::read(|key| reply.take_tensor(key)).context("targets")
     }
-}
-
-fn read_records(args: &Args<'_>, key: &str) -> Records {
-    args.texts(key)
-        .map(str::to_owned)
-        .zip(args.tensors(key).cloned())
-        .collect()
 }
 
 #[doc(hidden)]
@@ -274,8 +275,8 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
             tell(&mut reply, &views);
         }
         Method::DECODE => {
-            let (views, records) = (views()?, read_records(args, "record"));
-            let partner_records = read_records(args, "partner_record");
+            let (views, records) = (views()?, read_named(args, "record"));
+            let partner_records = read_named(args, "partner_record");
             let batch = LabelBatch {
                 views: &views,
                 labels: args.tensor("labels")?,
@@ -283,9 +284,10 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
                 records: &records,
                 partner_records: &partner_records,
             };
-            return Ok(relabeler
-                .decode(&set, &batch, &Ctx::read(args)?)?
-                .into_reply());
+            let targets = relabeler.decode(&set, &batch, &Ctx::read(args)?)?;
+            for (key, tensor) in targets.tensors() {
+                reply.tensor(key, tensor.clone());
+            }
         }
         other => return Err(unknown_method(other)),
     }

@@ -7,39 +7,47 @@ use abi_stable::{
 
 use super::{Error, ErrorKind, RComponent, Tensor};
 
-#[repr(C)]
-#[derive(StableAbi, Copy, Clone)]
-struct NamedTensor<'a> {
-    key: RStr<'a>,
-    value: &'a Tensor,
+/// A value with its name, of each kind: borrowed for a call, and owned by a reply.
+macro_rules! named {
+    ($($lent:ident: $value:ty, $owned:ident: $kept:ty;)*) => { $(
+        #[repr(C)]
+        #[derive(StableAbi, Copy, Clone)]
+        struct $lent<'a> {
+            key: RStr<'a>,
+            value: $value,
+        }
+
+        impl<'a> $lent<'a> {
+            fn new(key: &'a str, value: impl Into<$value>) -> Self {
+                Self { key: key.into(), value: value.into() }
+            }
+
+            fn called(key: &str, all: RSlice<'a, Self>) -> impl Iterator<Item = $value> {
+                all.as_slice().iter().filter(move |n| n.key == *key).map(|n| n.value)
+            }
+        }
+
+        #[repr(C)]
+        #[derive(StableAbi)]
+        struct $owned {
+            key: RString,
+            value: $kept,
+        }
+
+        impl $owned {
+            fn new(key: &str, value: impl Into<$kept>) -> Self {
+                Self { key: key.into(), value: value.into() }
+            }
+        }
+    )* };
 }
 
-#[repr(C)]
-#[derive(StableAbi, Copy, Clone)]
-struct NamedInts<'a> {
-    key: RStr<'a>,
-    value: RSlice<'a, i64>,
-}
-
-#[repr(C)]
-#[derive(StableAbi, Copy, Clone)]
-struct NamedFloats<'a> {
-    key: RStr<'a>,
-    value: RSlice<'a, f64>,
-}
-
-#[repr(C)]
-#[derive(StableAbi, Copy, Clone)]
-struct NamedText<'a> {
-    key: RStr<'a>,
-    value: RStr<'a>,
-}
-
-#[repr(C)]
-#[derive(StableAbi, Copy, Clone)]
-struct NamedComponent<'a> {
-    key: RStr<'a>,
-    value: &'a RComponent,
+named! {
+    NamedTensor: &'a Tensor, OwnedTensor: Tensor;
+    NamedInts: RSlice<'a, i64>, OwnedInts: RVec<i64>;
+    NamedFloats: RSlice<'a, f64>, OwnedFloats: RVec<f64>;
+    NamedText: RStr<'a>, OwnedText: RString;
+    NamedComponent: &'a RComponent, OwnedComponent: RComponent;
 }
 
 /// The named values of a call, borrowed from the caller. A name may occur many times; it then denotes a list.
@@ -65,8 +73,7 @@ fn missing(what: &str, key: &str) -> Error {
 impl<'a> Args<'a> {
     /// All tensors called `key`, in order.
     pub fn tensors(&self, key: &str) -> impl Iterator<Item = &'a Tensor> {
-        let all = self.tensors.as_slice();
-        all.iter().filter(move |n| n.key == *key).map(|n| n.value)
+        NamedTensor::called(key, self.tensors)
     }
 
     /// The first tensor called `key`.
@@ -81,10 +88,8 @@ impl<'a> Args<'a> {
 
     /// The integers called `key`, if given.
     pub fn ints(&self, key: &str) -> Option<&'a [i64]> {
-        let all = self.ints.as_slice();
-        all.iter()
-            .find(|n| n.key == *key)
-            .map(|n| n.value.as_slice())
+        let mut found = NamedInts::called(key, self.ints);
+        found.next().map(|v| v.as_slice())
     }
 
     /// The first of the integers called `key`.
@@ -98,18 +103,13 @@ impl<'a> Args<'a> {
 
     /// The numbers called `key`, if given.
     pub fn floats(&self, key: &str) -> Option<&'a [f64]> {
-        let all = self.floats.as_slice();
-        all.iter()
-            .find(|n| n.key == *key)
-            .map(|n| n.value.as_slice())
+        let mut found = NamedFloats::called(key, self.floats);
+        found.next().map(|v| v.as_slice())
     }
 
     /// All texts called `key`, in order.
     pub fn texts(&self, key: &str) -> impl Iterator<Item = &'a str> {
-        let all = self.texts.as_slice();
-        all.iter()
-            .filter(move |n| n.key == *key)
-            .map(|n| n.value.as_str())
+        NamedText::called(key, self.texts).map(|v| v.as_str())
     }
 
     /// The first text called `key`.
@@ -125,10 +125,19 @@ impl<'a> Args<'a> {
     /// # Errors
     /// [`ErrorKind::UNSUPPORTED`] when there is none.
     pub fn component(&self, key: &str) -> Result<&'a RComponent, Error> {
-        let all = self.components.as_slice();
-        let found = all.iter().find(|n| n.key == *key).map(|n| n.value);
+        let found = NamedComponent::called(key, self.components).next();
         found.ok_or_else(|| missing("component", key))
     }
+}
+
+macro_rules! append {
+    ($key:ty; $($(#[$doc:meta])* $name:ident($value:ty) to $rows:ident: $row:ident;)*) => { $(
+        $(#[$doc])*
+        pub fn $name(&mut self, key: $key, value: $value) -> &mut Self {
+            self.$rows.push($row::new(key, value));
+            self
+        }
+    )* };
 }
 
 /// The caller's side of [`Args`].
@@ -147,49 +156,18 @@ impl<'a> ArgsBuf<'a> {
         Self::default()
     }
 
-    /// Appends a tensor.
-    pub fn tensor(&mut self, key: &'a str, value: &'a Tensor) -> &mut Self {
-        self.tensors.push(NamedTensor {
-            key: key.into(),
-            value,
-        });
-        self
-    }
-
-    /// Appends integers.
-    pub fn ints(&mut self, key: &'a str, value: &'a [i64]) -> &mut Self {
-        self.ints.push(NamedInts {
-            key: key.into(),
-            value: value.into(),
-        });
-        self
-    }
-
-    /// Appends numbers.
-    pub fn floats(&mut self, key: &'a str, value: &'a [f64]) -> &mut Self {
-        self.floats.push(NamedFloats {
-            key: key.into(),
-            value: value.into(),
-        });
-        self
-    }
-
-    /// Appends a text.
-    pub fn text(&mut self, key: &'a str, value: &'a str) -> &mut Self {
-        self.texts.push(NamedText {
-            key: key.into(),
-            value: value.into(),
-        });
-        self
-    }
-
-    /// Appends a component that the callee may call back.
-    pub fn component(&mut self, key: &'a str, value: &'a RComponent) -> &mut Self {
-        self.components.push(NamedComponent {
-            key: key.into(),
-            value,
-        });
-        self
+    append! {
+        &'a str;
+        /// Appends a tensor.
+        tensor(&'a Tensor) to tensors: NamedTensor;
+        /// Appends integers.
+        ints(&'a [i64]) to ints: NamedInts;
+        /// Appends numbers.
+        floats(&'a [f64]) to floats: NamedFloats;
+        /// Appends a text.
+        text(&'a str) to texts: NamedText;
+        /// Appends a component that the callee may call back.
+        component(&'a RComponent) to components: NamedComponent;
     }
 
     /// Lends the values for one call.
@@ -202,41 +180,6 @@ impl<'a> ArgsBuf<'a> {
             components: RSlice::from_slice(&self.components),
         })
     }
-}
-
-#[repr(C)]
-#[derive(StableAbi)]
-struct OwnedTensor {
-    key: RString,
-    value: Tensor,
-}
-
-#[repr(C)]
-#[derive(StableAbi)]
-struct OwnedInts {
-    key: RString,
-    value: RVec<i64>,
-}
-
-#[repr(C)]
-#[derive(StableAbi)]
-struct OwnedFloats {
-    key: RString,
-    value: RVec<f64>,
-}
-
-#[repr(C)]
-#[derive(StableAbi)]
-struct OwnedText {
-    key: RString,
-    value: RString,
-}
-
-#[repr(C)]
-#[derive(StableAbi)]
-struct OwnedComponent {
-    key: RString,
-    value: RComponent,
 }
 
 /// The named values that a call gives back.
@@ -256,48 +199,21 @@ impl Reply {
         Self::default()
     }
 
-    /// Appends a tensor.
-    pub fn tensor(&mut self, key: &str, value: Tensor) -> &mut Self {
-        self.tensors.push(OwnedTensor {
-            key: key.into(),
-            value,
-        });
-        self
-    }
-
-    /// Appends integers.
-    pub fn ints(&mut self, key: &str, value: Vec<i64>) -> &mut Self {
-        self.ints.push(OwnedInts {
-            key: key.into(),
-            value: value.into(),
-        });
-        self
-    }
-
-    /// Appends numbers.
-    pub fn floats(&mut self, key: &str, value: Vec<f64>) -> &mut Self {
-        self.floats.push(OwnedFloats {
-            key: key.into(),
-            value: value.into(),
-        });
-        self
+    append! {
+        &str;
+        /// Appends a tensor.
+        tensor(Tensor) to tensors: OwnedTensor;
+        /// Appends integers.
+        ints(Vec<i64>) to ints: OwnedInts;
+        /// Appends numbers.
+        floats(Vec<f64>) to floats: OwnedFloats;
+        /// Appends a component.
+        component(RComponent) to components: OwnedComponent;
     }
 
     /// Appends a text.
     pub fn text(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
-        self.texts.push(OwnedText {
-            key: key.into(),
-            value: value.into().into(),
-        });
-        self
-    }
-
-    /// Appends a component.
-    pub fn component(&mut self, key: &str, value: RComponent) -> &mut Self {
-        self.components.push(OwnedComponent {
-            key: key.into(),
-            value,
-        });
+        self.texts.push(OwnedText::new(key, value.into()));
         self
     }
 
@@ -312,11 +228,8 @@ impl Reply {
     }
 
     /// All tensors with their names, in order.
-    pub fn into_tensors(self) -> Vec<(String, Tensor)> {
-        self.tensors
-            .into_iter()
-            .map(|n| (n.key.into_string(), n.value))
-            .collect()
+    pub fn into_tensors(mut self) -> Vec<(String, Tensor)> {
+        self.take_tensors()
     }
 
     /// Takes out all tensors, leaving the rest.

@@ -80,38 +80,37 @@ pub const fn fixed<const N: usize>(text: &str) -> [u8; N] {
 #[derive(StableAbi, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Kind(pub u32);
 
-impl Kind {
-    /// A loss on logits.
-    pub const LOSS: Self = Self(1);
-    /// A penalty on images or statistics.
-    pub const REGULARIZER: Self = Self(2);
-    /// A network.
-    pub const ARCHITECTURE: Self = Self(3);
-    /// A way to make, store and read labels.
-    pub const RELABELER: Self = Self(4);
-    /// A distance between training on synthetic and on real images; since 1.1.
-    pub const MATCHER: Self = Self(5);
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $KIND:ident = $number:literal, $name:literal;)*) => {
+        impl Kind {
+            $($(#[$doc])*
+            pub const $KIND: Self = Self($number);)*
 
-    /// The kinds of this version, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [
-        Self::LOSS,
-        Self::REGULARIZER,
-        Self::ARCHITECTURE,
-        Self::RELABELER,
-        Self::MATCHER,
-    ];
+            /// The kinds of this version, in the order in which they are listed.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$KIND),*];
 
-    /// The kind's name in messages and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LOSS => "loss",
-            Self::REGULARIZER => "regularizer",
-            Self::ARCHITECTURE => "architecture",
-            Self::RELABELER => "relabeler",
-            Self::MATCHER => "matcher",
-            _ => "component of a newer version",
+            /// The kind's name in messages and on the command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$KIND => $name,)*
+                    _ => "component of a newer version",
+                }
+            }
         }
-    }
+    };
+}
+
+kinds! {
+    /// A loss on logits.
+    LOSS = 1, "loss";
+    /// A penalty on images or statistics.
+    REGULARIZER = 2, "regularizer";
+    /// A network.
+    ARCHITECTURE = 3, "architecture";
+    /// A way to make, store and read labels.
+    RELABELER = 4, "relabeler";
+    /// A distance between training on synthetic and on real images; since 1.1.
+    MATCHER = 5, "matcher";
 }
 
 /// One component of a plugin.

@@ -185,6 +185,18 @@ impl Tensor {
         unsafe { self.table.dtype()(self.raw) }
     }
 
+    /// The table of the one host that all `tensors` belong to.
+    fn common_table(tensors: &[&Tensor]) -> Result<HostVTable_Ref, Error> {
+        let address = tensors[0].table_address();
+        if tensors.iter().any(|t| t.table_address() != address) {
+            return Err(Error::new(
+                ErrorKind::TENSOR,
+                "tensors from two different hosts in one operation",
+            ));
+        }
+        Ok(tensors[0].table)
+    }
+
     pub(crate) fn raw_dispatch<const N: usize>(
         op: u32,
         inputs: &[&Tensor],
@@ -192,10 +204,8 @@ impl Tensor {
         floats: &[f64],
     ) -> Result<[Option<Tensor>; N], Error> {
         let mut outputs = [RawTensor::NULL; N];
-        Self::raw_dispatch_into(op, inputs, ints, floats, &mut outputs)?;
-        let table = inputs[0].table;
-        // SAFETY: the host filled the outputs with owned handles or null.
-        Ok(outputs.map(|raw| (!raw.0.is_null()).then(|| unsafe { Tensor::from_raw(raw, table) })))
+        let wrap = Self::raw_dispatch_into(op, inputs, ints, floats, &mut outputs)?;
+        Ok(outputs.map(wrap))
     }
 
     pub(crate) fn raw_dispatch_many(
@@ -206,37 +216,26 @@ impl Tensor {
         count: usize,
     ) -> Result<Vec<Option<Tensor>>, Error> {
         let mut outputs = vec![RawTensor::NULL; count];
-        Self::raw_dispatch_into(op, inputs, ints, floats, &mut outputs)?;
-        let table = inputs[0].table;
-        // SAFETY: as above.
-        let wrap =
-            |raw: RawTensor| (!raw.0.is_null()).then(|| unsafe { Tensor::from_raw(raw, table) });
+        let wrap = Self::raw_dispatch_into(op, inputs, ints, floats, &mut outputs)?;
         Ok(outputs.into_iter().map(wrap).collect())
     }
 
+    /// Fills the outputs; gives what makes tensors of them.
     fn raw_dispatch_into(
         op: u32,
         inputs: &[&Tensor],
         ints: &[i64],
         floats: &[f64],
         outputs: &mut [RawTensor],
-    ) -> Result<(), Error> {
+    ) -> Result<impl Fn(RawTensor) -> Option<Tensor> + use<>, Error> {
         const INLINE: usize = 8;
-        let Some(first) = inputs.first() else {
+        if inputs.is_empty() {
             return Err(Error::new(
                 ErrorKind::TENSOR,
                 format!("tensor op #{op} without an input"),
             ));
-        };
-        if inputs
-            .iter()
-            .any(|t| t.table_address() != first.table_address())
-        {
-            return Err(Error::new(
-                ErrorKind::TENSOR,
-                "tensors from two different hosts in one operation",
-            ));
         }
+        let table = Self::common_table(inputs)?;
         let attrs = Attrs {
             ints: ints.into(),
             floats: floats.into(),
@@ -245,18 +244,22 @@ impl Tensor {
         };
         let call = |raws: &[RawTensor], outputs: &mut [RawTensor]| {
             // SAFETY: every input is a live handle of this host; the slices live through the call.
-            unsafe { first.table.dispatch()(op, raws.into(), &attrs, outputs.into()) }.into_result()
+            unsafe { table.dispatch()(op, raws.into(), &attrs, outputs.into()) }.into_result()
         };
         if inputs.len() <= INLINE {
             let mut raws = [RawTensor::NULL; INLINE];
             for (raw, tensor) in raws.iter_mut().zip(inputs) {
                 *raw = tensor.raw;
             }
-            call(&raws[..inputs.len()], outputs)
+            call(&raws[..inputs.len()], outputs)?;
         } else {
             let raws: Vec<RawTensor> = inputs.iter().map(|t| t.raw).collect();
-            call(&raws, outputs)
+            call(&raws, outputs)?;
         }
+        Ok(move |raw: RawTensor| {
+            // SAFETY: the host filled the outputs with owned handles or null.
+            (!raw.0.is_null()).then(|| unsafe { Tensor::from_raw(raw, table) })
+        })
     }
 
     pub(crate) fn raw_to_host(&self, dtype: DType) -> Result<Vec<u8>, Error> {
@@ -300,14 +303,7 @@ impl Tensor {
     /// Does an operation of the plugin's own on tensors of one host.
     #[cfg(not(feature = "test-older"))]
     pub(crate) fn raw_custom(kernel: RComponent, inputs: &[&Tensor]) -> Result<Tensor, Error> {
-        let table = inputs[0].table;
-        let alike = |t: &&Tensor| t.table_address() == inputs[0].table_address();
-        if !inputs.iter().all(alike) {
-            return Err(Error::new(
-                ErrorKind::TENSOR,
-                "tensors from two different hosts in one operation",
-            ));
-        }
+        let table = Self::common_table(inputs)?;
         let Some(custom) = table.custom() else {
             return Err(Error::new(
                 ErrorKind::UNSUPPORTED,

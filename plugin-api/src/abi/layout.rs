@@ -31,7 +31,7 @@ pub fn check_layout(header: HeaderRef, preamble: &Preamble) -> Result<(), Layout
     };
     let header: &'static LibHeader = header
         .upgrade()
-        .map_err(|e| plain(first_line(&e.to_string())))?;
+        .map_err(|e| plain(first_line(&e.to_string(), "unknown fault")))?;
     let plugin = header
         .layout()
         .ok_or_else(|| plain("the plugin carries no layout".to_owned()))?;
@@ -58,12 +58,14 @@ pub fn check_layout(header: HeaderRef, preamble: &Preamble) -> Result<(), Layout
 /// # Errors
 /// What the constructor answers.
 pub unsafe fn open_root(header: HeaderRef) -> Result<Root_Ref, Error> {
-    let header: &'static LibHeader = header
-        .upgrade()
-        .map_err(|e| Error::new(ErrorKind::UNSUPPORTED, first_line(&e.to_string())))?;
+    let unfit = |fault: String| {
+        let line = first_line(&fault, "unknown fault");
+        Error::new(ErrorKind::UNSUPPORTED, line)
+    };
+    let header: &'static LibHeader = header.upgrade().map_err(|e| unfit(e.to_string()))?;
     // SAFETY: the caller checked the layout.
     let root = unsafe { header.init_root_module_with_unchecked_layout::<Root_Ref>() };
-    root.map_err(|e| Error::new(ErrorKind::UNSUPPORTED, first_line(&e.to_string())))
+    root.map_err(|e| unfit(e.to_string()))
 }
 
 fn check(
@@ -83,13 +85,7 @@ fn summary(errors: &AbiInstabilityErrors) -> String {
         .collect();
     let first = faults.first().map(|fault| {
         let names = fault.stack_trace.iter().map(|step| {
-            let text = step.expected.to_string();
-            let line = text
-                .lines()
-                .map(str::trim)
-                .find(|l| !l.is_empty())
-                .unwrap_or("")
-                .to_owned();
+            let line = first_line(&step.expected.to_string(), "");
             line.trim_start_matches("field_name:")
                 .split(['<', '{', '('])
                 .next()
@@ -98,13 +94,7 @@ fn summary(errors: &AbiInstabilityErrors) -> String {
                 .to_owned()
         });
         let path: Vec<String> = names.filter(|n| !n.is_empty()).collect();
-        let tail: Vec<&str> = path
-            .iter()
-            .rev()
-            .take(3)
-            .rev()
-            .map(String::as_str)
-            .collect();
+        let tail = &path[path.len().saturating_sub(3)..];
         format!(", first at {}", tail.join(" > "))
     });
     format!(
@@ -114,10 +104,7 @@ fn summary(errors: &AbiInstabilityErrors) -> String {
     )
 }
 
-fn first_line(text: &str) -> String {
-    text.lines()
-        .map(str::trim)
-        .find(|l| !l.is_empty())
-        .unwrap_or("unknown fault")
-        .to_owned()
+fn first_line(text: &str, otherwise: &str) -> String {
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty());
+    line.unwrap_or(otherwise).to_owned()
 }

@@ -8,17 +8,10 @@ use super::{
 use crate::{
     Context as _, Ctx, Result, Tensor,
     architecture::{ForeignArchitecture, InputShape},
-    ensure,
+    bail, ensure,
     nn::ModuleSpec,
     tensor::BatchNormMode,
 };
-
-const MODES: [(&str, BatchNormMode); 4] = [
-    ("train", BatchNormMode::TRAIN),
-    ("eval", BatchNormMode::EVAL),
-    ("recover", BatchNormMode::RECOVER),
-    ("train-statistics", BatchNormMode::TRAIN_STATISTICS),
-];
 
 /// Small images of 5 classes, for networks under test.
 pub const SMALL: InputShape = InputShape {
@@ -51,7 +44,7 @@ pub fn verify_architecture(
         spec,
     };
     let x = random_like(device, &dims, 2)?;
-    for (name, mode) in MODES {
+    for (name, mode) in BatchNormMode::NAMED {
         network
             .check_mode(&x, mode)
             .with_context(|| format!("{name} mode"))?;
@@ -66,12 +59,9 @@ pub fn verify_architecture(
 fn check_names(spec: &ModuleSpec) -> Result<()> {
     let mut names: Vec<&str> = spec.params.iter().map(|p| p.name.as_str()).collect();
     names.sort_unstable();
-    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
-    ensure!(
-        twice.is_none(),
-        "two parameters are called \"{}\"",
-        twice.map_or("", |pair| pair[0])
-    );
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("two parameters are called \"{}\"", pair[0]);
+    }
     ensure!(
         spec.params.iter().any(|p| p.trainable),
         "it declares no learned parameter"

@@ -17,8 +17,9 @@ pub fn gradient_check(
     inputs: &[Tensor],
     tolerance: f64,
 ) -> Result<()> {
-    let named: Vec<(String, Tensor)> = numbered(inputs);
-    slopes(&f, &named, tolerance, SAMPLES).map(|_| ())
+    let named = inputs.iter().enumerate();
+    let named = named.map(|(i, x)| (format!("input {i}"), x.clone()));
+    slopes(&f, &named.collect::<Vec<_>>(), tolerance, SAMPLES).map(|_| ())
 }
 
 /// Checks the second derivatives: [`gradient_check`] of the squared norm of the gradient of `f`.
@@ -53,14 +54,6 @@ pub(super) fn squared_gradient(
         sum = (sum + gradient.sqr()?.sum_all()?.affine(0.5, 0.)?)?;
     }
     Ok(sum)
-}
-
-fn numbered(inputs: &[Tensor]) -> Vec<(String, Tensor)> {
-    inputs
-        .iter()
-        .enumerate()
-        .map(|(i, x)| (format!("input {i}"), x.clone()))
-        .collect()
 }
 
 /// Steps and the size of rounding errors for an element type.
@@ -98,22 +91,11 @@ pub(super) fn slopes(
     let mut largest = Vec::new();
     for (i, (gradient, (name, x))) in gradients.iter().zip(inputs).enumerate() {
         let mut point: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
-        let base = x.to_vec_f64()?;
-        let mut moved = |element: usize, by: f64| -> Result<f64> {
-            let mut values = base.clone();
-            values[element] += by;
-            point[i] = x.new_like(&values, &x.shape())?;
+        let mut value_at = |values: &[f64]| -> Result<f64> {
+            point[i] = x.new_like(values, &x.shape())?;
             f(&point)?.to_scalar()
         };
-        let slope = compare(
-            gradient.as_ref(),
-            &base,
-            at,
-            x.dtype(),
-            &mut moved,
-            tolerance,
-            samples,
-        );
+        let slope = compare(gradient.as_ref(), x, at, &mut value_at, tolerance, samples);
         largest.push(slope.with_context(|| format!("{name} of shape {:?}", x.shape()))?);
     }
     Ok(largest)
@@ -122,13 +104,18 @@ pub(super) fn slopes(
 /// One input; gives the largest slope that was seen.
 fn compare(
     gradient: Option<&Tensor>,
-    base: &[f64],
+    x: &Tensor,
     at: f64,
-    dtype: DType,
-    moved: &mut dyn FnMut(usize, f64) -> Result<f64>,
+    value_at: &mut dyn FnMut(&[f64]) -> Result<f64>,
     tolerance: f64,
     samples: usize,
 ) -> Result<f64> {
+    let base = x.to_vec_f64()?;
+    let mut moved = |element: usize, by: f64| {
+        let mut values = base.clone();
+        values[element] += by;
+        value_at(&values)
+    };
     let analytic = match gradient {
         Some(gradient) => gradient.to_vec_f64()?,
         None => vec![0.; base.len()],
@@ -146,7 +133,7 @@ fn compare(
             base[i]
         );
     }
-    let (steps, epsilon) = steps(dtype);
+    let (steps, epsilon) = steps(x.dtype());
     let scale = analytic.iter().fold(0f64, |a, b| a.max(b.abs()));
     let mut largest = scale;
     for element in spread(base.len(), samples) {

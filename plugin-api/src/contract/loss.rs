@@ -34,8 +34,7 @@ pub(crate) fn verify_pair(
 ) -> Result<()> {
     let accepted = verify(used, device, tolerance)?;
     let ctx = context(device);
-    let logits = random_like(device, &[IMAGES, CLASSES], 1)?;
-    let inputs = [logits, embedding(device)?];
+    let inputs = inputs(device)?.map(|(_, x)| x);
     let of = |loss: &dyn Loss, x: &[Tensor]| forward(loss, &accepted, &ctx, x);
     verify_move(
         (&used, &|x| of(used, x)),
@@ -47,13 +46,7 @@ pub(crate) fn verify_pair(
 /// Gives targets that the loss takes.
 fn verify(loss: &dyn Loss, device: &Tensor, tolerance: f64) -> Result<Targets> {
     let ctx = context(device);
-    let inputs = [
-        (
-            "logits".to_owned(),
-            random_like(device, &[IMAGES, CLASSES], 1)?,
-        ),
-        ("feature \"embedding\"".to_owned(), embedding(device)?),
-    ];
+    let inputs = inputs(device)?;
     let points: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
     let (mut accepted, mut refusals) = (None, Vec::new());
     for (kind, targets) in targets(device)? {
@@ -87,8 +80,14 @@ fn context(device: &Tensor) -> Ctx {
     Ctx::new("validate", 0, device).at(3, 10)
 }
 
-fn embedding(device: &Tensor) -> Result<Tensor> {
-    random_like(device, &[IMAGES, 8], 2)
+/// Logits and a feature.
+fn inputs(device: &Tensor) -> Result<[(String, Tensor); 2]> {
+    let random = |columns, seed| random_like(device, &[IMAGES, columns], seed);
+    let feature = "feature \"embedding\"".to_owned();
+    Ok([
+        ("logits".to_owned(), random(CLASSES, 1)?),
+        (feature, random(8, 2)?),
+    ])
 }
 
 /// The loss at logits and a feature.

@@ -32,13 +32,13 @@ pub fn verify_matcher(matcher: &ForeignMatcher, device: &Tensor) -> Result<()> {
     for iteration in 0..ITERATIONS {
         let state = matcher.save().context("save")?;
         let matched = world.matched(matcher, &world.inputs()?, iteration)?;
-        matched.check()?;
+        check(&matched)?;
         if let Some(state) = &state {
             matcher.load(state).context("load of saved state")?;
         }
         let again = world.matched(matcher, &world.inputs()?, iteration)?;
         ensure!(
-            matched.values()? == again.values()?,
+            values(&matched)? == values(&again)?,
             "two calls of iteration {iteration} differ; draw random numbers from ctx.rng() and the lab, and save all state"
         );
     }
@@ -59,9 +59,9 @@ pub(crate) fn verify_pairs(
         if let Some(state) = &state {
             fresh.load(state).context("load into a fresh component")?;
         }
-        let values = |m: &ForeignMatcher| world.matched(m, &world.inputs()?, iteration)?.values();
+        let after = |m: &ForeignMatcher| values(&world.matched(m, &world.inputs()?, iteration)?);
         ensure!(
-            values(&first)? == values(&fresh)?,
+            after(&first)? == after(&fresh)?,
             "a fresh component that loaded the state differs at iteration {iteration}; save must return all of its state"
         );
     }
@@ -79,13 +79,13 @@ pub(crate) fn verify_gradients(
     let inputs = world.inputs()?;
     let at = |x: &[Tensor]| world.matched(&make()?, x, 0);
     let matched = at(&inputs)?;
-    for (i, gradient) in matched.0.gradients.iter().enumerate() {
+    for (i, gradient) in matched.gradients.iter().enumerate() {
         let Some(gradient) = gradient else { continue };
         // A function whose value is the loss and whose graph is the given gradient.
         let scalar = |x: &[Tensor]| {
             let mut all = inputs.clone();
             all[i] = x[0].detach()?;
-            let found = at(&all)?.0;
+            let found = at(&all)?;
             let Some(gradient) = found.gradients[i].clone() else {
                 bail!("a gradient that was returned at first is missing")
             };
@@ -106,8 +106,6 @@ struct World {
     device: Tensor,
 }
 
-struct Checked(Matched);
-
 impl World {
     fn new(device: &Tensor) -> Self {
         Self {
@@ -126,7 +124,7 @@ impl World {
         ])
     }
 
-    fn matched(&self, matcher: &ForeignMatcher, x: &[Tensor], iteration: u64) -> Result<Checked> {
+    fn matched(&self, matcher: &ForeignMatcher, x: &[Tensor], iteration: u64) -> Result<Matched> {
         let synthetic = Synthetic {
             images: x[0].leaf()?,
             classes: (0..PER_CLASS).flat_map(|_| 0..CLASSES as u32).collect(),
@@ -135,36 +133,33 @@ impl World {
         };
         let ctx = Ctx::new("match", 0, &self.device).at(iteration, ITERATIONS);
         let lab: Arc<TestLab> = Arc::clone(&self.lab);
-        matcher.forward(&synthetic, lab, &ctx).map(Checked)
+        matcher.forward(&synthetic, lab, &ctx)
     }
 }
 
-impl Checked {
-    fn check(&self) -> Result<()> {
-        let Matched { loss, gradients } = &self.0;
-        ensure!(
-            loss.elem_count() == 1,
-            "expected a scalar loss, got shape {:?}",
-            loss.shape()
-        );
-        finite(loss).context("loss")?;
-        ensure!(
-            gradients.iter().any(Option::is_some),
-            "it returns no gradient, so nothing is learned"
-        );
-        for (gradient, name) in gradients.iter().zip(NAMES) {
-            if let Some(gradient) = gradient {
-                finite(gradient).with_context(|| format!("gradient of {name}"))?;
-            }
+fn check(Matched { loss, gradients }: &Matched) -> Result<()> {
+    ensure!(
+        loss.elem_count() == 1,
+        "expected a scalar loss, got shape {:?}",
+        loss.shape()
+    );
+    finite(loss).context("loss")?;
+    ensure!(
+        gradients.iter().any(Option::is_some),
+        "it returns no gradient, so nothing is learned"
+    );
+    for (gradient, name) in gradients.iter().zip(NAMES) {
+        if let Some(gradient) = gradient {
+            finite(gradient).with_context(|| format!("gradient of {name}"))?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    fn values(&self) -> Result<Vec<Option<Vec<f64>>>> {
-        let mut all = vec![Some(self.0.loss.to_vec_f64()?)];
-        for gradient in &self.0.gradients {
-            all.push(gradient.as_ref().map(Tensor::to_vec_f64).transpose()?);
-        }
-        Ok(all)
+fn values(matched: &Matched) -> Result<Vec<Option<Vec<f64>>>> {
+    let mut all = vec![Some(matched.loss.to_vec_f64()?)];
+    for gradient in &matched.gradients {
+        all.push(gradient.as_ref().map(Tensor::to_vec_f64).transpose()?);
     }
+    Ok(all)
 }

@@ -28,7 +28,7 @@ pub use regularizer::verify_regularizer;
 pub use relabeler::verify_relabeler;
 
 use crate::{
-    Result, Tensor, ensure,
+    Result, Tensor, bail,
     rng::{Rng, StreamId},
 };
 
@@ -52,13 +52,8 @@ pub(crate) fn random_like(device: &Tensor, dims: &[usize], seed: u64) -> Result<
 /// That all elements are finite.
 fn finite(x: &Tensor) -> Result<()> {
     let values = x.to_vec_f64()?;
-    let bad = values.iter().position(|v| !v.is_finite());
-    ensure!(
-        bad.is_none(),
-        "element {} of shape {:?} is {}",
-        bad.unwrap_or(0),
-        x.shape(),
-        values[bad.unwrap_or(0)]
-    );
-    Ok(())
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(i) => bail!("element {i} of shape {:?} is {}", x.shape(), values[i]),
+    }
 }

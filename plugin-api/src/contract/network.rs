@@ -35,6 +35,12 @@ impl Network {
         (self.logits(params, x, mode)? * &self.weights)?.sum_all()
     }
 
+    /// Indices of the parameters that are learned.
+    fn learned(&self) -> Vec<usize> {
+        let specs = &self.spec.params;
+        (0..specs.len()).filter(|&i| specs[i].trainable).collect()
+    }
+
     /// Logits, features and statistics in one mode.
     pub(super) fn check_mode(&self, x: &Tensor, mode: BatchNormMode) -> Result<()> {
         let params = Params::new(self.params.clone(), mode);
@@ -110,9 +116,7 @@ impl Network {
 
     /// That every learned parameter has a gradient in train mode.
     pub(super) fn check_all_used(&self, x: &Tensor) -> Result<()> {
-        let learned: Vec<usize> = (0..self.params.len())
-            .filter(|&i| self.spec.params[i].trainable)
-            .collect();
+        let learned = self.learned();
         let mut params = self.params.clone();
         for &i in &learned {
             params[i] = params[i].leaf()?;
@@ -131,9 +135,7 @@ impl Network {
 
     /// First order for the images and some parameters; then, of the squared gradient with respect to the images.
     pub(super) fn check_gradients(&self, x: &Tensor, tolerance: f64) -> Result<()> {
-        let learned: Vec<usize> = (0..self.params.len())
-            .filter(|&i| self.spec.params[i].trainable)
-            .collect();
+        let learned = self.learned();
         let mut chosen = vec![
             learned[0],
             learned[learned.len() / 2],

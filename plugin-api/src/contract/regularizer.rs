@@ -34,20 +34,13 @@ pub fn verify_regularizer(
         "the penalty depends neither on view, canvas and features nor on BatchNorm statistics, so it does nothing"
     );
     let needed = World::needed(device, regularizer)?;
-    let alone = needed
-        .forward(regularizer, &needed.tensors())
-        .and_then(|v| v.to_scalar());
-    let value = alone.with_context(|| {
-        format!(
-            "given only what needs() requests ({})",
-            needed.description()
-        )
-    })?;
-    ensure!(
-        value.is_finite(),
-        "given only what needs() requests ({}) the value is {value}",
+    let given = format!(
+        "given only what needs() requests ({})",
         needed.description()
     );
+    let alone = needed.forward(regularizer, &needed.tensors());
+    let value = alone.and_then(|v| v.to_scalar()).context(&given)?;
+    ensure!(value.is_finite(), "{given} the value is {value}");
     Ok(())
 }
 
@@ -79,60 +72,38 @@ struct World {
 impl World {
     /// Everything, and features of all names that are asked for.
     fn whole(device: &Tensor, regularizer: &dyn Regularizer) -> Result<Self> {
-        let mut features = vec!["embedding".to_owned()];
-        features.extend(
-            regularizer
-                .needs()
-                .features
-                .into_iter()
-                .filter(|f| f != "embedding"),
-        );
+        let mut features = regularizer.needs().features;
+        features.retain(|f| f != "embedding");
+        features.insert(0, "embedding".to_owned());
         Self::new(device, &NORMS, features)
     }
 
     /// Only what is asked for.
     fn needed(device: &Tensor, regularizer: &dyn Regularizer) -> Result<Self> {
         let needs = regularizer.needs();
-        Self::new(
-            device,
-            if needs.batch_norm { &NORMS } else { &[] },
-            needs.features,
-        )
+        let norms: &[usize] = if needs.batch_norm { &NORMS } else { &[] };
+        Self::new(device, norms, needs.features)
     }
 
     fn new(device: &Tensor, norms: &[usize], features: Vec<String>) -> Result<Self> {
+        let random = |dims: &[usize], seed| random_like(device, dims, seed);
+        let positive = |channels, seed| random(&[channels], seed)?.sqr()?.affine(1., 0.5);
         let mut inputs = vec![
-            ("view".to_owned(), random_like(device, &[2, 3, 8, 8], 1)?),
-            (
-                "canvas".to_owned(),
-                random_like(device, &[2, 3, 10, 10], 2)?,
-            ),
+            ("view".to_owned(), random(&[2, 3, 8, 8], 1)?),
+            ("canvas".to_owned(), random(&[2, 3, 10, 10], 2)?),
         ];
         let mut running = Vec::new();
-        let positive = |channels, seed| {
-            random_like(device, &[channels], seed)?
-                .sqr()?
-                .affine(1., 0.5)
-        };
         for (&channels, seed) in norms.iter().zip((10..).step_by(4)) {
-            inputs.push((
-                "the mean of a BatchNorm".to_owned(),
-                random_like(device, &[channels], seed)?,
-            ));
-            inputs.push((
-                "the variance of a BatchNorm".to_owned(),
-                positive(channels, seed + 1)?,
-            ));
+            let (mean, var) = (random(&[channels], seed)?, positive(channels, seed + 1)?);
+            inputs.push(("the mean of a BatchNorm".to_owned(), mean));
+            inputs.push(("the variance of a BatchNorm".to_owned(), var));
             running.push([
-                random_like(device, &[channels], seed + 2)?,
+                random(&[channels], seed + 2)?,
                 positive(channels, seed + 3)?,
             ]);
         }
         for (name, seed) in features.iter().zip(50..) {
-            inputs.push((
-                format!("feature \"{name}\""),
-                random_like(device, &[2, 6], seed)?,
-            ));
+            inputs.push((format!("feature \"{name}\""), random(&[2, 6], seed)?));
         }
         Ok(Self {
             inputs,

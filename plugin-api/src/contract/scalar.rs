@@ -17,25 +17,21 @@ pub(super) trait Keeps {
     fn load(&self, state: &State) -> Result<()>;
 }
 
-impl Keeps for &dyn Loss {
-    fn save(&self) -> Result<Option<State>> {
-        Loss::save(*self)
-    }
+macro_rules! keeps {
+    ($($kind:ident),*) => { $(
+        impl Keeps for &dyn $kind {
+            fn save(&self) -> Result<Option<State>> {
+                $kind::save(*self)
+            }
 
-    fn load(&self, state: &State) -> Result<()> {
-        Loss::load(*self, state)
-    }
+            fn load(&self, state: &State) -> Result<()> {
+                $kind::load(*self, state)
+            }
+        }
+    )* };
 }
 
-impl Keeps for &dyn Regularizer {
-    fn save(&self) -> Result<Option<State>> {
-        Regularizer::save(*self)
-    }
-
-    fn load(&self, state: &State) -> Result<()> {
-        Regularizer::load(*self, state)
-    }
-}
+keeps! { Loss, Regularizer }
 
 /// The component's forward computation on named tensors.
 pub(super) type Forward<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;

@@ -1,7 +1,9 @@
 //! Targets that a relabeler decodes: labels in range, shares between 0 and 1, probabilities that sum to 1.
 
+use std::iter::once;
+
 use super::finite;
-use crate::{Context as _, Result, ensure, loss::Targets, tensor::DType};
+use crate::{Context as _, Result, bail, ensure, loss::Targets, tensor::DType};
 
 /// Checks the targets of `n` views.
 ///
@@ -10,25 +12,17 @@ use crate::{Context as _, Result, ensure, loss::Targets, tensor::DType};
 pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Result<()> {
     match targets {
         Targets::Hard(hard) => {
-            for labels in [Some(&hard.labels), hard.labels_b.as_ref()]
-                .into_iter()
-                .flatten()
-            {
+            for labels in once(&hard.labels).chain(&hard.labels_b) {
                 let typed = labels.dtype() == DType::U32 && labels.shape() == [n];
                 ensure!(
                     typed,
                     "expected labels u32 of shape [{n}], got shape {:?}",
                     labels.shape()
                 );
-                let out = labels
-                    .to_vec_u32()?
-                    .into_iter()
-                    .find(|&l| l as usize >= classes);
-                ensure!(
-                    out.is_none(),
-                    "label {} of {classes} classes",
-                    out.unwrap_or(0)
-                );
+                let mut classes_of = labels.to_vec_u32()?.into_iter();
+                if let Some(label) = classes_of.find(|&l| l as usize >= classes) {
+                    bail!("label {label} of {classes} classes");
+                }
             }
             ensure!(
                 hard.labels_b.is_some() == hard.lambda.is_some(),
@@ -40,22 +34,14 @@ pub(super) fn check_targets(targets: &Targets, n: usize, classes: usize) -> Resu
                     "expected lambda of shape [{n}], got {:?}",
                     lambda.shape()
                 );
-                let out = lambda
-                    .to_vec_f64()?
-                    .into_iter()
-                    .find(|l| !(0. ..=1.).contains(l));
-                ensure!(
-                    out.is_none(),
-                    "lambda is {}, expected 0 to 1",
-                    out.unwrap_or(0.)
-                );
+                let mut shares = lambda.to_vec_f64()?.into_iter();
+                if let Some(share) = shares.find(|l| !(0. ..=1.).contains(l)) {
+                    bail!("lambda is {share}, expected 0 to 1");
+                }
             }
         }
         Targets::Soft(soft) => {
-            for tensor in [Some(&soft.log_probs), soft.logits.as_ref()]
-                .into_iter()
-                .flatten()
-            {
+            for tensor in once(&soft.log_probs).chain(&soft.logits) {
                 ensure!(
                     tensor.shape() == [n, classes],
                     "expected soft labels of shape [{n}, {classes}], got {:?}",

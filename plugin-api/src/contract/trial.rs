@@ -33,10 +33,8 @@ impl Trial<'_> {
             "the layout has records for each {:?} but no pass that creates them",
             layout.index
         );
-        let mut passes = Vec::new();
-        for pass in 0..layout.passes {
-            passes.push(self.pass(pass).with_context(|| format!("pass {pass}"))?);
-        }
+        let pass = |pass| self.pass(pass).with_context(|| format!("pass {pass}"));
+        let passes = (0..layout.passes).map(pass).collect::<Result<Vec<_>>>()?;
         let mut shown = Vec::new();
         for epoch in 0..self.set.epochs {
             let pass = passes.get((epoch % layout.passes.max(1)) as usize);
@@ -58,14 +56,17 @@ impl Trial<'_> {
         Ctx::new("relabel", self.set.seed, self.device)
     }
 
+    /// The views of a call, which must be the same at a second one.
+    fn views(&self, what: &str, call: &dyn Fn() -> Result<Vec<View>>) -> Result<Vec<View>> {
+        let views = call().context(what)?;
+        check_views(&views, &self.set).context(what)?;
+        ensure!(views == call()?, "two calls of {what} give different views");
+        Ok(views)
+    }
+
     /// The views of a pass and their records.
     fn pass(&self, pass: u32) -> Result<(Vec<View>, Records)> {
-        let views = self.relabeler.plan(&self.set, pass).context("plan")?;
-        check_views(&views, &self.set).context("plan")?;
-        ensure!(
-            views == self.relabeler.plan(&self.set, pass)?,
-            "two calls of plan give different views"
-        );
+        let views = self.views("plan", &|| self.relabeler.plan(&self.set, pass))?;
         if self.layout.index == RecordIndex::Image {
             let missing = unseen(&views, &self.set);
             ensure!(
@@ -137,66 +138,46 @@ impl Trial<'_> {
 
     /// The views of an epoch, after their targets were checked.
     fn epoch(&self, epoch: u32, pass: Option<&(Vec<View>, Records)>) -> Result<Vec<View>> {
-        let by_view = self.layout.index == RecordIndex::View;
+        let [none, by_image, by_view] = [RecordIndex::None, RecordIndex::Image, RecordIndex::View]
+            .map(|index| self.layout.index == index);
         let stored = pass.filter(|_| by_view).map(|(views, _)| views.as_slice());
-        let views = self
-            .relabeler
-            .train_views(&self.set, epoch, stored)
-            .context("train_views")?;
-        check_views(&views, &self.set).context("train_views")?;
-        ensure!(
-            views == self.relabeler.train_views(&self.set, epoch, stored)?,
-            "two calls of train_views give different views"
-        );
-        let (planned, records) = match pass {
-            Some((planned, records)) => (planned.as_slice(), records.as_slice()),
-            None => (&[][..], &[][..]),
-        };
+        let train = || self.relabeler.train_views(&self.set, epoch, stored);
+        let views = self.views("train_views", &train)?;
+        let (planned, records) =
+            pass.map_or((&[][..], &[][..]), |(views, records)| (views, records));
         // The row of a view's record, and that of its partner's.
         let row = |view: &View, image: u32| -> Result<u32> {
-            let found = planned.iter().position(|p| {
+            let same = |p: &View| {
                 if by_view {
                     p == view
                 } else {
                     p.crop.image == image
                 }
-            });
+            };
+            let found = planned.iter().position(same);
             found.map(|i| i as u32).ok_or_else(|| {
                 Error::msg(format!("a training view of image {image} is not among the stored views, so it has no record"))
             })
         };
         for batch in views.chunks(BATCH) {
+            let own = |v: &View| v.crop.image;
             let partner = |v: &View| v.partner().map_or(v.crop.image, |p| p.image);
-            let (mut own, mut partners) = (Vec::new(), Vec::new());
-            if self.layout.index != RecordIndex::None {
-                own = batch
-                    .iter()
-                    .map(|v| row(v, v.crop.image))
-                    .collect::<Result<_>>()?;
-                partners = batch
-                    .iter()
-                    .map(|v| row(v, partner(v)))
-                    .collect::<Result<_>>()?;
-            }
-            let (none, by_image) = (
-                self.layout.index == RecordIndex::None,
-                self.layout.index == RecordIndex::Image,
-            );
-            let labels = |images: Vec<u32>| {
-                self.device.new_u32(
-                    &images
-                        .iter()
-                        .map(|i| i % self.set.classes)
-                        .collect::<Vec<_>>(),
-                    &[batch.len()],
-                )
+            let rows = |image: &dyn Fn(&View) -> u32| -> Result<Vec<u32>> {
+                let found = batch.iter().map(|v| row(v, image(v)));
+                if none { Ok(vec![]) } else { found.collect() }
+            };
+            let labels = |image: &dyn Fn(&View) -> u32| {
+                let classes = batch.iter().map(|v| image(v) % self.set.classes);
+                self.device
+                    .new_u32(&classes.collect::<Vec<_>>(), &[batch.len()])
             };
             let input = LabelBatch {
                 views: batch,
-                labels: &labels(batch.iter().map(|v| v.crop.image).collect())?,
-                partner_labels: &labels(batch.iter().map(partner).collect())?,
-                records: &self.select(if none { &[] } else { records }, &own)?,
-                partner_records: &self.select(if by_image { records } else { &[] }, &partners)?,
+                labels: &labels(&own)?,
+                partner_labels: &labels(&partner)?,
+                records: &self.select(if none { &[] } else { records }, &rows(&own)?)?,
+                partner_records: &self
+                    .select(if by_image { records } else { &[] }, &rows(&partner)?)?,
             };
             let targets = self
                 .relabeler

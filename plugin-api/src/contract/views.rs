@@ -32,12 +32,7 @@ pub(super) fn check_views(views: &[View], set: &SetInfo) -> Result<()> {
                 right,
                 ..
             } => ensure!(
-                0 <= top
-                    && top <= bottom
-                    && bottom <= side
-                    && 0 <= left
-                    && left <= right
-                    && right <= side,
+                [0, top, bottom, side].is_sorted() && [0, left, right, side].is_sorted(),
                 "view {i}: the cutmix box {:?} leaves the picture of {side} x {side}",
                 [top, left, bottom, right]
             ),

@@ -54,10 +54,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result, Tensor,
-    abi::{Args, DType, Method, RComponent, RResult, RawComponent, Reply, fence},
+    Result, Tensor,
+    abi::{Args, DType, Method, Reply},
     bail,
-    component::unknown_method,
+    component::{adapt, unknown_method},
     ensure,
 };
 
@@ -85,26 +85,6 @@ pub trait Real:
     fn from_f64(number: f64) -> Self;
     /// The number, exactly.
     fn to_f64(self) -> f64;
-}
-
-impl Real for f32 {
-    fn from_f64(number: f64) -> Self {
-        number as f32
-    }
-
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Real for f64 {
-    fn from_f64(number: f64) -> Self {
-        number
-    }
-
-    fn to_f64(self) -> f64 {
-        self
-    }
 }
 
 /// An input on the CPU.
@@ -225,46 +205,40 @@ pub fn apply<K: Kernel>(kernel: K, inputs: &[&Tensor]) -> Result<Tensor> {
             dtype.0
         );
     }
-    let object = RComponent::new(Object(kernel));
+    let object = adapt(kernel, "a kernel", serve);
     Tensor::raw_custom(object, inputs).map_err(|e| e.context(format!("kernel \"{name}\"")))
 }
 
-/// A kernel behind the boundary.
-struct Object<K>(K);
-
-impl<K: Kernel> RawComponent for Object<K> {
-    fn call(&self, method: Method, args: &Args<'_>) -> RResult<Reply, Error> {
-        fence("a kernel", || {
-            let inputs: Vec<&Tensor> = args.tensors("x").collect();
-            let shapes: Vec<Vec<usize>> = inputs.iter().map(|x| x.shape()).collect();
-            let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
-            let mut reply = Reply::new();
-            match method {
-                Method::KERNEL_CUDA => {
-                    let cuda = self.0.cuda(&shapes)?;
-                    let dims = self.0.output(&shapes)?;
-                    reply.text("name", self.0.name());
-                    reply.text("cuda", serde_json::to_string(&cuda)?);
-                    reply.ints("dims", dims.iter().map(|&d| d as i64).collect());
-                }
-                Method::FORWARD | Method::KERNEL_BACKWARD => {
-                    let Some(first) = inputs.first() else {
-                        bail!("expected at least one input");
-                    };
-                    let made = match first.dtype() {
-                        DType::F32 => self.on_cpu::<f32>(method, args, &inputs, &shapes)?,
-                        DType::F64 => self.on_cpu::<f64>(method, args, &inputs, &shapes)?,
-                        other => bail!("expected f32 or f64, got type #{}", other.0),
-                    };
-                    for (key, tensor) in made {
-                        reply.tensor(&key, tensor);
-                    }
-                }
-                other => return Err(unknown_method(other)),
+/// What a kernel does behind the boundary.
+fn serve<K: Kernel>(kernel: &K, method: Method, args: &Args<'_>) -> Result<Reply> {
+    let inputs: Vec<&Tensor> = args.tensors("x").collect();
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(|x| x.shape()).collect();
+    let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+    let mut reply = Reply::new();
+    match method {
+        Method::KERNEL_CUDA => {
+            let cuda = kernel.cuda(&shapes)?;
+            let dims = kernel.output(&shapes)?;
+            reply.text("name", kernel.name());
+            reply.text("cuda", serde_json::to_string(&cuda)?);
+            reply.ints("dims", dims.iter().map(|&d| d as i64).collect());
+        }
+        Method::FORWARD | Method::KERNEL_BACKWARD => {
+            let Some(first) = inputs.first() else {
+                bail!("expected at least one input");
+            };
+            let made = match first.dtype() {
+                DType::F32 => on_cpu::<f32>(kernel, method, args, &inputs, &shapes)?,
+                DType::F64 => on_cpu::<f64>(kernel, method, args, &inputs, &shapes)?,
+                other => bail!("expected f32 or f64, got type #{}", other.0),
+            };
+            for (key, tensor) in made {
+                reply.tensor(&key, tensor);
             }
-            Ok(reply)
-        })
+        }
+        other => return Err(unknown_method(other)),
     }
+    Ok(reply)
 }
 
 /// Entries of a tensor, read and made.
@@ -273,63 +247,70 @@ trait Crossing: Real {
     fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor>;
 }
 
-impl Crossing for f32 {
-    fn read(tensor: &Tensor) -> Result<Vec<Self>> {
-        tensor.to_vec_f32()
-    }
+macro_rules! reals {
+    ($($real:ident, $read:ident, $made:ident;)*) => { $(
+        impl Real for $real {
+            fn from_f64(number: f64) -> Self {
+                number as $real
+            }
 
-    fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor> {
-        beside.new_f32(entries, dims)
-    }
-}
-
-impl Crossing for f64 {
-    fn read(tensor: &Tensor) -> Result<Vec<Self>> {
-        tensor.to_vec_f64()
-    }
-
-    fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor> {
-        beside.new_f64(entries, dims)
-    }
-}
-
-impl<K: Kernel> Object<K> {
-    /// The result as `y`, or the wanted gradients by the number of their input.
-    fn on_cpu<F: Crossing>(
-        &self,
-        method: Method,
-        args: &Args<'_>,
-        inputs: &[&Tensor],
-        shapes: &[&[usize]],
-    ) -> Result<Vec<(String, Tensor)>> {
-        let data: Vec<Vec<F>> = inputs.iter().map(|x| F::read(x)).collect::<Result<_>>()?;
-        let arrays = data.iter().zip(shapes);
-        let arrays: Vec<Array<'_, F>> = arrays.map(|(data, dims)| Array { data, dims }).collect();
-        if method == Method::FORWARD {
-            let dims = self.0.output(shapes)?;
-            let mut y = vec![F::default(); dims.iter().product()];
-            self.0.forward(&arrays, &mut y)?;
-            return Ok(vec![("y".to_owned(), F::made(inputs[0], &y, &dims)?)]);
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
         }
-        let g = F::read(args.tensor("g")?)?;
-        let needs = args.ints("needs").unwrap_or_default();
-        let zeros = |i: usize| vec![F::default(); data[i].len()];
-        let needed = |i: usize| needs.get(i).is_some_and(|need| *need != 0);
-        let mut grads: Vec<Option<Vec<F>>> = (0..inputs.len())
-            .map(|i| needed(i).then(|| zeros(i)))
-            .collect();
-        self.0.backward(&arrays, &g, &mut grads)?;
-        let made = grads.into_iter().enumerate();
-        made.filter_map(|(i, grad)| Some((i, grad?)))
-            .map(|(i, grad)| {
-                ensure!(
-                    grad.len() == data[i].len(),
-                    "the gradient of input {i} has {} entries, expected {}",
-                    grad.len(),
-                    data[i].len()
-                );
-                Ok((i.to_string(), F::made(inputs[i], &grad, shapes[i])?))
-            })
-            .collect()
+
+        impl Crossing for $real {
+            fn read(tensor: &Tensor) -> Result<Vec<Self>> {
+                tensor.$read()
+            }
+
+            fn made(beside: &Tensor, entries: &[Self], dims: &[usize]) -> Result<Tensor> {
+                beside.$made(entries, dims)
+            }
+        }
+    )* };
+}
+
+reals! {
+    f32, to_vec_f32, new_f32;
+    f64, to_vec_f64, new_f64;
+}
+
+/// The result as `y`, or the wanted gradients by the number of their input.
+fn on_cpu<F: Crossing>(
+    kernel: &impl Kernel,
+    method: Method,
+    args: &Args<'_>,
+    inputs: &[&Tensor],
+    shapes: &[&[usize]],
+) -> Result<Vec<(String, Tensor)>> {
+    let data: Vec<Vec<F>> = inputs.iter().map(|x| F::read(x)).collect::<Result<_>>()?;
+    let arrays = data.iter().zip(shapes);
+    let arrays: Vec<Array<'_, F>> = arrays.map(|(data, dims)| Array { data, dims }).collect();
+    if method == Method::FORWARD {
+        let dims = kernel.output(shapes)?;
+        let mut y = vec![F::default(); dims.iter().product()];
+        kernel.forward(&arrays, &mut y)?;
+        return Ok(vec![("y".to_owned(), F::made(inputs[0], &y, &dims)?)]);
     }
+    let g = F::read(args.tensor("g")?)?;
+    let needs = args.ints("needs").unwrap_or_default();
+    let zeros = |i: usize| vec![F::default(); data[i].len()];
+    let needed = |i: usize| needs.get(i).is_some_and(|need| *need != 0);
+    let mut grads: Vec<Option<Vec<F>>> = (0..inputs.len())
+        .map(|i| needed(i).then(|| zeros(i)))
+        .collect();
+    kernel.backward(&arrays, &g, &mut grads)?;
+    let made = grads.into_iter().enumerate();
+    made.filter_map(|(i, grad)| Some((i, grad?)))
+        .map(|(i, grad)| {
+            ensure!(
+                grad.len() == data[i].len(),
+                "the gradient of input {i} has {} entries, expected {}",
+                grad.len(),
+                data[i].len()
+            );
+            Ok((i.to_string(), F::made(inputs[i], &grad, shapes[i])?))
+        })
+        .collect()
 }

@@ -6,7 +6,7 @@ use super::{Lab, MatchNeeds, Matched, Synthetic, lab::serve_lab};
 use crate::{
     Result,
     abi::{ArgsBuf, Method, RComponent},
-    component::{Ctx, State, adapt},
+    component::{Ctx, State, adapt, needs_of},
     ensure,
 };
 
@@ -22,8 +22,7 @@ impl ForeignMatcher {
     /// # Errors
     /// When it cannot say what it needs.
     pub fn new(component: RComponent) -> Result<Self> {
-        let reply = component.call(Method::NEEDS, &ArgsBuf::new())?;
-        let needs = serde_json::from_str(reply.get_text("needs")?)?;
+        let needs = needs_of(&component)?;
         Ok(Self { component, needs })
     }
 
@@ -82,8 +81,7 @@ impl ForeignMatcher {
     /// # Errors
     /// See there.
     pub fn save(&self) -> Result<Option<State>> {
-        let reply = self.component.call(Method::SAVE, &ArgsBuf::new())?;
-        Ok(State::from_reply(reply))
+        State::saved_by(&self.component)
     }
 
     /// See [`Matcher::load`].

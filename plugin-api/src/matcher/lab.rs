@@ -49,14 +49,17 @@ pub trait Lab: Send + Sync {
 pub(super) struct ForeignLab<'a>(pub(super) &'a RComponent);
 
 impl ForeignLab<'_> {
-    fn tensor(&self, method: Method, args: &ArgsBuf<'_>) -> Result<Tensor> {
-        self.0.call(method, args)?.take_tensor("images")
+    fn call(&self, method: Method, key: &[i64], images: Option<&Tensor>) -> Result<Reply> {
+        let mut args = ArgsBuf::new();
+        args.ints("key", key);
+        if let Some(images) = images {
+            args.tensor("images", images);
+        }
+        self.0.call(method, &args)
     }
 
     fn values(&self, method: Method, key: &[i64]) -> Result<Vec<Tensor>> {
-        let mut args = ArgsBuf::new();
-        args.ints("key", key);
-        let values = self.0.call(method, &args)?.into_tensors();
+        let values = self.call(method, key, None)?.into_tensors();
         Ok(values.into_iter().map(|(_, value)| value).collect())
     }
 }
@@ -64,16 +67,14 @@ impl ForeignLab<'_> {
 impl Lab for ForeignLab<'_> {
     fn real(&self, class: u32, count: usize, draw: u64) -> Result<Tensor> {
         let key = [i64::from(class), count as i64, draw as i64];
-        let mut args = ArgsBuf::new();
-        args.ints("key", &key);
-        self.tensor(Method::LAB_REAL, &args)
+        let mut reply = self.call(Method::LAB_REAL, &key, None)?;
+        reply.take_tensor("images")
     }
 
     fn augment(&self, images: &Tensor, each: bool, draw: u64) -> Result<Tensor> {
         let key = [i64::from(each), draw as i64];
-        let mut args = ArgsBuf::new();
-        args.ints("key", &key).tensor("images", images);
-        self.tensor(Method::LAB_AUGMENT, &args)
+        let mut reply = self.call(Method::LAB_AUGMENT, &key, Some(images))?;
+        reply.take_tensor("images")
     }
 
     fn network(&self) -> Result<Network> {

@@ -88,25 +88,16 @@ pub struct ModuleSpec {
 }
 
 /// Records what a module declares. `pp` goes one level down, as in candle's `VarBuilder`.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct ParamBuilder {
     spec: Rc<RefCell<ModuleSpec>>,
     path: String,
 }
 
-impl Default for ParamBuilder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl ParamBuilder {
     /// An empty record.
     pub fn new() -> Self {
-        Self {
-            spec: Rc::default(),
-            path: String::new(),
-        }
+        Self::default()
     }
 
     /// The level `name` below this one.

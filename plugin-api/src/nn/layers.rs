@@ -81,14 +81,10 @@ impl Conv2d {
             &[outputs, per_group, kernel, kernel],
             init.unwrap_or(default),
         )?;
-        let bias = if bias {
-            Some(p.param("bias", &[outputs], default)?)
-        } else {
-            None
-        };
+        let bias = bias.then(|| p.param("bias", &[outputs], default));
         Ok(Self {
             weight,
-            bias,
+            bias: bias.transpose()?,
             config,
         })
     }
@@ -133,11 +129,8 @@ impl Linear {
         init: Init,
     ) -> Result<Self> {
         let weight = p.param("weight", &[outputs, inputs], init)?;
-        let bias = if bias {
-            Some(p.param("bias", &[outputs], Init::torch_default(inputs))?)
-        } else {
-            None
-        };
+        let bias = bias.then(|| p.param("bias", &[outputs], Init::torch_default(inputs)));
+        let bias = bias.transpose()?;
         Ok(Self { weight, bias })
     }
 

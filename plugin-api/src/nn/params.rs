@@ -17,17 +17,12 @@ pub struct BatchNormStatistics {
     pub count: usize,
 }
 
-#[derive(Default)]
-struct OnTheWay {
-    taps: Vec<(String, Tensor)>,
-    statistics: Vec<BatchNormStatistics>,
-}
-
 /// The tensors of a module, in the order of their declaration, and the mode of its norms.
 pub struct Params {
     tensors: Vec<Tensor>,
     mode: BatchNormMode,
-    on_the_way: RefCell<OnTheWay>,
+    taps: RefCell<Vec<(String, Tensor)>>,
+    statistics: RefCell<Vec<BatchNormStatistics>>,
 }
 
 impl Params {
@@ -36,7 +31,8 @@ impl Params {
         Self {
             tensors,
             mode,
-            on_the_way: RefCell::default(),
+            taps: RefCell::default(),
+            statistics: RefCell::default(),
         }
     }
 
@@ -66,19 +62,16 @@ impl Params {
 
     /// Exposes an intermediate feature under a name; every architecture taps `embedding`, the input of its classifier.
     pub fn tap(&self, name: &str, feature: &Tensor) {
-        self.on_the_way
-            .borrow_mut()
-            .taps
-            .push((name.to_owned(), feature.clone()));
+        let tap = (name.to_owned(), feature.clone());
+        self.taps.borrow_mut().push(tap);
     }
 
     pub(crate) fn report(&self, statistics: BatchNormStatistics) {
-        self.on_the_way.borrow_mut().statistics.push(statistics);
+        self.statistics.borrow_mut().push(statistics);
     }
 
     /// What was tapped and reported so far.
     pub fn into_report(self) -> (Vec<(String, Tensor)>, Vec<BatchNormStatistics>) {
-        let OnTheWay { taps, statistics } = self.on_the_way.into_inner();
-        (taps, statistics)
+        (self.taps.into_inner(), self.statistics.into_inner())
     }
 }

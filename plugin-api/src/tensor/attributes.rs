@@ -145,6 +145,23 @@ impl Attribute for [usize; 2] {
     }
 }
 
+/// A struct crosses as its fields, in this order.
+macro_rules! fields {
+    ($type:ident { $($field:ident),* }) => {
+        impl crate::tensor::attributes::Attribute for $type {
+            fn write(&self, to: &mut crate::tensor::attributes::Attributes) {
+                $(crate::tensor::attributes::Attribute::write(&self.$field, to);)*
+            }
+
+            fn read(from: &mut crate::tensor::attributes::Reader<'_>) -> Result<Self, String> {
+                Ok(Self { $($field: crate::tensor::attributes::Attribute::read(from)?),* })
+            }
+        }
+    };
+}
+
+pub(super) use fields;
+
 /// All sizes that are left.
 impl Attribute for Vec<usize> {
     fn write(&self, to: &mut Attributes) {

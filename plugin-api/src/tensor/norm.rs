@@ -20,6 +20,14 @@ impl BatchNormMode {
     pub const RECOVER: Self = Self(2);
     /// Batch statistics; the running ones are not updated.
     pub const TRAIN_STATISTICS: Self = Self(3);
+
+    /// All of this version, with their names in messages.
+    pub(crate) const NAMED: [(&'static str, Self); 4] = [
+        ("train", Self::TRAIN),
+        ("eval", Self::EVAL),
+        ("recover", Self::RECOVER),
+        ("train-statistics", Self::TRAIN_STATISTICS),
+    ];
 }
 
 impl Attribute for BatchNormMode {
@@ -29,17 +37,13 @@ impl Attribute for BatchNormMode {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, String> {
         let mode = i64::read(from)?;
-        let known = [
-            Self::TRAIN,
-            Self::EVAL,
-            Self::RECOVER,
-            Self::TRAIN_STATISTICS,
-        ];
-        let known = known.into_iter().find(|known| i64::from(known.0) == mode);
-        known.ok_or_else(|| {
-            let have = "0 train, 1 eval, 2 recover, 3 train-statistics";
-            format!("unknown mode {mode} (have: {have})")
-        })
+        let mut known = Self::NAMED.into_iter().map(|(_, known)| known);
+        known
+            .find(|known| i64::from(known.0) == mode)
+            .ok_or_else(|| {
+                let have = Self::NAMED.map(|(name, known)| format!("{} {name}", known.0));
+                format!("unknown mode {mode} (have: {})", have.join(", "))
+            })
     }
 }
 

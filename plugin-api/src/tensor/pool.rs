@@ -2,7 +2,7 @@
 
 use super::{
     Tensor,
-    attributes::{Attribute, Attributes, Reader},
+    attributes::fields,
     operation::{Operations as _, operations},
 };
 use crate::Result;
@@ -29,21 +29,7 @@ impl Pool2dConfig {
     }
 }
 
-impl Attribute for Pool2dConfig {
-    fn write(&self, to: &mut Attributes) {
-        for pair in [self.kernel, self.stride, self.padding] {
-            pair.write(to);
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, String> {
-        Ok(Self {
-            kernel: Attribute::read(from)?,
-            stride: Attribute::read(from)?,
-            padding: Attribute::read(from)?,
-        })
-    }
-}
+fields! { Pool2dConfig { kernel, stride, padding } }
 
 operations! {
     /// Windows of images.

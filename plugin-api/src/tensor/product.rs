@@ -2,7 +2,7 @@
 
 use super::{
     Tensor,
-    attributes::{Attribute, Attributes, Reader},
+    attributes::fields,
     operation::{Operations as _, operations},
 };
 use crate::Result;
@@ -50,23 +50,7 @@ impl Conv2dConfig {
     }
 }
 
-impl Attribute for Conv2dConfig {
-    fn write(&self, to: &mut Attributes) {
-        for pair in [self.stride, self.padding, self.dilation] {
-            pair.write(to);
-        }
-        self.groups.write(to);
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, String> {
-        Ok(Self {
-            stride: Attribute::read(from)?,
-            padding: Attribute::read(from)?,
-            dilation: Attribute::read(from)?,
-            groups: Attribute::read(from)?,
-        })
-    }
-}
+fields! { Conv2dConfig { stride, padding, dilation, groups } }
 
 operations! {
     /// Sums of products.

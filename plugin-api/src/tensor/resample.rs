@@ -2,7 +2,7 @@
 
 use super::{
     Tensor,
-    attributes::{Attribute, Attributes, Reader},
+    attributes::{Attribute, Attributes, Reader, fields},
     operation::{Operations as _, operations},
 };
 use crate::{Result, ensure};
@@ -20,14 +20,12 @@ pub struct CropBox {
     pub width: f64,
 }
 
+fields! { CropBox { top, left, height, width } }
+
 /// All boxes that are left: top, left, height and width of each.
 impl Attribute for Vec<CropBox> {
     fn write(&self, to: &mut Attributes) {
-        for b in self {
-            [b.top, b.left, b.height, b.width]
-                .iter()
-                .for_each(|v| v.write(to));
-        }
+        self.iter().for_each(|b| b.write(to));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, String> {
@@ -35,15 +33,7 @@ impl Attribute for Vec<CropBox> {
         if !more.is_multiple_of(4) {
             return Err(format!("expected 4 numbers a box, got {more}"));
         }
-        let next = |_| {
-            Ok(CropBox {
-                top: f64::read(from)?,
-                left: f64::read(from)?,
-                height: f64::read(from)?,
-                width: f64::read(from)?,
-            })
-        };
-        (0..more / 4).map(next).collect()
+        (0..more / 4).map(|_| CropBox::read(from)).collect()
     }
 }
 

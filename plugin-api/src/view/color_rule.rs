@@ -1,5 +1,7 @@
 //! Colour jitter: brightness, contrast, saturation and hue in a random order, as torchvision's `ColorJitter` draws them.
 
+use std::ops::RangeBounds;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,27 +39,38 @@ impl Jitter {
             Self::Between(range) => range,
         }
     }
-}
 
-fn no_jitter() -> Jitter {
-    Jitter::NONE
+    /// The problem with it, if any: `around` holds the numbers for a symmetric range, `low` and `high` bound a pair.
+    fn fault(
+        self,
+        name: &str,
+        around: impl RangeBounds<f64>,
+        [low, high]: [f64; 2],
+    ) -> Option<String> {
+        let expected = match self {
+            Self::Around(b) if !around.contains(&b) => {
+                format!("got {b}, expected a number from 0 to {high}")
+            }
+            Self::Between(range @ [a, b]) if !(low <= a && a <= b && b <= high) => {
+                format!("got {range:?}, expected two ascending numbers from {low} to {high}")
+            }
+            _ => return None,
+        };
+        Some(format!("{name}: {expected}"))
+    }
 }
 
 /// How colours are drawn: torchvision's `ColorJitter`, with its names and meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct ColorRule {
     /// Factor of the brightness: b for max(0, 1 - b) to 1 + b, or [smallest, largest]
-    #[serde(default = "no_jitter")]
     pub brightness: Jitter,
     /// Factor of the contrast, likewise
-    #[serde(default = "no_jitter")]
     pub contrast: Jitter,
     /// Factor of the saturation, likewise
-    #[serde(default = "no_jitter")]
     pub saturation: Jitter,
     /// Shift of the hue in turns: h, up to 0.5, for -h to h, or [smallest, largest]
-    #[serde(default = "no_jitter")]
     pub hue: Jitter,
 }
 
@@ -78,48 +91,20 @@ impl ColorRule {
 
     /// Whether colours are not changed.
     pub fn is_none(&self) -> bool {
-        self.factors().iter().all(|&(_, f)| f == [1., 1.]) && self.hue.shift() == [0., 0.]
+        self.factors() == [[1., 1.]; 3] && self.hue.shift() == [0., 0.]
     }
 
-    fn factors(&self) -> [(&'static str, [f64; 2]); 3] {
-        [
-            ("brightness", self.brightness.factor()),
-            ("contrast", self.contrast.factor()),
-            ("saturation", self.saturation.factor()),
-        ]
+    fn factors(&self) -> [[f64; 2]; 3] {
+        [self.brightness, self.contrast, self.saturation].map(Jitter::factor)
     }
 
     /// The problem with the numbers, if any.
     pub fn fault(&self) -> Option<String> {
-        let ascending = |[a, b]: [f64; 2], low: f64, high: f64| low <= a && a <= b && b <= high;
-        for (name, jitter) in [
-            ("brightness", self.brightness),
-            ("contrast", self.contrast),
-            ("saturation", self.saturation),
-        ] {
-            match jitter {
-                Jitter::Around(b) if !(0. ..LARGEST).contains(&b) => {
-                    return Some(format!(
-                        "{name}: got {b}, expected a number from 0 to {LARGEST}"
-                    ));
-                }
-                Jitter::Between(range) if !ascending(range, 0., LARGEST) => {
-                    return Some(format!(
-                        "{name}: got {range:?}, expected two ascending numbers from 0 to {LARGEST}"
-                    ));
-                }
-                _ => {}
-            }
-        }
-        match self.hue {
-            Jitter::Around(h) if !(0. ..=0.5).contains(&h) => {
-                Some(format!("hue: got {h}, expected a number from 0 to 0.5"))
-            }
-            Jitter::Between(range) if !ascending(range, -0.5, 0.5) => Some(format!(
-                "hue: got {range:?}, expected two ascending numbers from -0.5 to 0.5"
-            )),
-            _ => None,
-        }
+        let factor = |name, jitter: Jitter| jitter.fault(name, 0. ..LARGEST, [0., LARGEST]);
+        factor("brightness", self.brightness)
+            .or_else(|| factor("contrast", self.contrast))
+            .or_else(|| factor("saturation", self.saturation))
+            .or_else(|| self.hue.fault("hue", 0. ..=0.5, [-0.5, 0.5]))
     }
 
     /// The colours of one image: first the order, then brightness, contrast, saturation and hue, in steps of 1/65536.
@@ -129,7 +114,7 @@ impl ColorRule {
         }
         let order = rng.permutation(4);
         let mut steps = |[low, high]: [f64; 2]| (rng.uniform_in(low, high) * ONE).round() as i32;
-        let [brightness, contrast, saturation] = self.factors().map(|(_, range)| steps(range));
+        let [brightness, contrast, saturation] = self.factors().map(&mut steps);
         Some(ColorJitter {
             order: [0, 1, 2, 3].map(|i: usize| order[i] as u8),
             brightness,

@@ -249,11 +249,8 @@ fn mix_batch(rule: &MixRule, batch: &[View], resolution: u32, rng: &mut Rng) -> 
     let partners = rng.permutation(batch.len());
     let rect = cut_box(lambda, resolution, rng);
     let mixed = batch.iter().zip(partners).map(|(&view, partner)| {
-        let View {
-            crop: partner,
-            color: partner_color,
-            ..
-        } = batch[partner as usize];
+        let other = batch[partner as usize];
+        let partner = other.crop;
         let mix = match rule {
             MixRule::MixUp { .. } => Mix::MixUp {
                 partner,
@@ -272,7 +269,7 @@ fn mix_batch(rule: &MixRule, batch: &[View], resolution: u32, rng: &mut Rng) -> 
         };
         View {
             mix,
-            partner_color,
+            partner_color: other.color,
             ..view
         }
     });

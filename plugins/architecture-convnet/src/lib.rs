@@ -83,8 +83,7 @@ impl Architecture for ConvNet {
             let channels = if i == 0 { input.channels } else { width };
             let options = ConvOptions::new(Conv2dConfig::padded(1));
             let conv = Conv2d::new(&features.pp(4 * i), channels, width, 3, options)?;
-            let norm = Norm::new(&features.pp(4 * i + 1), norm, width)?;
-            Ok(Block { conv, norm })
+            Ok((conv, Norm::new(&features.pp(4 * i + 1), norm, width)?))
         };
         let blocks = (0..depth).map(block).collect::<Result<Vec<_>>>()?;
         let classifier = Linear::new(&p.pp("classifier"), width * height * columns, input.classes)?;
@@ -96,13 +95,8 @@ impl Architecture for ConvNet {
     }
 }
 
-struct Block {
-    conv: Conv2d,
-    norm: Norm,
-}
-
 struct Network {
-    blocks: Vec<Block>,
+    blocks: Vec<(Conv2d, Norm)>,
     pooling: Pooling,
     classifier: Linear,
 }
@@ -110,7 +104,7 @@ struct Network {
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
         let mut h = x.clone();
-        for Block { conv, norm } in &self.blocks {
+        for (conv, norm) in &self.blocks {
             h = norm.forward_relu(params, &conv.forward(params, &h)?)?;
             h = match self.pooling {
                 Pooling::Avg => h.avg_pool2d(Pool2dConfig::square(2))?,

@@ -46,7 +46,7 @@ impl Architecture for MobileNetV2 {
         let small = self.stem == Stem::Small;
         let features = p.pp("features");
         let stride = if small { 1 } else { 2 };
-        let first = ConvNorm::new(&features.pp(0), input.channels, FIRST, 3, stride, 1)?;
+        let first = ConvNorm::new(&features.pp(0), 0, [input.channels, FIRST], 3, stride, 1)?;
         let (mut blocks, mut channels) = (Vec::new(), FIRST);
         for (stage, [widening, outputs, count, stride]) in STAGES.into_iter().enumerate() {
             let stride = if small && stage == 1 { 1 } else { stride };
@@ -57,7 +57,7 @@ impl Architecture for MobileNetV2 {
                 channels = outputs;
             }
         }
-        let last = ConvNorm::new(&features.pp(blocks.len() + 1), channels, LAST, 1, 1, 1)?;
+        let last = ConvNorm::new(&features.pp(blocks.len() + 1), 0, [channels, LAST], 1, 1, 1)?;
         let classifier = p.pp("classifier").pp(1);
         let normal = Init::Normal { std: 0.01 };
         Ok(Box::new(Network {
@@ -71,44 +71,35 @@ impl Architecture for MobileNetV2 {
 }
 
 /// Convolution and BatchNorm, without a bias; Kaiming-normal weights by fan out.
-fn conv_norm(
-    [conv, norm]: [&ParamBuilder; 2],
-    [inputs, outputs]: [usize; 2],
-    kernel: usize,
-    stride: usize,
-    groups: usize,
-) -> Result<(Conv2d, BatchNorm)> {
-    let config = Conv2dConfig {
-        groups,
-        ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
-    };
-    let options = ConvOptions::new(config)
-        .no_bias()
-        .with_init(Init::kaiming_normal(outputs * kernel * kernel));
-    let conv = Conv2d::new(conv, inputs, outputs, kernel, options)?;
-    Ok((conv, BatchNorm::new(norm, outputs)?))
-}
-
-/// Convolution, BatchNorm and ReLU6.
 struct ConvNorm(Conv2d, BatchNorm);
 
 impl ConvNorm {
+    /// The layers `first` and `first + 1`.
     fn new(
         p: &ParamBuilder,
-        inputs: usize,
-        outputs: usize,
+        first: usize,
+        [inputs, outputs]: [usize; 2],
         kernel: usize,
         stride: usize,
         groups: usize,
     ) -> Result<Self> {
-        let names = [&p.pp(0), &p.pp(1)];
-        let (conv, norm) = conv_norm(names, [inputs, outputs], kernel, stride, groups)?;
-        Ok(Self(conv, norm))
+        let config = Conv2dConfig {
+            groups,
+            ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
+        };
+        let options = ConvOptions::new(config)
+            .no_bias()
+            .with_init(Init::kaiming_normal(outputs * kernel * kernel));
+        let conv = Conv2d::new(&p.pp(first), inputs, outputs, kernel, options)?;
+        Ok(Self(conv, BatchNorm::new(&p.pp(first + 1), outputs)?))
     }
 
     fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        let h = self.0.forward(params, x)?;
-        self.1.forward(params, &h)?.clamp(0., 6.)
+        self.1.forward(params, &self.0.forward(params, x)?)
+    }
+
+    fn forward_relu6(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        self.forward(params, x)?.clamp(0., 6.)
     }
 }
 
@@ -116,7 +107,7 @@ impl ConvNorm {
 struct Block {
     widen: Option<ConvNorm>,
     filter: ConvNorm,
-    narrow: (Conv2d, BatchNorm),
+    narrow: ConvNorm,
     residual: bool,
 }
 
@@ -132,27 +123,24 @@ impl Block {
         let widen = if widening == 1 {
             None
         } else {
-            Some(ConvNorm::new(&p.pp(0), inputs, inside, 1, 1, 1)?)
+            Some(ConvNorm::new(&p.pp(0), 0, [inputs, inside], 1, 1, 1)?)
         };
         let next = usize::from(widen.is_some());
-        let filter = ConvNorm::new(&p.pp(next), inside, inside, 3, stride, inside)?;
-        let names = [&p.pp(next + 1), &p.pp(next + 2)];
         Ok(Self {
             widen,
-            filter,
-            narrow: conv_norm(names, [inside, outputs], 1, 1, 1)?,
+            filter: ConvNorm::new(&p.pp(next), 0, [inside; 2], 3, stride, inside)?,
+            narrow: ConvNorm::new(p, next + 1, [inside, outputs], 1, 1, 1)?,
             residual: stride == 1 && inputs == outputs,
         })
     }
 
     fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         let mut h = match &self.widen {
-            Some(widen) => widen.forward(params, x)?,
+            Some(widen) => widen.forward_relu6(params, x)?,
             None => x.clone(),
         };
-        h = self.filter.forward(params, &h)?;
-        let (conv, norm) = &self.narrow;
-        h = norm.forward(params, &conv.forward(params, &h)?)?;
+        h = self.filter.forward_relu6(params, &h)?;
+        h = self.narrow.forward(params, &h)?;
         if self.residual { x + h } else { Ok(h) }
     }
 }
@@ -167,11 +155,11 @@ struct Network {
 
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
-        let mut h = self.first.forward(params, x)?;
+        let mut h = self.first.forward_relu6(params, x)?;
         for block in &self.blocks {
             h = block.forward(params, &h)?;
         }
-        let embedding = self.last.forward(params, &h)?.mean(&[2, 3])?; // [N, 1280]
+        let embedding = self.last.forward_relu6(params, &h)?.mean(&[2, 3])?; // [N, 1280]
         params.tap("embedding", &embedding);
         embedding.linear(params.get(self.weight)?, Some(params.get(self.bias)?))
     }

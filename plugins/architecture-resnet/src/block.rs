@@ -61,27 +61,15 @@ impl Block {
         let mut last = inputs;
         for (i, [kernel, stride, outputs]) in kind.layers(channels, stride).into_iter().enumerate()
         {
-            let options = conv_options(outputs, kernel, stride);
-            let conv = Conv2d::new(
-                &p.pp(format!("conv{}", i + 1)),
-                last,
-                outputs,
-                kernel,
-                options,
-            )?;
-            layers.push((
-                conv,
-                Norm::new(&p.pp(format!("bn{}", i + 1)), norm, outputs)?,
-            ));
+            let names = [p.pp(format!("conv{}", i + 1)), p.pp(format!("bn{}", i + 1))];
+            layers.push(conv_norm(names, norm, [last, outputs], kernel, stride)?);
             last = outputs;
         }
         let downsample = if stride == 1 && inputs == outputs {
             None
         } else {
-            let p = p.pp("downsample");
-            let options = conv_options(outputs, 1, stride);
-            let conv = Conv2d::new(&p.pp(0), inputs, outputs, 1, options)?;
-            Some((conv, Norm::new(&p.pp(1), norm, outputs)?))
+            let names = [0, 1].map(|i| p.pp("downsample").pp(i));
+            Some(conv_norm(names, norm, [inputs, outputs], 1, stride)?)
         };
         let last = layers.pop().expect("every kind has convolutions");
         Ok(Self {
@@ -110,10 +98,21 @@ impl Block {
     }
 }
 
-/// torchvision's convolution: padding that keeps the size at stride 1, no bias, Kaiming-normal weights by fan out.
-pub fn conv_options(outputs: usize, kernel: usize, stride: usize) -> ConvOptions {
+/// torchvision's convolution and its norm: padding that keeps the size at stride 1, no bias, Kaiming-normal weights by fan out.
+///
+/// # Errors
+/// When the channels do not fit the norm.
+pub fn conv_norm(
+    [conv, norm]: [ParamBuilder; 2],
+    kind: NormKind,
+    [inputs, outputs]: [usize; 2],
+    kernel: usize,
+    stride: usize,
+) -> Result<(Conv2d, Norm)> {
     let config = Conv2dConfig::padded(kernel / 2).with_stride(stride);
-    ConvOptions::new(config)
+    let options = ConvOptions::new(config)
         .no_bias()
-        .with_init(Init::kaiming_normal(outputs * kernel * kernel))
+        .with_init(Init::kaiming_normal(outputs * kernel * kernel));
+    let conv = Conv2d::new(&conv, inputs, outputs, kernel, options)?;
+    Ok((conv, Norm::new(&norm, kind, outputs)?))
 }

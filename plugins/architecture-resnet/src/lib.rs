@@ -6,7 +6,7 @@ mod parity;
 
 use plugin_api::prelude::*;
 
-use crate::block::{Block, BlockKind, conv_options};
+use crate::block::{Block, BlockKind, conv_norm};
 
 /// What comes before the residual blocks.
 #[derive(Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -78,32 +78,22 @@ impl Architecture for ResNet {
             Stem::Imagenet => (7, 2),
             Stem::Small => (3, 1),
         };
-        let conv1 = Conv2d::new(
-            &p.pp("conv1"),
-            input.channels,
-            width,
-            kernel,
-            conv_options(width, kernel, stride),
-        )?;
-        let bn1 = Norm::new(&p.pp("bn1"), norm, width)?;
+        let names = ["conv1", "bn1"].map(|name| p.pp(name));
+        let (conv1, bn1) = conv_norm(names, norm, [input.channels, width], kernel, stride)?;
 
         let mut stages = Vec::new();
         let mut channels = width;
         for (i, count) in blocks.into_iter().enumerate() {
             let name = format!("layer{}", i + 1);
             let (inside, stride) = (width << i, if i == 0 { 1 } else { 2 });
-            let mut stage = Stage {
-                name: name.clone(),
-                blocks: Vec::new(),
-            };
+            let mut stage = Vec::new();
             for j in 0..count {
                 let stride = if j == 0 { stride } else { 1 };
                 let p = p.pp(&name).pp(j);
-                let block = Block::new(&p, kind, channels, inside, stride, norm)?;
-                stage.blocks.push(block);
+                stage.push(Block::new(&p, kind, channels, inside, stride, norm)?);
                 channels = inside * kind.expansion();
             }
-            stages.push(stage);
+            stages.push((name, stage));
         }
         let fc = Linear::new(&p.pp("fc"), channels, input.classes)?;
         Ok(Box::new(Network {
@@ -116,16 +106,11 @@ impl Architecture for ResNet {
     }
 }
 
-struct Stage {
-    name: String,
-    blocks: Vec<Block>,
-}
-
 struct Network {
     stem: Stem,
     conv1: Conv2d,
     bn1: Norm,
-    stages: Vec<Stage>,
+    stages: Vec<(String, Vec<Block>)>,
     fc: Linear,
 }
 
@@ -141,7 +126,7 @@ impl Module for Network {
                 padding: [1; 2],
             })?;
         }
-        for Stage { name, blocks } in &self.stages {
+        for (name, blocks) in &self.stages {
             for block in blocks {
                 h = block.forward(params, &h)?;
             }

@@ -69,11 +69,7 @@ impl Module for Network {
             }
             let [_, _, height, columns] = h.dims()?;
             if height.min(columns) > 1 {
-                h = h.max_pool2d(Pool2dConfig {
-                    kernel: [2; 2],
-                    stride: [2; 2],
-                    padding: [0; 2],
-                })?;
+                h = h.max_pool2d(Pool2dConfig::square(2))?;
             }
         }
         let embedding = h.mean(&[2, 3])?; // [N, 8 * width]

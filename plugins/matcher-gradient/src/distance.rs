@@ -54,13 +54,7 @@ impl Distance {
                 }
             }
         };
-        let mut sum: Option<Tensor> = None;
-        for part in parts {
-            sum = Some(match sum {
-                Some(sum) => (sum + part)?,
-                None => part,
-            });
-        }
-        sum.ok_or_else(|| Error::msg("the network has no gradients to compare"))
+        let sum = parts.into_iter().map(Ok).reduce(|sum, part| sum? + part?);
+        sum.unwrap_or_else(|| Err(Error::msg("the network has no gradients to compare")))
     }
 }

@@ -7,7 +7,7 @@ pub type Gradients = Vec<Option<Tensor>>;
 
 /// A training on the synthetic set: its network, its batches and its learning rate.
 pub struct Descent<'a> {
-    input: &'a MatchInput<'a>,
+    pub input: &'a MatchInput<'a>,
     batches: Vec<Vec<u32>>,
     pub network: Network,
     pub rate: &'a Tensor,

@@ -56,36 +56,28 @@ impl Default for Trajectory {
     }
 }
 
-/// An expert's parameters at two of its epochs.
-struct Span {
-    start: Vec<Tensor>,
-    target: Vec<Tensor>,
-}
-
 impl Trajectory {
-    fn span(&self, x: &MatchInput<'_>) -> Result<Span> {
+    /// An expert's parameters at two of its epochs.
+    fn span(&self, x: &MatchInput<'_>) -> Result<[Vec<Tensor>; 2]> {
         let epoch = u64::from(x.ctx.rng("start").below(self.max_start_epoch as u32));
         let expert = |epoch| x.lab.expert(x.ctx.iteration(), epoch);
-        Ok(Span {
-            start: expert(epoch)?,
-            target: expert(epoch + self.expert_epochs)?,
-        })
+        Ok([expert(epoch)?, expert(epoch + self.expert_epochs)?])
     }
 
     /// Through the graph of all steps.
     fn unrolled(
         &self,
         descent: &Descent<'_>,
-        span: &Span,
-        synthetic: &Synthetic,
+        [start, target]: &[Vec<Tensor>; 2],
     ) -> Result<Matched> {
-        let mut values = descent.network.leaves(&span.start)?;
+        let synthetic = descent.input.synthetic;
+        let mut values = descent.network.leaves(start)?;
         for step in 0..self.steps {
             let gradients = descent.gradients(&values, synthetic, step, true)?;
             values = descent.moved(&values, &gradients, descent.rate)?;
         }
-        let way = descent.squared_distance(&span.start, &span.target)?;
-        let left = descent.squared_distance(&values, &span.target)?;
+        let way = descent.squared_distance(start, target)?;
+        let left = descent.squared_distance(&values, target)?;
         Matched::of((left / way)?, synthetic)
     }
 
@@ -95,22 +87,22 @@ impl Trajectory {
     fn stepwise(
         &self,
         descent: &Descent<'_>,
-        span: &Span,
-        synthetic: &Synthetic,
+        [start, target]: &[Vec<Tensor>; 2],
     ) -> Result<Matched> {
+        let synthetic = descent.input.synthetic;
         let exact = self.method == Method::TeslaExact;
         let fixed = fixed(synthetic)?;
         let rate = descent.rate.detach()?;
-        let mut path = vec![descent.network.leaves(&span.start)?];
+        let mut path = vec![descent.network.leaves(start)?];
         for step in 0..self.steps {
             let gradients = descent.gradients(&path[step], &fixed, step, false)?;
             let moved = descent.moved(&path[step], &gradients, &rate)?;
             path.push(descent.network.leaves(&moved)?);
         }
         let end = path.pop().unwrap_or_default();
-        let way = descent.squared_distance(&span.start, &span.target)?;
-        let loss = (descent.squared_distance(&end, &span.target)?.detach()? / &way)?;
-        let mut d = descent.derivative(&end, &span.target, &way)?;
+        let way = descent.squared_distance(start, target)?;
+        let loss = (descent.squared_distance(&end, target)?.detach()? / &way)?;
+        let mut d = descent.derivative(&end, target, &way)?;
         let mut sum = Matched::nothing(synthetic)?;
         sum.loss = loss;
         while let Some(values) = path.pop() {
@@ -138,8 +130,8 @@ impl Matcher for Trajectory {
         let descent = Descent::new(x, self.steps, self.batch_size)?;
         let span = self.span(x)?;
         match self.method {
-            Method::Mtt => self.unrolled(&descent, &span, x.synthetic),
-            Method::Tesla | Method::TeslaExact => self.stepwise(&descent, &span, x.synthetic),
+            Method::Mtt => self.unrolled(&descent, &span),
+            Method::Tesla | Method::TeslaExact => self.stepwise(&descent, &span),
         }
     }
 

@@ -61,30 +61,6 @@ impl TryFrom<Options> for crate::Compact {
     }
 }
 
-impl Options {
-    /// How logits become bytes.
-    pub(crate) fn codec(&self) -> Codec {
-        Codec {
-            top_k: self.top_k as usize,
-            bits: self.bits,
-            temperature: self.temperature,
-        }
-    }
-
-    /// Which views are labelled.
-    pub(crate) fn prune(&self) -> Prune {
-        self.prune.unwrap_or(Prune::NONE)
-    }
-}
-
-/// How logits become bytes.
-#[derive(Clone, Copy)]
-pub(crate) struct Codec {
-    top_k: usize,
-    bits: u32,
-    temperature: f64,
-}
-
 /// Sizes of a row.
 struct Row {
     kept: usize,
@@ -92,9 +68,14 @@ struct Row {
     bytes: usize,
 }
 
-impl Codec {
+impl Options {
+    /// Which views are labelled.
+    pub(crate) fn prune(&self) -> Prune {
+        self.prune.unwrap_or(Prune::NONE)
+    }
+
     fn row(&self, classes: usize) -> Row {
-        let kept = self.top_k.min(classes);
+        let kept = (self.top_k as usize).min(classes);
         let class_bits = usize::BITS - classes.saturating_sub(1).leading_zeros();
         let bits = kept * class_bits as usize + kept.saturating_sub(1) * self.bits as usize;
         Row {
@@ -271,10 +252,11 @@ mod tests {
         testing,
     };
 
-    const CODEC: Codec = Codec {
+    const CODEC: Options = Options {
         top_k: 20,
         bits: 8,
         temperature: 20.,
+        prune: None,
     };
 
     /// Logits as a network gives them: one high, some near it, a crowd around 0.
@@ -285,7 +267,7 @@ mod tests {
             .collect()
     }
 
-    fn round_trip(codec: Codec, values: &[f64], classes: usize) -> Vec<f64> {
+    fn round_trip(codec: Options, values: &[f64], classes: usize) -> Vec<f64> {
         let ctx = testing::ctx("relabel");
         let shape = [values.len() / classes, classes];
         let records = codec.encode(&ctx.tensor(values, &shape).unwrap()).unwrap();
@@ -296,7 +278,7 @@ mod tests {
     #[test]
     fn a_view_of_a_thousand_classes_takes_fifty_bytes() {
         assert_eq!(CODEC.row(1000).bytes, 50);
-        let half = Codec { bits: 4, ..CODEC };
+        let half = Options { bits: 4, ..CODEC };
         assert_eq!(half.row(1000).bytes, 41);
         assert_eq!(CODEC.row(10).bytes, 6 + 14);
         assert_eq!(CODEC.row(1).bytes, 6);

@@ -105,12 +105,12 @@ impl Relabeler for Compact {
     }
 
     fn encode(&self, _: &SetInfo, _: &[View], teachers: &[Tensor], _: &Ctx) -> Result<Records> {
-        self.0.codec().encode(&mean(teachers)?)
+        self.0.encode(&mean(teachers)?)
     }
 
     fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
         let packed = record(batch, compact::PACKED)?;
-        let logits = self.0.codec().decode(packed, set.classes as usize, ctx)?;
+        let logits = self.0.decode(packed, set.classes as usize, ctx)?;
         store::soft(logits)
     }
 }
