@@ -19,6 +19,7 @@ use super::{
     Around, ComponentConfig, Identity, Session, Table,
     augment::Augment,
     feeds::dataset::DatasetFeed,
+    n,
     networks::Network,
     session::{fingerprint, input_identity, sizes},
     training::{Decay, Scores, TrainConfig, Training},
@@ -34,15 +35,15 @@ const FIRST_MEMBER: u32 = 1 << 30;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Number of experts
-    #[serde(default = "hundred")]
+    #[serde(default = "n::<100, u32>")]
     #[schemars(range(min = 1))]
     pub count: u32,
     /// Epochs of each expert
-    #[serde(default = "fifty")]
+    #[serde(default = "n::<50, u32>")]
     #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Images per batch
-    #[serde(default = "batch_size")]
+    #[serde(default = "n::<256, u32>")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Optimizer
@@ -57,15 +58,6 @@ pub struct Config {
     pub folder: Option<String>,
 }
 
-fn hundred() -> u32 {
-    100
-}
-fn fifty() -> u32 {
-    50
-}
-fn batch_size() -> u32 {
-    256
-}
 fn optimizer() -> OptimizerConfig {
     OptimizerConfig::Sgd(SgdConfig {
         lr: 0.01,

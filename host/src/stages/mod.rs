@@ -83,3 +83,8 @@ pub fn without(mut table: Json, keys: &[&str]) -> Json {
     }
     table
 }
+
+/// A number as the default of a key.
+pub(crate) fn n<const N: u32, T: From<u32>>() -> T {
+    N.into()
+}

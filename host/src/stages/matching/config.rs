@@ -13,6 +13,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
+        n,
         sets::{Init, Origin},
         without,
     },
@@ -77,16 +78,13 @@ pub struct Config {
     #[serde(default)]
     pub quantization: Rounding,
     /// Iterations between log lines
-    #[serde(default = "log_every")]
+    #[serde(default = "n::<10, u64>")]
     #[schemars(range(min = 1))]
     pub log_every: u64,
 }
 
 fn hundredth() -> f64 {
     0.01
-}
-fn log_every() -> u64 {
-    10
 }
 fn none() -> String {
     "none".to_owned()

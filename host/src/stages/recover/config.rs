@@ -16,6 +16,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
+        n,
         sets::{Init, Origin},
         views::half,
         without,
@@ -64,11 +65,11 @@ pub struct Config {
     #[schemars(range(min = 1))]
     pub images_per_class: u32,
     /// Steps of gradient descent for each batch
-    #[serde(default = "iterations")]
+    #[serde(default = "n::<4000, u64>")]
     #[schemars(range(min = 1))]
     pub iterations: u64,
     /// Images optimised together; a batch holds consecutive classes
-    #[serde(default = "batch_size")]
+    #[serde(default = "n::<100, u32>")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
@@ -118,20 +119,11 @@ pub struct Config {
     #[serde(default)]
     pub keep_float: bool,
     /// Iterations between log lines
-    #[serde(default = "log_every")]
+    #[serde(default = "n::<50, u64>")]
     #[schemars(range(min = 1))]
     pub log_every: u64,
 }
 
-fn iterations() -> u64 {
-    4000
-}
-fn batch_size() -> u32 {
-    100
-}
-fn log_every() -> u64 {
-    50
-}
 fn yes() -> bool {
     true
 }
