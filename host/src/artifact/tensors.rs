@@ -23,7 +23,10 @@ pub fn save(
     let stored = tensors.iter().map(|(name, value)| {
         let dtype = value.dtype();
         ensure!(
-            !matches!(dtype, DType::F8E4M3 | DType::F6E2M3 | DType::F6E3M2 | DType::F4 | DType::F8E8M0),
+            !matches!(
+                dtype,
+                DType::F8E4M3 | DType::F6E2M3 | DType::F6E3M2 | DType::F4 | DType::F8E8M0
+            ),
             "cannot store tensors of type {dtype:?}"
         );
         Ok((name, value.contiguous()?.to_device(&Device::Cpu)?))
