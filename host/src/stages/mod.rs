@@ -84,6 +84,11 @@ pub fn without(mut table: Json, keys: &[&str]) -> Json {
     table
 }
 
+/// The usual probability of a mirrored view.
+pub(crate) fn half() -> f64 {
+    0.5
+}
+
 /// A number as the default of a key.
 pub(crate) fn n<const N: u32, T: From<u32>>() -> T {
     N.into()

@@ -23,11 +23,10 @@ use crate::{
 use super::{
     Around, ComponentConfig, Identity, Session, Table,
     feeds::dataset::DatasetFeed,
-    n,
+    half, n,
     networks::{Network, accuracy::accuracy},
     sets::exact::class_texts,
     training::{Decay, Scores, TrainConfig, Training},
-    views::half,
     without,
 };
 

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     artifact::Stage,
     experiment::Experiment,
-    stages::{ComponentConfig, networks::accuracy::EVALUATION_BATCH, views::whole},
+    stages::{ComponentConfig, feeds::dataset::whole, networks::accuracy::EVALUATION_BATCH},
 };
 
 use super::{

@@ -9,11 +9,11 @@ use crate::{
     artifact::{Stage, view_columns},
     experiment::Experiment,
     stages::{
+        feeds::dataset::whole,
         networks::{accuracy::EVALUATION_BATCH, plugin_error},
         relabel,
         sets::INIT_ONLY,
         validate::Control,
-        views::whole,
     },
 };
 

@@ -16,9 +16,8 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
-        n,
+        half, n,
         sets::{Init, Origin},
-        views::half,
         without,
     },
 };
