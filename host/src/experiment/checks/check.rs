@@ -162,7 +162,8 @@ impl<'a> Checking<'a> {
         if let (Some(file), Some(sets)) = (&config.weights, &self.sets) {
             let (path, classes) = (self.base.join(file), sets.0.class_names());
             let teacher = self.teacher.as_mut();
-            let own = weights::given::faults(&path, architecture, classes, registry, teacher);
+            let own =
+                weights::advice::given_faults(&path, architecture, classes, registry, teacher);
             self.faults.extend(own);
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
-        n,
+        keyed, n,
         sets::{Init, Origin},
         without,
     },
@@ -118,12 +118,7 @@ impl Config {
     /// What is wrong with the numbers and the strategy.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults: Vec<Fault> = Vec::new();
-        let mut add = |key: &str, messages: Vec<String>| {
-            let keyed = messages
-                .into_iter()
-                .map(|m| Fault::new(format!("match.{key}"), m));
-            faults.extend(keyed);
-        };
+        let mut add = |key, messages| faults.extend(keyed(format!("match.{key}"), messages));
         add("optimizer", self.optimizer.faults());
         if let Some(labels) = &self.labels {
             add("labels.optimizer", labels.optimizer.faults());

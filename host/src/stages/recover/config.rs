@@ -16,7 +16,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
-        half, n,
+        half, keyed, n,
         sets::{Init, Origin},
         without,
     },
@@ -180,17 +180,11 @@ impl Config {
 
     /// What is wrong with the numbers.
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = Vec::new();
+        let optimizer = keyed("recover.optimizer".to_owned(), self.optimizer.faults());
+        let schedule = keyed("recover.schedule".to_owned(), self.schedule.faults());
+        let mut faults: Vec<Fault> = optimizer.chain(schedule).collect();
         let mut add =
             |key: &str, message: String| faults.push(Fault::new(format!("recover.{key}"), message));
-        self.optimizer
-            .faults()
-            .into_iter()
-            .for_each(|m| add("optimizer", m));
-        self.schedule
-            .faults()
-            .into_iter()
-            .for_each(|m| add("schedule", m));
         if let Some(message) = self.crop.fault() {
             add("crop", message);
         }
