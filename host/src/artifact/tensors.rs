@@ -2,52 +2,13 @@
 
 use std::{collections::BTreeMap, collections::HashMap, fs, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{SafeTensors, tensor::TensorView};
 
 use crate::engine::Value;
 
 use super::atomic;
-
-fn dtype_of(value: &Value) -> Result<Dtype> {
-    Ok(match value.dtype() {
-        DType::F32 => Dtype::F32,
-        DType::F64 => Dtype::F64,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
-        DType::U32 => Dtype::U32,
-        DType::U8 => Dtype::U8,
-        DType::I64 => Dtype::I64,
-        DType::I32 => Dtype::I32,
-        DType::I16 => Dtype::I16,
-        other => bail!("cannot store tensors of type {other:?}"),
-    })
-}
-
-fn bytes_of(value: &Value) -> Result<Vec<u8>> {
-    let flat = value.flatten_all()?.to_device(&Device::Cpu)?;
-    macro_rules! bytes {
-        ($type:ty) => {
-            flat.to_vec1::<$type>()?
-                .iter()
-                .flat_map(|v| v.to_le_bytes())
-                .collect()
-        };
-    }
-    Ok(match flat.dtype() {
-        DType::F32 => bytes!(f32),
-        DType::F64 => bytes!(f64),
-        DType::F16 => bytes!(half::f16),
-        DType::BF16 => bytes!(half::bf16),
-        DType::U32 => bytes!(u32),
-        DType::U8 => flat.to_vec1::<u8>()?,
-        DType::I64 => bytes!(i64),
-        DType::I32 => bytes!(i32),
-        DType::I16 => bytes!(i16),
-        other => bail!("cannot store tensors of type {other:?}"),
-    })
-}
 
 /// Writes tensors and texts to `path`; the same content gives the same bytes.
 ///
@@ -58,31 +19,26 @@ pub fn save(
     tensors: &[(String, Value)],
     texts: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let data = tensors
-        .iter()
-        .map(|(name, value)| {
-            Ok((
-                name,
-                dtype_of(value)?,
-                value.dims().to_vec(),
-                bytes_of(value)?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut views = BTreeMap::new();
-    for (name, dtype, shape, bytes) in &data {
-        views.insert(
-            name.as_str(),
-            TensorView::new(*dtype, shape.clone(), bytes)?,
+    // To the CPU first: on a GPU that cannot give its values, candle's view of a tensor panics.
+    let stored = tensors.iter().map(|(name, value)| {
+        let dtype = value.dtype();
+        ensure!(
+            !matches!(
+                dtype,
+                DType::F8E4M3 | DType::F6E2M3 | DType::F6E3M2 | DType::F4 | DType::F8E8M0
+            ),
+            "cannot store tensors of type {dtype:?}"
         );
-    }
+        Ok((name, value.contiguous()?.to_device(&Device::Cpu)?))
+    });
+    let stored = stored.collect::<Result<BTreeMap<_, _>>>()?;
     // One text at most: the crate writes a hash map, whose order would change from run to run.
     let metadata: HashMap<String, String> = match texts.len() {
         0 => HashMap::new(),
         _ => HashMap::from([("alambic".to_owned(), serde_json::to_string(texts)?)]),
     };
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    atomic::write(path, &safetensors::serialize(views, metadata)?)
+    atomic::write(path, &safetensors::serialize(stored, metadata)?)
 }
 
 /// Reads what [`save`] wrote, onto `device`; other safetensors files have no texts.

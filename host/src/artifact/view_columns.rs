@@ -13,16 +13,20 @@
 //!
 //! Columns of what no view of the shard has are left out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, WithDType};
-use plugin_api::view::{COLOR_COLUMNS, Crop, Mix, MixRule, View, ViewRule};
+use plugin_api::view::{COLOR_COLUMNS, MixRule, VIEW_COLUMNS, View, ViewRule};
 
 use crate::engine::Value;
 
 /// What the names of all columns begin with.
 pub const PREFIX: &str = "view.";
+/// Where a row of [`View::to_row`] has the kind of mix, and two of the kinds.
+const MIX: usize = 6;
+const CUTMIX: i64 = 1;
+const MIXUP: i64 = 2;
 
 /// Bytes that a view takes.
 pub fn bytes_per_view(rule: &ViewRule) -> u64 {
@@ -43,84 +47,52 @@ pub fn bytes_per_view(rule: &ViewRule) -> u64 {
 /// # Errors
 /// A crop beyond 32,767 pixels.
 pub fn to_columns(views: &[View]) -> Result<Vec<(String, Value)>> {
-    let mut columns = Columns {
-        rows: views.len(),
-        made: Vec::new(),
+    let (rows, count): (Vec<_>, _) = (views.iter().map(View::to_row).collect(), views.len());
+    let of = |ints: Range<usize>| -> Vec<i64> {
+        let own = rows.iter().flat_map(|row| &row[ints.clone()]);
+        own.copied().collect()
     };
-    columns.add_crops("", views.iter().map(|view| view.crop))?;
+    let mut columns = vec![
+        column::<u32>("image", count, of(0..1))?,
+        column::<i16>("crop", count, of(1..5))?,
+        column::<u8>("flip", count, of(5..6))?,
+    ];
     if let Some(colors) = View::to_color_rows(views) {
-        columns.add("color", colors.into_iter().map(|c| c as i32).collect())?;
+        columns.push(column::<i32>("color", count, colors)?);
     }
-    if views.iter().all(|view| view.mix == Mix::None) {
-        return Ok(columns.made);
+    let has = |mix: i64| rows.iter().any(|row| row[MIX] == mix);
+    if has(CUTMIX) || has(MIXUP) {
+        columns.push(column::<u8>("mix", count, of(MIX..7))?);
+        columns.push(column::<u32>("partner_image", count, of(7..8))?);
+        columns.push(column::<i16>("partner_crop", count, of(8..12))?);
+        columns.push(column::<u8>("partner_flip", count, of(12..13))?);
     }
-    let kind = |view: &View| match view.mix {
-        Mix::None => 0u8,
-        Mix::CutMix { .. } => 1,
-        Mix::MixUp { .. } => 2,
-    };
-    columns.add("mix", views.iter().map(kind).collect())?;
-    let none = Crop::whole(0, 0);
-    let partners = views.iter().map(|view| view.partner().unwrap_or(none));
-    columns.add_crops("partner_", partners)?;
-    let cut = |view: &View| match view.mix {
-        Mix::CutMix {
-            top,
-            left,
-            bottom,
-            right,
-            ..
-        } => Some([top, left, bottom, right]),
-        _ => None,
-    };
-    if views.iter().any(|view| cut(view).is_some()) {
-        let cuts = views.iter().map(|view| cut(view).unwrap_or_default());
-        columns.add_boxes("cut", cuts)?;
+    if has(CUTMIX) {
+        columns.push(column::<i16>("cut", count, of(13..17))?);
     }
-    let weight = |view: &View| match view.mix {
-        Mix::MixUp { weight, .. } => Some(weight),
-        _ => None,
-    };
-    if views.iter().any(|view| weight(view).is_some()) {
-        let weights = views.iter().map(|view| weight(view).unwrap_or_default());
-        columns.add("weight", weights.collect())?;
+    if has(MIXUP) {
+        columns.push(column::<i32>("weight", count, of(17..18))?);
     }
-    Ok(columns.made)
+    Ok(columns)
 }
 
-struct Columns {
-    rows: usize,
-    made: Vec<(String, Value)>,
-}
-
-impl Columns {
-    /// A column with as many values in each row as there are for it.
-    fn add<T: WithDType>(&mut self, name: &str, values: Vec<T>) -> Result<()> {
-        let width = values.len() / self.rows.max(1);
-        let shape = match width {
-            0 | 1 => vec![self.rows],
-            _ => vec![self.rows, width],
-        };
-        let column = Value::from_vec(values, shape, &Device::Cpu)?;
-        self.made.push((format!("{PREFIX}{name}"), column));
-        Ok(())
-    }
-
-    fn add_crops(&mut self, whose: &str, crops: impl Iterator<Item = Crop> + Clone) -> Result<()> {
-        let image = crops.clone().map(|crop| crop.image).collect();
-        self.add(&format!("{whose}image"), image)?;
-        let sides = |crop: Crop| [crop.top, crop.left, crop.height, crop.width];
-        self.add_boxes(&format!("{whose}crop"), crops.clone().map(sides))?;
-        let flip = crops.map(|crop| u8::from(crop.flip)).collect();
-        self.add(&format!("{whose}flip"), flip)
-    }
-
-    fn add_boxes(&mut self, name: &str, boxes: impl Iterator<Item = [i32; 4]>) -> Result<()> {
-        let small = boxes.flatten().map(|side| {
-            i16::try_from(side).with_context(|| format!("a view's {name} of {side} px"))
-        });
-        self.add(name, small.collect::<Result<Vec<i16>>>()?)
-    }
+/// A column with as many values in each row as there are for it.
+fn column<T>(name: &str, rows: usize, values: Vec<i64>) -> Result<(String, Value)>
+where
+    T: WithDType + TryFrom<i64>,
+{
+    let width = values.len() / rows.max(1);
+    let shape = match width {
+        0 | 1 => vec![rows],
+        _ => vec![rows, width],
+    };
+    let small = values.into_iter().map(|value| {
+        let small = T::try_from(value).ok();
+        small.with_context(|| format!("a view's {name} of {value} px"))
+    });
+    let small = small.collect::<Result<Vec<T>>>()?;
+    let column = Value::from_vec(small, shape, &Device::Cpu)?;
+    Ok((format!("{PREFIX}{name}"), column))
 }
 
 /// The views that [`to_columns`] wrote.
@@ -128,86 +100,54 @@ impl Columns {
 /// # Errors
 /// A column is missing, or has another type or number of rows.
 pub fn from_columns(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Vec<View>> {
-    let plain = without_colors(columns, rows)?;
-    if !columns.contains_key("view.color") {
-        return Ok(plain);
-    }
-    let colors: Vec<i32> = column(columns, "color", COLOR_COLUMNS * rows)?;
-    let colors: Vec<i64> = colors.into_iter().map(i64::from).collect();
-    View::with_color_rows(plain, Some(&colors)).map_err(anyhow::Error::msg)
-}
-
-fn without_colors(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Vec<View>> {
-    let own = crops(columns, "", rows)?;
-    if !columns.contains_key("view.mix") {
-        let plain = own.into_iter().map(|crop| View::new(crop, Mix::None));
-        return Ok(plain.collect());
-    }
-    let kinds: Vec<u8> = column(columns, "mix", rows)?;
-    let partners = crops(columns, "partner_", rows)?;
-    let has = |name| columns.contains_key(&format!("{PREFIX}{name}"));
-    let cuts = has("cut")
-        .then(|| boxes(columns, "cut", rows))
-        .transpose()?;
-    let weights: Option<Vec<i32>> = has("weight")
-        .then(|| column(columns, "weight", rows))
-        .transpose()?;
-    let view = |i: usize| {
-        let partner = partners[i];
-        let mix = match (kinds[i], &cuts, &weights) {
-            (0, ..) => Mix::None,
-            (1, Some(cuts), _) => {
-                let [top, left, bottom, right] = cuts[i];
-                Mix::CutMix {
-                    partner,
-                    top,
-                    left,
-                    bottom,
-                    right,
-                }
-            }
-            (2, _, Some(weights)) => Mix::MixUp {
-                partner,
-                weight: weights[i],
-            },
-            (kind, ..) => bail!(
-                "view.mix is {kind} in row {i}, expected 0, 1 (with view.cut) or 2 (with view.weight)"
-            ),
-        };
-        Ok(View::new(own[i], mix))
-    };
-    (0..rows).map(view).collect()
-}
-
-fn crops(columns: &BTreeMap<String, Value>, whose: &str, rows: usize) -> Result<Vec<Crop>> {
-    let images: Vec<u32> = column(columns, &format!("{whose}image"), rows)?;
-    let sides = boxes(columns, &format!("{whose}crop"), rows)?;
-    let flips: Vec<u8> = column(columns, &format!("{whose}flip"), rows)?;
-    let crop = |i: usize| {
-        let [top, left, height, width] = sides[i];
-        Crop {
-            image: images[i],
-            top,
-            left,
-            height,
-            width,
-            flip: flips[i] != 0,
+    let mut table = vec![[0; VIEW_COLUMNS]; rows];
+    let mut put = |ints: Range<usize>, values: Vec<i64>| {
+        for (row, own) in table.iter_mut().zip(values.chunks_exact(ints.len())) {
+            row[ints.clone()].copy_from_slice(own);
         }
     };
-    Ok((0..rows).map(crop).collect())
+    let has = |name| columns.contains_key(&format!("{PREFIX}{name}"));
+    put(0..1, values::<u32>(columns, "image", rows)?);
+    put(1..5, values::<i16>(columns, "crop", 4 * rows)?);
+    put(5..6, values::<u8>(columns, "flip", rows)?);
+    if has("mix") {
+        put(MIX..7, values::<u8>(columns, "mix", rows)?);
+        put(7..8, values::<u32>(columns, "partner_image", rows)?);
+        put(8..12, values::<i16>(columns, "partner_crop", 4 * rows)?);
+        put(12..13, values::<u8>(columns, "partner_flip", rows)?);
+        if has("cut") {
+            put(13..17, values::<i16>(columns, "cut", 4 * rows)?);
+        }
+        if has("weight") {
+            put(17..18, values::<i32>(columns, "weight", rows)?);
+        }
+    }
+    let view = |(i, row): (usize, &[i64; VIEW_COLUMNS])| {
+        let is_whole = match row[MIX] {
+            CUTMIX => has("cut"),
+            MIXUP => has("weight"),
+            other => other == 0,
+        };
+        ensure!(
+            is_whole,
+            "view.mix is {} in row {i}, expected 0, 1 (with view.cut) or 2 (with view.weight)",
+            row[MIX]
+        );
+        View::from_row(row).map_err(anyhow::Error::msg)
+    };
+    let plain = table.iter().enumerate().map(view);
+    let plain = plain.collect::<Result<_>>()?;
+    let colors = match has("color") {
+        true => Some(values::<i32>(columns, "color", COLOR_COLUMNS * rows)?),
+        false => None,
+    };
+    View::with_color_rows(plain, colors.as_deref()).map_err(anyhow::Error::msg)
 }
 
-fn boxes(columns: &BTreeMap<String, Value>, name: &str, rows: usize) -> Result<Vec<[i32; 4]>> {
-    let sides: Vec<i16> = column(columns, name, 4 * rows)?;
-    let (boxes, _) = sides.as_chunks::<4>();
-    Ok(boxes.iter().map(|sides| sides.map(i32::from)).collect())
-}
-
-fn column<T: WithDType>(
-    columns: &BTreeMap<String, Value>,
-    name: &str,
-    count: usize,
-) -> Result<Vec<T>> {
+fn values<T>(columns: &BTreeMap<String, Value>, name: &str, count: usize) -> Result<Vec<i64>>
+where
+    T: WithDType + Into<i64>,
+{
     let name = format!("{PREFIX}{name}");
     let value = columns
         .get(&name)
@@ -219,7 +159,8 @@ fn column<T: WithDType>(
         "\"{name}\" is {got:?} {dims:?}, expected {count} values of type {:?}",
         T::DTYPE
     );
-    Ok(value.flatten_all()?.to_vec1()?)
+    let values = value.flatten_all()?.to_vec1::<T>()?;
+    Ok(values.into_iter().map(T::into).collect())
 }
 
 #[cfg(test)]

@@ -70,20 +70,15 @@ impl<'a> Beside<'a> {
             let mut rows = summary.results.iter();
             rows.find(|r| r.network == own.network && r.set == set && r.labels == labels)
         };
-        // Real images have no learned labels.
-        let labels = match own.labels.as_str() {
-            LEARNED => HARD,
-            labels => labels,
-        };
-        // Class labels, or those that a matcher learned in their place.
-        let classes = match own.labels.as_str() {
-            LEARNED => LEARNED.to_owned(),
-            _ => HARD.to_owned(),
+        // Real images have no learned labels; `classes` are class labels, or those that a matcher learned in their place.
+        let (labels, classes) = match own.labels.as_str() {
+            LEARNED => (HARD, LEARNED),
+            labels => (labels, HARD),
         };
         Self {
             hard: find(&own.set, HARD),
             random_real: find(RANDOM_REAL, labels),
-            pairs: [classes.as_str(), &format!("{classes}{UNAUGMENTED}")].map(|own_labels| {
+            pairs: [classes, &format!("{classes}{UNAUGMENTED}")].map(|own_labels| {
                 let real = own_labels.replace(LEARNED, HARD);
                 [find(&own.set, own_labels), find(RANDOM_REAL, &real)]
             }),

@@ -18,11 +18,10 @@ use crate::{
 use super::{
     Around, ComponentConfig, Identity, Session, Table,
     augment::Augment,
-    feeds::dataset::DatasetFeed,
+    feeds::dataset::{DatasetFeed, whole},
     networks::Network,
     session::{fingerprint, input_identity, sizes},
     training::{Decay, Scores, TrainConfig, Training},
-    views::whole,
     without,
 };
 
@@ -31,49 +30,41 @@ const FIRST_MEMBER: u32 = 1 << 30;
 
 /// How experts are trained. The defaults are those of MTT's code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Number of experts
-    #[serde(default = "hundred")]
     #[schemars(range(min = 1))]
     pub count: u32,
     /// Epochs of each expert
-    #[serde(default = "fifty")]
     #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Images per batch
-    #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Optimizer
-    #[serde(default = "optimizer")]
     pub optimizer: OptimizerConfig,
     /// Differentiable augmentation of each batch: any of color, crop, cutout, flip, scale and rotate, joined by `_`, or `none`
-    #[serde(default = "augment")]
     pub augment: String,
     /// Folder of the trajectories, relative to the experiment file; experiments with the same experts can share it. In the run
     /// folder by default
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
 }
 
-fn hundred() -> u32 {
-    100
-}
-fn fifty() -> u32 {
-    50
-}
-fn batch_size() -> u32 {
-    256
-}
-fn optimizer() -> OptimizerConfig {
-    OptimizerConfig::Sgd(SgdConfig {
-        lr: 0.01,
-        ..SgdConfig::default()
-    })
-}
-fn augment() -> String {
-    "color_crop_cutout_flip_scale_rotate".to_owned()
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            count: 100,
+            epochs: 50,
+            batch_size: 256,
+            optimizer: OptimizerConfig::Sgd(SgdConfig {
+                lr: 0.01,
+                ..SgdConfig::default()
+            }),
+            augment: "color_crop_cutout_flip_scale_rotate".to_owned(),
+            folder: None,
+        }
+    }
 }
 
 impl Config {

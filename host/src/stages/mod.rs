@@ -27,7 +27,10 @@ use anyhow::Result;
 use plugin_api::abi::Kind;
 use serde_json::Value as Json;
 
-use crate::{data::Dataset, engine::gpu::precision::Precision};
+use crate::{
+    data::{Dataset, Fault},
+    engine::gpu::precision::Precision,
+};
 
 pub use component::ComponentConfig;
 pub use session::Session;
@@ -82,4 +85,20 @@ pub fn without(mut table: Json, keys: &[&str]) -> Json {
         keys.iter().for_each(|key| drop(table.remove(*key)));
     }
     table
+}
+
+/// Messages as faults of one key.
+pub(crate) fn keyed(key: String, messages: Vec<String>) -> impl Iterator<Item = Fault> {
+    let keyed = messages.into_iter();
+    keyed.map(move |message| Fault::new(key.clone(), message))
+}
+
+/// The usual probability of a mirrored view.
+pub(crate) fn half() -> f64 {
+    0.5
+}
+
+/// A number as the default of a key.
+pub(crate) fn n<const N: u32, T: From<u32>>() -> T {
+    N.into()
 }

@@ -23,10 +23,10 @@ use crate::{
 use super::{
     Around, ComponentConfig, Identity, Session, Table,
     feeds::dataset::DatasetFeed,
+    half, n,
     networks::{Network, accuracy::accuracy},
     sets::exact::class_texts,
     training::{Decay, Scores, TrainConfig, Training},
-    views::half,
     without,
 };
 
@@ -40,11 +40,11 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
     /// Epochs
-    #[serde(default = "epochs")]
+    #[serde(default = "n::<50, u32>")]
     #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Images per batch
-    #[serde(default = "batch_size")]
+    #[serde(default = "n::<256, u32>")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
@@ -76,17 +76,11 @@ pub struct Config {
     #[serde(default = "decay")]
     pub decay: Decay,
     /// Epochs between evaluations; the last epoch is always evaluated
-    #[serde(default = "evaluate_every")]
+    #[serde(default = "n::<1, u32>")]
     #[schemars(range(min = 1))]
     pub evaluate_every: u32,
 }
 
-fn epochs() -> u32 {
-    50
-}
-fn batch_size() -> u32 {
-    256
-}
 fn optimizer() -> OptimizerConfig {
     OptimizerConfig::Sgd(SgdConfig {
         lr: 0.2,
@@ -106,9 +100,6 @@ fn no_mix() -> MixRule {
 }
 fn decay() -> Decay {
     Decay::All
-}
-fn evaluate_every() -> u32 {
-    1
 }
 
 impl Config {

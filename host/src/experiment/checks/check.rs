@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    super::{Experiment, file, labels::try_labels, weights::given::Given},
+    super::{Experiment, file, labels::try_labels, weights},
     matching,
     parts::{network, rule_faults, too_few},
     tables,
@@ -160,13 +160,11 @@ impl<'a> Checking<'a> {
         let architecture = &config.architecture;
         self.teacher = network(registry, architecture, path, self.input, &mut self.faults);
         if let (Some(file), Some(sets)) = (&config.weights, &self.sets) {
-            let given = Given {
-                path: &self.base.join(file),
-                architecture,
-                class_names: sets.0.class_names(),
-            };
-            self.faults
-                .extend(given.faults(registry, self.teacher.as_mut()));
+            let (path, classes) = (self.base.join(file), sets.0.class_names());
+            let teacher = self.teacher.as_mut();
+            let own =
+                weights::advice::given_faults(&path, architecture, classes, registry, teacher);
+            self.faults.extend(own);
         }
     }
 

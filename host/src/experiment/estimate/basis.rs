@@ -49,10 +49,14 @@ pub(super) struct Basis<'a> {
 
 /// A training, tried: its steps, its evaluations, and what it holds.
 pub(super) struct Training {
+    /// Images in a step.
+    pub batch: usize,
+    /// Images that are evaluated at once.
+    at_once: usize,
     /// A step.
     pub steps: Law,
     /// An evaluation of some test images.
-    pub evaluation: Law,
+    evaluation: Law,
     /// Peak where a checkpoint is written.
     pub checkpoint_bytes: u64,
     /// What the optimizer remembers.
@@ -65,6 +69,21 @@ impl Training {
         let evaluations = config.epochs.div_ceil(config.evaluate_every.max(1));
         f64::from(config.epochs) * batches(&self.steps, images, config.batch_size as usize)
             + f64::from(evaluations) * batches(&self.evaluation, tests, EVALUATION_BATCH)
+    }
+
+    /// Steps of all epochs.
+    pub fn count(images: usize, config: &TrainConfig) -> u64 {
+        images.div_ceil(config.batch_size as usize) as u64 * u64::from(config.epochs)
+    }
+
+    /// Peak bytes of an evaluation.
+    pub fn evaluation_bytes(&self) -> u64 {
+        self.evaluation.bytes_at(self.at_once)
+    }
+
+    /// Its steps and its evaluations, each at its batch.
+    pub fn laws(&self) -> [(&Law, usize); 2] {
+        [(&self.steps, self.batch), (&self.evaluation, self.at_once)]
     }
 }
 
@@ -138,6 +157,8 @@ impl<'a> Basis<'a> {
             Ok(found.trial)
         })?;
         Ok(Training {
+            batch,
+            at_once: self.session.test.len().min(EVALUATION_BATCH),
             steps,
             evaluation: self.evaluation(recipe.architecture)?,
             checkpoint_bytes: checkpoint_bytes.get(),
@@ -192,6 +213,12 @@ impl<'a> Basis<'a> {
         let session = self.session;
         let bytes = |split| Kept::of(split, session).bytes;
         (bytes(session.train), bytes(session.test))
+    }
+
+    /// Bytes of images of both splits that stay in memory.
+    pub fn all_caches(&self) -> u64 {
+        let (train, test) = self.caches();
+        train + test
     }
 
     /// Bytes of the batch of training images that is made during the step before it.

@@ -5,11 +5,11 @@ use anyhow::Result;
 use crate::{
     artifact::Stage,
     experiment::Experiment,
-    stages::{ComponentConfig, networks::accuracy::EVALUATION_BATCH, views::whole},
+    stages::{ComponentConfig, feeds::dataset::whole},
 };
 
 use super::{
-    basis::{Basis, largest},
+    basis::{Basis, Training},
     probe::{self, Recipe},
     stage::{Fitting, StageEstimate},
 };
@@ -33,30 +33,21 @@ impl Basis<'_> {
             views: whole(config.batch_size),
         };
         let training = self.train(recipe, images)?;
-        let batch = images.min(config.batch_size as usize);
-        let (train_cache, test_cache) = self.caches();
-        let caches = train_cache + test_cache;
-        let laws = [
-            (&training.steps, batch),
-            (&training.evaluation, tests.min(EVALUATION_BATCH)),
-        ];
-        self.left_by_others(&laws);
-        let others = [
-            training.evaluation.bytes_at(tests.min(EVALUATION_BATCH)) + caches,
-            training.checkpoint_bytes + caches,
-        ];
+        let batch = training.batch;
+        let caches = self.all_caches();
+        self.left_by_others(&training.laws());
+        let others = training.evaluation_bytes().max(training.checkpoint_bytes) + caches;
         let stage = self.stage(
             Stage::Experts,
             &training.steps,
             batch,
             caches + self.next_batch(batch),
-            largest(others),
+            others,
         );
-        let steps = images.div_ceil(config.batch_size as usize) as u64 * u64::from(config.epochs);
         Ok(Some(StageEstimate {
             seconds: f64::from(config.count) * training.secs(images, tests, &train)
                 + self.decoding(config.epochs * config.count),
-            steps: steps * u64::from(config.count),
+            steps: Training::count(images, &train) * u64::from(config.count),
             ..stage
         }))
     }

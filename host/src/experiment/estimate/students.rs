@@ -9,16 +9,12 @@ use crate::{
     artifact::{Stage, view_columns},
     experiment::Experiment,
     stages::{
-        networks::{accuracy::EVALUATION_BATCH, plugin_error},
-        relabel,
-        sets::INIT_ONLY,
-        validate::Control,
-        views::whole,
+        feeds::dataset::whole, networks::plugin_error, relabel, sets::INIT_ONLY, validate::Control,
     },
 };
 
 use super::{
-    basis::{Basis, batches, distilled, largest},
+    basis::{Basis, Training, batches, distilled, largest},
     probe::{self, Recipe},
     stage::StageEstimate,
 };
@@ -58,7 +54,7 @@ impl Basis<'_> {
         })?;
         let sets = experiment.set_names();
         let init_only = sets.contains(&INIT_ONLY);
-        let caches = self.caches().0 + self.caches().1 + self.left_by_others(&[(&law, batch)]);
+        let caches = self.all_caches() + self.left_by_others(&[(&law, batch)]);
         let set = self.pixels(images);
         let of_shard = relabel::shard_passes(labels.rows * stored.get());
         let shard_rows = labels.passes.min(u64::from(of_shard)) * labels.rows;
@@ -112,39 +108,29 @@ impl Basis<'_> {
                 views: relabel.map_or_else(|| whole(config.batch_size), |r| r.views()),
             };
             let training = self.train(recipe, images)?;
-            let batch = images.min(train.batch_size as usize);
             seconds += trainings as f64 * training.secs(images, tests, &train);
-            let per_training = images.div_ceil(batch.max(1)) as u64 * u64::from(train.epochs);
-            steps += trainings as u64 * per_training;
+            steps += trainings as u64 * Training::count(images, &train);
             let full = config.full_train(experiment.squeeze.as_ref());
             if let (true, Some(full)) = (config.controls.contains(&Control::FullData), full) {
                 let seeds = config.full_data.seeds.as_ref().map_or(1, Vec::len);
                 seconds += seeds as f64 * training.secs(session.train.len(), tests, &full);
-                let per_epoch = session.train.len().div_ceil(full.batch_size as usize) as u64;
-                steps += seeds as u64 * u64::from(full.epochs) * per_epoch;
+                steps += seeds as u64 * Training::count(session.train.len(), &full);
             }
-            let laws = [
-                (&training.steps, batch),
-                (&training.evaluation, tests.min(EVALUATION_BATCH)),
-            ];
-            let caches = self.caches().0 + self.caches().1 + self.left_by_others(&laws);
+            let caches = self.all_caches() + self.left_by_others(&training.laws());
             // The pass in use: its records, its views as columns, and as they are, kept and handed on.
             let pass = labels.as_ref().map_or(0, |labels| {
                 let view = labels.view_bytes + 2 * size_of::<View>() as u64;
                 labels.rows * (labels.record_bytes + view)
             });
             let besides = caches + self.pixels(images) + pass;
-            let evaluating = training.evaluation.bytes_at(tests.min(EVALUATION_BATCH));
-            let others = [
-                evaluating + training.moment_bytes,
-                training.checkpoint_bytes,
-            ];
+            let evaluating = training.evaluation_bytes() + training.moment_bytes;
+            let others = evaluating.max(training.checkpoint_bytes);
             let stage = self.stage(
                 Stage::Validate,
                 &training.steps,
-                batch,
+                training.batch,
                 besides,
-                largest(others) + besides,
+                others + besides,
             );
             if worst
                 .as_ref()

@@ -8,7 +8,7 @@ use crate::{
 };
 
 use super::{
-    basis::{Basis, batches, distilled, largest},
+    basis::{Basis, Training, batches, distilled, largest},
     probe::{self, Recipe},
     stage::StageEstimate,
 };
@@ -28,7 +28,7 @@ impl Basis<'_> {
         let network = self.network_bytes(&config.architecture)?;
         if config.weights.is_some() {
             let law = self.evaluation(&config.architecture)?;
-            let caches = train_cache + test_cache;
+            let caches = self.all_caches();
             let reading = self.loading(&config.architecture)?;
             let batch = tests.min(EVALUATION_BATCH);
             self.left_by_others(&[(&law, batch)]);
@@ -47,26 +47,22 @@ impl Basis<'_> {
         let seconds = training.secs(images, tests, &train) + self.decoding(config.epochs);
         let views = (images * size_of::<View>()) as u64;
         let is_evaluated_before = config.epochs > config.evaluate_every;
-        let batch = images.min(config.batch_size as usize);
+        let batch = training.batch;
         let tests_kept = if is_evaluated_before { test_cache } else { 0 };
         let besides = views + train_cache + tests_kept + self.next_batch(batch);
         let all = views + train_cache + test_cache;
         let writes = seconds > session.checkpoint_secs;
         let others = [
-            training.evaluation.bytes_at(tests.min(EVALUATION_BATCH)) + training.moment_bytes + all,
+            training.evaluation_bytes() + training.moment_bytes + all,
             if writes {
                 training.checkpoint_bytes + all
             } else {
                 0
             },
-            // The file of the teacher, twice on its way to the disk.
+            // The teacher, its file, and a tensor of it on the way there.
             self.base_bytes + 3 * network + all,
         ];
-        let laws = [
-            (&training.steps, batch),
-            (&training.evaluation, tests.min(EVALUATION_BATCH)),
-        ];
-        self.left_by_others(&laws);
+        self.left_by_others(&training.laws());
         let stage = self.stage(
             Stage::Squeeze,
             &training.steps,
@@ -74,10 +70,9 @@ impl Basis<'_> {
             besides,
             largest(others),
         );
-        let per_epoch = images.div_ceil(config.batch_size as usize) as u64;
         Ok(Some(StageEstimate {
             seconds,
-            steps: per_epoch * u64::from(config.epochs),
+            steps: Training::count(images, &train),
             ..stage
         }))
     }
@@ -99,13 +94,13 @@ impl Basis<'_> {
         let evaluation = self.evaluation(architecture)?;
         let network = self.network_bytes(architecture)?;
         let laws = [(&law, batch), (&evaluation, images.min(EVALUATION_BATCH))];
-        let caches = self.caches().0 + self.caches().1 + self.left_by_others(&laws);
+        let caches = self.all_caches() + self.left_by_others(&laws);
         let floats = 4 * self.pixels(images);
         let others = [
             self.loading(architecture)?,
             // The images as files, then as one block.
             evaluation.bytes_at(images.min(EVALUATION_BATCH)) + 2 * self.pixels(images),
-            // Batches, all of them as one tensor, and the file twice on its way to the disk.
+            // Batches, all of them as one tensor, its bytes, and the file.
             if config.keep_float {
                 self.base_bytes + network + 4 * floats
             } else {

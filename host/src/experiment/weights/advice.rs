@@ -1,14 +1,25 @@
-//! Which other options, number of classes or resolution weights would fit: found by building the architecture with them.
+//! Which other options, number of classes or resolution weights would fit: found by building the architecture with them. And what is wrong with
+//! the weights that an experiment takes instead of training (`squeeze.weights`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
+use candle_core::Device;
 use plugin_api::{abi::Kind, architecture::InputShape};
 use serde_json::{Map, Value as Json};
 
 use crate::{
+    artifact::weights,
+    data::Fault,
     engine::Value,
     plugins::registry::Registry,
-    stages::{ComponentConfig, networks::fit::Fit},
+    stages::{
+        ComponentConfig,
+        networks::{Network, fit::Fit},
+        squeeze,
+    },
 };
 
 /// Changes that are tried one after the other: depth, stem, classes and a resolution together.
@@ -173,4 +184,45 @@ impl Better {
             n => format!("all but {n} match with {changes}"),
         }
     }
+}
+
+/// All that is wrong with the weights in a file, for an architecture and the classes of the data; `teacher`, where it could be built,
+/// takes them.
+pub fn given_faults(
+    path: &Path,
+    architecture: &ComponentConfig,
+    class_names: &[String],
+    registry: &Registry,
+    teacher: Option<&mut Network>,
+) -> Vec<Fault> {
+    let fault = |message: String| Fault::new("squeeze.weights", message);
+    let read = match weights::read(path) {
+        Ok(read) => read,
+        Err(error) => return vec![fault(format!("{error:#}"))],
+    };
+    let place = path.display();
+    let mut faults = Vec::new();
+    if let Some(teacher) = teacher {
+        let input = teacher.input();
+        match teacher.load_state(read.tensors.clone(), &Device::Cpu) {
+            Ok(()) => {
+                if let Ok(Some(name)) = teacher.not_finite() {
+                    faults.push(fault(format!(
+                        "{place}: {name} contains NaN or infinite values"
+                    )));
+                }
+            }
+            Err(error) => {
+                let variant = Variant::new(architecture, input);
+                let better = variant.better(registry, &read.tensors);
+                let advice = better.map(|b| format!("; {}", b.in_a_file(&variant)));
+                let advice = advice.unwrap_or_default();
+                faults.push(fault(format!("{place}: {error:#}{advice}")));
+            }
+        }
+    }
+    if let Err(error) = squeeze::check_classes(&read.texts, class_names) {
+        faults.push(fault(format!("{place}: {error:#}")));
+    }
+    faults
 }

@@ -1,5 +1,4 @@
 //! Weights from elsewhere: import, export, and use in an experiment.
 
 pub mod advice;
-pub mod given;
 pub mod import;

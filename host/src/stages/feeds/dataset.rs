@@ -7,7 +7,9 @@ use plugin_api::{
     Ctx,
     loss::{SoftTargets, Targets},
     rng::StreamId,
-    view::{Crop, CropRule, View, ViewRule, ViewSource, draw_crop_in, draw_views},
+    view::{
+        ColorRule, Crop, CropRule, MixRule, View, ViewRule, ViewSource, draw_crop_in, draw_views,
+    },
 };
 
 use crate::{
@@ -21,6 +23,17 @@ use crate::{
 };
 
 use super::{Feed, targets::hard_targets};
+
+/// Images as they are.
+pub fn whole(batch_size: u32) -> ViewRule {
+    ViewRule {
+        crop: CropRule::None,
+        flip: 0.,
+        mix: MixRule::None,
+        batch_size,
+        color_jitter: ColorRule::NONE,
+    }
+}
 
 /// Labelled images with views drawn from the counter-based generator.
 pub struct DatasetFeed<'a> {

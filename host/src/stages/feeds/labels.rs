@@ -85,19 +85,24 @@ impl<'a> LabelFeed<'a> {
             .context("no pass in memory")
     }
 
-    fn by_image(&mut self, pass: u32, images: Vec<u32>) -> Result<Vec<(String, PluginTensor)>> {
+    /// What `pick` takes of the records of a pass.
+    fn records(
+        &mut self,
+        pass: u32,
+        pick: impl Fn(&Value) -> candle_core::Result<Value>,
+    ) -> Result<Vec<(String, PluginTensor)>> {
         let device = self.session.device.clone();
+        let own = self.hold(pass)?.records.iter().map(|(name, value)| {
+            let value = pick(value)?.to_device(&device)?;
+            Ok((name.clone(), export(Tensor::constant(value))))
+        });
+        own.collect()
+    }
+
+    fn by_image(&mut self, pass: u32, images: Vec<u32>) -> Result<Vec<(String, PluginTensor)>> {
         let count = images.len();
         let index = Value::from_vec(images, count, &candle_core::Device::Cpu)?;
-        let records = &self.hold(pass)?.records;
-        let pick = |(name, value): &(String, Value)| {
-            let value = value
-                .contiguous()?
-                .index_select(&index, 0)?
-                .to_device(&device)?;
-            Ok((name.clone(), export(Tensor::constant(value))))
-        };
-        records.iter().map(pick).collect()
+        self.records(pass, |value| value.contiguous()?.index_select(&index, 0))
     }
 }
 
@@ -128,13 +133,7 @@ impl Feed for LabelFeed<'_> {
         let (mut records, mut partner_records) = (Vec::new(), Vec::new());
         match (self.reader.index().layout.index, self.pass_of(epoch)) {
             (RecordIndex::View, Some(pass)) => {
-                let device = self.session.device.clone();
-                for (name, value) in &self.hold(pass)?.records {
-                    let part = value
-                        .narrow(0, rows.start, rows.len())?
-                        .to_device(&device)?;
-                    records.push((name.clone(), export(Tensor::constant(part))));
-                }
+                records = self.records(pass, |value| value.narrow(0, rows.start, rows.len()))?;
             }
             (RecordIndex::Image, Some(pass)) => {
                 records = self.by_image(pass, views.iter().map(|v| v.crop.image).collect())?;

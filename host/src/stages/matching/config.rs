@@ -13,6 +13,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
+        keyed, n,
         sets::{Init, Origin},
         without,
     },
@@ -77,16 +78,13 @@ pub struct Config {
     #[serde(default)]
     pub quantization: Rounding,
     /// Iterations between log lines
-    #[serde(default = "log_every")]
+    #[serde(default = "n::<10, u64>")]
     #[schemars(range(min = 1))]
     pub log_every: u64,
 }
 
 fn hundredth() -> f64 {
     0.01
-}
-fn log_every() -> u64 {
-    10
 }
 fn none() -> String {
     "none".to_owned()
@@ -120,12 +118,7 @@ impl Config {
     /// What is wrong with the numbers and the strategy.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults: Vec<Fault> = Vec::new();
-        let mut add = |key: &str, messages: Vec<String>| {
-            let keyed = messages
-                .into_iter()
-                .map(|m| Fault::new(format!("match.{key}"), m));
-            faults.extend(keyed);
-        };
+        let mut add = |key, messages| faults.extend(keyed(format!("match.{key}"), messages));
         add("optimizer", self.optimizer.faults());
         if let Some(labels) = &self.labels {
             add("labels.optimizer", labels.optimizer.faults());

@@ -1,6 +1,6 @@
 //! Match from its first iteration to the set on disk, and what was learned beside the images.
 
-use std::{collections::BTreeMap, fs};
+use std::fs;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::{
     stages::{
         Session,
         sets::exact,
-        steps::{Saved, Steps, carry_out, journal::Journal, plugin_state::StateTexts},
+        steps::{State, Steps, carry_out, journal::Journal},
     },
 };
 
@@ -72,7 +72,6 @@ struct Progressed {
     iteration: u64,
     loss_first: f64,
     loss_last: f64,
-    plugin_texts: StateTexts,
 }
 
 /// Learns the set and stores it in `match/`.
@@ -138,8 +137,8 @@ impl Steps for Matching<'_> {
         (self.at.iteration, self.config.iterations)
     }
 
-    fn resume(&mut self, tensors: BTreeMap<String, Value>, at: Progressed) -> Result<()> {
-        self.stepper.load(&tensors, &at.plugin_texts)?;
+    fn resume(&mut self, state: State, at: Progressed) -> Result<()> {
+        self.stepper.load(&state)?;
         self.at = at;
         Ok(())
     }
@@ -148,10 +147,8 @@ impl Steps for Matching<'_> {
         self.at.iteration > 0
     }
 
-    fn save(&self) -> Result<Saved<Progressed>> {
-        let mut at = self.at.clone();
-        let tensors = self.stepper.save(&mut at.plugin_texts)?;
-        Ok((tensors, at))
+    fn save(&self) -> Result<(State, Progressed)> {
+        Ok((self.stepper.save()?, self.at.clone()))
     }
 
     fn prepare(&mut self) -> Result<bool> {

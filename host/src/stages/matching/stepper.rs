@@ -1,6 +1,6 @@
 //! One iteration of match: the matcher's gradients, and a step of everything that is learned.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use plugin_api::matcher::{ForeignMatcher, Matched, Synthetic};
@@ -16,10 +16,7 @@ use crate::{
     stages::{
         Session,
         networks::{is_finite, plugin_error},
-        steps::{
-            exploded, named,
-            plugin_state::{self, StateTexts},
-        },
+        steps::{State, exploded},
     },
 };
 
@@ -111,28 +108,6 @@ impl Learning {
             labels: self.labels.as_ref().map(Part::leaf),
             learning_rate: self.rate.as_ref().map(Part::leaf),
         }
-    }
-
-    fn state(&self) -> Result<Vec<(String, Value)>> {
-        let mut all = Vec::new();
-        for part in self.parts() {
-            all.push((part.name.to_owned(), part.value.clone()));
-            let moments = part.optimizer.state()?.into_iter();
-            all.extend(moments.map(|(n, v)| (format!("optimizer.{}.{n}", part.name), v)));
-        }
-        Ok(all)
-    }
-
-    fn load_state(&mut self, session: &Session<'_>, state: &BTreeMap<String, Value>) -> Result<()> {
-        for part in self.parts_mut() {
-            let value = state.get(part.name);
-            part.value = value
-                .with_context(|| format!("a checkpoint without {}", part.name))?
-                .clone();
-            let moments = named(state, &format!("optimizer.{}.", part.name));
-            part.optimizer.load_state(&moments, &session.device)?;
-        }
-        Ok(())
     }
 }
 
@@ -235,11 +210,14 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// When the matcher cannot give its state.
-    pub fn save(&self, texts: &mut StateTexts) -> Result<Vec<(String, Value)>> {
-        let mut state = self.learning.state()?;
-        texts.clear();
-        let own = self.matcher.save().map_err(plugin_error)?;
-        plugin_state::put("matcher", own, &mut state, texts)?;
+    pub(crate) fn save(&self) -> Result<State> {
+        let mut state = State::default();
+        for part in self.learning.parts() {
+            state.put("", [(part.name.to_owned(), part.value.clone())]);
+            let prefix = format!("optimizer.{}.", part.name);
+            state.put(&prefix, part.optimizer.state()?);
+        }
+        state.put_plugin("matcher", self.matcher.save())?;
         Ok(state)
     }
 
@@ -247,9 +225,16 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// When it does not fit.
-    pub fn load(&mut self, state: &BTreeMap<String, Value>, texts: &StateTexts) -> Result<()> {
-        self.learning.load_state(self.session, state)?;
-        plugin_state::take("matcher", state, texts, |s| self.matcher.load(s))
+    pub(crate) fn load(&mut self, state: &State) -> Result<()> {
+        for part in self.learning.parts_mut() {
+            let value = state.tensors.get(part.name);
+            part.value = value
+                .with_context(|| format!("a checkpoint without {}", part.name))?
+                .clone();
+            let moments = state.under(&format!("optimizer.{}.", part.name));
+            part.optimizer.load_state(&moments, &self.session.device)?;
+        }
+        state.load_plugin("matcher", |s| self.matcher.load(s))
     }
 
     /// The images as a network is given them, [N, 3, R, R].

@@ -16,8 +16,8 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
+        half, keyed, n,
         sets::{Init, Origin},
-        views::half,
         without,
     },
 };
@@ -64,11 +64,11 @@ pub struct Config {
     #[schemars(range(min = 1))]
     pub images_per_class: u32,
     /// Steps of gradient descent for each batch
-    #[serde(default = "iterations")]
+    #[serde(default = "n::<4000, u64>")]
     #[schemars(range(min = 1))]
     pub iterations: u64,
     /// Images optimised together; a batch holds consecutive classes
-    #[serde(default = "batch_size")]
+    #[serde(default = "n::<100, u32>")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
@@ -118,20 +118,11 @@ pub struct Config {
     #[serde(default)]
     pub keep_float: bool,
     /// Iterations between log lines
-    #[serde(default = "log_every")]
+    #[serde(default = "n::<50, u64>")]
     #[schemars(range(min = 1))]
     pub log_every: u64,
 }
 
-fn iterations() -> u64 {
-    4000
-}
-fn batch_size() -> u32 {
-    100
-}
-fn log_every() -> u64 {
-    50
-}
 fn yes() -> bool {
     true
 }
@@ -189,17 +180,11 @@ impl Config {
 
     /// What is wrong with the numbers.
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = Vec::new();
+        let optimizer = keyed("recover.optimizer".to_owned(), self.optimizer.faults());
+        let schedule = keyed("recover.schedule".to_owned(), self.schedule.faults());
+        let mut faults: Vec<Fault> = optimizer.chain(schedule).collect();
         let mut add =
             |key: &str, message: String| faults.push(Fault::new(format!("recover.{key}"), message));
-        self.optimizer
-            .faults()
-            .into_iter()
-            .for_each(|m| add("optimizer", m));
-        self.schedule
-            .faults()
-            .into_iter()
-            .for_each(|m| add("schedule", m));
         if let Some(message) = self.crop.fault() {
             add("crop", message);
         }

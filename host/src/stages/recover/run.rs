@@ -13,7 +13,7 @@ use crate::{
         Session,
         networks::{Network, accuracy::accuracy, is_finite},
         sets::exact,
-        steps::{Saved, Steps, carry_out, journal::Journal, named, plugin_state::StateTexts},
+        steps::{State, Steps, carry_out, journal::Journal},
     },
 };
 
@@ -44,7 +44,6 @@ struct Progressed {
     best_total: Option<f64>,
     terms_first: Vec<Terms>,
     terms_last: Vec<Terms>,
-    plugin_texts: StateTexts,
 }
 
 /// Distils the images and stores them in `recover/images`.
@@ -178,10 +177,10 @@ impl Steps for Recovery<'_> {
         (done, self.batches() as u64 * each)
     }
 
-    fn resume(&mut self, mut tensors: BTreeMap<String, Value>, at: Progressed) -> Result<()> {
-        self.stepper.load_plugins(&tensors, &at.plugin_texts)?;
+    fn resume(&mut self, mut state: State, at: Progressed) -> Result<()> {
+        self.stepper.load_plugins(&state)?;
         self.at = at;
-        let Some(canvas) = tensors.remove("canvas") else {
+        let Some(canvas) = state.tensors.remove("canvas") else {
             return Ok(());
         };
         if canvas.dims()[0] != self.range().len() {
@@ -192,10 +191,10 @@ impl Steps for Recovery<'_> {
             return Ok(());
         }
         let mut optimizer = self.optimizer(&canvas);
-        optimizer.load_state(&named(&tensors, "optimizer."), &self.session.device)?;
+        optimizer.load_state(&state.under("optimizer."), &self.session.device)?;
         self.under_way = Some(Batch {
             canvas,
-            best: tensors.remove("best"),
+            best: state.tensors.remove("best"),
             optimizer,
         });
         Ok(())
@@ -205,17 +204,15 @@ impl Steps for Recovery<'_> {
         self.at.iteration > 0
     }
 
-    fn save(&self) -> Result<Saved<Progressed>> {
-        let (mut tensors, mut at) = (Vec::new(), self.at.clone());
+    fn save(&self) -> Result<(State, Progressed)> {
+        let mut state = State::default();
         if let Some(batch) = &self.under_way {
-            tensors.push(("canvas".to_owned(), batch.canvas.clone()));
-            tensors.extend(batch.best.clone().map(|b| ("best".to_owned(), b)));
-            let moments = batch.optimizer.state()?.into_iter();
-            tensors.extend(moments.map(|(n, v)| (format!("optimizer.{n}"), v)));
+            state.put("", [("canvas".to_owned(), batch.canvas.clone())]);
+            state.put("", batch.best.clone().map(|b| ("best".to_owned(), b)));
+            state.put("optimizer.", batch.optimizer.state()?);
         }
-        self.stepper
-            .save_plugins(&mut tensors, &mut at.plugin_texts)?;
-        Ok((tensors, at))
+        self.stepper.save_plugins(&mut state)?;
+        Ok((state, self.at.clone()))
     }
 
     fn prepare(&mut self) -> Result<bool> {

@@ -18,10 +18,7 @@ use crate::{
     stages::{
         Session,
         networks::{Forward, Network, plugin_error},
-        steps::{
-            exploded,
-            plugin_state::{self, StateTexts},
-        },
+        steps::{State, exploded},
     },
 };
 
@@ -229,25 +226,10 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// When a plugin cannot give its state.
-    pub fn save_plugins(
-        &self,
-        values: &mut Vec<(String, Value)>,
-        texts: &mut StateTexts,
-    ) -> Result<()> {
-        texts.clear();
-        plugin_state::put(
-            "loss",
-            self.loss.save().map_err(plugin_error)?,
-            values,
-            texts,
-        )?;
+    pub(crate) fn save_plugins(&self, state: &mut State) -> Result<()> {
+        state.put_plugin("loss", self.loss.save())?;
         for (name, _, regularizer) in &self.regularizers {
-            plugin_state::put(
-                name,
-                regularizer.save().map_err(plugin_error)?,
-                values,
-                texts,
-            )?;
+            state.put_plugin(name, regularizer.save())?;
         }
         Ok(())
     }
@@ -256,10 +238,10 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// When a plugin refuses its state.
-    pub fn load_plugins(&self, values: &BTreeMap<String, Value>, texts: &StateTexts) -> Result<()> {
-        plugin_state::take("loss", values, texts, |s| self.loss.load(s))?;
+    pub(crate) fn load_plugins(&self, state: &State) -> Result<()> {
+        state.load_plugin("loss", |s| self.loss.load(s))?;
         for (name, _, regularizer) in &self.regularizers {
-            plugin_state::take(name, values, texts, |s| regularizer.load(s))?;
+            state.load_plugin(name, |s| regularizer.load(s))?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     data::Fault,
     engine::gpu::precision::Precision,
-    stages::{Around, ComponentConfig, Identity, Table, views::half, without},
+    stages::{Around, ComponentConfig, Identity, Table, half, without},
 };
 
 /// How the teacher's BatchNorm normalises while labelling.
@@ -40,71 +40,51 @@ impl TeacherMode {
 
 /// How sets are labelled. The defaults are those of SRe2L's ImageNet-1K scripts (`relabel/relabel.sh`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How labels are made, stored and read
-    #[serde(default = "relabeler")]
     pub relabeler: ComponentConfig,
     /// Epochs that a student trains, each with its own views and labels
-    #[serde(default = "epochs")]
     #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Views that the teacher evaluates at once, and that share one cutmix box or mixup weight
-    #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Views that the teacher evaluates at once, at most and by default `batch_size`. Saves memory and changes labels only by
     /// rounding; needs teacher_mode "eval"
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub teacher_batch_size: Option<u32>,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
-    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    #[serde(skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// How the teacher's BatchNorm normalises
-    #[serde(default)]
     pub teacher_mode: TeacherMode,
     /// Crops of the views
-    #[serde(default = "CropRule::random_resized")]
     pub crop: CropRule,
     /// Probability of mirroring a view
-    #[serde(default = "half")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
     /// Colour changes of the views, like torchvision's ColorJitter
-    #[serde(default, skip_serializing_if = "ColorRule::is_none")]
+    #[serde(skip_serializing_if = "ColorRule::is_none")]
     pub color_jitter: ColorRule,
     /// How views are mixed
-    #[serde(default = "cutmix")]
     pub mix: MixRule,
-}
-
-fn relabeler() -> ComponentConfig {
-    ComponentConfig::named("fkd")
-}
-fn epochs() -> u32 {
-    300
-}
-fn batch_size() -> u32 {
-    1024
-}
-fn cutmix() -> MixRule {
-    MixRule::CutMix { alpha: 1. }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            relabeler: relabeler(),
-            epochs: epochs(),
-            batch_size: batch_size(),
+            relabeler: ComponentConfig::named("fkd"),
+            epochs: 300,
+            batch_size: 1024,
             teacher_batch_size: None,
             precision: Precision::default(),
             teacher_mode: TeacherMode::default(),
             crop: CropRule::random_resized(),
             flip: half(),
             color_jitter: ColorRule::NONE,
-            mix: cutmix(),
+            mix: MixRule::CutMix { alpha: 1. },
         }
     }
 }

@@ -4,19 +4,23 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Error, Result, anyhow};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     artifact::{Checkpoint, WorkFolder, atomic},
-    engine::Value,
     report::progress::Progress,
     stages::Session,
 };
 
-use super::journal::Journal;
+use super::{journal::Journal, state::State};
 
-/// What a computation goes on from: tensors by name, and where it is.
-pub(crate) type Saved<At> = (Vec<(String, Value)>, At);
+/// The texts of a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Texts<At> {
+    #[serde(flatten)]
+    at: At,
+    plugin_texts: BTreeMap<String, String>,
+}
 
 /// A computation in steps. Its values are replaced by a step, never changed in place, so that what [`Steps::save`] gave before a
 /// step is still the state before it afterwards.
@@ -40,13 +44,13 @@ pub(crate) trait Steps {
     fn progress(&self) -> (u64, u64);
 
     /// Goes on from what [`Steps::save`] gave.
-    fn resume(&mut self, tensors: BTreeMap<String, Value>, at: Self::At) -> Result<()>;
+    fn resume(&mut self, state: State, at: Self::At) -> Result<()>;
 
     /// Whether a kill now would cost something that is not on disk.
     fn has_unsaved(&self) -> bool;
 
-    /// Everything that it goes on from.
-    fn save(&self) -> Result<Saved<Self::At>>;
+    /// Everything that it goes on from, and where it is.
+    fn save(&self) -> Result<(State, Self::At)>;
 
     /// Makes the next step ready; false where none is left.
     fn prepare(&mut self) -> Result<bool>;
@@ -73,8 +77,13 @@ pub(crate) fn carry_out<S: Steps>(
     // A kill while a file is written leaves a part of a file.
     atomic::sweep(folder.path());
     let mut checkpoint = Checkpoint::new(folder.checkpoint(), session.checkpoint_secs);
-    if let Some((tensors, at)) = checkpoint.read(&session.device)? {
-        steps.resume(tensors, at)?;
+    if let Some((tensors, texts)) = checkpoint.read::<Texts<S::At>>(&session.device)? {
+        let plugin_texts = texts.plugin_texts;
+        let state = State {
+            tensors,
+            plugin_texts,
+        };
+        steps.resume(state, texts.at)?;
     }
     let (done, total) = steps.progress();
     let progress = Progress::starting_at(steps.name(), done, total, S::UNIT);
@@ -88,9 +97,11 @@ pub(crate) fn carry_out<S: Steps>(
         };
         let made = steps.step()?;
         steps.check(&made)?;
-        let mut keep = |(tensors, at): Saved<S::At>, journal: &mut Journal| {
+        let mut keep = |(state, at): (State, S::At), journal: &mut Journal| {
             journal.flush()?;
-            checkpoint.write(&tensors, &at)
+            let tensors: Vec<_> = state.tensors.into_iter().collect();
+            let plugin_texts = state.plugin_texts;
+            checkpoint.write(&tensors, &Texts { at, plugin_texts })
         };
         if let Some(good) = good {
             keep(good, &mut journal)?;
@@ -105,11 +116,4 @@ pub(crate) fn carry_out<S: Steps>(
 /// The error of a number that is NaN or infinite: which, where, and what to lower.
 pub fn exploded(name: &str, what: &str, place: &str, knob: &str) -> Error {
     anyhow!("{name}: {what} at {place}; lower {knob}; the last good state is kept")
-}
-
-/// Tensors of a checkpoint whose names begin with `prefix`, without it.
-pub fn named(tensors: &BTreeMap<String, Value>, prefix: &str) -> Vec<(String, Value)> {
-    let own = tensors.iter();
-    own.filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value.clone())))
-        .collect()
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     data::Fault,
     engine::optim::{OptimizerConfig, ScheduleConfig},
+    stages::keyed,
 };
 
 /// How a network is trained.
@@ -38,16 +39,8 @@ pub enum Decay {
 impl TrainConfig {
     /// What is wrong with the numbers; `path` is the key of the table that holds them.
     pub fn faults(&self, path: &str) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut add = |key: &str, found: Vec<String>| {
-            faults.extend(
-                found
-                    .into_iter()
-                    .map(|m| Fault::new(format!("{path}.{key}"), m)),
-            );
-        };
-        add("optimizer", self.optimizer.faults());
-        add("schedule", self.schedule.faults());
-        faults
+        let optimizer = keyed(format!("{path}.optimizer"), self.optimizer.faults());
+        let schedule = keyed(format!("{path}.schedule"), self.schedule.faults());
+        optimizer.chain(schedule).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! A training from its first step to its scores.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use anyhow::{Context, Error, Result};
 use plugin_api::{Ctx, loss::Targets, view::View};
@@ -10,13 +10,8 @@ use crate::{
     engine::{Value, optim::Optimizer},
     stages::{
         feeds::Feed,
-        networks::{Network, accuracy::accuracy, plugin_error},
-        steps::{
-            Saved, Steps, carry_out, exploded,
-            journal::Journal,
-            named,
-            plugin_state::{self, StateTexts},
-        },
+        networks::{Network, accuracy::accuracy},
+        steps::{State, Steps, carry_out, exploded, journal::Journal},
         views::Batches,
     },
 };
@@ -40,7 +35,6 @@ struct Progressed {
     loss_sum: f64,
     loss_count: usize,
     scores: Scores,
-    plugin_texts: StateTexts,
 }
 
 impl Training<'_> {
@@ -165,15 +159,13 @@ impl Steps for Course<'_> {
         (u64::from(self.at.epoch), u64::from(epochs))
     }
 
-    fn resume(&mut self, tensors: BTreeMap<String, Value>, at: Progressed) -> Result<()> {
+    fn resume(&mut self, state: State, at: Progressed) -> Result<()> {
         let device = &self.training.session.device;
-        let network = named(&tensors, "network.");
-        self.network
-            .load_state(network.into_iter().collect(), device)?;
+        let network = state.under("network.").into_iter().collect();
+        self.network.load_state(network, device)?;
         self.optimizer
-            .load_state(&named(&tensors, "optimizer."), device)?;
-        let loss = self.training.loss;
-        plugin_state::take("loss", &tensors, &at.plugin_texts, |s| loss.load(s))?;
+            .load_state(&state.under("optimizer."), device)?;
+        state.load_plugin("loss", |s| self.training.loss.load(s))?;
         self.at = at;
         Ok(())
     }
@@ -182,21 +174,13 @@ impl Steps for Course<'_> {
         true
     }
 
-    fn save(&self) -> Result<Saved<Progressed>> {
+    fn save(&self) -> Result<(State, Progressed)> {
         self.check_network()?;
-        let under = |prefix: &'static str, named: Vec<(String, Value)>| {
-            let named = named.into_iter();
-            named.map(move |(name, v)| (format!("{prefix}{name}"), v))
-        };
-        let mut tensors: Vec<_> = under("network.", self.network.state()).collect();
-        tensors.extend(under("optimizer.", self.optimizer.state()?));
-        let mut at = Progressed {
-            plugin_texts: StateTexts::new(),
-            ..self.at.clone()
-        };
-        let state = self.training.loss.save().map_err(plugin_error)?;
-        plugin_state::put("loss", state, &mut tensors, &mut at.plugin_texts)?;
-        Ok((tensors, at))
+        let mut state = State::default();
+        state.put("network.", self.network.state());
+        state.put("optimizer.", self.optimizer.state()?);
+        state.put_plugin("loss", self.training.loss.save())?;
+        Ok((state, self.at.clone()))
     }
 
     fn prepare(&mut self) -> Result<bool> {

@@ -14,6 +14,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
+        n,
         sets::{INIT_ONLY, RANDOM_REAL},
         squeeze,
         training::{Decay, TrainConfig},
@@ -100,7 +101,7 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<String>,
     /// Views per batch
-    #[serde(default = "batch_size")]
+    #[serde(default = "n::<1024, u32>")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
@@ -122,7 +123,7 @@ pub struct Config {
     #[serde(default = "decay")]
     pub decay: Decay,
     /// Epochs between evaluations; the last epoch is always evaluated
-    #[serde(default = "evaluate_every")]
+    #[serde(default = "n::<10, u32>")]
     #[schemars(range(min = 1))]
     pub evaluate_every: u32,
     /// What the distilled set is compared with
@@ -136,9 +137,6 @@ pub struct Config {
 fn seeds() -> Vec<u64> {
     vec![0, 1, 2]
 }
-fn batch_size() -> u32 {
-    1024
-}
 fn optimizer() -> OptimizerConfig {
     OptimizerConfig::AdamW(AdamWConfig::default())
 }
@@ -150,9 +148,6 @@ fn loss() -> ComponentConfig {
 }
 fn decay() -> Decay {
     Decay::Weights
-}
-fn evaluate_every() -> u32 {
-    10
 }
 fn controls() -> Vec<Control> {
     vec![Control::RandomReal]

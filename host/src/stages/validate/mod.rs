@@ -2,7 +2,6 @@
 
 mod config;
 mod run;
-mod student;
 
 pub use config::{Config, Control, FullDataConfig, StudentConfig};
 pub use run::{Upstream, run};

@@ -1,26 +1,30 @@
 //! All students on all sets: a row for each set, kind of labels and network.
 
 use anyhow::{Context, Result};
+use plugin_api::loss::Loss;
 
 use crate::{
     artifact::{ImageSet, LabelReader, Stage, atomic},
-    report::summary::ResultRow,
+    report::summary::{ResultRow, SeedScore},
     stages::{
         ComponentConfig, Session,
         augment::Augment,
-        feeds::{Feed, dataset::DatasetFeed, labels::LabelFeed},
+        feeds::{
+            Feed,
+            dataset::{DatasetFeed, whole},
+            labels::LabelFeed,
+        },
         matching::Beside,
+        networks::Network,
         relabel,
         sets::{self, ExactImages, FULL_DATA, HARD, LEARNED, MATCHED, Origin, UNAUGMENTED},
         squeeze,
-        views::{Images, whole},
+        training::{Scores, TrainConfig, Training},
+        views::Images,
     },
 };
 
-use super::{
-    config::{Config, Control, StudentConfig},
-    student::One,
-};
+use super::config::{Config, Control, StudentConfig};
 
 /// The configurations of the stages before, which validation follows.
 #[derive(Clone, Copy)]
@@ -260,4 +264,57 @@ fn train_full(
     };
     row.with_scores(&scores)
         .context("validate.full_data.seeds is empty")
+}
+
+/// One student on one set.
+struct One<'a> {
+    /// The run.
+    session: &'a Session<'a>,
+    /// The student.
+    student: &'a StudentConfig,
+    /// Name of the set and of its labels, in the run folder.
+    set: &'a str,
+    /// How it is trained.
+    config: &'a TrainConfig,
+    /// The loss.
+    loss: &'a ComponentConfig,
+}
+
+impl One<'_> {
+    /// Trains with a seed, or reads the outcome of a training that is finished.
+    fn train(&self, seed: u64, feed: &mut dyn Feed) -> Result<SeedScore> {
+        let session = self.session;
+        let label = self.student.label();
+        let (folder, name) = session.folder.student(self.set, &label, seed);
+        let outcome = folder.metrics();
+        let scores: Scores = if outcome.exists() {
+            atomic::read_json(&outcome)?
+        } else {
+            // Member 0 is the teacher.
+            let member = seed as u32 + 1;
+            let mut network = Network::fresh(session, &self.student.component(), member)?;
+            let loss = session
+                .registry
+                .create_loss(&self.loss.plugin, &self.loss.params())?;
+            let training = Training {
+                session,
+                stage: Stage::Validate,
+                name,
+                folder: &folder,
+                config: self.config,
+                loss: &loss as &dyn Loss,
+                after_epoch: None,
+            };
+            let scores = training.run(&mut network, feed)?;
+            atomic::write_json(&outcome, &scores)?;
+            scores
+        };
+        // A kill between the outcome and this left the checkpoint.
+        atomic::remove(&folder.checkpoint())?;
+        Ok(SeedScore {
+            seed,
+            top1_last: scores.top1_last,
+            top1_best: scores.top1_best,
+        })
+    }
 }

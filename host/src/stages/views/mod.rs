@@ -3,17 +3,14 @@
 pub mod ahead;
 mod color_jitter;
 pub mod crop;
-mod gpu;
 #[cfg(all(test, debug_assertions))]
 mod gpu_test;
 pub mod images;
 pub mod render;
 #[cfg(test)]
 mod render_test;
-mod rule;
 
 pub use ahead::Batches;
 pub use crop::{WHITE, render_crop};
 pub use images::{Images, Pixels};
 pub use render::render;
-pub use rule::{half, whole};

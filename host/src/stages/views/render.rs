@@ -7,10 +7,14 @@ use rayon::prelude::*;
 
 use crate::{
     data::{Inputs, Normalization},
-    engine::{Value, profile},
+    engine::{
+        Value,
+        gpu::{self, views::ViewNumbers},
+        profile,
+    },
 };
 
-use super::{color_jitter::jitter, gpu, images::Images};
+use super::{color_jitter::jitter, images::Images};
 
 /// Renders views as network inputs: normalised, and whitened if the experiment asks for it.
 ///
@@ -28,7 +32,13 @@ pub fn render(
     profile::mark();
     let normalization = &inputs.normalization;
     let made = match images.on_gpu(device)? {
-        Some(resident) => inputs.of_normalised(gpu::rendered(resident, views, normalization)?)?,
+        Some((gpu, resident)) => {
+            let numbers: Vec<ViewNumbers> = views.iter().map(View::to_row).collect();
+            let scaling = [normalization.mean, normalization.std];
+            let colors = View::to_color_rows(views);
+            let made = gpu::views::render(&gpu, resident, &numbers, colors, scaling)?;
+            inputs.of_normalised(made)?
+        }
         None => {
             let (pixels, side) = (pixels(images, views, normalization)?, images.resolution());
             let made = Value::from_vec(pixels, (views.len(), 3, side, side), device)?;
