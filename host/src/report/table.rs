@@ -2,8 +2,11 @@
 
 use super::{summary::ResultRow, units::human_bytes};
 
+/// What a column shows of a row.
+pub type Cell = fn(&ResultRow) -> String;
+
 /// The columns of the result table: the heading, and the cell of a row.
-pub const RESULT_COLUMNS: [(&str, fn(&ResultRow) -> String); 9] = [
+pub const RESULT_COLUMNS: [(&str, Cell); 9] = [
     ("set", |row| one_line(&row.set)),
     ("labels", |row| one_line(&row.labels)),
     ("network", |row| one_line(&row.network)),

@@ -142,7 +142,10 @@ fn bad_architectures_are_told() {
         error::<Twice>(),
         "BatchNorms [0, 0] are reported, expected each of 1 once",
     );
-    told(error::<Gossip>(), "images must be independent of each other");
+    told(
+        error::<Gossip>(),
+        "images must be independent of each other",
+    );
     told(
         error::<Transposed>(),
         "expected logits of shape [2, 3], got [3, 2]",

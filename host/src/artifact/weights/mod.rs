@@ -243,6 +243,9 @@ mod tests {
             "{text}"
         );
         let text = message(b"\x05\0\0\0\0\0\0\0{nonsense", "x.safetensors");
-        assert!(text.contains("bytes 8 to 13 are not a JSON header"), "{text}");
+        assert!(
+            text.contains("bytes 8 to 13 are not a JSON header"),
+            "{text}"
+        );
     }
 }
