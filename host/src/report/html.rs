@@ -280,7 +280,7 @@ mod tests {
             "<h1>sre2l_digits_convnet_ipc10</h1>",
             "1,438 training images of 10 classes at 8 × 8 pixels, distilled into 100 images, 10 per class.",
             "3.8 points above the same number of random real images",
-            "mean and standard deviation of 3 seeds",
+            "mean and standard deviation over 3 seeds",
             "92.27 ± 0.47",
             "random-real",
             "52.4 → 3.17",
