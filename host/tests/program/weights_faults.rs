@@ -74,7 +74,7 @@ fn files_that_are_damaged_or_something_else() {
         "empty.pth",
         b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
     );
-    desk.refused(&zip, &NETWORK, &["empty.pth", "begins with"]);
+    desk.refused(&zip, &NETWORK, &["empty.pth", "starts with"]);
 }
 
 /// Bytes of every kind at every tenth place: a message each time, and never a panic.
