@@ -2,13 +2,13 @@
 //!
 //! | column | type and shape | |
 //! |---|---|---|
-//! | `view.image` | u32 [n] | index of the image in its set |
+//! | `view.image` | u32 `[n]` | index of the image in its set |
 //! | `view.crop` | i16 [n, 4] | top, left, height, width in pixels |
-//! | `view.flip` | u8 [n] | 1: mirrored after the crop |
-//! | `view.mix` | u8 [n] | 0 none, 1 cutmix, 2 mixup |
+//! | `view.flip` | u8 `[n]` | 1: mirrored after the crop |
+//! | `view.mix` | u8 `[n]` | 0 none, 1 cutmix, 2 mixup |
 //! | `view.partner_image`, `view.partner_crop`, `view.partner_flip` | as above | what is mixed in |
 //! | `view.cut` | i16 [n, 4] | cutmix: rows `top..bottom`, columns `left..right`, as top, left, bottom, right |
-//! | `view.weight` | i32 [n] | mixup: share of the view itself, of 65536 |
+//! | `view.weight` | i32 `[n]` | mixup: share of the view itself, of 65536 |
 //! | `view.color` | i32 [n, 16] | colour jitter of the view and of its partner (`plugin_api::view::ColorJitter`) |
 //!
 //! Columns of what no view of the shard has are left out.

@@ -1,6 +1,6 @@
 //! Faults of a value against its JSON schema, in words that name the key, what was found and what was expected.
 //!
-//! All faults come at once. A choice between several forms gives the faults of the form that was meant (see [`choice`]).
+//! All faults come at once. A choice between several forms gives the faults of the form that was meant (see `choice`).
 
 mod choice;
 

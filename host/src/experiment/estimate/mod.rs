@@ -1,7 +1,7 @@
 //! Estimates what an experiment will need before it is run: peak memory and time of each stage.
 //!
-//! A stage's own steps are tried on its own network ([`probe`]); a whole batch where that is cheap, otherwise smaller ones and
-//! the straight line through them ([`law`]). What a stage holds besides is added by its size: decoded images, sets,
+//! A stage's own steps are tried on its own network (`probe`); a whole batch where that is cheap, otherwise smaller ones and
+//! the straight line through them (`law`). What a stage holds besides is added by its size: decoded images, sets,
 //! checkpoints. Nothing depends on how the engine computes.
 
 mod basis;
