@@ -30,9 +30,9 @@
 //! ```
 //!
 //! The kinds: [`Loss`](loss::Loss), [`Regularizer`](regularizer::Regularizer), [`Architecture`](architecture::Architecture),
-//! [`Relabeler`](relabeler::Relabeler) and [`Matcher`](matcher::Matcher). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and mixes, [`grad`] gradients
-//! of any order, [`kernel`] operations of a plugin's own with their CUDA source. With the feature `testing`,
-//! [`testing`] runs components on the host's tensors and checks their gradients.
+//! [`Relabeler`](relabeler::Relabeler) and [`Matcher`](matcher::Matcher). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and
+//! mixes, [`grad`] gradients of any order, [`kernel`] operations of a plugin's own with their CUDA source. With the feature `testing`,
+//! the module `testing` runs components on the host's tensors and checks their gradients.
 
 pub mod abi;
 pub mod architecture;

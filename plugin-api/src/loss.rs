@@ -10,11 +10,11 @@ use crate::{
 /// Class labels, two of them under cutmix and mixup.
 #[derive(Clone)]
 pub struct HardTargets {
-    /// Class of each image, u32 [N].
+    /// Class of each image, u32 `[N]`.
     pub labels: Tensor,
-    /// Class of the mixed-in image, u32 [N]; absent without a mix.
+    /// Class of the mixed-in image, u32 `[N]`; absent without a mix.
     pub labels_b: Option<Tensor>,
-    /// Weight of `labels`, [N]; absent without a mix.
+    /// Weight of `labels`, `[N]`; absent without a mix.
     pub lambda: Option<Tensor>,
 }
 

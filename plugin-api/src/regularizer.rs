@@ -11,13 +11,13 @@ use crate::{
 pub struct BatchNormInput {
     /// Dotted name of the layer.
     pub name: String,
-    /// Mean of its input over the batch, [C], differentiable.
+    /// Mean of its input over the batch, `[C]`, differentiable.
     pub mean: Tensor,
-    /// Population variance of its input over the batch, [C], differentiable.
+    /// Population variance of its input over the batch, `[C]`, differentiable.
     pub var: Tensor,
-    /// Running mean of the teacher, [C].
+    /// Running mean of the teacher, `[C]`.
     pub running_mean: Tensor,
-    /// Running variance of the teacher, [C].
+    /// Running variance of the teacher, `[C]`.
     pub running_var: Tensor,
 }
 

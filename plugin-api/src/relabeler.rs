@@ -81,9 +81,9 @@ pub type Records = Vec<(String, Tensor)>;
 pub struct LabelBatch<'a> {
     /// The views.
     pub views: &'a [View],
-    /// Class of each view's image, u32 [N].
+    /// Class of each view's image, u32 `[N]`.
     pub labels: &'a Tensor,
-    /// Class of each view's partner (of the image itself where there is none), u32 [N].
+    /// Class of each view's partner (of the image itself where there is none), u32 `[N]`.
     pub partner_labels: &'a Tensor,
     /// Records of the views or of their images.
     pub records: &'a [(String, Tensor)],

@@ -26,7 +26,7 @@ impl ForeignMatcher {
         Ok(Self { component, needs })
     }
 
-    /// See [`Matcher::forward`].
+    /// See [`super::Matcher::forward`].
     ///
     /// # Errors
     /// See there.
@@ -71,12 +71,12 @@ impl ForeignMatcher {
         Ok(Matched { loss, gradients })
     }
 
-    /// See [`Matcher::needs`].
+    /// See [`super::Matcher::needs`].
     pub fn needs(&self) -> &MatchNeeds {
         &self.needs
     }
 
-    /// See [`Matcher::save`].
+    /// See [`super::Matcher::save`].
     ///
     /// # Errors
     /// See there.
@@ -84,7 +84,7 @@ impl ForeignMatcher {
         State::saved_by(&self.component)
     }
 
-    /// See [`Matcher::load`].
+    /// See [`super::Matcher::load`].
     ///
     /// # Errors
     /// See there.

@@ -46,7 +46,7 @@ impl ConvOptions {
     }
 }
 
-/// A convolution layer: `weight` [O, C / groups, K, K] and `bias` [O].
+/// A convolution layer: `weight` [O, C / groups, K, K] and `bias` `[O]`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     weight: ParamId,
@@ -101,7 +101,7 @@ impl Conv2d {
     }
 }
 
-/// A linear layer: `weight` [O, I] and `bias` [O].
+/// A linear layer: `weight` [O, I] and `bias` `[O]`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: ParamId,

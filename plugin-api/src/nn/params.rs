@@ -9,9 +9,9 @@ use crate::{Result, Tensor, ensure, nn::ParamId, tensor::BatchNormMode};
 pub struct BatchNormStatistics {
     /// Which one, by order of declaration.
     pub index: usize,
-    /// Mean of its input, [C].
+    /// Mean of its input, `[C]`.
     pub mean: Tensor,
-    /// Population variance of its input, [C].
+    /// Population variance of its input, `[C]`.
     pub var: Tensor,
     /// Elements behind each of them.
     pub count: usize,

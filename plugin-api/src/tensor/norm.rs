@@ -65,7 +65,7 @@ operations! {
         /// LayerNorm over the last dimension.
         ///
         /// # Shapes
-        /// self [.., C]; weight and bias [C]
+        /// self [.., C]; weight and bias `[C]`
         82 (1, 0) LayerNorm "layer_norm" { eps: f64 } fn layer_norm(weight, bias);
     }
 }
@@ -75,7 +75,7 @@ impl Tensor {
     /// `relu?((x - mean) / sqrt(var + eps) * weight + bias + residual?)`.
     ///
     /// # Shapes
-    /// self and residual [N, C, H, W]; weight, bias and running statistics [C]
+    /// self and residual [N, C, H, W]; weight, bias and running statistics `[C]`
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -102,7 +102,7 @@ impl Tensor {
     /// GroupNorm, with ReLU when `relu`; `groups == C` is InstanceNorm, `groups == 1` LayerNorm over (C, H, W).
     ///
     /// # Shapes
-    /// self [N, C, H, W]; weight and bias [C]
+    /// self [N, C, H, W]; weight and bias `[C]`
     ///
     /// # Errors
     /// When C is no multiple of `groups`.

@@ -66,7 +66,7 @@ impl Tensor {
     /// `self @ weight^T + bias`.
     ///
     /// # Shapes
-    /// self [.., I], weight [O, I], bias [O] -> [.., O]
+    /// self [.., I], weight [O, I], bias `[O]` -> [.., O]
     ///
     /// # Errors
     /// When shapes do not fit.
