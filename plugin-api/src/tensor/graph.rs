@@ -42,5 +42,5 @@ pub fn grad(loss: &Tensor, inputs: &[&Tensor], create_graph: bool) -> Result<Vec
     let mut attributes = Attributes::default();
     operation.write(&mut attributes);
     let (ints, floats) = (attributes.ints(), attributes.floats());
-    Tensor::raw_dispatch_many(operation.row().number, &all, ints, floats, inputs.len())
+    Tensor::raw_dispatch_many(operation.number(), &all, ints, floats, inputs.len())
 }

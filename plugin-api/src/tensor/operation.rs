@@ -35,8 +35,14 @@ pub trait Operations: Sized {
     /// Their rows.
     const ROWS: &'static [Row];
 
+    /// The number of this operation.
+    fn number(&self) -> u32;
+
     /// The row of this operation.
-    fn row(&self) -> &'static Row;
+    fn row(&self) -> &'static Row {
+        let own = |row: &&Row| row.number == self.number();
+        Self::ROWS.iter().find(own).expect("a row for each variant")
+    }
 
     /// Appends its attributes.
     fn write(&self, to: &mut Attributes);
@@ -54,9 +60,9 @@ pub trait Operations: Sized {
     fn outputs<const N: usize>(&self, inputs: &[&Tensor]) -> Result<[Option<Tensor>; N]> {
         let mut attributes = Attributes::default();
         self.write(&mut attributes);
-        let row = self.row();
-        Tensor::raw_dispatch::<N>(row.number, inputs, attributes.ints(), attributes.floats())
-            .map_err(|e| row.explain(e))
+        let (ints, floats) = (attributes.ints(), attributes.floats());
+        let outputs = Tensor::raw_dispatch::<N>(self.number(), inputs, ints, floats);
+        outputs.map_err(|e| self.row().explain(e))
     }
 
     /// Has the host do it: one output.
@@ -108,9 +114,8 @@ macro_rules! operations {
                 since: [$major, $minor],
             }),*];
 
-            fn row(&self) -> &'static crate::tensor::operation::Row {
-                let number = match self { $(Self::$variant { .. } => $number,)* };
-                Self::ROWS.iter().find(|row| row.number == number).expect("a row for each variant")
+            fn number(&self) -> u32 {
+                match self { $(Self::$variant { .. } => $number,)* }
             }
 
             fn write(&self, to: &mut crate::tensor::attributes::Attributes) {
