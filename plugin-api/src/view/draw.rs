@@ -130,9 +130,22 @@ pub struct ViewSource {
 }
 
 impl ViewSource {
-    /// The numbers that the crop of an image is drawn from.
-    pub fn view_rng(&self, stage: &str, epoch: u32, image: u32) -> Rng {
-        self.rng(stage, "view", epoch, image)
+    /// The crop of an image of so many rows and columns, flipped or not, in an epoch.
+    pub fn crop(
+        &self,
+        rule: &ViewRule,
+        stage: &str,
+        epoch: u32,
+        image: u32,
+        size: [u32; 2],
+    ) -> Crop {
+        let mut rng = self.rng(stage, "view", epoch, image);
+        let drawn = draw_crop_in(&rule.crop, size, &mut rng);
+        Crop {
+            image,
+            flip: rng.coin(rule.flip),
+            ..drawn
+        }
     }
 
     fn rng(&self, stage: &str, purpose: &str, epoch: u32, item: u32) -> Rng {
@@ -154,10 +167,7 @@ pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32)
     let views: Vec<View> = order
         .iter()
         .map(|&image| {
-            let mut rng = stream("view", image);
-            let mut crop = draw_crop(&rule.crop, source.resolution, &mut rng);
-            crop.image = image;
-            crop.flip = rng.coin(rule.flip);
+            let crop = source.crop(rule, stage, epoch, image, [source.resolution; 2]);
             View {
                 color: rule.color_jitter.draw(&mut stream("color", image)),
                 ..View::new(crop, Mix::None)

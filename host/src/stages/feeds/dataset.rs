@@ -7,9 +7,7 @@ use plugin_api::{
     Ctx,
     loss::{SoftTargets, Targets},
     rng::StreamId,
-    view::{
-        ColorRule, Crop, CropRule, MixRule, View, ViewRule, ViewSource, draw_crop_in, draw_views,
-    },
+    view::{ColorRule, Crop, CropRule, MixRule, View, ViewRule, ViewSource, draw_views},
 };
 
 use crate::{
@@ -82,6 +80,11 @@ impl<'a> DatasetFeed<'a> {
         Self { labels, ..self }
     }
 
+    /// Whether the box of a random resized crop waits for its image's own rows and columns.
+    fn drawn_when_decoded(&self) -> bool {
+        matches!(self.rule.crop, CropRule::RandomResized { .. }) && self.images.own_sizes()
+    }
+
     fn source(&self) -> ViewSource {
         ViewSource {
             images: self.images.count() as u32,
@@ -91,7 +94,7 @@ impl<'a> DatasetFeed<'a> {
     }
 }
 
-/// Images that have another size than the set's are cropped as they are: the box is drawn again for their own rows and columns.
+/// Images that have another size than the set's are cropped as they are.
 impl Images for DatasetFeed<'_> {
     fn resolution(&self) -> usize {
         self.images.resolution()
@@ -110,35 +113,34 @@ impl Images for DatasetFeed<'_> {
     }
 
     fn crop(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
-        let rule = &self.rule.crop;
-        let random_resized = matches!(rule, CropRule::RandomResized { .. });
-        let draw = |size| {
-            let mut rng = self.source().view_rng(self.stage, self.epoch, crop.image);
-            draw_crop_in(rule, size, &mut rng)
-        };
-        let original = match random_resized {
-            true => self.images.original(crop.image as usize, &draw)?,
-            false => None,
-        };
-        match original {
-            None => self.images.crop(crop, out),
-            Some(pixels) => {
-                let side = self.resolution();
-                let whole = Crop {
-                    flip: crop.flip,
-                    ..Crop::whole(crop.image, side as u32)
-                };
-                render_crop(&pixels, WHITE, side, &whole, out);
-                Ok(())
-            }
+        if !self.drawn_when_decoded() {
+            return self.images.crop(crop, out);
         }
+        let (source, image) = (self.source(), crop.image);
+        let draw = |size| source.crop(&self.rule, self.stage, self.epoch, image, size);
+        let (drawn, pixels) = self.images.original(image as usize, &draw)?;
+        let side = self.resolution();
+        let whole = Crop {
+            flip: drawn.flip,
+            ..Crop::whole(image, side as u32)
+        };
+        render_crop(&pixels, WHITE, side, &whole, out);
+        Ok(())
     }
 }
 
 impl Feed for DatasetFeed<'_> {
     fn views(&mut self, epoch: u32) -> Result<Vec<View>> {
         self.epoch = epoch;
-        Ok(draw_views(&self.rule, &self.source(), self.stage, epoch))
+        let rule = match self.drawn_when_decoded() {
+            true => ViewRule {
+                crop: CropRule::None,
+                flip: 0.,
+                ..self.rule
+            },
+            false => self.rule,
+        };
+        Ok(draw_views(&rule, &self.source(), self.stage, epoch))
     }
 
     fn targets(
@@ -182,3 +184,7 @@ impl Feed for DatasetFeed<'_> {
         self
     }
 }
+
+#[cfg(test)]
+#[path = "dataset_test.rs"]
+mod tests;

@@ -39,13 +39,18 @@ pub trait Images: Sync {
     /// When it cannot be decoded; the error names file and row.
     fn pixels(&self, index: usize) -> Result<Pixels<'_>>;
 
-    /// A crop of an image in its own size, resized, [3, R, R]; `draw` gets the image's rows and columns. None where all images
-    /// have the set's size, so that [`Images::pixels`] has all there is.
+    /// Whether images have sizes of their own: a crop of one is drawn when it is decoded.
+    fn own_sizes(&self) -> bool {
+        false
+    }
+
+    /// The crop that `draw` takes of an image, given its own rows and columns, and its bytes, resized, [3, R, R].
     ///
     /// # Errors
     /// When it cannot be decoded.
-    fn original(&self, _index: usize, _draw: &dyn Fn([u32; 2]) -> Crop) -> Result<Option<Vec<u8>>> {
-        Ok(None)
+    fn original(&self, index: usize, draw: &dyn Fn([u32; 2]) -> Crop) -> Result<(Crop, Vec<u8>)> {
+        let side = self.resolution() as u32;
+        Ok((draw([side; 2]), self.pixels(index)?.to_vec()))
     }
 
     /// Renders one crop in [0, 1], [3, R, R].
@@ -118,20 +123,16 @@ impl Images for Dataset {
         Self::on_gpu(self, device)
     }
 
-    fn original(&self, index: usize, draw: &dyn Fn([u32; 2]) -> Crop) -> Result<Option<Vec<u8>>> {
-        if !self.has_originals() {
-            return Ok(None);
-        }
+    fn own_sizes(&self) -> bool {
+        self.has_originals()
+    }
+
+    fn original(&self, index: usize, draw: &dyn Fn([u32; 2]) -> Crop) -> Result<(Crop, Vec<u8>)> {
+        let mut drawn = Crop::whole(index as u32, 0);
         let pixels = self.decode_box(index, |size| {
-            let Crop {
-                top,
-                left,
-                height,
-                width,
-                ..
-            } = draw(size);
-            [top, left, height, width].map(|side| side as u32)
+            drawn = draw(size);
+            [drawn.top, drawn.left, drawn.height, drawn.width].map(|side| side as u32)
         })?;
-        Ok(Some(pixels))
+        Ok((drawn, pixels))
     }
 }
