@@ -10,7 +10,7 @@ const FIRST: usize = 2;
 const GROWTH: usize = 3;
 
 /// What a trial found.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Trial {
     /// Items in the batch.
     pub batch: usize,
@@ -24,14 +24,11 @@ pub struct Trial {
     pub trial_secs: f64,
 }
 
-/// Bytes and seconds of a step by the size of its batch: `fixed + slope * batch`.
+/// Bytes and seconds of a step by the size of its batch: the straight line through two trials, where neither falls with the size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Law {
+    first: Trial,
     last: Trial,
-    bytes_per_item: f64,
-    kept_per_item: f64,
-    secs_per_item: f64,
-    trial_secs_per_item: f64,
 }
 
 impl Law {
@@ -48,13 +45,16 @@ impl Law {
         let batch = batch.max(1);
         let first = trial(batch.min(FIRST))?;
         if first.batch == batch {
-            return Ok(Self::through(first, first));
+            return Ok(Self { first, last: first });
         }
-        let mut law = Self::proportional(first);
-        let mut before = None;
+        // With nothing for the first, everything grows with the batch: what a single trial says at most.
+        let mut law = Self {
+            first: Trial::default(),
+            last: first,
+        };
         while law.last.batch < batch {
             let affordable = |size: usize| {
-                law.trial_secs_at(size) <= TRIAL_SECS && law.bytes_at(size) <= most_bytes
+                law.at(size, |t| t.trial_secs) <= TRIAL_SECS && law.bytes_at(size) <= most_bytes
             };
             // From a single trial, what is fixed cannot be told from what grows: the next one must be near.
             let near = (law.last.batch * GROWTH).min(batch);
@@ -63,51 +63,32 @@ impl Law {
                 () if affordable(near) => near,
                 () => break,
             };
-            let last = law.last;
-            law = Self::through(last, trial(next)?);
-            before = Some(last);
+            law = Self {
+                first: law.last,
+                last: trial(next)?,
+            };
         }
-        if before.is_none() {
+        if law.first.batch == 0 {
             // The first trial was the only one that could be paid: a batch of one gives the second point of the line.
-            law = Self::through(trial(1)?, law.last);
+            law.first = trial(1)?;
         }
         Ok(law)
     }
 
-    /// Everything grows with the batch: what a single trial says at most.
-    fn proportional(only: Trial) -> Self {
-        let per_item = |value: f64| value / only.batch.max(1) as f64;
-        Self {
-            last: only,
-            bytes_per_item: per_item(only.peak_bytes as f64),
-            kept_per_item: per_item(only.kept_bytes as f64),
-            secs_per_item: per_item(only.step_secs),
-            trial_secs_per_item: per_item(only.trial_secs),
-        }
+    fn slope(&self, of: fn(&Trial) -> f64) -> f64 {
+        let span = self.last.batch.saturating_sub(self.first.batch).max(1) as f64;
+        ((of(&self.last) - of(&self.first)) / span).max(0.)
     }
 
-    /// The straight line through two trials; neither bytes nor seconds fall with the size.
-    fn through(first: Trial, last: Trial) -> Self {
-        let span = last.batch.saturating_sub(first.batch).max(1) as f64;
-        let slope = |of: fn(&Trial) -> f64| ((of(&last) - of(&first)) / span).max(0.);
-        Self {
-            last,
-            bytes_per_item: slope(|t| t.peak_bytes as f64),
-            kept_per_item: slope(|t| t.kept_bytes as f64),
-            secs_per_item: slope(|t| t.step_secs),
-            trial_secs_per_item: slope(|t| t.trial_secs),
-        }
-    }
-
-    fn trial_secs_at(&self, batch: usize) -> f64 {
+    /// Something of a trial with `batch` items.
+    fn at(&self, batch: usize, of: fn(&Trial) -> f64) -> f64 {
         let more = batch as f64 - self.last.batch as f64;
-        self.last.trial_secs + more * self.trial_secs_per_item
+        of(&self.last) + more * self.slope(of)
     }
 
     /// Bytes that stay allocated after a step on `batch` items.
     pub fn kept_at(&self, batch: usize) -> u64 {
-        let more = batch as f64 - self.last.batch as f64;
-        (self.last.kept_bytes as f64 + more * self.kept_per_item).max(0.) as u64
+        self.at(batch, |t| t.kept_bytes as f64).max(0.) as u64
     }
 
     /// The size of the largest trial.
@@ -117,22 +98,22 @@ impl Law {
 
     /// Peak bytes of a step on `batch` items.
     pub fn bytes_at(&self, batch: usize) -> u64 {
-        let more = batch as f64 - self.last.batch as f64;
-        (self.last.peak_bytes as f64 + more * self.bytes_per_item).max(0.) as u64
+        self.at(batch, |t| t.peak_bytes as f64).max(0.) as u64
     }
 
     /// Seconds of a step on `batch` items.
     pub fn secs_at(&self, batch: usize) -> f64 {
-        let more = batch as f64 - self.last.batch as f64;
         // A small rest of a batch costs something however steep the line.
         let least = self.last.step_secs * batch as f64 / self.last.batch.max(1) as f64;
-        (self.last.step_secs + more * self.secs_per_item).max(least.min(self.last.step_secs))
+        self.at(batch, |t| t.step_secs)
+            .max(least.min(self.last.step_secs))
     }
 
     /// The largest batch whose step stays below `bytes`.
     pub fn batch_within(&self, bytes: u64) -> usize {
         let room = bytes as f64 - self.last.peak_bytes as f64;
-        (self.last.batch as f64 + room / self.bytes_per_item.max(1.)).max(0.) as usize
+        let per_item = self.slope(|t| t.peak_bytes as f64).max(1.);
+        (self.last.batch as f64 + room / per_item).max(0.) as usize
     }
 }
 
@@ -192,9 +173,10 @@ mod tests {
 
     #[test]
     fn a_rest_of_a_batch_is_never_free() {
-        let law = Law::through(of(2, 1.), of(4, 1.));
+        let line = |first, last| Law { first, last };
+        let law = line(of(2, 1.), of(4, 1.));
         assert!(law.secs_at(1) > 0.9);
-        let falling = Law::through(of(2, 1.), of(4, 0.1));
+        let falling = line(of(2, 1.), of(4, 0.1));
         assert!(falling.secs_at(1) > 0. && falling.secs_at(8) >= falling.secs_at(4));
     }
 }
