@@ -39,13 +39,19 @@ pub fn publish(
 ) -> Result<()> {
     atomic::write_json(&folder.summary(), summary)?;
     let mut curves = Vec::new();
-    for chart in charts(experiment, folder)? {
-        if let Some(svg) = line_chart(&chart.curves, &chart.options(chart.title))? {
-            let path = folder.figure(&format!("{}.svg", chart.file));
-            atomic::write(&path, svg.as_bytes())?;
+    for (file, options, lines) in charts(experiment, folder)? {
+        if let Some(svg) = line_chart(&lines, &options)? {
+            atomic::write(&folder.figure(&format!("{file}.svg")), svg.as_bytes())?;
         }
-        if let Some(svg) = line_chart(&chart.curves, &chart.options(""))? {
-            curves.push((chart.title.to_owned(), svg));
+        let title = options.title.to_owned();
+        if let Some(svg) = line_chart(
+            &lines,
+            &ChartOptions {
+                title: "",
+                ..options
+            },
+        )? {
+            curves.push((title, svg));
         }
     }
     let rows = gallery_rows(folder, session)?;
@@ -62,25 +68,8 @@ pub fn publish(
     atomic::write(&folder.page(), html.as_bytes())
 }
 
-struct Chart {
-    file: &'static str,
-    title: &'static str,
-    axes: [&'static str; 2],
-    log_y: bool,
-    curves: Vec<Curve>,
-}
-
-impl Chart {
-    fn options<'a>(&'a self, title: &'a str) -> ChartOptions<'a> {
-        let [x_label, y_label] = self.axes;
-        ChartOptions {
-            title,
-            x_label,
-            y_label,
-            log_y: self.log_y,
-        }
-    }
-}
+/// The name of a chart's file, its labels and its lines.
+type Chart = (&'static str, ChartOptions<'static>, Vec<Curve>);
 
 fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
     let squeeze = read_log(&folder.stage(Stage::Squeeze))?;
@@ -90,42 +79,27 @@ fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
         let own = ["total".to_owned(), config.loss.plugin.clone()];
         own.into_iter().chain(config.term_names())
     });
-    let chart = |file, title, axes, log_y, curves| Chart {
-        file,
-        title,
-        axes,
-        log_y,
-        curves,
-    };
     let teacher = vec![curve("loss", &squeeze, "epoch", "loss")];
     let terms = terms.map(|term| curve(&term, &recover, "step", &term));
-    let terms = terms.collect();
     let matched = vec![curve("loss", &matching, "step", "loss")];
-    let students = students(experiment, folder)?;
+    let chart = |title, x_label, y_label, log_y| ChartOptions {
+        title,
+        x_label,
+        y_label,
+        log_y,
+    };
     let batches = "iteration, over all batches";
     let [loss, terms_of, match_loss, top1] = [
-        "Squeeze: training loss",
-        "Recover: loss terms, unweighted",
-        "Match: the matcher's loss",
-        "Validate: accuracy, first seed",
+        chart("Squeeze: training loss", "epoch", "loss", true),
+        chart("Recover: loss terms, unweighted", batches, "loss", true),
+        chart("Match: the matcher's loss", "iteration", "loss", true),
+        chart("Validate: accuracy, first seed", "epoch", "top-1, %", false),
     ];
     Ok(vec![
-        chart("squeeze-loss", loss, ["epoch", "loss"], true, teacher),
-        chart("recover-loss", terms_of, [batches, "loss"], true, terms),
-        chart(
-            "match-loss",
-            match_loss,
-            ["iteration", "loss"],
-            true,
-            matched,
-        ),
-        chart(
-            "validate-top1",
-            top1,
-            ["epoch", "top-1, %"],
-            false,
-            students,
-        ),
+        ("squeeze-loss", loss, teacher),
+        ("recover-loss", terms_of, terms.collect()),
+        ("match-loss", match_loss, matched),
+        ("validate-top1", top1, students(experiment, folder)?),
     ])
 }
 
