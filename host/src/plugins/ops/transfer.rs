@@ -82,17 +82,9 @@ pub(super) fn from_bytes(
             bytes.len()
         )));
     }
-    let made = match code {
-        Code::F32 => value_of(bytes, f32::from_ne_bytes, dims, device),
-        Code::F64 => value_of(bytes, f64::from_ne_bytes, dims, device),
-        Code::U32 => value_of(bytes, u32::from_ne_bytes, dims, device),
-        Code::U8 => value_of(bytes, u8::from_ne_bytes, dims, device),
-        Code::I64 => value_of(bytes, i64::from_ne_bytes, dims, device),
-        Code::F16 => value_of(bytes, f16::from_ne_bytes, dims, device),
-        Code::BF16 => value_of(bytes, bf16::from_ne_bytes, dims, device),
-        _ => return Err(unknown(code)),
-    };
-    made.map(Tensor::constant)
+    let dtype = dtype_of(code).ok_or_else(|| unknown(code))?;
+    Value::from_raw_buffer(bytes, dtype, dims, device)
+        .map(Tensor::constant)
         .map_err(|e| failed(kind_of(&e, ErrorKind::TENSOR), e.to_string()))
 }
 
@@ -101,18 +93,4 @@ fn bytes_of<T: WithDType, const N: usize>(
     bytes: fn(T) -> [u8; N],
 ) -> candle_core::Result<Vec<u8>> {
     Ok(values.to_vec1::<T>()?.into_iter().flat_map(bytes).collect())
-}
-
-fn value_of<T: WithDType, const N: usize>(
-    bytes: &[u8],
-    value: fn([u8; N]) -> T,
-    dims: &[usize],
-    device: &Device,
-) -> candle_core::Result<Value> {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    Value::from_vec(
-        chunks.iter().map(|chunk| value(*chunk)).collect::<Vec<T>>(),
-        dims,
-        device,
-    )
 }
