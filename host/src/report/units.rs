@@ -37,15 +37,7 @@ pub fn human_duration(seconds: f64) -> String {
 
 /// A count with its digits in groups of three: `1,281,167`.
 pub fn human_count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut grouped = String::new();
-    for (idx, digit) in digits.chars().enumerate() {
-        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    indicatif::HumanCount(count).to_string()
 }
 
 #[cfg(test)]
