@@ -1,68 +1,21 @@
 //! The axis of a chart: its range, and round values on it.
 
-use std::ops::Range;
+use plotters::coord::combinators::{BindKeyPoints, IntoLogRange, LogCoord, WithKeyPoints};
+use plotters::coord::types::RangedCoordf64;
 
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
-
-/// A linear axis that is labelled at given values.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
-    range: (f64, f64),
-    ticks: Vec<f64>,
+/// A linear axis from the smallest to the largest value and a share of their distance beyond both.
+pub fn linear(values: impl Iterator<Item = f64>, beyond: f64) -> RangedCoordf64 {
+    let (low, high) = span(values);
+    let pad = (high - low) * beyond;
+    (low - pad..high + pad).into()
 }
 
-impl Axis {
-    /// An axis from the smallest to the largest value.
-    pub fn within(values: impl Iterator<Item = f64>) -> Self {
-        let range = span(values);
-        Self {
-            range,
-            ticks: inner_ticks(range),
-        }
-    }
-
-    /// An axis from the round value below the smallest to the one above the largest.
-    pub fn around(values: impl Iterator<Item = f64>) -> Self {
-        Self::between(outer_ticks(span(values)))
-    }
-
-    /// Like [`around`](Self::around) for values that are log10 of what is shown.
-    pub fn around_decades(logs: impl Iterator<Item = f64>) -> Self {
-        Self::between(log_ticks(span(logs)))
-    }
-
-    /// The labelled values, ascending.
-    pub fn ticks(&self) -> &[f64] {
-        &self.ticks
-    }
-
-    fn between(ticks: Vec<f64>) -> Self {
-        Self {
-            range: (ticks[0], ticks[ticks.len() - 1]),
-            ticks,
-        }
-    }
-}
-
-impl Ranged for Axis {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
-        let along = (value - self.range.0) / (self.range.1 - self.range.0);
-        start + (along * f64::from(end - start)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        match hint.weight().allow_light_points() {
-            true => Vec::new(),
-            false => self.ticks.clone(),
-        }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.range.0..self.range.1
-    }
+/// A logarithmic axis from the round value below the smallest to the one above the largest, labelled at such values.
+pub fn logarithmic(values: impl Iterator<Item = f64>) -> WithKeyPoints<LogCoord<f64>> {
+    let ticks = log_ticks(span(values.map(f64::log10)));
+    let ticks: Vec<f64> = ticks.into_iter().map(|tick| 10f64.powf(tick)).collect();
+    let range = ticks[0]..ticks[ticks.len() - 1];
+    range.log_scale().with_key_points(ticks)
 }
 
 /// Smallest and largest value, widened where they are equal.
@@ -78,36 +31,7 @@ fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (low - pad, high + pad)
 }
 
-/// A step of 1, 2 or 5 times a power of ten that cuts the range into at most `most` pieces.
-fn step((low, high): (f64, f64), most: usize) -> f64 {
-    let raw = (high - low) / most as f64;
-    let power = 10f64.powf(raw.log10().floor());
-    let factor = [1., 2., 5.]
-        .into_iter()
-        .find(|factor| factor * power >= raw * (1. - 1e-9));
-    factor.unwrap_or(10.) * power
-}
-
-/// Round values inside a range.
-fn inner_ticks(range: (f64, f64)) -> Vec<f64> {
-    let step = step(range, 7);
-    let (first, last) = (range.0 / step - 1e-9, range.1 / step + 1e-9);
-    multiples(step, first.ceil(), last.floor())
-}
-
-/// Round values from just below a range to just above it.
-fn outer_ticks(range: (f64, f64)) -> Vec<f64> {
-    let step = step(range, 5);
-    let (first, last) = (range.0 / step + 1e-9, range.1 / step - 1e-9);
-    multiples(step, first.floor(), last.ceil())
-}
-
-fn multiples(step: f64, first: f64, last: f64) -> Vec<f64> {
-    let numbers = first as i64..=last as i64;
-    numbers.map(|idx| idx as f64 * step).collect()
-}
-
-/// Like [`outer_ticks`] for a range of log10: whole decades, or 1, 2 and 5 times them where there are few.
+/// Round values from just below a range of log10 to just above it: whole decades, or 1, 2 and 5 times them where there are few.
 fn log_ticks((low, high): (f64, f64)) -> Vec<f64> {
     let (first, last) = (low.floor() as i64, high.ceil() as i64);
     if last - first > 3 {
@@ -153,25 +77,19 @@ pub fn tick_text(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plotters::coord::ranged1d::Ranged;
 
     #[test]
     fn ticks_are_round() {
+        let text = |ticks: &[f64]| ticks.iter().copied().map(tick_text).collect::<Vec<_>>();
+        let padded = linear([0.12, 0.48].into_iter(), 0.1);
         assert_eq!(
-            inner_ticks((0., 1000.)),
-            [0., 200., 400., 600., 800., 1000.]
-        );
-        let text = |ticks: Vec<f64>| ticks.into_iter().map(tick_text).collect::<Vec<_>>();
-        assert_eq!(
-            text(outer_ticks((0.12, 0.48))),
+            text(&padded.key_points(6)),
             ["0.1", "0.2", "0.3", "0.4", "0.5"]
         );
         let logs = |low: f64, high: f64| {
-            text(
-                log_ticks((low.log10(), high.log10()))
-                    .iter()
-                    .map(|t| 10f64.powf(*t))
-                    .collect(),
-            )
+            let axis = logarithmic([low, high].into_iter());
+            text(axis.bold_points())
         };
         assert_eq!(logs(3., 30.), ["2", "5", "10", "20", "50"]);
         assert_eq!(
@@ -179,19 +97,15 @@ mod tests {
             ["1e-4", "0.001", "0.01", "0.1", "1", "10", "100"]
         );
         assert_eq!(
-            text(vec![-0.0, 1e6, 123_456., -2.5e-5]),
+            text(&[-0.0, 1e6, 123_456., -2.5e-5]),
             ["0", "1e6", "123456", "-2.5e-5"]
         );
     }
 
     #[test]
-    fn values_map_to_their_place() {
-        let axis = Axis::around([0.12, 0.48].into_iter());
-        assert_eq!(
-            [0.1, 0.3, 0.5].map(|v| axis.map(&v, (100, 0))),
-            [100, 50, 0]
-        );
-        // Equal values still have a range around them.
-        assert_eq!(Axis::within([3., 3.].into_iter()).map(&3., (0, 10)), 5);
+    fn equal_values_still_have_a_range_around_them() {
+        assert_eq!(linear([3., 3.].into_iter(), 0.).map(&3., (0, 10)), 5);
+        let flat = logarithmic([3., 3.].into_iter());
+        assert!((1..10).contains(&flat.map(&3., (0, 10))));
     }
 }

@@ -5,10 +5,11 @@
 
 use anyhow::{Context, Result};
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::axis::{Axis, tick_text};
+use super::axis::{linear, logarithmic, tick_text};
 
 /// Colour of text and axes.
 pub const INK: RGBColor = RGBColor(0x3d, 0x44, 0x4d);
@@ -36,6 +37,10 @@ const LEGEND_LINE: i32 = 22 * SCALE;
 const SWATCH: i32 = 18 * SCALE;
 const TEXT_PX: i32 = 14 * SCALE;
 const TITLE_PX: i32 = 17 * SCALE;
+
+/// The most labels of an axis.
+const X_LABELS: usize = 8;
+const Y_LABELS: usize = 6;
 
 /// The most points that a curve is drawn with; a longer one keeps the extremes of each stretch.
 const MAX_POINTS: usize = 800;
@@ -110,9 +115,7 @@ fn draw(
     top: i32,
     options: &ChartOptions,
 ) -> Result<()> {
-    let text = ("sans-serif", f64::from(TEXT_PX) * 1.24)
-        .into_font()
-        .color(&INK);
+    let text = text_style();
     root.fill(&WHITE)?;
     if !options.title.is_empty() {
         let title = ("sans-serif", f64::from(TITLE_PX) * 1.24, FontStyle::Bold)
@@ -132,32 +135,38 @@ fn draw(
         root.draw_text(&curve.name, &beside, (x + SWATCH + 6 * SCALE, y))?;
     }
 
-    let points = || curves.iter().flat_map(|curve| &curve.points);
-    let x_axis = Axis::within(points().map(|p| p.0));
-    let y_axis = match options.log_y {
-        true => Axis::around_decades(points().map(|p| p.1)),
-        false => Axis::around(points().map(|p| p.1)),
-    };
-    let y_text = |y: &f64| tick_text(if options.log_y { 10f64.powf(*y) } else { *y });
-    let longest = y_axis
-        .ticks()
-        .iter()
-        .map(|y| y_text(y).len())
-        .max()
-        .unwrap_or(0) as i32;
+    let values = || curves.iter().flat_map(|curve| &curve.points).map(|p| p.1);
+    let (_, area) = root.split_vertically(top);
+    match options.log_y {
+        true => plot(&area, curves, options, logarithmic(values()))?,
+        false => plot(&area, curves, options, linear(values(), 0.05))?,
+    }
+    root.present()?;
+    Ok(())
+}
 
-    let (_, plot) = root.split_vertically(top);
-    let mut chart = ChartBuilder::on(&plot)
+/// Draws the axes and the curves.
+fn plot<Y>(area: &Area, curves: &[Curve], options: &ChartOptions, y_axis: Y) -> Result<()>
+where
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let steps = curves.iter().flat_map(|curve| &curve.points).map(|p| p.0);
+    let values = y_axis.key_points(Y_LABELS).into_iter();
+    let longest = values.map(|y| tick_text(y).len()).max().unwrap_or(0) as i32;
+    let text = text_style();
+    let mut chart = ChartBuilder::on(area)
         .margin(MARGIN)
         .margin_top(6 * SCALE)
         .margin_bottom(0)
         .margin_right(22 * SCALE)
         .x_label_area_size(52 * SCALE)
         .y_label_area_size(32 * SCALE + longest * TEXT_PX * 6 / 10)
-        .build_cartesian_2d(x_axis, y_axis)?;
+        .build_cartesian_2d(linear(steps, 0.), y_axis)?;
     chart
         .configure_mesh()
-        .light_line_style(TRANSPARENT)
+        .max_light_lines(0)
+        .x_labels(X_LABELS)
+        .y_labels(Y_LABELS)
         .bold_line_style(GRID.stroke_width(SCALE as u32))
         .axis_style(INK.stroke_width(SCALE as u32))
         .set_all_tick_mark_size(6 * SCALE)
@@ -166,7 +175,7 @@ fn draw(
         .x_desc(label(options.x_label))
         .y_desc(label(options.y_label))
         .x_label_formatter(&|x| tick_text(*x))
-        .y_label_formatter(&y_text)
+        .y_label_formatter(&|y| tick_text(*y))
         .draw()?;
     for (idx, curve) in curves.iter().enumerate() {
         let points = curve.points.iter().copied();
@@ -179,8 +188,13 @@ fn draw(
             ))?;
         }
     }
-    root.present()?;
     Ok(())
+}
+
+fn text_style() -> TextStyle<'static> {
+    ("sans-serif", f64::from(TEXT_PX) * 1.24)
+        .into_font()
+        .color(&INK)
 }
 
 fn colour(idx: usize) -> RGBColor {
@@ -218,13 +232,10 @@ fn legend_places(curves: &[Curve]) -> Vec<(i32, i32)> {
     places
 }
 
-/// The finite points, with log10(y) on a logarithmic axis, thinned to the extremes of stretches of equal length.
+/// The finite points, those above 0 on a logarithmic axis, thinned to the extremes of stretches of equal length.
 fn drawable(points: &[(f64, f64)], log_y: bool) -> Vec<(f64, f64)> {
-    let finite: Vec<(f64, f64)> = points
-        .iter()
-        .map(|&(x, y)| (x, if log_y { y.log10() } else { y }))
-        .filter(|(x, y)| x.is_finite() && y.is_finite())
-        .collect();
+    let shown = |(x, y): &&(f64, f64)| x.is_finite() && y.is_finite() && (!log_y || *y > 0.);
+    let finite: Vec<(f64, f64)> = points.iter().filter(shown).copied().collect();
     if finite.len() <= MAX_POINTS {
         return finite;
     }
