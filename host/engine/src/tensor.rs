@@ -129,22 +129,6 @@ impl Tensor {
         })
     }
 
-    /// The sizes of a matrix.
-    ///
-    /// # Errors
-    /// If the rank is not 2.
-    pub fn dims2(&self) -> Result<[usize; 2]> {
-        self.dims_n("dims2")
-    }
-
-    /// The sizes of a tensor of three dimensions.
-    ///
-    /// # Errors
-    /// If the rank is not 3.
-    pub fn dims3(&self) -> Result<[usize; 3]> {
-        self.dims_n("dims3")
-    }
-
     /// The sizes of a batch of images.
     ///
     /// # Errors
@@ -210,7 +194,7 @@ mod tests {
         let leaf = Tensor::leaf(Value::ones((2, 3), DType::F32, &Device::Cpu).unwrap());
         assert!(leaf.is_tracked());
         assert!(!leaf.detach().is_tracked());
-        assert_eq!(leaf.dims2().unwrap(), [2, 3]);
+        assert_eq!(leaf.dims(), [2, 3]);
         assert!(leaf.dims4().is_err());
     }
 

@@ -3,7 +3,7 @@
 use super::arrange::contiguous;
 use super::on_device;
 use super::shape::check_dim;
-use crate::error::{Result, ensure};
+use crate::error::Result;
 use crate::gpu;
 use crate::kernel::reduce::{groups, sum};
 use crate::kernel::{Host, to_value};
@@ -141,32 +141,6 @@ impl Tensor {
     pub fn norm_all(&self) -> Result<Tensor> {
         self.norm(&self.all_dims(), false)
     }
-
-    /// Running sum along one dimension.
-    ///
-    /// # Shapes
-    /// Any shape gives the same.
-    ///
-    /// # Errors
-    /// If the dimension is out of range.
-    pub fn cumsum(&self, dim: usize) -> Result<Tensor> {
-        check_dim("cumsum", self, dim)?;
-        ensure!(
-            self.dtype().is_float(),
-            "cumsum",
-            "expected floating-point entries, got {:?}",
-            self.dtype()
-        );
-        // candle sums along the last dimension on every device.
-        let last = self.rank() - 1;
-        let turned = contiguous(&self.value().transpose(dim, last)?)?;
-        let value = turned
-            .cumsum(last)
-            .and_then(|sums| sums.transpose(dim, last));
-        self.moved("cumsum", value, move |_, g| {
-            g.flip(dim)?.cumsum(dim)?.flip(dim)
-        })
-    }
 }
 
 #[cfg(test)]
@@ -187,7 +161,6 @@ mod tests {
         check("sum_all", &x, |x| x[0].sqr()?.sum_all());
         check("mean_all", &x, |x| x[0].sqr()?.mean_all());
         check("norm_all", &x, |x| x[0].norm_all());
-        check("cumsum", &x, |x| x[0].sqr()?.cumsum(1));
     }
 
     #[test]
@@ -201,9 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn a_running_sum_adds_up() {
+    fn a_dimension_out_of_range_is_refused() {
         let x = Tensor::from_vec(vec![1.0f64, 2.0, 4.0], &[3], &Device::Cpu).unwrap();
-        assert_eq!(x.cumsum(0).unwrap().to_f64_vec().unwrap(), [1.0, 3.0, 7.0]);
         assert!(x.sum(&[1], false).is_err());
     }
 
