@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use alambic::experiment::meter::cpu_secs;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
 
@@ -59,7 +60,7 @@ fn block(
 ) -> Result<Json> {
     wait()?;
     process::forget_peak()?;
-    let (cpu, clock) = (process::cpu_secs()?, Instant::now());
+    let (cpu, clock) = (cpu_secs(), Instant::now());
     let mut value = 0.;
     for _ in 0..steps {
         value = step()?;
@@ -67,7 +68,7 @@ fn block(
     // A step reads its loss before the GPU is through with it.
     wait()?;
     let wall_secs = clock.elapsed().as_secs_f64();
-    let cpu_secs = process::cpu_secs()? - cpu;
+    let cpu_secs = cpu_secs() - cpu;
     let (rss_kib, peak_kib) = process::resident_kib()?;
     Ok(json!({
         "steps": steps, "cpu_secs": cpu_secs, "wall_secs": wall_secs,

@@ -20,7 +20,7 @@ use plugin_api::{
 };
 use serde_json::json;
 
-use super::step::{Size, Step};
+use super::step::{Body, Size};
 use crate::{Lab, lab::noise};
 
 /// DC's guard against a row without a gradient.
@@ -88,11 +88,7 @@ fn row_distance(found: &Tensor, wanted: &Tensor) -> Result<Tensor> {
     Ok(cosines.affine(-1., 1.)?.sum_all()?)
 }
 
-pub(super) fn run(
-    lab: &Lab,
-    size: &Size,
-    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
-) -> Result<()> {
+pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     let session = lab.session();
     let network = lab.network(&session, size.network)?;
     let loss = session.registry.create_loss("cross-entropy", &json!({}))?;

@@ -10,7 +10,7 @@ mod trajectory;
 use anyhow::Result;
 use clap::ValueEnum;
 
-pub use step::{Size, Step};
+pub use step::{Body, Size, Step};
 
 use crate::Lab;
 
@@ -34,12 +34,7 @@ pub enum Work {
 ///
 /// # Errors
 /// When the work cannot be set up or `body` fails.
-pub fn with_steps(
-    work: Work,
-    lab: &Lab,
-    size: &Size,
-    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
-) -> Result<()> {
+pub fn with_steps(work: Work, lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     match work {
         Work::Recover => recover::run(lab, size, body),
         Work::Training => training::run(lab, size, body),

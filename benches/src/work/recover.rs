@@ -7,14 +7,10 @@ use alambic::{
 use anyhow::Result;
 use serde_json::json;
 
-use super::step::{Size, Step};
+use super::step::{Body, Size};
 use crate::Lab;
 
-pub(super) fn run(
-    lab: &Lab,
-    size: &Size,
-    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
-) -> Result<()> {
+pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     let session = lab.session();
     // The defaults of SRe2L's `data_synthesis.py` for the image priors, its CIFAR script for the shift; the rest are ours, which
     // are its ImageNet script's.

@@ -8,14 +8,10 @@ use alambic::{
 };
 use anyhow::Result;
 
-use super::step::{Size, Step};
+use super::step::{Body, Size};
 use crate::Lab;
 
-pub(super) fn run(
-    lab: &Lab,
-    size: &Size,
-    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
-) -> Result<()> {
+pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     let session = lab.session();
     let config = Config {
         batch_size: size.batch as u32,

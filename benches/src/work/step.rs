@@ -26,3 +26,6 @@ impl Size {
 
 /// Does a step and gives its loss, or another number that hangs on all of the work.
 pub type Step<'a> = dyn FnMut() -> Result<f64> + 'a;
+
+/// What is handed a step.
+pub type Body<'a> = dyn FnMut(&mut Step<'_>) -> Result<()> + 'a;

@@ -12,14 +12,10 @@ use anyhow::Result;
 use plugin_api::loss::Targets;
 use serde_json::json;
 
-use super::step::{Size, Step};
+use super::step::{Body, Size};
 use crate::Lab;
 
-pub(super) fn run(
-    lab: &Lab,
-    size: &Size,
-    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
-) -> Result<()> {
+pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     let session = lab.session();
     let sgd = SgdConfig {
         lr: 0.01,

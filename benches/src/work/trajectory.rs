@@ -5,17 +5,13 @@ use alambic::stages::matching::{Config, Experts, Stepper};
 use anyhow::Result;
 use serde_json::json;
 
-use super::step::{Size, Step};
+use super::step::{Body, Size};
 use crate::Lab;
 
 /// Steps on the set in an iteration: those that MTT takes on Tiny-ImageNet at 10 and at 50 images per class.
 const STEPS: usize = 20;
 
-pub(super) fn run(
-    lab: &Lab,
-    size: &Size,
-    body: &mut dyn FnMut(&mut Step<'_>) -> Result<()>,
-) -> Result<()> {
+pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     let session = lab.session();
     let config: Config = serde_json::from_value(json!({
         "matcher": {"plugin": "trajectory", "params": {

@@ -42,9 +42,7 @@ impl Meter {
             return Some(bytes);
         }
         let status = fs::read_to_string("/proc/self/status").ok()?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-        Some(kib * 1024)
+        Some(kib(&status, "VmHWM:")? * 1024)
     }
 
     /// What was counted and timed, where that was switched on before the program did anything else.
@@ -59,8 +57,14 @@ impl Meter {
     }
 }
 
+/// The number that follows a name in a file of `/proc`.
+pub fn kib(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
 /// Seconds that all threads of the process have computed, in it and in the system for it; 0 where the system does not say.
-fn cpu_secs() -> f64 {
+pub fn cpu_secs() -> f64 {
     #[cfg(unix)]
     {
         let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
@@ -79,6 +83,13 @@ fn cpu_secs() -> f64 {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_costs_seconds() {
+        let before = cpu_secs();
+        let sum = (0..100_000_000u64).fold(0, |a, b| std::hint::black_box(a ^ b));
+        assert!(cpu_secs() > before, "{sum}");
+    }
 
     #[test]
     fn a_peak_is_seen() {

@@ -10,6 +10,7 @@ use crate::{
         allocation,
         gpu::{Gpu, device, resident},
     },
+    experiment::meter::kib,
     stages::Session,
 };
 
@@ -40,9 +41,8 @@ pub fn available_bytes() -> Option<u64> {
         return Some(free as u64 + live);
     }
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024 + allocation::live_bytes().max(0) as u64)
+    let bytes = kib(&text, "MemAvailable:")? * 1024;
+    Some(bytes + allocation::live_bytes().max(0) as u64)
 }
 
 /// What [`available_bytes`] are of.
