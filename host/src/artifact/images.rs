@@ -2,13 +2,15 @@
 
 use std::{
     fs,
-    io::Cursor,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use image::{ExtendedColorType, ImageEncoder, codecs};
+use image::{
+    Rgb, RgbImage,
+    codecs::{jpeg::JpegEncoder, png::PngEncoder},
+};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,23 +111,15 @@ impl ImageSet {
     /// # Errors
     /// When the encoder fails.
     pub fn encode(&self, index: usize, format: ImageFormat) -> Result<Vec<u8>> {
-        let plane = self.resolution * self.resolution;
-        let chw = self.image(index);
-        let hwc: Vec<u8> = (0..plane)
-            .flat_map(|p| [chw[p], chw[plane + p], chw[2 * plane + p]])
-            .collect();
-        let (side, color) = (self.resolution as u32, ExtendedColorType::Rgb8);
-        let mut file = Cursor::new(Vec::new());
+        let image = rgb(self.image(index), self.resolution);
+        let mut file = Vec::new();
         match format {
-            ImageFormat::Png => {
-                codecs::png::PngEncoder::new(&mut file).write_image(&hwc, side, side, color)?
-            }
+            ImageFormat::Png => image.write_with_encoder(PngEncoder::new(&mut file))?,
             ImageFormat::Jpeg => {
-                codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 75)
-                    .write_image(&hwc, side, side, color)?;
+                image.write_with_encoder(JpegEncoder::new_with_quality(&mut file, 75))?;
             }
         }
-        Ok(file.into_inner())
+        Ok(file)
     }
 
     /// Bytes of all images as files.
@@ -202,17 +196,11 @@ impl ImageSet {
         );
         let images: Vec<Vec<u8>> = files
             .par_iter()
-            .map(|file| {
-                let path = folder.join(file);
-                decode(&path, resolution)
-                    .with_context(|| format!("cannot read image {}", path.display()))
-            })
+            .map(|file| decode(&folder.join(file), resolution))
             .collect::<Result<_>>()?;
         Ok(Self::new(resolution, images.concat(), labels, class_names))
     }
-}
 
-impl ImageSet {
     /// Reads what [`ImageSet::save`] wrote, or class folders that anybody wrote: those of `class_names`, or where the names are
     /// others as many in sorted order.
     ///
@@ -247,10 +235,7 @@ impl ImageSet {
         let (mut pixels_nchw, mut labels) = (Vec::new(), Vec::new());
         for (class, folder) in folders.iter().enumerate() {
             for file in listed(folder, &Path::is_file)? {
-                let read = decode(&file, resolution);
-                let pixels =
-                    read.with_context(|| format!("cannot read image {}", file.display()))?;
-                pixels_nchw.extend(pixels);
+                pixels_nchw.extend(decode(&file, resolution)?);
                 labels.push(class as u32);
             }
         }
@@ -285,15 +270,28 @@ fn class_folder(class: usize, name: &str) -> String {
     format!("{class:05}_{}", safe.trim())
 }
 
+/// The image of bytes [3, R, R].
+pub fn rgb(chw: &[u8], resolution: usize) -> RgbImage {
+    let (plane, side) = (resolution * resolution, resolution as u32);
+    RgbImage::from_fn(side, side, |x, y| {
+        let at = (y * side + x) as usize;
+        Rgb([chw[at], chw[plane + at], chw[2 * plane + at]])
+    })
+}
+
 fn decode(path: &Path, resolution: usize) -> Result<Vec<u8>> {
-    let image = image::load_from_memory(&fs::read(path)?)?.to_rgb8();
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    if (width, height) != (resolution, resolution) {
-        bail!("it has {width}x{height} pixels, expected {resolution}x{resolution}");
-    }
-    let raw = image.into_raw();
-    let channels = (0..3).flat_map(|c| raw.iter().skip(c).step_by(3).copied());
-    Ok(channels.collect())
+    let decoded = || {
+        let image = image::load_from_memory(&fs::read(path)?)?.to_rgb8();
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        ensure!(
+            (width, height) == (resolution, resolution),
+            "it has {width}x{height} pixels, expected {resolution}x{resolution}"
+        );
+        let raw = image.into_raw();
+        let channels = (0..3).flat_map(|c| raw.iter().skip(c).step_by(3).copied());
+        Ok(channels.collect())
+    };
+    decoded().with_context(|| format!("cannot read image {}", path.display()))
 }
 
 #[cfg(test)]

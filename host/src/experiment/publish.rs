@@ -6,10 +6,10 @@ use anyhow::Result;
 use serde_json::Value as Json;
 
 use crate::{
-    artifact::{ImageSet, RunFolder, Stage, WorkFolder, atomic},
+    artifact::{ImageSet, RunFolder, Stage, WorkFolder, atomic, images::rgb},
     report::{
         curves::{ChartOptions, Curve, line_chart},
-        gallery::{ClassRow, MosaicOptions, Tile, class_figures, contact_sheet},
+        gallery::{ClassRow, MosaicOptions, class_figures, contact_sheet},
         html::{ReportInput, render},
         log,
         summary::Summary,
@@ -155,18 +155,13 @@ fn gallery_rows(folder: &RunFolder, session: &Session<'_>) -> Result<Vec<ClassRo
         return Ok(Vec::new());
     };
     let set = ImageSet::load(&images)?;
-    let side = set.resolution as u32;
-    let tile = |chw: &[u8]| Tile {
-        chw: chw.to_vec(),
-        height: side,
-        width: side,
-    };
+    let tile = |chw: &[u8]| rgb(chw, set.resolution);
     let mut rows = Vec::new();
     for (class, name) in set.class_names.iter().enumerate().take(SHOWN_CLASSES) {
         let own = (0..set.len())
             .filter(|&i| set.labels[i] as usize == class)
             .take(SHOWN_IMAGES);
-        let distilled: Vec<Tile> = own.map(|i| tile(set.image(i))).collect();
+        let distilled: Vec<_> = own.map(|i| tile(set.image(i))).collect();
         let order = real_order(session, RANDOM_REAL, class as u32);
         let real = order
             .iter()
