@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::report::comparison::Format;
+
 /// Dataset distillation: turn a large labelled image set into a small synthetic one.
 #[derive(Parser, Debug)]
 #[command(version, propagate_version = true, max_term_width = 100)]
@@ -231,25 +233,10 @@ pub struct CompareArgs {
     pub out: Option<PathBuf>,
     /// Output format of the table
     #[arg(long, value_enum, default_value = "terminal")]
-    pub format: CompareFormat,
+    pub format: Format,
     /// Write it to a file
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
-}
-
-/// Output format of a comparison.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum CompareFormat {
-    /// Aligned columns
-    Terminal,
-    /// A Markdown table
-    Markdown,
-    /// Comma-separated values, full precision
-    Csv,
-    /// A list of objects, full precision
-    Json,
-    /// An HTML page
-    Html,
 }
 
 /// `alambic export`.

@@ -10,14 +10,11 @@ use crate::{
         file,
         protocol::Protocol,
     },
-    report::{
-        comparison::{Format, Row, write},
-        table::TableFormat,
-    },
+    report::comparison::{Row, write},
 };
 
 use super::{
-    args::{Cli, CompareArgs, CompareFormat},
+    args::{Cli, CompareArgs},
     report::existing,
     run::registry,
 };
@@ -33,15 +30,8 @@ pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
     if let Some(protocol) = &args.protocol {
         judge(cli, args, protocol, &mut runs)?;
     }
-    let format = match args.format {
-        CompareFormat::Terminal => Format::Table(TableFormat::Terminal),
-        CompareFormat::Markdown => Format::Table(TableFormat::Markdown),
-        CompareFormat::Csv => Format::Csv,
-        CompareFormat::Json => Format::Json,
-        CompareFormat::Html => Format::Html,
-    };
     let rows: Vec<Row> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
-    let text = write(&rows, format)?;
+    let text = write(&rows, args.format)?;
     match &args.to {
         None => print!("{text}"),
         Some(file) if file.is_dir() => {

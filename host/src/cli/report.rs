@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path};
 
-use anyhow::Context;
-
 use crate::{
     artifact::{ImageFormat, ImageSet, RunFolder, atomic, parquet_export::export_parquet},
-    experiment::failure::{Failure, config_fault},
+    experiment::{
+        compare,
+        failure::{Failure, config_fault},
+    },
     report::{summary::Summary, table::TableFormat},
 };
 
@@ -24,14 +25,7 @@ pub fn report(args: &ReportArgs) -> Result<(), Failure> {
     };
     for run in &args.runs {
         let folder = existing(run)?;
-        let path = folder.summary();
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} is missing: the run is not finished; run it again",
-                path.display()
-            )
-        })?;
-        let summary = Summary::from_json(&text)?;
+        let summary = Summary::from_json(&compare::read(&folder.summary())?)?;
         if args.json {
             print_json(&summary)?;
         } else {

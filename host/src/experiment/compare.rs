@@ -21,16 +21,8 @@ use super::{Experiment, protocol::Judged};
 /// # Errors
 /// When the run has not ended, or a file of it is damaged.
 pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
-    let read = |path: std::path::PathBuf| {
-        fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} is missing: the run is not finished; run it again",
-                path.display()
-            )
-        })
-    };
-    let summary = Summary::from_json(&read(folder.summary())?)?;
-    let experiment: Experiment = toml::from_str(&read(folder.experiment())?)
+    let summary = Summary::from_json(&read(&folder.summary())?)?;
+    let experiment: Experiment = toml::from_str(&read(&folder.experiment())?)
         .with_context(|| folder.experiment().display().to_string())?;
     let made: Vec<&ResultRow> = own_rows(&summary);
     ensure!(
@@ -42,6 +34,19 @@ pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
         .into_iter()
         .map(|own| row(folder, &experiment, &summary, own));
     Ok(rows.collect())
+}
+
+/// A file that a finished run has.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| {
+        format!(
+            "{} is missing: the run is not finished; run it again",
+            path.display()
+        )
+    })
 }
 
 /// The distilled set under the run's own labels: the first of its rows for each student.

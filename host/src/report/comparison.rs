@@ -1,6 +1,7 @@
 //! Several runs in one table: method, cost and accuracy, next to the controls.
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
@@ -167,15 +168,17 @@ pub struct Row {
 }
 
 /// Output format of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
-    /// Columns aligned with spaces, or a Markdown table.
-    Table(TableFormat),
-    /// Comma-separated values with all digits.
+    /// Aligned columns
+    Terminal,
+    /// A Markdown table
+    Markdown,
+    /// Comma-separated values, full precision
     Csv,
-    /// A list of [`Row`]s.
+    /// A list of objects, full precision
     Json,
-    /// An HTML page.
+    /// An HTML page
     Html,
 }
 
@@ -184,11 +187,13 @@ pub enum Format {
 /// # Errors
 /// When a writer fails, which no input is known to cause.
 pub fn write(rows: &[Row], format: Format) -> Result<String> {
+    let text = |format| {
+        let (columns, cells) = shown(rows);
+        table(&columns, WORDS, cells, format) + "\n" + &sources(rows).join("\n") + "\n"
+    };
     match format {
-        Format::Table(format) => {
-            let (columns, cells) = shown(rows);
-            Ok(table(&columns, WORDS, cells, format) + "\n" + &sources(rows).join("\n") + "\n")
-        }
+        Format::Terminal => Ok(text(TableFormat::Terminal)),
+        Format::Markdown => Ok(text(TableFormat::Markdown)),
         Format::Csv => csv(rows),
         Format::Json => Ok(serde_json::to_string_pretty(rows)? + "\n"),
         Format::Html => html(rows),
@@ -314,7 +319,7 @@ mod tests {
     #[test]
     fn every_format_has_the_figures() {
         let of = |format| write(&[row()], format).unwrap();
-        let terminal = of(Format::Table(TableFormat::Terminal));
+        let terminal = of(Format::Terminal);
         for part in [
             "44.90 ± 0.50",
             "26.00 ± 0.50",
@@ -328,7 +333,7 @@ mod tests {
             !terminal.contains("common") && !terminal.contains("LRS"),
             "{terminal}"
         );
-        assert!(of(Format::Table(TableFormat::Markdown)).starts_with("| run "));
+        assert!(of(Format::Markdown).starts_with("| run "));
         let text = of(Format::Csv);
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let record = reader.records().next().unwrap().unwrap();
