@@ -10,6 +10,7 @@ use std::{
 };
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use memchr::memmem;
 use plugin_api::abi::{
     API_VERSION, HeaderRef, LayoutFault, MAGIC, PREAMBLE_SYMBOL, Preamble, ROOT_SYMBOL, Root_Ref,
     check_layout, open_root,
@@ -55,16 +56,7 @@ pub(super) fn open_if_plugin(path: &Path) -> Result<Option<Opened>, LoadError> {
 
 /// Whether the bytes hold the preamble's name, as the symbol table of a plugin does, whole or truncated.
 fn mentions_preamble(bytes: &[u8]) -> bool {
-    let symbol = format!("{PREAMBLE_SYMBOL}\0");
-    let first = symbol.as_bytes()[0];
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|&byte| byte == first) {
-        if rest[at..].starts_with(symbol.as_bytes()) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
+    memmem::find(bytes, format!("{PREAMBLE_SYMBOL}\0").as_bytes()).is_some()
 }
 
 /// The bytes of a regular file.
