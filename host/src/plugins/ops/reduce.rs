@@ -2,46 +2,44 @@
 
 use plugin_api::tensor::Reduce;
 
+use crate::engine::{Tensor, error};
+
 use super::{
     Lent, answers,
     call::{Call, Fault, Outputs, dim_of, dims_of},
     precision::Class,
 };
 
+/// A reduction of the input over dimensions.
+fn over(
+    call: &Call<'_>,
+    dims: &[usize],
+    reduce: impl FnOnce(&Tensor, &[usize]) -> error::Result<Tensor>,
+) -> Result<Tensor, Fault> {
+    let x = call.float_input(0)?;
+    Ok(reduce(x, &dims_of(dims, x)?)?)
+}
+
+/// A choice among the input's entries along a dimension.
+fn along(
+    call: &Call<'_>,
+    dim: usize,
+    choose: impl FnOnce(&Tensor, usize) -> error::Result<Tensor>,
+) -> Result<Tensor, Fault> {
+    let x = call.input(0)?;
+    Ok(choose(x, dim_of(dim, x)?)?)
+}
+
 answers! {
     Reduce, call;
-    Class::Single, Sum { keepdim, dims } => {
-        let x = call.float_input(0)?;
-        x.sum(&dims_of(dims, x)?, *keepdim)?
-    };
-    Class::Single, Mean { keepdim, dims } => {
-        let x = call.float_input(0)?;
-        x.mean(&dims_of(dims, x)?, *keepdim)?
-    };
-    Class::Single, Var { keepdim, unbiased, dims } => {
-        let x = call.float_input(0)?;
-        x.var(&dims_of(dims, x)?, *keepdim, *unbiased)?
-    };
-    Class::Single, Norm { keepdim, dims } => {
-        let x = call.float_input(0)?;
-        x.norm(&dims_of(dims, x)?, *keepdim)?
-    };
-    Class::Single, Max { keepdim, dim } => {
-        let x = call.input(0)?;
-        x.max(dim_of(*dim, x)?, *keepdim)?
-    };
-    Class::Single, Min { keepdim, dim } => {
-        let x = call.input(0)?;
-        x.min(dim_of(*dim, x)?, *keepdim)?
-    };
-    Class::Single, ArgMax { keepdim, dim } => {
-        let x = call.input(0)?;
-        x.argmax(dim_of(*dim, x)?, *keepdim)?
-    };
-    Class::Single, ArgMin { keepdim, dim } => {
-        let x = call.input(0)?;
-        x.argmin(dim_of(*dim, x)?, *keepdim)?
-    };
+    Class::Single, Sum { keepdim, dims } => over(call, dims, |x, dims| x.sum(dims, *keepdim))?;
+    Class::Single, Mean { keepdim, dims } => over(call, dims, |x, dims| x.mean(dims, *keepdim))?;
+    Class::Single, Var { keepdim, unbiased, dims } => over(call, dims, |x, dims| x.var(dims, *keepdim, *unbiased))?;
+    Class::Single, Norm { keepdim, dims } => over(call, dims, |x, dims| x.norm(dims, *keepdim))?;
+    Class::Single, Max { keepdim, dim } => along(call, *dim, |x, dim| x.max(dim, *keepdim))?;
+    Class::Single, Min { keepdim, dim } => along(call, *dim, |x, dim| x.min(dim, *keepdim))?;
+    Class::Single, ArgMax { keepdim, dim } => along(call, *dim, |x, dim| x.argmax(dim, *keepdim))?;
+    Class::Single, ArgMin { keepdim, dim } => along(call, *dim, |x, dim| x.argmin(dim, *keepdim))?;
     Class::Single, TopK { k } => {
         let (values, indices) = call.float_input(0)?.topk(*k)?;
         vec![Some(values), Some(indices)]
