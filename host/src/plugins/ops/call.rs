@@ -138,8 +138,26 @@ pub(super) fn dim_of(dim: usize, x: &Tensor) -> Result<usize, Fault> {
     )))
 }
 
+/// An operation along a dimension of `x`.
+pub(super) fn along(
+    x: &Tensor,
+    dim: usize,
+    of: impl FnOnce(&Tensor, usize) -> engine::Result<Tensor>,
+) -> Result<Tensor, Fault> {
+    Ok(of(x, dim_of(dim, x)?)?)
+}
+
+/// An operation over dimensions of `x`.
+pub(super) fn over(
+    x: &Tensor,
+    dims: &[usize],
+    of: impl FnOnce(&Tensor, &[usize]) -> engine::Result<Tensor>,
+) -> Result<Tensor, Fault> {
+    Ok(of(x, &dims_of(dims, x)?)?)
+}
+
 /// Different dimensions of `x`; all of them where none are given.
-pub(super) fn dims_of(dims: &[usize], x: &Tensor) -> Result<Vec<usize>, Fault> {
+fn dims_of(dims: &[usize], x: &Tensor) -> Result<Vec<usize>, Fault> {
     if dims.is_empty() {
         return Ok((0..x.rank()).collect());
     }

@@ -2,44 +2,22 @@
 
 use plugin_api::tensor::Reduce;
 
-use crate::engine::{Tensor, error};
-
 use super::{
     Lent, answers,
-    call::{Call, Fault, Outputs, dim_of, dims_of},
+    call::{Call, Fault, Outputs, along, over},
     precision::Class,
 };
 
-/// A reduction of the input over dimensions.
-fn over(
-    call: &Call<'_>,
-    dims: &[usize],
-    reduce: impl FnOnce(&Tensor, &[usize]) -> error::Result<Tensor>,
-) -> Result<Tensor, Fault> {
-    let x = call.float_input(0)?;
-    Ok(reduce(x, &dims_of(dims, x)?)?)
-}
-
-/// A choice among the input's entries along a dimension.
-fn along(
-    call: &Call<'_>,
-    dim: usize,
-    choose: impl FnOnce(&Tensor, usize) -> error::Result<Tensor>,
-) -> Result<Tensor, Fault> {
-    let x = call.input(0)?;
-    Ok(choose(x, dim_of(dim, x)?)?)
-}
-
 answers! {
     Reduce, call;
-    Class::Single, Sum { keepdim, dims } => over(call, dims, |x, dims| x.sum(dims, *keepdim))?;
-    Class::Single, Mean { keepdim, dims } => over(call, dims, |x, dims| x.mean(dims, *keepdim))?;
-    Class::Single, Var { keepdim, unbiased, dims } => over(call, dims, |x, dims| x.var(dims, *keepdim, *unbiased))?;
-    Class::Single, Norm { keepdim, dims } => over(call, dims, |x, dims| x.norm(dims, *keepdim))?;
-    Class::Single, Max { keepdim, dim } => along(call, *dim, |x, dim| x.max(dim, *keepdim))?;
-    Class::Single, Min { keepdim, dim } => along(call, *dim, |x, dim| x.min(dim, *keepdim))?;
-    Class::Single, ArgMax { keepdim, dim } => along(call, *dim, |x, dim| x.argmax(dim, *keepdim))?;
-    Class::Single, ArgMin { keepdim, dim } => along(call, *dim, |x, dim| x.argmin(dim, *keepdim))?;
+    Class::Single, Sum { keepdim, dims } => over(call.float_input(0)?, dims, |x, dims| x.sum(dims, *keepdim))?;
+    Class::Single, Mean { keepdim, dims } => over(call.float_input(0)?, dims, |x, dims| x.mean(dims, *keepdim))?;
+    Class::Single, Var { keepdim, unbiased, dims } => over(call.float_input(0)?, dims, |x, dims| x.var(dims, *keepdim, *unbiased))?;
+    Class::Single, Norm { keepdim, dims } => over(call.float_input(0)?, dims, |x, dims| x.norm(dims, *keepdim))?;
+    Class::Single, Max { keepdim, dim } => along(call.input(0)?, *dim, |x, dim| x.max(dim, *keepdim))?;
+    Class::Single, Min { keepdim, dim } => along(call.input(0)?, *dim, |x, dim| x.min(dim, *keepdim))?;
+    Class::Single, ArgMax { keepdim, dim } => along(call.input(0)?, *dim, |x, dim| x.argmax(dim, *keepdim))?;
+    Class::Single, ArgMin { keepdim, dim } => along(call.input(0)?, *dim, |x, dim| x.argmin(dim, *keepdim))?;
     Class::Single, TopK { k } => {
         let (values, indices) = call.float_input(0)?.topk(*k)?;
         vec![Some(values), Some(indices)]

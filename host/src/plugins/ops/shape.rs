@@ -4,7 +4,7 @@ use plugin_api::tensor::Shape;
 
 use super::{
     Lent, answers,
-    call::{Call, Fault, Outputs, check_elements, dim_of},
+    call::{Call, Fault, Outputs, along, check_elements, dim_of},
     precision::Class,
 };
 use crate::engine::Tensor;
@@ -44,14 +44,8 @@ answers! {
         check_elements(dims)?;
         call.input(0)?.broadcast_as(dims)?
     };
-    Class::AsGiven, Roll { shift, dim } => {
-        let x = call.input(0)?;
-        x.roll(*shift, dim_of(*dim, x)?)?
-    };
-    Class::AsGiven, Flip { dim } => {
-        let x = call.input(0)?;
-        x.flip(dim_of(*dim, x)?)?
-    };
+    Class::AsGiven, Roll { shift, dim } => along(call.input(0)?, *dim, |x, dim| x.roll(*shift, dim))?;
+    Class::AsGiven, Flip { dim } => along(call.input(0)?, *dim, Tensor::flip)?;
     Class::AsGiven, Pad { dim, before, after, value } => {
         let x = call.float_input(0)?;
         let mut dims = x.dims().to_vec();

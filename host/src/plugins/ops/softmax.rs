@@ -4,24 +4,16 @@ use plugin_api::tensor::Softmax;
 
 use super::{
     Lent, answers,
-    call::{Call, Fault, Outputs, dim_of},
+    call::{Call, Fault, Outputs, along},
     precision::Class,
 };
+use crate::engine::Tensor;
 
 answers! {
     Softmax, call;
-    Class::Single, LogSumExp { keepdim, dim } => {
-        let x = call.float_input(0)?;
-        x.logsumexp(dim_of(*dim, x)?, *keepdim)?
-    };
-    Class::Single, Softmax { dim } => {
-        let x = call.float_input(0)?;
-        x.softmax(dim_of(*dim, x)?)?
-    };
-    Class::Single, LogSoftmax { dim } => {
-        let x = call.float_input(0)?;
-        x.log_softmax(dim_of(*dim, x)?)?
-    };
+    Class::Single, LogSumExp { keepdim, dim } => along(call.float_input(0)?, *dim, |x, dim| x.logsumexp(dim, *keepdim))?;
+    Class::Single, Softmax { dim } => along(call.float_input(0)?, *dim, Tensor::softmax)?;
+    Class::Single, LogSoftmax { dim } => along(call.float_input(0)?, *dim, Tensor::log_softmax)?;
 }
 
 #[cfg(test)]
