@@ -1,11 +1,13 @@
 //! BatchNorm with ReLU in its four modes, forward alone and with the gradient of a sum, at the largest of ResNet-18's shapes (small
 //! stem, 32x32 pixels, batch 32). Elements are those of the input.
 
+mod single;
+
 use alambic::engine::{
     Tensor, backward_free,
     ops::{BatchNormConfig, BatchNormMode, BatchNormOutput, batch_norm},
 };
-use alambic_benches::{as_the_program_does, lab::noise, peak::print_peak};
+use alambic_benches::lab::noise;
 use anyhow::Result;
 use criterion::{Criterion, Throughput};
 
@@ -86,25 +88,14 @@ fn measure(c: &mut Criterion) -> Result<()> {
     ] {
         let norm = Norm::new(mode)?;
         let forward = format!("{name}, forward");
-        print_peak(&format!("{title}/{forward}"), &mut || norm.forward(&x))?;
-        group.bench_function(&forward, |b| b.iter(|| norm.forward(&x).expect("a norm")));
+        single::measure((&mut group, title), &forward, || norm.forward(&x))?;
         let both = format!("{name}, forward and backward");
-        print_peak(&format!("{title}/{both}"), &mut || {
-            norm.forward_and_backward(&x)
-        })?;
-        group.bench_function(&both, |b| {
-            b.iter(|| norm.forward_and_backward(&x).expect("a gradient"))
-        });
+        single::measure((&mut group, title), &both, || norm.forward_and_backward(&x))?;
     }
     group.finish();
     Ok(())
 }
 
 fn main() -> Result<()> {
-    as_the_program_does(|| {
-        let mut c = Criterion::default().configure_from_args();
-        measure(&mut c)?;
-        c.final_summary();
-        Ok(())
-    })
+    single::main(measure)
 }

@@ -1,11 +1,13 @@
 //! Convolutions at ResNet-18's layer shapes (small stem, 32x32 pixels, batch 32): forward, gradient by the input, gradient by the
 //! weights. Elements are multiplications with an addition.
 
+mod single;
+
 use alambic::engine::{
     Tensor,
     ops::{Conv2dParams, conv2d, conv2d_input_grad, conv2d_weight_grad},
 };
-use alambic_benches::{as_the_program_does, lab::noise, peak::print_peak};
+use alambic_benches::lab::noise;
 use anyhow::Result;
 use criterion::{Criterion, Throughput};
 
@@ -87,18 +89,12 @@ fn measure(c: &mut Criterion, layer: &Layer) -> Result<()> {
     group.throughput(Throughput::Elements(layer.multiplications()));
     group.sample_size(20);
     for (name, run) in directions {
-        print_peak(&format!("{}/{name}", layer.name()), &mut || run())?;
-        group.bench_function(name, |b| b.iter(|| run().expect("a convolution")));
+        single::measure((&mut group, &layer.name()), name, run)?;
     }
     group.finish();
     Ok(())
 }
 
 fn main() -> Result<()> {
-    as_the_program_does(|| {
-        let mut c = Criterion::default().configure_from_args();
-        LAYERS.iter().try_for_each(|layer| measure(&mut c, layer))?;
-        c.final_summary();
-        Ok(())
-    })
+    single::main(|c| LAYERS.iter().try_for_each(|layer| measure(c, layer)))
 }

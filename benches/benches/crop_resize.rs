@@ -1,11 +1,13 @@
 //! Bilinear crop-and-resize of a batch of images, with one box for all and one for each, and its gradient. Elements are pixels of
 //! the result, times channels.
 
+mod single;
+
 use alambic::engine::{
     Tensor, backward_free,
     ops::{CropBox, crop_resize},
 };
-use alambic_benches::{as_the_program_does, lab::noise, peak::print_peak};
+use alambic_benches::lab::noise;
 use anyhow::Result;
 use criterion::{Criterion, Throughput};
 
@@ -39,32 +41,15 @@ fn measure(c: &mut Criterion, side: usize) -> Result<()> {
         ("a box for all", &boxes[..1]),
         ("a box for each", &boxes[..]),
     ] {
-        let forward = format!("{name}, forward");
-        print_peak(&format!("{title}/{forward}"), &mut || {
-            Ok(crop_resize(&x, boxes, side, side)?)
-        })?;
-        group.bench_function(&forward, |b| {
-            b.iter(|| crop_resize(&x, boxes, side, side).expect("a crop"))
-        });
+        let forward = || Ok(crop_resize(&x, boxes, side, side)?);
+        single::measure((&mut group, &title), &format!("{name}, forward"), forward)?;
         let both = format!("{name}, forward and backward");
-        print_peak(&format!("{title}/{both}"), &mut || {
-            gradient(&x, boxes, side)
-        })?;
-        group.bench_function(&both, |b| {
-            b.iter(|| gradient(&x, boxes, side).expect("a gradient"))
-        });
+        single::measure((&mut group, &title), &both, || gradient(&x, boxes, side))?;
     }
     group.finish();
     Ok(())
 }
 
 fn main() -> Result<()> {
-    as_the_program_does(|| {
-        let mut c = Criterion::default().configure_from_args();
-        for side in [32, 224] {
-            measure(&mut c, side)?;
-        }
-        c.final_summary();
-        Ok(())
-    })
+    single::main(|c| [32, 224].into_iter().try_for_each(|side| measure(c, side)))
 }

@@ -1,16 +1,16 @@
 //! What the plugin boundary costs a call: an addition of two numbers by candle, by the engine and through a plugin's handle, and the
 //! handle's own bookkeeping; and the share of a recover step that such calls take. Elements are calls.
 
+mod single;
+
 use std::{hint::black_box, time::Instant};
 
 use alambic::{
     engine::{Tensor, Value, profile},
     plugins::export,
+    stages::networks::plugin_error,
 };
-use alambic_benches::{
-    Lab, NetworkName, Size, Work, as_the_program_does, lab, lab::Canvas, peak::print_peak,
-    work::with_steps,
-};
+use alambic_benches::{Lab, NetworkName, Size, Work, lab, lab::Canvas, work::with_steps};
 use anyhow::Result;
 use candle_core::Device;
 use criterion::{Criterion, Throughput};
@@ -22,25 +22,20 @@ fn measure(c: &mut Criterion) -> Result<()> {
     let number = || Value::new(&[1f32], &Device::Cpu);
 
     let (a, b) = (number()?, number()?);
-    print_peak(&format!("{title}/candle"), &mut || Ok((&a + &b)?))?;
-    group.bench_function("candle", |bench| {
-        bench.iter(|| (black_box(&a) + black_box(&b)).expect("a sum"));
-    });
+    let sum = || Ok((black_box(&a) + black_box(&b))?);
+    single::measure((&mut group, title), "candle", sum)?;
 
     let (a, b) = (Tensor::constant(number()?), Tensor::constant(number()?));
-    print_peak(&format!("{title}/engine"), &mut || Ok(a.add(&b)?))?;
-    group.bench_function("engine", |bench| {
-        bench.iter(|| black_box(&a).add(black_box(&b)).expect("a sum"));
-    });
+    let sum = || Ok(black_box(&a).add(black_box(&b))?);
+    single::measure((&mut group, title), "engine", sum)?;
 
     let (a, b) = (export(a), export(b));
-    let sum = |a: &plugin_api::Tensor, b: &plugin_api::Tensor| a.broadcast_add(b).expect("a sum");
-    print_peak(&format!("{title}/through a handle"), &mut || {
-        Ok(sum(&a, &b))
-    })?;
-    group.bench_function("through a handle", |bench| {
-        bench.iter(|| sum(black_box(&a), black_box(&b)));
-    });
+    let sum = || {
+        black_box(&a)
+            .broadcast_add(black_box(&b))
+            .map_err(plugin_error)
+    };
+    single::measure((&mut group, title), "through a handle", sum)?;
     group.bench_function("clone of a handle", |bench| {
         bench.iter(|| black_box(&a).clone());
     });
@@ -98,11 +93,8 @@ fn print_share_of_a_recover_step() -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    as_the_program_does(|| {
-        let mut c = Criterion::default().configure_from_args();
-        measure(&mut c)?;
-        print_share_of_a_recover_step()?;
-        c.final_summary();
-        Ok(())
+    single::main(|c| {
+        measure(c)?;
+        print_share_of_a_recover_step()
     })
 }
