@@ -54,7 +54,7 @@ pub(super) struct Training {
     /// Images that are evaluated at once.
     at_once: usize,
     /// A step.
-    pub steps: Law,
+    steps: Law,
     /// An evaluation of some test images.
     evaluation: Law,
     /// Peak where a checkpoint is written.
@@ -81,9 +81,14 @@ impl Training {
         self.evaluation.bytes_at(self.at_once)
     }
 
+    /// Its steps, at their batch.
+    pub fn steps(&self) -> (&Law, usize) {
+        (&self.steps, self.batch)
+    }
+
     /// Its steps and its evaluations, each at its batch.
     pub fn laws(&self) -> [(&Law, usize); 2] {
-        [(&self.steps, self.batch), (&self.evaluation, self.at_once)]
+        [self.steps(), (&self.evaluation, self.at_once)]
     }
 }
 
@@ -247,8 +252,7 @@ impl<'a> Basis<'a> {
     pub fn stage(
         &self,
         stage: Stage,
-        law: &Law,
-        batch: usize,
+        (law, batch): (&Law, usize),
         besides_bytes: u64,
         others_bytes: u64,
     ) -> StageEstimate {

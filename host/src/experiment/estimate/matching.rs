@@ -33,23 +33,15 @@ impl Basis<'_> {
             views: whole(config.batch_size),
         };
         let training = self.train(recipe, images)?;
-        let batch = training.batch;
         let caches = self.all_caches();
         self.left_by_others(&training.laws());
         let others = training.evaluation_bytes().max(training.checkpoint_bytes) + caches;
-        let stage = self.stage(
-            Stage::Experts,
-            &training.steps,
-            batch,
-            caches + self.next_batch(batch),
-            others,
-        );
-        Ok(Some(StageEstimate {
-            seconds: f64::from(config.count) * training.secs(images, tests, &train)
-                + self.decoding(config.epochs * config.count),
-            steps: Training::count(images, &train) * u64::from(config.count),
-            ..stage
-        }))
+        let besides = caches + self.next_batch(training.batch);
+        let stage = self.stage(Stage::Experts, training.steps(), besides, others);
+        let seconds = f64::from(config.count) * training.secs(images, tests, &train)
+            + self.decoding(config.epochs * config.count);
+        let steps = Training::count(images, &train) * u64::from(config.count);
+        Ok(Some(stage.taking(seconds, steps)))
     }
 
     /// Match, if the experiment has it: its first iterations, unchanged.

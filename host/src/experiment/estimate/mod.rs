@@ -64,19 +64,17 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         values.map_or([default; 3], |values| values.map(|v| v as f32))
     };
     let side = checked.train.resolution();
-    let whitening = match &experiment.data.whitening {
-        Some(config) => Some(Arc::new(Whitening::identity(
-            config,
-            side,
-            &checked.device.device,
-        )?)),
-        None => None,
-    };
+    let device = &checked.device.device;
+    let whitening = experiment.data.whitening.as_ref();
+    // The first stage of a run makes the whitening.
+    let mut before = whitening.map_or(0, |_| Whitening::fit_bytes(side));
+    let whitening = whitening.map(|config| Whitening::identity(config, side, device));
+    let whitening = whitening.transpose()?.map(Arc::new);
     let session = Session {
         registry,
         folder: &folder,
         seed: experiment.seed,
-        device: checked.device.device.clone(),
+        device: device.clone(),
         precision: Precision::default(),
         checkpoint_secs: experiment.checkpoint_secs,
         train: &checked.train,
@@ -99,11 +97,6 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         memory_of: memory::owner(),
         warnings: Vec::new(),
     };
-    // The first stage of a run makes the whitening.
-    let mut before = match &experiment.data.whitening {
-        Some(_) => Whitening::fit_bytes(side),
-        None => 0,
-    };
     for stage in Stage::ALL {
         let made = match stage {
             Stage::Squeeze => basis.squeeze(experiment),
@@ -119,9 +112,8 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
             Ok(None) => {}
             Ok(Some(mut made)) => {
                 made.peak_bytes = made.peak_bytes.max(std::mem::take(&mut before));
-                estimate
-                    .warnings
-                    .extend(made.warning(free, estimate.memory_of));
+                let warning = made.warning(free, estimate.memory_of);
+                estimate.warnings.extend(warning);
                 estimate.stages.push(made);
             }
             Err(error) => {

@@ -26,7 +26,7 @@ use crate::{
 use super::{law::Trial, memory};
 
 /// Steps of a trial: the first makes the optimizer's moments and fills buffers, the fastest of the others counts.
-const STEPS: usize = 3;
+const STEPS: u64 = 3;
 
 /// The first images of a set, which never stay on a GPU: what a whole set takes there is added by its size.
 pub struct First<'a> {
@@ -65,14 +65,16 @@ impl Watch {
         }
     }
 
-    /// Times step number `i`.
-    fn step<T>(&mut self, i: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let began = Instant::now();
-        let result = work()?;
-        if i > 0 {
-            self.fastest_secs = self.fastest_secs.min(began.elapsed().as_secs_f64());
+    /// Does and times so many steps, each told its number.
+    fn steps(&mut self, count: u64, mut work: impl FnMut(u64) -> Result<()>) -> Result<()> {
+        for i in 0..count {
+            let began = Instant::now();
+            work(i)?;
+            if i > 0 {
+                self.fastest_secs = self.fastest_secs.min(began.elapsed().as_secs_f64());
+            }
         }
-        Ok(result)
+        Ok(())
     }
 
     fn trial(&self, session: &Session<'_>, batch: usize) -> Trial {
@@ -149,9 +151,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         ensure!(loss.is_finite(), "the loss of the first step is {loss}");
         Ok(())
     };
-    for i in 0..STEPS {
-        watch.step(i, || step(&mut network, &mut optimizer))?;
-    }
+    watch.steps(STEPS, |_| step(&mut network, &mut optimizer))?;
     let trial = watch.trial(session, views.len());
     memory::forget_peak();
     let mut state = optimizer.state()?;
@@ -181,9 +181,7 @@ pub fn evaluate(
         images: session.test,
         count,
     };
-    for i in 0..2 {
-        watch.step(i, || accuracy(session, &network, &images))?;
-    }
+    watch.steps(2, |_| accuracy(session, &network, &images).map(drop))?;
     Ok(watch.trial(session, count))
 }
 
@@ -217,13 +215,10 @@ pub fn recover(
     let mut canvas = config.origin().initial_images(session, 0..batch)?;
     let best = (config.keep == Keep::Best).then(|| canvas.clone());
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
-    for i in 0..STEPS {
-        watch.step(i, || {
-            let (labels, i) = (&labels[..batch], i as u64);
-            let terms = stepper.step(&mut canvas, &mut optimizer, labels, 0, i)?;
-            stepper.check(&terms, 0, i)
-        })?;
-    }
+    watch.steps(STEPS, |i| {
+        let terms = stepper.step(&mut canvas, &mut optimizer, &labels[..batch], 0, i)?;
+        stepper.check(&terms, 0, i)
+    })?;
     drop(best);
     Ok(watch.trial(session, batch))
 }
@@ -235,12 +230,10 @@ pub fn recover(
 pub fn matching(session: &Session<'_>, config: &matching::Config) -> Result<Trial> {
     let mut watch = Watch::start();
     let mut stepper = matching::Stepper::new(session, config, Experts::Untrained)?;
-    for i in 0..STEPS {
-        watch.step(i, || {
-            let moved = stepper.step(i as u64)?;
-            stepper.check(&moved, i as u64)
-        })?;
-    }
+    watch.steps(STEPS, |i| {
+        let moved = stepper.step(i)?;
+        stepper.check(&moved, i)
+    })?;
     Ok(watch.trial(session, config.images_per_class as usize))
 }
 
@@ -265,11 +258,12 @@ pub fn relabel(
     );
     let labeller = Labeller::new(session, config, &teacher, &set)?;
     let mut stored = 0;
-    for i in 0..STEPS {
+    watch.steps(STEPS, |_| {
         let mut records = BTreeMap::new();
-        let views = watch.step(i, || labeller.pass(0, &mut records))?;
+        let views = labeller.pass(0, &mut records)?;
         stored = bytes_of(records.values().flatten()) / views.len().max(1) as u64;
-    }
+        Ok(())
+    })?;
     Ok((watch.trial(session, batch), stored))
 }
 

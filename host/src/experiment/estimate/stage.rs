@@ -39,6 +39,15 @@ pub enum Fitting {
 }
 
 impl StageEstimate {
+    /// The same with its time.
+    pub fn taking(self, seconds: f64, steps: u64) -> Self {
+        Self {
+            seconds,
+            steps,
+            ..self
+        }
+    }
+
     /// The estimate as a line.
     pub fn line(&self) -> String {
         let steps = match self.steps {

@@ -54,7 +54,8 @@ impl Basis<'_> {
         })?;
         let sets = experiment.set_names();
         let init_only = sets.contains(&INIT_ONLY);
-        let caches = self.all_caches() + self.left_by_others(&[(&law, batch)]);
+        let tried = (&law, batch);
+        let caches = self.all_caches() + self.left_by_others(&[tried]);
         let set = self.pixels(images);
         let of_shard = relabel::shard_passes(labels.rows * stored.get());
         let shard_rows = labels.passes.min(u64::from(of_shard)) * labels.rows;
@@ -65,19 +66,12 @@ impl Basis<'_> {
         let loading = self.loading(&squeeze.architecture)?;
         let writing = self.base_bytes + set + views + 3 * records;
         let besides = caches + set + views + records;
-        let stage = self.stage(
-            Stage::Relabel,
-            &law,
-            batch,
-            besides,
-            largest([reading, loading, writing]) + caches,
-        );
+        let others = largest([reading, loading, writing]) + caches;
         let passes = sets.len() as u64 * labels.passes;
-        Ok(Some(StageEstimate {
-            seconds: passes as f64 * batches(&law, images, batch),
-            steps: passes * images.div_ceil(batch.max(1)) as u64,
-            ..stage
-        }))
+        let seconds = passes as f64 * batches(&law, images, batch);
+        let steps = passes * images.div_ceil(batch.max(1)) as u64;
+        let stage = self.stage(Stage::Relabel, tried, besides, others);
+        Ok(Some(stage.taking(seconds, steps)))
     }
 
     /// Validate, if the experiment has it; students are tried on class labels.
@@ -124,26 +118,14 @@ impl Basis<'_> {
             });
             let besides = caches + self.pixels(images) + pass;
             let evaluating = training.evaluation_bytes() + training.moment_bytes;
-            let others = evaluating.max(training.checkpoint_bytes);
-            let stage = self.stage(
-                Stage::Validate,
-                &training.steps,
-                training.batch,
-                besides,
-                others + besides,
-            );
-            if worst
-                .as_ref()
-                .is_none_or(|w| w.peak_bytes < stage.peak_bytes)
-            {
-                worst = Some(stage);
-            }
+            let others = evaluating.max(training.checkpoint_bytes) + besides;
+            let stage = self.stage(Stage::Validate, training.steps(), besides, others);
+            worst = match worst {
+                Some(worst) if worst.peak_bytes >= stage.peak_bytes => Some(worst),
+                _ => Some(stage),
+            };
         }
-        Ok(worst.map(|stage| StageEstimate {
-            seconds,
-            steps,
-            ..stage
-        }))
+        Ok(worst.map(|stage| stage.taking(seconds, steps)))
     }
 
     fn labels(&self, config: &relabel::Config, images: usize) -> Result<Labels> {

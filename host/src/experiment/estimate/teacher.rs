@@ -32,9 +32,9 @@ impl Basis<'_> {
             let reading = self.loading(&config.architecture)?;
             let batch = tests.min(EVALUATION_BATCH);
             self.left_by_others(&[(&law, batch)]);
-            let stage = self.stage(Stage::Squeeze, &law, batch, caches, reading + caches);
+            let stage = self.stage(Stage::Squeeze, (&law, batch), caches, reading + caches);
             let seconds = batches(&law, tests, EVALUATION_BATCH) + self.decoding(0);
-            return Ok(Some(StageEstimate { seconds, ..stage }));
+            return Ok(Some(stage.taking(seconds, 0)));
         }
         let train = config.train();
         let recipe = Recipe {
@@ -47,9 +47,8 @@ impl Basis<'_> {
         let seconds = training.secs(images, tests, &train) + self.decoding(config.epochs);
         let views = (images * size_of::<View>()) as u64;
         let is_evaluated_before = config.epochs > config.evaluate_every;
-        let batch = training.batch;
         let tests_kept = if is_evaluated_before { test_cache } else { 0 };
-        let besides = views + train_cache + tests_kept + self.next_batch(batch);
+        let besides = views + train_cache + tests_kept + self.next_batch(training.batch);
         let all = views + train_cache + test_cache;
         let writes = seconds > session.checkpoint_secs;
         let others = [
@@ -63,18 +62,10 @@ impl Basis<'_> {
             self.base_bytes + 3 * network + all,
         ];
         self.left_by_others(&training.laws());
-        let stage = self.stage(
-            Stage::Squeeze,
-            &training.steps,
-            batch,
-            besides,
-            largest(others),
-        );
-        Ok(Some(StageEstimate {
-            seconds,
-            steps: Training::count(images, &train),
-            ..stage
-        }))
+        let others = largest(others);
+        let stage = self.stage(Stage::Squeeze, training.steps(), besides, others);
+        let steps = Training::count(images, &train);
+        Ok(Some(stage.taking(seconds, steps)))
     }
 
     /// Recover, if the experiment has it.
@@ -107,20 +98,11 @@ impl Basis<'_> {
                 0
             },
         ];
-        let stage = self.stage(
-            Stage::Recover,
-            &law,
-            batch,
-            caches,
-            largest(others) + caches,
-        );
+        let others = largest(others) + caches;
+        let stage = self.stage(Stage::Recover, (&law, batch), caches, others);
         let steps = config.iterations * images.div_ceil(batch.max(1)) as u64;
         let seconds = config.iterations as f64 * batches(&law, images, batch)
             + batches(&evaluation, images, EVALUATION_BATCH);
-        Ok(Some(StageEstimate {
-            seconds,
-            steps,
-            ..stage
-        }))
+        Ok(Some(stage.taking(seconds, steps)))
     }
 }
