@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Shape, WithDType};
+use candle_core::{DType, Device, WithDType};
 
 use super::autograd::{Edge, Node};
 use super::error::{Error, Result};
@@ -89,11 +89,6 @@ impl Tensor {
     /// Sizes of all dimensions.
     pub fn dims(&self) -> &[usize] {
         self.value.dims()
-    }
-
-    /// The shape as candle's type.
-    pub fn shape(&self) -> &Shape {
-        self.value.shape()
     }
 
     /// Number of dimensions.

@@ -93,20 +93,13 @@ pub(crate) fn binary(
     b: &Value,
     dims: &[usize],
 ) -> Result<Value> {
-    let kind = match kind {
-        Binary::Add => 0,
-        Binary::Sub => 1,
-        Binary::Mul => 2,
-        Binary::Div => 3,
-        Binary::Gate => 4,
-    };
     run(
         gpu,
         (op, "binary"),
         (Order::shared(dims, &[a, b]), dims),
         a.dtype(),
         &[a, b],
-        &[Arg::from(kind)],
+        &[Arg::from(kind as i32)],
     )
 }
 

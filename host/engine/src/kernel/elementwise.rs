@@ -7,7 +7,7 @@ use super::{Host, Scalar, dispatch, to_value};
 use crate::error::Result;
 use crate::value::Value;
 
-/// An arithmetic function of two numbers.
+/// An arithmetic function of two numbers; in this order the GPU's kernel counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Binary {
     Add,
