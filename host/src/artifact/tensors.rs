@@ -10,6 +10,9 @@ use crate::engine::Value;
 
 use super::atomic;
 
+/// Tensors and texts by name.
+pub type Stored = (BTreeMap<String, Value>, BTreeMap<String, String>);
+
 /// Writes tensors and texts to `path`; the same content gives the same bytes.
 ///
 /// # Errors
@@ -45,10 +48,7 @@ pub fn save(
 ///
 /// # Errors
 /// When the file is missing or damaged.
-pub fn load(
-    path: &Path,
-    device: &Device,
-) -> Result<(BTreeMap<String, Value>, BTreeMap<String, String>)> {
+pub fn load(path: &Path, device: &Device) -> Result<Stored> {
     let inner = || decode(&fs::read(path)?, device);
     inner().with_context(|| format!("cannot read tensors from {}", path.display()))
 }
@@ -75,10 +75,7 @@ pub fn rows(tensor: &TensorView<'_>, start: usize, count: usize, all: usize) -> 
 ///
 /// # Errors
 /// When they are damaged.
-pub fn decode(
-    bytes: &[u8],
-    device: &Device,
-) -> Result<(BTreeMap<String, Value>, BTreeMap<String, String>)> {
+pub fn decode(bytes: &[u8], device: &Device) -> Result<Stored> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let texts = match metadata.metadata().as_ref().and_then(|m| m.get("alambic")) {
         Some(texts) => serde_json::from_str(texts)?,

@@ -133,10 +133,8 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     let origin = experiment.origin();
     let images = origin.map(|o| o.images_per_class as usize * train.num_classes());
     let stages: Vec<&str> = experiment.stages().into_iter().map(Stage::name).collect();
-    let estimate = match args.no_estimate {
-        true => None,
-        false => Some(estimate::estimate(&checked, &registry)?),
-    };
+    let estimate = (!args.no_estimate).then(|| estimate::estimate(&checked, &registry));
+    let estimate = estimate.transpose()?;
     for warning in estimate.iter().flat_map(|e| &e.warnings) {
         eprintln!("warning: {warning}");
     }

@@ -169,13 +169,8 @@ impl<'a> Protocol<'a> {
 
     fn carry_out(&self, json: &Json, out: PathBuf) -> Result<Summary, Failure> {
         let checked = check(json, self.registry, &self.base).map_err(Failure::Config)?;
-        run(
-            &checked,
-            self.registry,
-            &self.base,
-            out,
-            &Selection::default(),
-        )
+        let all = Selection::default();
+        run(&checked, self.registry, &self.base, out, &all)
     }
 }
 
