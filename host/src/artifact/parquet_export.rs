@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context, Result};
 use parquet::{
     basic::Compression,
-    data_type::{ByteArray, ByteArrayType, Int64Type},
+    data_type::{ByteArray, ByteArrayType, DataType, Int64Type},
     file::{
         metadata::KeyValue,
         properties::WriterProperties,
@@ -47,34 +47,24 @@ pub fn export_parquet(set: &ImageSet, path: &Path, format: ImageFormat) -> Resul
     let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
     let images: Vec<ByteArray> = images.into_iter().map(ByteArray::from).collect();
-    // Level 2 is a value, 1 a struct whose field is null: the images have no path.
-    let (present, null, label_levels) =
-        (vec![2; set.len()], vec![1; set.len()], vec![1; set.len()]);
-    write_bytes(&mut group, &images, &present)?;
-    write_bytes(&mut group, &[], &null)?;
-    let mut column = group
-        .next_column()?
-        .context("the schema has a label column")?;
-    column
-        .typed::<Int64Type>()
-        .write_batch(&labels, Some(&label_levels), None)?;
-    column.close()?;
+    // Level 2 is a value in a struct, 1 a struct whose field is null, since the images have no path, and a value beside it.
+    let [ones, twos] = [1, 2].map(|level| vec![level; set.len()]);
+    write_column::<ByteArrayType>(&mut group, &images, &twos)?;
+    write_column::<ByteArrayType>(&mut group, &[], &ones)?;
+    write_column::<Int64Type>(&mut group, &labels, &ones)?;
     group.close()?;
     writer.close()?;
     atomic::write(path, &bytes)
 }
 
-fn write_bytes<W: std::io::Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    values: &[ByteArray],
+fn write_column<T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, impl std::io::Write + Send>,
+    values: &[T::T],
     levels: &[i16],
 ) -> Result<()> {
-    let mut column = group
-        .next_column()?
-        .context("the schema has an image column")?;
-    column
-        .typed::<ByteArrayType>()
-        .write_batch(values, Some(levels), None)?;
-    column.close()?;
-    Ok(())
+    let column = group.next_column()?;
+    let mut column = column.context("the schema has three columns")?;
+    let writer = column.typed::<T>();
+    writer.write_batch(values, Some(levels), None)?;
+    Ok(column.close()?)
 }

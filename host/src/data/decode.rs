@@ -15,11 +15,8 @@ pub(super) static IMAGE: Coding = Coding { decode, size };
 
 /// Decodes to 8-bit RGB: grey and palettes are expanded, alpha is dropped, CMYK is converted.
 fn decode(encoded: &[u8]) -> Result<RgbImage, String> {
-    let reader = ImageReader::new(Cursor::new(encoded)).with_guessed_format();
-    let reader = reader.map_err(|e| format!("cannot read the image: {e}"))?;
-    let image = reader
-        .decode()
-        .map_err(|e| format!("cannot decode the image: {e}"))?;
+    let decoded = reader(encoded)?.decode();
+    let image = decoded.map_err(|e| format!("cannot decode the image: {e}"))?;
     match (image.width(), image.height()) {
         (0, _) | (_, 0) => Err("cannot decode the image: it has no pixels".to_string()),
         _ => Ok(image.into_rgb8()),
@@ -27,11 +24,13 @@ fn decode(encoded: &[u8]) -> Result<RgbImage, String> {
 }
 
 fn size(start: &[u8]) -> Result<(u32, u32), String> {
-    ImageReader::new(Cursor::new(start))
-        .with_guessed_format()
-        .map_err(|e| format!("cannot read the image: {e}"))?
-        .into_dimensions()
-        .map_err(|e| format!("cannot decode the image's header: {e}"))
+    let dimensions = reader(start)?.into_dimensions();
+    dimensions.map_err(|e| format!("cannot decode the image's header: {e}"))
+}
+
+fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, String> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    reader.map_err(|e| format!("cannot read the image: {e}"))
 }
 
 /// Whether the name ends like an image that can be decoded.

@@ -64,10 +64,8 @@ impl LogWriter {
 /// Fails when the file cannot be read, or holds a complete line that is not JSON.
 pub fn read(path: &Path) -> Result<Vec<Value>> {
     let text = read_or_empty(path)?;
-    Ok(records(&text, path)?
-        .into_iter()
-        .map(|(_, record)| record)
-        .collect())
+    let records = records(&text, path)?.into_iter();
+    Ok(records.map(|(_, record)| record).collect())
 }
 
 /// The complete lines of a log, with what they hold.

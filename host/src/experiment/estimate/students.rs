@@ -34,11 +34,10 @@ impl Basis<'_> {
     /// # Errors
     /// When a trial fails.
     pub fn relabel(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
-        let parts = (
-            &experiment.squeeze,
-            experiment.origin(),
-            &experiment.relabel,
-        );
+        let Experiment {
+            squeeze, relabel, ..
+        } = experiment;
+        let parts = (squeeze, experiment.origin(), relabel);
         let (Some(squeeze), Some(origin), Some(config)) = parts else {
             return Ok(None);
         };

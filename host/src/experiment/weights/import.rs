@@ -130,10 +130,8 @@ pub fn import(registry: &Registry, request: &Request) -> Result<Report, Failure>
         .map_err(|e| Failure::Config(vec![Fault::new("--architecture", format!("{e:#}"))]))?;
     let mut left_out: Vec<String> = Vec::new();
     read.tensors.retain(|name, _| {
-        let keep = !request
-            .leave_out
-            .iter()
-            .any(|p| name.starts_with(p.as_str()));
+        let begins = |prefix: &String| name.starts_with(prefix.as_str());
+        let keep = !request.leave_out.iter().any(begins);
         if !keep {
             left_out.push(name.clone());
         }
