@@ -178,12 +178,8 @@ pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32)
     let batches = views.chunks(batch_size).enumerate();
     batches
         .flat_map(|(i, batch)| {
-            mix_batch(
-                &rule.mix,
-                batch,
-                source.resolution,
-                &mut stream("mix", i as u32),
-            )
+            let mut rng = stream("mix", i as u32);
+            mix_batch(&rule.mix, batch, source.resolution, &mut rng)
         })
         .collect()
 }
@@ -257,7 +253,7 @@ fn mix_batch(rule: &MixRule, batch: &[View], resolution: u32, rng: &mut Rng) -> 
     };
     let lambda = rng.beta(alpha, alpha);
     let partners = rng.permutation(batch.len());
-    let rect = cut_box(lambda, resolution, rng);
+    let [top, left, bottom, right] = cut_box(lambda, resolution, rng);
     let mixed = batch.iter().zip(partners).map(|(&view, partner)| {
         let other = batch[partner as usize];
         let partner = other.crop;
@@ -266,16 +262,13 @@ fn mix_batch(rule: &MixRule, batch: &[View], resolution: u32, rng: &mut Rng) -> 
                 partner,
                 weight: (lambda * 65_536.).round() as i32,
             },
-            _ => {
-                let [top, left, bottom, right] = rect;
-                Mix::CutMix {
-                    partner,
-                    top,
-                    left,
-                    bottom,
-                    right,
-                }
-            }
+            _ => Mix::CutMix {
+                partner,
+                top,
+                left,
+                bottom,
+                right,
+            },
         };
         View {
             mix,
@@ -291,13 +284,8 @@ fn cut_box(lambda: f64, resolution: u32, rng: &mut Rng) -> [i32; 4] {
     let side = resolution as i32;
     let cut = (f64::from(resolution) * (1. - lambda).sqrt()) as i32;
     let (y, x) = (rng.below(resolution) as i32, rng.below(resolution) as i32);
-    let clip = |v: i32| v.clamp(0, side);
-    [
-        clip(y - cut / 2),
-        clip(x - cut / 2),
-        clip(y + cut / 2),
-        clip(x + cut / 2),
-    ]
+    let edges = [y - cut / 2, x - cut / 2, y + cut / 2, x + cut / 2];
+    edges.map(|v| v.clamp(0, side))
 }
 
 #[cfg(test)]
