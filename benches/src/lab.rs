@@ -7,7 +7,12 @@ use alambic::{
     data::{Dataset, Inputs, Normalization, Split},
     engine::{Tensor, Value, gpu::precision::Precision},
     plugins::Registry,
-    stages::{ComponentConfig, Session, networks::Network, views::render},
+    stages::{
+        ComponentConfig, Session,
+        networks::Network,
+        teachers::{FIRST, Teachers},
+        views::render,
+    },
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Device;
@@ -207,6 +212,15 @@ impl Lab {
         let mut network = Network::build(&self.registry, &name.config(), input, &session.device)?;
         network.init(SEED, 0, &session.device)?;
         Ok(network)
+    }
+
+    /// The same as the only teacher.
+    ///
+    /// # Errors
+    /// When its plugin is missing.
+    pub fn teachers(&self, session: &Session<'_>, name: NetworkName) -> Result<Teachers> {
+        let network = self.network(session, name)?;
+        Ok(Teachers::new(vec![(FIRST.to_owned(), network)]))
     }
 
     /// The first `count` images, whole and normalised.

@@ -22,6 +22,7 @@ use alambic::{
         feeds::{Feed, targets::hard_targets},
         networks::Network,
         recover,
+        teachers::{FIRST, Teachers},
         training::{TrainConfig, Training},
         views::Images,
     },
@@ -197,16 +198,25 @@ fn a_thousand_recover_steps() {
             "roll": {"min": -1, "end": 2},
         }))
         .expect("a table of recover");
-        let teacher = network(session);
-        let stepper = recover::Stepper::new(session, &config, &teacher).expect("components");
+        let teachers = Teachers::new(vec![(FIRST.to_owned(), network(session))]);
+        let stepper = recover::Stepper::new(session, &config, &teachers).expect("components");
         let labels = config.origin().labels(session.train.num_classes());
-        let images = config.origin().initial_images(session, 0..labels.len());
+        let images = config
+            .origin()
+            .initial_images(session, 0..labels.len(), None);
         let mut canvas = images.expect("noise");
         let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
         let (mut peaks, mut totals) = (Peaks::default(), Vec::with_capacity(LATE.end));
         for iteration in 0..LATE.end as u64 {
             peaks.before_step();
-            let terms = stepper.step(&mut canvas, &mut optimizer, &labels, 0, iteration);
+            let terms = stepper.step(
+                &mut canvas,
+                &mut optimizer,
+                &labels,
+                0,
+                iteration,
+                &recover::Shown::default(),
+            );
             totals.push(terms.expect("a step").total);
         }
         peaks.before_step();

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context as _, Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    bail,
     component::{Ctx, adapt, to_json, unknown_method},
-    nn::{BatchNormStatistics, ModuleSpec, ParamBuilder, Params},
+    nn::{BatchNormStatistics, LayerInput, LayerKind, ModuleSpec, ParamBuilder, Params},
     tensor::BatchNormMode,
 };
 
@@ -91,6 +92,9 @@ impl Module for ForeignModule {
         let mode = [i64::from(params.mode().0)];
         let mut args = ArgsBuf::new();
         args.tensor("x", x).ints("mode", &mode);
+        for kind in params.recorded() {
+            args.text("record", kind.name());
+        }
         for tensor in params.tensors() {
             args.tensor("param", tensor);
         }
@@ -102,6 +106,7 @@ impl Module for ForeignModule {
         for (name, tensor) in reply.into_tensors() {
             match name.as_str() {
                 "bn_mean" | "bn_var" => statistics.push(tensor),
+                _ if name.starts_with(INPUT) => params.keep(read_input(&name, tensor)?),
                 _ => params.tap(name.strip_prefix("tap:").unwrap_or(&name), &tensor),
             }
         }
@@ -141,10 +146,13 @@ fn serve_module(module: &Box<dyn Module>, method: Method, args: &Args<'_>) -> Re
     }
     let ctx = Ctx::read(args)?;
     let mode = BatchNormMode(args.int("mode")? as u32);
-    let params = Params::new(args.tensors("param").cloned().collect(), mode);
+    let recorded = args.texts("record");
+    let recorded: Vec<LayerKind> = recorded.filter_map(LayerKind::called).collect();
+    let params = Params::new(args.tensors("param").cloned().collect(), mode).recording(&recorded);
     let logits = module
         .forward(&params, args.tensor("x")?, &ctx)
         .context("forward")?;
+    let inputs = params.take_inputs();
     let (taps, statistics) = params.into_report();
     let mut reply = Reply::new();
     reply.tensor("logits", logits);
@@ -161,5 +169,38 @@ fn serve_module(module: &Box<dyn Module>, method: Method, args: &Args<'_>) -> Re
     for (name, feature) in taps {
         reply.tensor(&format!("tap:{name}"), feature);
     }
+    for layer in inputs {
+        let LayerInput {
+            index,
+            name,
+            kind,
+            input,
+        } = layer;
+        reply.tensor(&format!("{INPUT}{}:{index}:{name}", kind.name()), input);
+    }
     Ok(reply)
+}
+
+/// How the names of recorded inputs begin; kind, index and name of the layer follow.
+const INPUT: &str = "input:";
+
+fn read_input(called: &str, input: Tensor) -> Result<LayerInput> {
+    let mut parts = called[INPUT.len()..].splitn(3, ':');
+    let mut part = || parts.next().unwrap_or_default();
+    let (kind, index, name) = (
+        LayerKind::called(part()),
+        part().parse().ok(),
+        part().to_owned(),
+    );
+    let (Some(kind), Some(index)) = (kind, index) else {
+        bail!(
+            "the network recorded \"{called}\", expected a kind, a number and the name of a layer"
+        );
+    };
+    Ok(LayerInput {
+        index,
+        name,
+        kind,
+        input,
+    })
 }

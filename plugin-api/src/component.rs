@@ -10,6 +10,7 @@ use crate::{
         Args, ArgsBuf, Method, RComponent, RResult, RStr, RString, RawComponent, Reply, caught,
         fence,
     },
+    nn::LayerKind,
     rng::{Rng, StreamId},
     tensor::DType,
 };
@@ -140,6 +141,10 @@ pub struct Needs {
     pub batch_norm: bool,
     /// Features by name.
     pub features: Vec<String>,
+    /// The inputs of all layers of these kinds (API 1.3).
+    pub layers: Vec<LayerKind>,
+    /// A pass of real images through the teacher, from which it learns what to compare with (API 1.3).
+    pub reference: bool,
 }
 
 impl State {
@@ -155,19 +160,29 @@ impl State {
     }
 
     pub(crate) fn saved_by(component: &RComponent) -> Result<Option<Self>> {
-        let mut reply = component.call(Method::SAVE, &ArgsBuf::new())?;
+        Self::given_by(component, Method::SAVE)
+    }
+
+    /// The state that a method without arguments gives.
+    pub(crate) fn given_by(component: &RComponent, method: Method) -> Result<Option<Self>> {
+        let mut reply = component.call(method, &ArgsBuf::new())?;
         let tensors = reply.take_tensors();
         let json = reply.get_text("json").ok().map(str::to_owned);
         Ok(json.map(|json| Self { tensors, json }))
     }
 
     pub(crate) fn load_with(&self, component: &RComponent) -> Result<()> {
+        self.hand_to(component, Method::LOAD)
+    }
+
+    /// Hands it to a method that gives nothing.
+    pub(crate) fn hand_to(&self, component: &RComponent, method: Method) -> Result<()> {
         let mut args = ArgsBuf::new();
         args.text("json", &self.json);
         for (name, tensor) in &self.tensors {
             args.text("name", name).tensor("tensor", tensor);
         }
-        component.call(Method::LOAD, &args).map(|_| ())
+        component.call(method, &args).map(|_| ())
     }
 
     pub(crate) fn read(args: &Args<'_>) -> Result<Self> {

@@ -1,7 +1,7 @@
 //! [`export_plugin!`](crate::export_plugin): the one line that makes a crate a plugin.
 
 /// Exports the components of a plugin: `kind "name": Type = "description"`, kinds `loss`, `regularizer`, `architecture`,
-/// `relabeler` and `matcher`.
+/// `relabeler`, `matcher`, `selector` and `canvas`.
 ///
 /// ```ignore
 /// export_plugin! {
@@ -68,10 +68,16 @@ macro_rules! __entry {
     (matcher $name:literal, $type:ty, $description:literal) => {
         $crate::__entry!(@ MATCHER, matcher, "matcher", $name, $type, $description)
     };
+    (selector $name:literal, $type:ty, $description:literal) => {
+        $crate::__entry!(@ SELECTOR, selector, "selector", $name, $type, $description)
+    };
+    (canvas $name:literal, $type:ty, $description:literal) => {
+        $crate::__entry!(@ CANVAS, canvas, "canvas", $name, $type, $description)
+    };
     ($kind:ident $name:literal, $type:ty, $description:literal) => {
         ::core::compile_error!(::core::concat!(
             "unknown kind of component `", ::core::stringify!($kind),
-            "` (have: loss, regularizer, architecture, relabeler, matcher)"
+            "` (have: loss, regularizer, architecture, relabeler, matcher, selector, canvas)"
         ))
     };
     (@ $KIND:ident, $module:ident, $kind:literal, $name:literal, $type:ty, $description:literal) => {{

@@ -1,5 +1,5 @@
-//! What a plugin of Alambic is written against: losses, regularizers, architectures, relabelers and matchers for dataset
-//! distillation.
+//! What a plugin of Alambic is written against: losses, regularizers, architectures, relabelers, matchers, selectors and canvas
+//! hooks for dataset distillation.
 //!
 //! A plugin is a `cdylib` that depends on this crate and on `serde`. It does not link candle: [`Tensor`] is an opaque handle,
 //! and the host runs every operation. A component is its own options: a struct that derives `Deserialize` and `JsonSchema`.
@@ -30,15 +30,17 @@
 //! ```
 //!
 //! The kinds: [`Loss`](loss::Loss), [`Regularizer`](regularizer::Regularizer), [`Architecture`](architecture::Architecture),
-//! [`Relabeler`](relabeler::Relabeler) and [`Matcher`](matcher::Matcher). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and
+//! [`Relabeler`](relabeler::Relabeler), [`Matcher`](matcher::Matcher), [`Selector`](selector::Selector) and [`CanvasHook`](canvas::CanvasHook). [`nn`] has layers, [`rng`] random numbers, [`view`] crops and
 //! mixes, [`grad`] gradients of any order, [`kernel`] operations of a plugin's own with their CUDA source. With the feature `testing`,
 //! the module `testing` runs components on the host's tensors and checks their gradients.
 
 pub mod abi;
 pub mod architecture;
+pub mod canvas;
 pub mod component;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod curve;
 mod error;
 mod export;
 pub mod kernel;
@@ -48,12 +50,14 @@ pub mod nn;
 pub mod regularizer;
 pub mod relabeler;
 pub mod rng;
+pub mod selector;
 pub mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod view;
 
 pub use component::{Ctx, Needs, State};
+pub use curve::Curve;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use tensor::{Tensor, grad};
 
@@ -64,18 +68,21 @@ pub use serde_json;
 /// What most plugins need.
 pub mod prelude {
     pub use crate::{
-        Context as _, Ctx, Error, Needs, Result, State, Tensor,
+        Context as _, Ctx, Curve, Error, Needs, Result, State, Tensor,
         architecture::{Architecture, InputShape, Module},
-        bail, ensure, export_plugin, grad,
+        bail,
+        canvas::{CanvasHook, CanvasInput, Changes},
+        ensure, export_plugin, grad,
         loss::{HardTargets, Loss, LossInput, SoftTargets, Targets},
         matcher::{Lab, MatchInput, MatchNeeds, Matched, Matcher, Network, Synthetic},
         nn::{
-            BatchNorm, Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Norm, NormKind,
-            ParamBuilder, Params,
+            BatchNorm, Conv2d, ConvOptions, GroupNorm, Init, LayerInput, LayerKind, LayerNorm,
+            Linear, Norm, NormKind, ParamBuilder, Params,
         },
         regularizer::{BatchNormInput, Regularizer, RegularizerInput},
         relabeler::{LabelBatch, LabelLayout, RecordIndex, Records, Relabeler, SetInfo},
         schemars::{self, JsonSchema},
+        selector::{Selector, SelectorInput},
         tensor::{BatchNormMode, Conv2dConfig, CropBox, DType, Pool2dConfig},
         view::{Crop, Mix, View, ViewRule},
     };

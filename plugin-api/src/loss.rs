@@ -18,6 +18,16 @@ pub struct HardTargets {
     pub lambda: Option<Tensor>,
 }
 
+impl HardTargets {
+    fn tensors(&self) -> [(&'static str, Option<&Tensor>); 3] {
+        [
+            ("labels", Some(&self.labels)),
+            ("labels_b", self.labels_b.as_ref()),
+            ("lambda", self.lambda.as_ref()),
+        ]
+    }
+}
+
 /// A teacher's distribution over the classes.
 #[derive(Clone)]
 pub struct SoftTargets {
@@ -25,6 +35,47 @@ pub struct SoftTargets {
     pub log_probs: Tensor,
     /// The teacher's logits, [N, C], if the labels include them; a temperature can soften them.
     pub logits: Option<Tensor>,
+    /// The classes of the images, with the partner's and the share of the first under a mix (API 1.3). A relabeler need not give
+    /// them: the host knows them.
+    pub classes: Option<HardTargets>,
+}
+
+impl SoftTargets {
+    /// Log-probabilities [N, C], and the logits [N, C] that they were made of, if there are any.
+    pub fn new(log_probs: Tensor, logits: Option<Tensor>) -> Self {
+        Self {
+            log_probs,
+            logits,
+            classes: None,
+        }
+    }
+
+    /// The teacher's logits, [N, C].
+    ///
+    /// # Errors
+    /// When the labels have kept none; `what` says who needs them.
+    pub fn logits_for(&self, what: &str) -> Result<&Tensor> {
+        match &self.logits {
+            Some(logits) => Ok(logits),
+            None => bail!(
+                "{what} needs the teacher's logits, but these soft labels only contain probabilities; use relabeler \"fkd\" (\"soft\" \
+                 provides logits if views are not mixed)"
+            ),
+        }
+    }
+
+    /// The classes of the images.
+    ///
+    /// # Errors
+    /// When the host gave none; `what` says who needs them.
+    pub fn classes_for(&self, what: &str) -> Result<&HardTargets> {
+        match &self.classes {
+            Some(classes) => Ok(classes),
+            None => bail!(
+                "{what} needs the classes of the images beside their soft labels, and there are none here"
+            ),
+        }
+    }
 }
 
 /// The targets of a network.
@@ -72,34 +123,63 @@ impl Targets {
         }
     }
 
+    /// Those of some of the images.
+    ///
+    /// # Errors
+    /// When there are fewer images.
+    pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
+        let part = |tensor: &Tensor| tensor.narrow(0, start, count);
+        let some = |tensor: &Option<Tensor>| tensor.as_ref().map(part).transpose();
+        let hard = |hard: &HardTargets| -> Result<HardTargets> {
+            Ok(HardTargets {
+                labels: part(&hard.labels)?,
+                labels_b: some(&hard.labels_b)?,
+                lambda: some(&hard.lambda)?,
+            })
+        };
+        Ok(match self {
+            Self::Hard(all) => Self::Hard(hard(all)?),
+            Self::Soft(soft) => Self::Soft(SoftTargets {
+                log_probs: part(&soft.log_probs)?,
+                logits: some(&soft.logits)?,
+                classes: soft.classes.as_ref().map(hard).transpose()?,
+            }),
+        })
+    }
+
     /// The tensors that are there, by the names under which they cross the boundary.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
-        let all = match self {
-            Self::Hard(hard) => vec![
-                ("labels", Some(&hard.labels)),
-                ("labels_b", hard.labels_b.as_ref()),
-                ("lambda", hard.lambda.as_ref()),
-            ],
-            Self::Soft(soft) => vec![
-                ("log_probs", Some(&soft.log_probs)),
-                ("target_logits", soft.logits.as_ref()),
-            ],
-        };
+        let mut all: Vec<(&'static str, Option<&Tensor>)> = Vec::new();
+        match self {
+            Self::Hard(hard) => all.extend(hard.tensors()),
+            Self::Soft(soft) => {
+                all.push(("log_probs", Some(&soft.log_probs)));
+                all.push(("target_logits", soft.logits.as_ref()));
+                all.extend(soft.classes.iter().flat_map(HardTargets::tensors));
+            }
+        }
         all.into_iter()
             .filter_map(|(key, tensor)| Some((key, tensor?)))
     }
 
     /// The targets whose tensors `take` gives by these names.
     pub(crate) fn read(mut take: impl FnMut(&str) -> Result<Tensor>) -> Result<Self> {
-        if let Ok(log_probs) = take("log_probs") {
-            let logits = take("target_logits").ok();
-            return Ok(Self::Soft(SoftTargets { log_probs, logits }));
+        let soft = take("log_probs");
+        let logits = take("target_logits").ok();
+        let (labels_b, lambda) = (take("labels_b").ok(), take("lambda").ok());
+        let classes = take("labels").map(|labels| HardTargets {
+            labels,
+            labels_b,
+            lambda,
+        });
+        match soft {
+            Ok(log_probs) => Ok(Self::Soft(SoftTargets {
+                log_probs,
+                logits,
+                classes: classes.ok(),
+            })),
+            Err(_) => Ok(Self::Hard(classes?)),
         }
-        Ok(Self::Hard(HardTargets {
-            labels: take("labels")?,
-            labels_b: take("labels_b").ok(),
-            lambda: take("lambda").ok(),
-        }))
     }
 }
 

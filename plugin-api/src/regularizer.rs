@@ -4,6 +4,7 @@ use crate::{
     Error, Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
     component::{Ctx, Needs, State, needs_of, read_named, to_json, unknown_method, write_named},
+    nn::{LayerInput, LayerKind},
 };
 
 /// One BatchNorm of the network, in the order of their declaration.
@@ -31,11 +32,34 @@ pub struct RegularizerInput<'a> {
     pub batch_norms: &'a [BatchNormInput],
     /// Features by the names under which the architecture tapped them.
     pub features: &'a [(String, Tensor)],
+    /// The network's logits, [N, C] (API 1.3).
+    pub logits: &'a Tensor,
+    /// Class of each image, N of them (API 1.3).
+    pub labels: &'a [u32],
+    /// Number of each image within its class, N of them (API 1.3).
+    pub images: &'a [u32],
+    /// The inputs of layers of the kinds that [`Needs::layers`] asks for, in the order of their declaration (API 1.3).
+    pub layers: &'a [LayerInput],
     /// The position in the run.
     pub ctx: &'a Ctx,
 }
 
-impl RegularizerInput<'_> {
+impl<'a> RegularizerInput<'a> {
+    /// One view, which is the canvas too and stands for the logits, and nothing else: what tests begin with.
+    pub fn new(view: &'a Tensor, ctx: &'a Ctx) -> Self {
+        Self {
+            view,
+            canvas: view,
+            batch_norms: &[],
+            features: &[],
+            logits: view,
+            labels: &[],
+            images: &[],
+            layers: &[],
+            ctx,
+        }
+    }
+
     /// A feature by name.
     ///
     /// # Errors
@@ -72,7 +96,33 @@ pub trait Regularizer: Send + Sync + 'static {
         Needs::default()
     }
 
-    /// Its state between calls, for a checkpoint; empty if there is none.
+    /// Learns from a batch of real images, before the first [`Regularizer::forward`]; called where [`Needs::reference`] is set.
+    /// `view` and `canvas` are both the images as the teacher saw them, and nothing is differentiable.
+    ///
+    /// # Errors
+    /// Any problem with the input.
+    fn observe(&self, _input: &RegularizerInput<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What [`Regularizer::observe`] has learned so far. After [`Regularizer::refer_to`] with it another component goes on observing
+    /// as this one would, to the same bytes.
+    ///
+    /// # Errors
+    /// When it cannot be given.
+    fn reference(&self) -> Result<Option<State>> {
+        Ok(None)
+    }
+
+    /// Takes what [`Regularizer::reference`] gave.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    fn refer_to(&self, _reference: &State) -> Result<()> {
+        Ok(())
+    }
+
+    /// Its state between calls, for a checkpoint; empty if there is none. What was learned from real images is not part of it.
     ///
     /// # Errors
     /// When the state cannot be saved.
@@ -104,13 +154,16 @@ impl ForeignRegularizer {
         let needs = needs_of(&component)?;
         Ok(Self { component, needs })
     }
-}
 
-impl Regularizer for ForeignRegularizer {
-    fn forward(&self, input: &RegularizerInput<'_>) -> Result<Tensor> {
+    fn call(&self, method: Method, input: &RegularizerInput<'_>) -> Result<Reply> {
+        let numbers = |all: &[u32]| all.iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
+        let (labels, images) = (numbers(input.labels), numbers(input.images));
+        let indices: Vec<[i64; 1]> = input.layers.iter().map(|l| [l.index as i64]).collect();
         let mut args = ArgsBuf::new();
         args.tensor("view", input.view)
-            .tensor("canvas", input.canvas);
+            .tensor("canvas", input.canvas)
+            .tensor("logits", input.logits);
+        args.ints("labels", &labels).ints("images", &images);
         for norm in input.batch_norms {
             args.text("bn_name", &norm.name)
                 .tensor("bn_mean", &norm.mean)
@@ -118,15 +171,37 @@ impl Regularizer for ForeignRegularizer {
             args.tensor("bn_running_mean", &norm.running_mean)
                 .tensor("bn_running_var", &norm.running_var);
         }
+        for (layer, index) in input.layers.iter().zip(&indices) {
+            args.text("layer_name", &layer.name)
+                .text("layer_kind", layer.kind.name())
+                .ints("layer_index", index)
+                .tensor("layer_input", &layer.input);
+        }
         write_named(&mut args, "feature", input.features);
         input.ctx.write(&mut args);
-        self.component
-            .call(Method::FORWARD, &args)?
-            .take_tensor("penalty")
+        self.component.call(method, &args)
+    }
+}
+
+impl Regularizer for ForeignRegularizer {
+    fn forward(&self, input: &RegularizerInput<'_>) -> Result<Tensor> {
+        self.call(Method::FORWARD, input)?.take_tensor("penalty")
     }
 
     fn needs(&self) -> Needs {
         self.needs.clone()
+    }
+
+    fn observe(&self, input: &RegularizerInput<'_>) -> Result<()> {
+        self.call(Method::OBSERVE, input).map(drop)
+    }
+
+    fn reference(&self) -> Result<Option<State>> {
+        State::given_by(&self.component, Method::REFERENCE)
+    }
+
+    fn refer_to(&self, reference: &State) -> Result<()> {
+        reference.hand_to(&self.component, Method::REFER_TO)
     }
 
     fn save(&self) -> Result<Option<State>> {
@@ -156,25 +231,61 @@ fn read_batch_norms(args: &Args<'_>) -> Vec<BatchNormInput> {
         .collect()
 }
 
+fn read_layers(args: &Args<'_>) -> Vec<LayerInput> {
+    let inputs = args
+        .tensors("layer_input")
+        .zip(args.all_ints("layer_index"));
+    let named = args
+        .texts("layer_name")
+        .zip(args.texts("layer_kind"))
+        .zip(inputs);
+    let layers = named.filter_map(|((name, kind), (input, index))| {
+        Some(LayerInput {
+            index: *index.first()? as usize,
+            name: name.to_owned(),
+            kind: LayerKind::called(kind)?,
+            input: input.clone(),
+        })
+    });
+    layers.collect()
+}
+
+/// Hands what a call brought to `f`.
+fn with_input<R>(args: &Args<'_>, f: impl FnOnce(&RegularizerInput<'_>) -> Result<R>) -> Result<R> {
+    let (ctx, features) = (Ctx::read(args)?, read_named(args, "feature"));
+    let (batch_norms, layers) = (read_batch_norms(args), read_layers(args));
+    let numbers = |key: &str| -> Vec<u32> {
+        let given = args.ints(key).unwrap_or_default();
+        given.iter().map(|&n| n as u32).collect()
+    };
+    let (labels, images) = (numbers("labels"), numbers("images"));
+    f(&RegularizerInput {
+        view: args.tensor("view")?,
+        canvas: args.tensor("canvas")?,
+        batch_norms: &batch_norms,
+        features: &features,
+        logits: args.tensor("logits")?,
+        labels: &labels,
+        images: &images,
+        layers: &layers,
+        ctx: &ctx,
+    })
+}
+
 #[doc(hidden)]
 pub fn serve<T: Regularizer>(regularizer: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
     let mut reply = Reply::new();
     match method {
         Method::FORWARD => {
-            let (ctx, features) = (Ctx::read(args)?, read_named(args, "feature"));
-            let batch_norms = read_batch_norms(args);
-            let input = RegularizerInput {
-                view: args.tensor("view")?,
-                canvas: args.tensor("canvas")?,
-                batch_norms: &batch_norms,
-                features: &features,
-                ctx: &ctx,
-            };
-            reply.tensor("penalty", regularizer.forward(&input)?);
+            let penalty = with_input(args, |input| regularizer.forward(input))?;
+            reply.tensor("penalty", penalty);
         }
         Method::NEEDS => {
             reply.text("needs", to_json(&regularizer.needs())?);
         }
+        Method::OBSERVE => with_input(args, |input| regularizer.observe(input))?,
+        Method::REFERENCE => return Ok(State::into_reply(regularizer.reference()?)),
+        Method::REFER_TO => regularizer.refer_to(&State::read(args)?)?,
         Method::SAVE => return Ok(State::into_reply(regularizer.save()?)),
         Method::LOAD => regularizer.load(&State::read(args)?)?,
         other => return Err(unknown_method(other)),

@@ -2,7 +2,7 @@
 
 use alambic::{
     engine::optim::Optimizer,
-    stages::recover::{Config, Stepper},
+    stages::recover::{Config, Shown, Stepper},
 };
 use anyhow::Result;
 use serde_json::json;
@@ -23,14 +23,23 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         ],
         "roll": {"min": 0, "end": 5},
     }))?;
-    let teacher = lab.network(&session, size.network)?;
-    let stepper = Stepper::new(&session, &config, &teacher)?;
-    let mut canvas = config.origin().initial_images(&session, 0..size.batch)?;
+    let teachers = lab.teachers(&session, size.network)?;
+    let stepper = Stepper::new(&session, &config, &teachers)?;
+    let mut canvas = config
+        .origin()
+        .initial_images(&session, 0..size.batch, None)?;
     let labels = &config.origin().labels(size.canvas.classes)[..size.batch];
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
     let mut iteration = 0;
     body(&mut || {
-        let terms = stepper.step(&mut canvas, &mut optimizer, labels, 0, iteration)?;
+        let terms = stepper.step(
+            &mut canvas,
+            &mut optimizer,
+            labels,
+            0,
+            iteration,
+            &Shown::default(),
+        )?;
         iteration = (iteration + 1) % config.iterations;
         Ok(terms.total)
     })

@@ -17,7 +17,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         batch_size: size.batch as u32,
         ..Config::default()
     };
-    let teacher = lab.network(&session, size.network)?;
+    let teachers = lab.teachers(&session, size.network)?;
     let whole = lab.set();
     let bytes = size.batch * 3 * whole.resolution * whole.resolution;
     let set = ImageSet::new(
@@ -26,7 +26,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         whole.labels[..size.batch].to_vec(),
         whole.class_names.clone(),
     );
-    let labeller = Labeller::new(&session, &config, &teacher, &set)?;
+    let labeller = Labeller::new(&session, &config, &teachers, &set)?;
     let mut pass = 0;
     body(&mut || {
         let mut records = BTreeMap::new();

@@ -30,6 +30,9 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         schedule: ScheduleConfig::default(),
         evaluate_every: 1,
         decay: Decay::All,
+        statistics_batch: None,
+        ema: None,
+        evaluate_from: 0.,
     };
     let mut network = lab.network(&session, size.network)?;
     let loss = session.registry.create_loss("cross-entropy", &json!({}))?;

@@ -44,6 +44,16 @@ impl WorkFolder {
         self.0.join("images.safetensors")
     }
 
+    /// The network.
+    pub fn model(&self) -> PathBuf {
+        self.0.join("model.safetensors")
+    }
+
+    /// What a pass of real images gave.
+    pub fn statistics(&self) -> PathBuf {
+        self.0.join("statistics.safetensors")
+    }
+
     /// A batch of images that waits for the others.
     pub fn batch(&self, batch: usize) -> PathBuf {
         self.0.join(format!("batch-{batch:05}.safetensors"))
@@ -110,16 +120,24 @@ impl RunFolder {
         (WorkFolder(self.root.join(&name)), name)
     }
 
-    /// The teacher.
-    pub fn model(&self) -> PathBuf {
-        self.root
-            .join(Stage::Squeeze.name())
-            .join("model.safetensors")
+    /// A teacher beside the first: its folder and its name.
+    pub fn teacher(&self, name: &str) -> (WorkFolder, String) {
+        self.training(Stage::Squeeze, &[name])
+    }
+
+    /// A pass of real images through a teacher: its folder, beside the teachers, and its name.
+    pub fn reference(&self, teacher: &str, hash: &str) -> (WorkFolder, String) {
+        self.training(Stage::Squeeze, &["reference", &format!("{teacher}-{hash}")])
     }
 
     /// The images that a stage distilled, in the layout of torchvision's ImageFolder.
     pub fn images(&self, stage: Stage) -> PathBuf {
         self.root.join(stage.name()).join("images")
+    }
+
+    /// The images that a stage starts from, where a selector chose them.
+    pub fn start(&self, stage: Stage) -> PathBuf {
+        self.root.join(stage.name()).join("start").join("images")
     }
 
     /// The images of whichever stage distilled them, if one has.

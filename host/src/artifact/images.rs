@@ -177,6 +177,11 @@ impl ImageSet {
         atomic::write_json(&index_path(folder), &index)
     }
 
+    /// Whether [`ImageSet::save`] has written a whole set to `folder`.
+    pub fn is_at(folder: &Path) -> bool {
+        index_path(folder).exists()
+    }
+
     /// Reads what [`ImageSet::save`] wrote.
     ///
     /// # Errors

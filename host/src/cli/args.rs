@@ -118,6 +118,10 @@ pub enum KindArg {
     Relabeler,
     /// A distance between training on synthetic and on real images
     Matcher,
+    /// A choice of real images to start from
+    Selector,
+    /// What happens to images under way between two iterations
+    Canvas,
 }
 
 /// `alambic plugin`.

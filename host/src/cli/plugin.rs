@@ -86,6 +86,8 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
         KindArg::Architecture => Kind::ARCHITECTURE,
         KindArg::Relabeler => Kind::RELABELER,
         KindArg::Matcher => Kind::MATCHER,
+        KindArg::Selector => Kind::SELECTOR,
+        KindArg::Canvas => Kind::CANVAS,
     };
     let Ok(api) = plugin_api.map_or_else(|| Ok(PluginApi::default()), str::parse::<PluginApi>);
     let written = write_plugin(kind, name, &api, dir)

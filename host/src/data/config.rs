@@ -25,6 +25,11 @@ pub struct Config {
     pub train: String,
     /// Test images, in the same form as `train`
     pub test: String,
+    /// Images of each class that are held out of the training images, the last of each in the order of the files, and stand in for the
+    /// test images: for choosing hyper-parameters without looking at `test`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub holdout: Option<u32>,
     /// Side of the square that every image is resized to, in pixels
     #[schemars(range(min = 1, max = 4096))]
     pub resolution: u32,

@@ -29,6 +29,7 @@ pub(super) fn config(format: Format, train: &str, test: &str) -> Config {
         format,
         train: train.to_string(),
         test: test.to_string(),
+        holdout: None,
         resolution: 4,
         image_column: None,
         label_column: None,

@@ -37,7 +37,7 @@ pub(super) fn open(config: &Config, split: Split, base: &Path) -> Result<Opened,
     let opened = class_names_and_rows(config, split, base);
     let opened =
         opened.and_then(|(classes, items)| check_rows(classes, items, split, config.resolution));
-    match opened {
+    match opened.and_then(|opened| part_of(opened, split, config.holdout)) {
         Ok(opened) => unless(faults, opened),
         Err(more) => {
             faults.extend(more);
@@ -76,7 +76,55 @@ fn class_names(config: &Config, base: &Path) -> Result<Vec<String>, Vec<Fault>> 
     }
 }
 
+/// The part of the training images that a split is, where some of each class are held out.
+fn part_of(opened: Opened, split: Split, holdout: Option<u32>) -> Result<Opened, Vec<Fault>> {
+    let Some(holdout) = holdout else {
+        return Ok(opened);
+    };
+    let mut left = vec![0u32; opened.class_names.len()];
+    for label in &opened.labels {
+        left[*label as usize] += 1;
+    }
+    let short = opened
+        .class_names
+        .iter()
+        .zip(&left)
+        .filter(|(_, count)| **count <= holdout);
+    let short: Vec<String> = short
+        .map(|(name, count)| {
+            format!("got {holdout}, and class \"{name}\" has {count} training images")
+        })
+        .collect();
+    if !short.is_empty() {
+        return Err(Fault::listed("data.holdout", short));
+    }
+    let is_own = |label: u32| {
+        let left = &mut left[label as usize];
+        *left -= 1;
+        (*left < holdout) == (split == Split::Test)
+    };
+    let own: Vec<bool> = opened.labels.iter().copied().map(is_own).collect();
+    let kept = |i: &usize| own[*i];
+    let labels = (0..own.len())
+        .filter(kept)
+        .map(|i| opened.labels[i])
+        .collect();
+    let items = opened.items.into_iter().zip(&own);
+    Ok(Opened {
+        items: items
+            .filter(|(_, own)| **own)
+            .map(|(item, _)| item)
+            .collect(),
+        labels,
+        ..opened
+    })
+}
+
 fn source<'a>(config: &'a Config, split: Split, base: &Path) -> Result<Source<'a>, Vec<Fault>> {
+    let split = match config.holdout {
+        Some(_) => Split::Train,
+        None => split,
+    };
     let key = split.key();
     let paths = locate(config.location(split), base).map_err(|m| vec![Fault::new(key, m)])?;
     let columns = Columns {
@@ -176,6 +224,35 @@ mod tests {
 
     fn good(label: i64) -> Row {
         (Some(png(2, 2, [9; 3])), Some(label))
+    }
+
+    #[test]
+    fn the_last_of_each_class_are_held_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = [0, 1, 0, 1, 0, 1, 1].map(good).to_vec();
+        ParquetFixture::optional(rows)
+            .names(&["a", "b"])
+            .write(&dir.path().join("t.parquet"));
+        let of = |holdout| Config {
+            holdout: Some(holdout),
+            ..config(Format::Parquet, "t.parquet", "none.parquet")
+        };
+        let (train, test) = Dataset::open_both(&of(2), dir.path()).unwrap();
+        assert_eq!(
+            (train.labels(), test.labels()),
+            (&[0, 1, 1][..], &[0, 0, 1, 1][..])
+        );
+        let rows = |set: &Dataset| -> Vec<String> {
+            (0..set.len()).map(|i| set.place(i).to_string()).collect()
+        };
+        assert!(rows(&train)[2].ends_with("row 3"), "{:?}", rows(&train));
+        assert!(rows(&test)[0].ends_with("row 2"), "{:?}", rows(&test));
+        let faults = Dataset::open_both(&of(3), dir.path()).unwrap_err();
+        let told = faults[0].to_string();
+        assert!(
+            told.contains("data.holdout: got 3, and class \"a\" has 3"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
         scores::{Scores, augmentation_robust_score, label_robust_score},
         summary::{ResultRow, StageCost, Summary},
     },
-    stages::sets::{FULL_DATA, HARD, LEARNED, RANDOM_REAL, UNAUGMENTED},
+    stages::sets::{FULL_DATA, HARD, LEARNED, UNAUGMENTED},
 };
 
 use super::{Experiment, protocol::Judged};
@@ -61,38 +61,41 @@ fn own_rows(summary: &Summary) -> Vec<&ResultRow> {
 }
 
 /// The accuracies that belong to one row of a distilled set.
-struct Beside<'a> {
-    hard: Option<&'a ResultRow>,
-    random_real: Option<&'a ResultRow>,
+struct Beside {
+    hard: Option<ResultRow>,
+    random_real: Option<ResultRow>,
     /// The distilled and the real images with class labels, augmented, then both without augmentation.
-    pairs: [[Option<&'a ResultRow>; 2]; 2],
-    full_data: Option<&'a ResultRow>,
+    pairs: [[Option<ResultRow>; 2]; 2],
+    full_data: Option<ResultRow>,
 }
 
-impl<'a> Beside<'a> {
-    fn of(summary: &'a Summary, own: &ResultRow) -> Self {
+impl Beside {
+    fn of(summary: &Summary, own: &ResultRow) -> Self {
         let find = |set: &str, labels: &str| {
             let mut rows = summary.results.iter();
-            rows.find(|r| r.network == own.network && r.set == set && r.labels == labels)
+            let found =
+                rows.find(|r| r.network == own.network && r.set == set && r.labels == labels);
+            found.cloned()
         };
         // Real images have no learned labels; `classes` are class labels, or those that a matcher learned in their place.
         let (labels, classes) = match own.labels.as_str() {
             LEARNED => (HARD, LEARNED),
             labels => (labels, HARD),
         };
+        let random_real = |labels: &str| summary.random_real(labels, &own.network);
         Self {
             hard: find(&own.set, HARD),
-            random_real: find(RANDOM_REAL, labels),
+            random_real: random_real(labels),
             pairs: [classes, &format!("{classes}{UNAUGMENTED}")].map(|own_labels| {
                 let real = own_labels.replace(LEARNED, HARD);
-                [find(&own.set, own_labels), find(RANDOM_REAL, &real)]
+                [find(&own.set, own_labels), random_real(&real)]
             }),
             full_data: find(FULL_DATA, HARD),
         }
     }
 
     fn scores(&self, own: &ResultRow, folder: &Path) -> Scores {
-        let mean = |row: &Option<&ResultRow>| row.map(|r| r.mean_last);
+        let mean = |row: &Option<ResultRow>| row.as_ref().map(|r| r.mean_last);
         let label = || {
             Some(label_robust_score(
                 mean(&self.full_data)?,
@@ -103,7 +106,7 @@ impl<'a> Beside<'a> {
         };
         let augmentation = || {
             let [augmented, plain] = &self.pairs;
-            let gain = |[own, real]: &[Option<&ResultRow>; 2]| Some(mean(own)? - mean(real)?);
+            let gain = |[own, real]: &[Option<ResultRow>; 2]| Some(mean(own)? - mean(real)?);
             Some(augmentation_robust_score(gain(augmented)?, gain(plain)?))
         };
         Scores {
@@ -129,9 +132,9 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
         labels: own.labels.clone(),
         images_per_class: own.images_per_class,
         own: accuracy(own),
-        hard: beside.hard.map(accuracy),
-        random_real: beside.random_real.map(accuracy),
-        full_data: beside.full_data.map(accuracy),
+        hard: beside.hard.as_ref().map(accuracy),
+        random_real: beside.random_real.as_ref().map(accuracy),
+        full_data: beside.full_data.as_ref().map(accuracy),
         image_bytes: own.image_bytes,
         label_bytes: own.label_bytes,
         seconds_per_image: optimised.map(|s| s.seconds).sum::<f64>() / own.images.max(1) as f64,
@@ -163,9 +166,9 @@ pub fn add_common(rows: &mut [Row], judged: &Judged) -> Result<()> {
             controls_folder: controls.display().to_string(),
             labels: own.labels.clone(),
             distilled: accuracy(own),
-            hard: beside.hard.map(accuracy),
-            random_real: beside.random_real.map(accuracy),
-            full_data: beside.full_data.map(accuracy),
+            hard: beside.hard.as_ref().map(accuracy),
+            random_real: beside.random_real.as_ref().map(accuracy),
+            full_data: beside.full_data.as_ref().map(accuracy),
         });
         row.scores = beside.scores(own, folder);
     }

@@ -87,14 +87,19 @@ fn whole_numbers(value: &mut Json) {
 
 /// Everything in which the file differs from what an experiment may hold: keys, types, ranges.
 pub fn schema_faults(json: &Json) -> Vec<Fault> {
-    let schema = serde_json::to_value(schemars::schema_for!(Experiment)).expect("a schema is JSON");
-    schema::faults(&schema, json)
+    faults_of::<Experiment>(json)
         .into_iter()
         .map(|(path, message)| match path.as_str() {
             "" => Fault::new("experiment", message),
             _ => Fault::new(path, message),
         })
         .collect()
+}
+
+/// The same of one table: paths within it, and what is wrong there.
+pub fn faults_of<T: schemars::JsonSchema>(json: &Json) -> Vec<(String, String)> {
+    let schema = serde_json::to_value(schemars::schema_for!(T)).expect("a schema is JSON");
+    schema::faults(&schema, json)
 }
 
 fn syntax_error(error: &toml::de::Error, text: &str) -> String {

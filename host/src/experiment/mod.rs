@@ -31,7 +31,9 @@ use crate::{
         matching::{self, Experts},
         recover, relabel,
         sets::{self, Origin},
-        squeeze, validate,
+        squeeze, start,
+        teachers::{FIRST, Further, merged},
+        validate,
     },
 };
 
@@ -56,7 +58,10 @@ pub struct Experiment {
     /// The teacher; a matched set needs one only for its labels
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub squeeze: Option<squeeze::Config>,
-    /// The distilled images, from the teacher
+    /// Further teachers, which train like that of `[squeeze]` unless they say otherwise
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teachers: Vec<Further>,
+    /// The distilled images, from the teachers
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recover: Option<recover::Config>,
     /// Networks whose training trajectories a matcher follows
@@ -77,6 +82,24 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    /// All teachers by name, that of `[squeeze]` first; none without `[squeeze]`.
+    ///
+    /// # Errors
+    /// When a key of a further teacher does not fit.
+    pub fn all_teachers(&self) -> Result<Vec<(String, squeeze::Config)>> {
+        let Some(squeeze) = &self.squeeze else {
+            return Ok(Vec::new());
+        };
+        let common = serde_json::to_value(squeeze)?;
+        let mut all = vec![(FIRST.to_owned(), squeeze.clone())];
+        for further in &self.teachers {
+            let config = serde_json::from_value(merged(&common, further));
+            let config = config.with_context(|| format!("teacher \"{}\"", further.name))?;
+            all.push((further.name.clone(), config));
+        }
+        Ok(all)
+    }
+
     /// What the distilled images start from, whichever stage makes them.
     pub fn origin(&self) -> Option<Origin> {
         let recovered = self.recover.as_ref().map(recover::Config::origin);
@@ -116,14 +139,17 @@ impl Experiment {
             let missing = || format!("a stage without the table [{stage}]");
             table.as_ref().with_context(missing)
         }
-        let squeeze = || of(&self.squeeze, Stage::Squeeze);
-        let teacher = || squeeze::load_teacher(session, &squeeze()?.architecture);
-        let origin = || of(&self.origin(), Stage::Recover).copied();
+        let load =
+            |used: Option<&[String]>| squeeze::load_teachers(session, &self.all_teachers()?, used);
+        let origin = || of(&self.origin(), Stage::Recover).cloned();
         let matching = || of(&self.matching, Stage::Match);
         match stage {
-            Stage::Squeeze => squeeze::run(session, squeeze()?, base).map(drop),
+            Stage::Squeeze => squeeze::run(session, &self.all_teachers()?, base),
             Stage::Recover => {
-                recover::run(session, of(&self.recover, stage)?, &teacher()?).map(drop)
+                let config = of(&self.recover, stage)?;
+                self.select(session, &config.origin())?;
+                let teachers = load(config.teachers.used())?;
+                recover::run(session, config, &teachers).map(drop)
             }
             Stage::Experts => {
                 let (config, network) = (of(&self.experts, stage)?, &matching()?.architecture);
@@ -133,14 +159,16 @@ impl Experiment {
                 let stored =
                     |e: &experts::Config| Experts::Stored(e.store(session.folder, base), e.count);
                 let experts = self.experts.as_ref().map_or(Experts::Absent, stored);
+                self.select(session, &matching()?.origin())?;
                 matching::run(session, matching()?, experts).map(drop)
             }
             Stage::Given => given::run(session, of(&self.given, stage)?, base).map(drop),
             Stage::Relabel => {
-                let (config, teacher) = (of(&self.relabel, stage)?, teacher()?);
+                let config = of(&self.relabel, stage)?;
+                let teachers = load(config.teachers.used())?;
                 for name in self.set_names() {
-                    let images = sets::load(session, &origin()?, name)?;
-                    relabel::run(session, config, &teacher, name, &images)?;
+                    let images = sets::load(session, &origin()?, &name)?;
+                    relabel::run(session, config, &teachers, &name, &images)?;
                 }
                 Ok(())
             }
@@ -150,19 +178,29 @@ impl Experiment {
                     origin: origin()?,
                     relabel: self.relabel.as_ref(),
                 };
-                validate::run(session, of(&self.validate, stage)?, upstream).map(drop)
+                validate::run(session, of(&self.validate, stage)?, &upstream).map(drop)
             }
         }
     }
 
     /// The sets that are relabelled and trained on.
-    pub fn set_names(&self) -> Vec<&'static str> {
+    pub fn set_names(&self) -> Vec<String> {
         let Some(origin) = self.origin() else {
             return Vec::new();
         };
-        let made = sets::made(&origin);
         let validate = self.validate.as_ref();
-        validate.map_or_else(|| vec![made], |v| v.set_names(made))
+        let made = || vec![sets::made(&origin).to_owned()];
+        validate.map_or_else(made, |v| v.set_names(&origin))
+    }
+
+    /// Lets a selector choose what a set starts from, where one is asked for.
+    fn select(&self, session: &Session<'_>, origin: &Origin) -> Result<()> {
+        let Some(selected) = origin.init.selected() else {
+            return Ok(());
+        };
+        let all = self.all_teachers()?;
+        let teachers = squeeze::load_teachers(session, &all, selected.teachers.used())?;
+        start::select(session, origin, &teachers)
     }
 }
 

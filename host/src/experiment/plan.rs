@@ -68,6 +68,7 @@ pub fn plan(
     let around = Around {
         base,
         train: sets.0,
+        further: experiment.all_teachers()?.into_iter().skip(1).collect(),
         matched_in: experiment.matching.as_ref().map(|m| &m.architecture),
         sets: experiment.set_names(),
     };

@@ -107,17 +107,19 @@ impl<'a> Protocol<'a> {
         if has_teacher {
             eprintln!("protocol: teacher");
             let mut json = self.tables.clone();
-            let of_teacher = |key: &str| KEYS.contains(&key) || key == Stage::Squeeze.name();
+            let of_teacher = |key: &str| {
+                KEYS.contains(&key) || [Stage::Squeeze.name(), "teachers"].contains(&key)
+            };
             json.retain(|key, _| of_teacher(key));
             json.insert("name".to_owned(), json!("teacher"));
             self.carry_out(&Json::Object(json), teacher.clone())?;
         }
-        let weights = has_teacher.then(|| RunFolder::at(&teacher).model());
+        let teachers = has_teacher.then(|| RunFolder::at(&teacher));
         // By images of a class: real images are chosen without regard to the set that they are compared with.
         let mut controls: BTreeMap<usize, (PathBuf, Vec<ResultRow>)> = BTreeMap::new();
         let judged = runs.iter().map(|(name, folder)| {
             eprintln!("protocol: {name}");
-            let (mut json, size) = self.experiment(name, folder, weights.as_deref())?;
+            let (mut json, size) = self.experiment(name, folder, teachers.as_ref())?;
             let known = controls.get(&size).cloned();
             if known.is_some() {
                 leave_out_controls(&mut json)?;
@@ -149,7 +151,7 @@ impl<'a> Protocol<'a> {
         &self,
         name: &str,
         folder: &RunFolder,
-        weights: Option<&Path>,
+        teachers: Option<&RunFolder>,
     ) -> Result<(Json, usize), Failure> {
         let set = images(folder)?;
         let mut json = self.tables.clone();
@@ -160,9 +162,17 @@ impl<'a> Protocol<'a> {
             Stage::Given.name().to_owned(),
             json!({"images": root, "images_per_class": images_per_class}),
         );
-        if let (Some(weights), Some(squeeze)) = (weights, json.get_mut(Stage::Squeeze.name())) {
-            let weights = std::path::absolute(weights).map_err(anyhow::Error::from)?;
-            squeeze["weights"] = json!(weights);
+        let give = |table: &mut Json, model: PathBuf| -> Result<()> {
+            table["weights"] = json!(std::path::absolute(model)?);
+            Ok(())
+        };
+        if let (Some(folder), Some(squeeze)) = (teachers, json.get_mut(Stage::Squeeze.name())) {
+            give(squeeze, folder.stage(Stage::Squeeze).model())?;
+            let further = json.get_mut("teachers").and_then(Json::as_array_mut);
+            for teacher in further.into_iter().flatten() {
+                let name = teacher["name"].as_str().unwrap_or_default().to_owned();
+                give(teacher, folder.teacher(&name).0.model())?;
+            }
         }
         Ok((Json::Object(json), images_per_class))
     }

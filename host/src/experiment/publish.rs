@@ -16,7 +16,7 @@ use crate::{
     },
     stages::{
         Session,
-        sets::{self, HARD, RANDOM_REAL, UNAUGMENTED, real_order},
+        sets::{HARD, RANDOM_REAL, UNAUGMENTED, real_order},
         views::Images,
     },
 };
@@ -202,16 +202,12 @@ fn warnings(experiment: &Experiment, summary: &Summary) -> Vec<String> {
         ));
     }
     // Rows of the labels that the experiment is about come first.
-    let mean = |set: &str| {
-        let row = summary.results.iter().find(|r| r.set == set);
-        row.map(|r| r.mean_last)
-    };
-    let made = experiment
-        .origin()
-        .map_or(sets::DISTILLED, |o| sets::made(&o));
-    if let (Some(distilled), Some(real)) = (mean(made), mean(RANDOM_REAL))
-        && real >= distilled
+    let distilled = summary.results.iter().find(|r| r.is_distilled());
+    let real = distilled.and_then(|own| summary.random_real(&own.labels, &own.network));
+    if let (Some(distilled), Some(real)) = (distilled, real)
+        && real.mean_last >= distilled.mean_last
     {
+        let [real, distilled] = [real.mean_last, distilled.mean_last];
         warnings.push(format!(
             "The same number of random real images under the same labels does as well or better ({real:.2} % compared with {distilled:.2} %)."
         ));

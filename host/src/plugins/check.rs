@@ -7,15 +7,17 @@ use plugin_api::{
     Context as _, ErrorKind, Result, Tensor,
     abi::{Kind, RComponent, caught},
     architecture::ForeignArchitecture,
+    canvas::ForeignCanvasHook,
     contract::{
-        SMALL, TOLERANCE, verify_architecture, verify_loss, verify_matcher, verify_name,
-        verify_regularizer, verify_relabeler, verify_schema,
+        SMALL, TOLERANCE, verify_architecture, verify_canvas, verify_loss, verify_matcher,
+        verify_name, verify_regularizer, verify_relabeler, verify_schema, verify_selector,
     },
     ensure,
     loss::ForeignLoss,
     matcher::ForeignMatcher,
     regularizer::ForeignRegularizer,
     relabeler::ForeignRelabeler,
+    selector::ForeignSelector,
 };
 use serde_json::{Value, json};
 
@@ -150,6 +152,8 @@ fn verify(kind: Kind, made: RComponent) -> Result<()> {
         }
         Kind::RELABELER => verify_relabeler(&ForeignRelabeler::new(made), &device, TOLERANCE),
         Kind::MATCHER => verify_matcher(&ForeignMatcher::new(made)?, &device),
+        Kind::CANVAS => verify_canvas(&ForeignCanvasHook::new(made), &device),
+        Kind::SELECTOR => verify_selector(&ForeignSelector::new(made)?, &device),
         _ => Ok(()),
     }
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use plugin_api::{
     abi::{Kind, RComponent},
     architecture::ForeignArchitecture,
+    canvas::ForeignCanvasHook,
     loss::ForeignLoss,
     matcher::ForeignMatcher,
     regularizer::ForeignRegularizer,
     relabeler::ForeignRelabeler,
+    selector::ForeignSelector,
 };
 use serde_json::Value;
 
@@ -244,6 +246,31 @@ impl Registry {
         params: &Value,
     ) -> Result<ForeignMatcher, CreateError> {
         self.create(Kind::MATCHER, name, params, ForeignMatcher::new)
+    }
+
+    /// Makes a selector from its options.
+    ///
+    /// # Errors
+    /// As [`Registry::create_loss`].
+    pub fn create_selector(
+        &self,
+        name: &str,
+        params: &Value,
+    ) -> Result<ForeignSelector, CreateError> {
+        self.create(Kind::SELECTOR, name, params, ForeignSelector::new)
+    }
+
+    /// Makes a canvas hook from its options.
+    ///
+    /// # Errors
+    /// As [`Registry::create_loss`].
+    pub fn create_canvas_hook(
+        &self,
+        name: &str,
+        params: &Value,
+    ) -> Result<ForeignCanvasHook, CreateError> {
+        let foreign = |c| Ok(ForeignCanvasHook::new(c));
+        self.create(Kind::CANVAS, name, params, foreign)
     }
 
     /// All faults in the name and the options of a component: the name, the schema and, where those are fine, the constructor.

@@ -24,7 +24,7 @@ pub enum ScaffoldError {
     Name(String),
     /// There is no example of this kind.
     #[error(
-        "unknown kind of component \"{0}\" (have: loss, regularizer, architecture, relabeler, matcher)"
+        "unknown kind of component \"{0}\" (have: loss, regularizer, architecture, relabeler, matcher, selector, canvas)"
     )]
     Kind(String),
     /// There is something already.
@@ -65,6 +65,16 @@ fn example(kind: Kind) -> Option<[&'static str; 3]> {
             include_str!("templates/matcher.rs"),
             "distance of mean features",
             "[match]\nmatcher = { plugin = \"__NAME__\", params = { real_per_class = 32 } }",
+        ],
+        Kind::SELECTOR => [
+            include_str!("templates/selector.rs"),
+            "crops in which the teacher sees nothing but the class",
+            "[recover]\ninit = { plugin = \"__NAME__\", params = {}, pool = 300 }",
+        ],
+        Kind::CANVAS => [
+            include_str!("templates/canvas.rs"),
+            "noise on the images, less and less of it",
+            "[recover]\nhooks = [ { plugin = \"__NAME__\", params = {}, every = 100 } ]",
         ],
         _ => return None,
     })
@@ -234,12 +244,9 @@ mod tests {
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         assert_eq!(kind_of("regularizer").unwrap(), Kind::REGULARIZER);
-        assert!(
-            kind_of("los")
-                .unwrap_err()
-                .to_string()
-                .ends_with("(have: loss, regularizer, architecture, relabeler, matcher)")
-        );
+        assert!(kind_of("los").unwrap_err().to_string().ends_with(
+            "(have: loss, regularizer, architecture, relabeler, matcher, selector, canvas)"
+        ));
     }
 
     #[test]

@@ -118,9 +118,7 @@ fn headline(summary: &Summary) -> Option<Value> {
             }
         })
         .collect();
-    let control = beside
-        .clone()
-        .find(|row| row.set == "random-real" && row.labels == main.labels);
+    let control = summary.random_real(&main.labels, &main.network);
     let chance_percent = 100. / summary.data.classes.max(1) as f64;
     let of_seeds = match main.seeds.len() {
         1 => "one seed".to_owned(),
@@ -136,7 +134,7 @@ fn headline(summary: &Summary) -> Option<Value> {
             main.set,
             main.labels
         ),
-        comparison => control.map(|control| comparison(main, control)),
+        comparison => control.map(|control| comparison(main, &control)),
         bars,
         chance_percent,
         chance => format!("{chance_percent:.1}"),

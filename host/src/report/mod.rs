@@ -7,6 +7,7 @@ pub mod axis;
 pub mod comparison;
 pub mod cost;
 pub mod curves;
+mod draws;
 pub mod events;
 pub mod gallery;
 pub mod html;

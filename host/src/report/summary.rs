@@ -110,7 +110,8 @@ pub struct Recover {
 /// Top-1 accuracy of networks trained on one set with one kind of label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResultRow {
-    /// Training set: `distilled`, `matched`, or a control: `random-real`, `init-only`, `full-data`.
+    /// Training set: `distilled`, `matched`, or a control: `random-real`, further draws `random-real-2` and so on, `selected-real`,
+    /// `init-only`, `full-data`.
     pub set: String,
     /// Labels: `hard`, `learned` or the name of a relabeler; with the suffix `-unaugmented` if views and augmentation were left out.
     pub labels: String,

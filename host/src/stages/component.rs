@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::{data::Fault, plugins::registry::Registry};
-use plugin_api::abi::Kind;
+use plugin_api::{Curve, abi::Kind};
 
 /// A component of a plugin, with its options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,8 +65,8 @@ pub struct WeightedComponent {
     /// Options of the component (see `alambic plugin show`)
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Json>,
-    /// Factor applied to its value
-    pub weight: f64,
+    /// Factor applied to its value: a number, or how it changes over the iterations
+    pub weight: Curve,
 }
 
 impl WeightedComponent {

@@ -86,6 +86,9 @@ impl Config {
             schedule: ScheduleConfig::default(),
             evaluate_every: self.epochs,
             decay: Decay::All,
+            statistics_batch: None,
+            ema: None,
+            evaluate_from: 0.,
         }
     }
 

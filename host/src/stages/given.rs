@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     Around, Identity, Session, Table,
-    sets::{Init, Origin},
+    sets::{Init, Order, Origin},
 };
 
 /// A distilled set made elsewhere.
@@ -42,7 +42,8 @@ impl Config {
         Origin {
             stage: Stage::Given,
             images_per_class: self.images_per_class,
-            init: Init::Noise,
+            order: Order::Across,
+            init: Init::default(),
             format: ImageFormat::Png,
             quantization: Rounding::default(),
         }

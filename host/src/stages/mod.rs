@@ -16,7 +16,9 @@ pub mod relabel;
 pub mod session;
 pub mod sets;
 pub mod squeeze;
+pub mod start;
 pub mod steps;
+pub mod teachers;
 pub mod training;
 pub mod validate;
 pub mod views;
@@ -73,10 +75,12 @@ pub struct Around<'a> {
     pub base: &'a Path,
     /// Training images.
     pub train: &'a Dataset,
+    /// Teachers beside the one of `[squeeze]`, by name.
+    pub further: Vec<(String, squeeze::Config)>,
     /// The network in which a set is matched.
     pub matched_in: Option<&'a ComponentConfig>,
     /// Sets that are relabelled and trained on.
-    pub sets: Vec<&'static str>,
+    pub sets: Vec<String>,
 }
 
 /// A table as JSON without some of its keys.

@@ -1,6 +1,6 @@
 //! Squeeze: trains a network with BatchNorm on the data (SRe2L, section 3.1). It is the teacher of all later stages.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 use plugin_api::{
@@ -13,10 +13,10 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    artifact::{Stage, atomic, manifest::hex, tensors, weights},
+    artifact::{Stage, WorkFolder, atomic, manifest::hex, tensors, weights},
     engine::{
         gpu::precision::Precision,
-        optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::WarmupConfig},
+        optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::CosineConfig},
     },
 };
 
@@ -26,6 +26,7 @@ use super::{
     half, n,
     networks::{Network, accuracy::accuracy},
     sets::exact::class_texts,
+    teachers::{FIRST, Teachers, used_of},
     training::{Decay, Scores, TrainConfig, Training},
     without,
 };
@@ -90,9 +91,10 @@ fn optimizer() -> OptimizerConfig {
     })
 }
 fn schedule() -> ScheduleConfig {
-    ScheduleConfig::Cosine(WarmupConfig {
+    ScheduleConfig::Cosine(CosineConfig {
         warmup_steps: 5,
         warmup_start: 0.01,
+        ..CosineConfig::default()
     })
 }
 fn no_mix() -> MixRule {
@@ -112,6 +114,9 @@ impl Config {
             schedule: self.schedule.clone(),
             evaluate_every: self.evaluate_every,
             decay: self.decay,
+            statistics_batch: None,
+            ema: None,
+            evaluate_from: 0.,
         }
     }
 
@@ -129,18 +134,32 @@ impl Config {
 
 impl Table for Config {
     fn identity(&self, around: &Around<'_>) -> Result<Identity> {
-        let weights = match &self.weights {
-            Some(file) => json!(hex(&Sha256::digest(std::fs::read(around.base.join(file))?))),
-            None => Json::Null,
+        // The content of a weight file counts, and not its path.
+        let content = |config: &Self| -> Result<Json> {
+            Ok(match &config.weights {
+                Some(file) => json!(hex(&Sha256::digest(fs::read(around.base.join(file))?))),
+                None => Json::Null,
+            })
         };
+        let own = |config: &Self| without(json!(config), &["weights"]);
+        let components = |config: &Self| {
+            [
+                (Kind::ARCHITECTURE, config.architecture.clone()),
+                (Kind::LOSS, config.loss.clone()),
+            ]
+        };
+        let mut beside = content(self)?;
+        let mut named = components(self).to_vec();
+        if !around.further.is_empty() {
+            let further = around.further.iter();
+            let further = further.map(|(name, c)| Ok(json!([name, own(c), content(c)?])));
+            beside = json!([beside, further.collect::<Result<Vec<Json>>>()?]);
+            named.extend(around.further.iter().flat_map(|(_, c)| components(c)));
+        }
         Ok(Identity {
-            // The content of the file counts, and not its path.
-            table: without(json!(self), &["weights"]),
-            beside: Some(weights),
-            components: vec![
-                (Kind::ARCHITECTURE, self.architecture.clone()),
-                (Kind::LOSS, self.loss.clone()),
-            ],
+            table: own(self),
+            beside: Some(beside),
+            components: named,
             ..Identity::default()
         })
     }
@@ -163,13 +182,44 @@ pub struct Output {
     pub parameters: usize,
 }
 
-/// Trains the teacher, or takes given weights, and stores it as `squeeze/model.safetensors`.
+/// Trains the teachers, or takes given weights, one after the other; `all` has their names and tables, `[squeeze]`'s first.
 ///
 /// # Errors
 /// When the weights do not fit, or the training fails.
-pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output> {
+pub fn run(session: &Session<'_>, all: &[(String, Config)], base: &Path) -> Result<()> {
+    for (number, (name, config)) in all.iter().enumerate() {
+        let (folder, _) = place(session, name);
+        // One that an interrupted run has finished stays.
+        if !(fs::exists(folder.metrics())? && fs::exists(folder.model())?) {
+            let context = || format!("teacher \"{name}\"");
+            let made = squeeze(session, config, base, name, number as u64);
+            match all.len() {
+                1 => made?,
+                _ => made.with_context(context)?,
+            }
+        }
+        atomic::remove(&folder.checkpoint())?;
+    }
+    Ok(())
+}
+
+/// The folder of a teacher, and its name in events and progress.
+fn place(session: &Session<'_>, name: &str) -> (WorkFolder, String) {
+    match name {
+        FIRST => (session.folder.stage(Stage::Squeeze), name.to_owned()),
+        _ => session.folder.teacher(name),
+    }
+}
+
+fn squeeze(
+    session: &Session<'_>,
+    config: &Config,
+    base: &Path,
+    name: &str,
+    number: u64,
+) -> Result<()> {
     let mut network = Network::of(session, &config.architecture)?;
-    let folder = session.folder.stage(Stage::Squeeze);
+    let (folder, told_as) = place(session, name);
     let scores = match &config.weights {
         Some(weights) => {
             let place = || format!("squeeze.weights: {weights}");
@@ -184,20 +234,18 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
             }
         }
         None => {
-            network.init(session.seed, 0, &session.device)?;
+            // Each teacher has initial values and views of its own; the students' seeds differ in the lowest bits.
+            let seed = session.seed ^ (number << 32);
+            network.init(seed, 0, &session.device)?;
             let (registry, loss) = (session.registry, &config.loss);
             let loss = registry.create_loss(&loss.plugin, &loss.params())?;
-            let mut feed = DatasetFeed::new(
-                &**session.train,
-                config.views(),
-                session.seed,
-                Stage::Squeeze.name(),
-                &session.device,
-            );
+            let stage = Stage::Squeeze.name();
+            let (images, rule) = (&**session.train, config.views());
+            let mut feed = DatasetFeed::new(images, rule, seed, stage, &session.device);
             let training = Training {
                 session,
                 stage: Stage::Squeeze,
-                name: Stage::Squeeze.name().to_owned(),
+                name: told_as,
                 folder: &folder,
                 config: &config.train(),
                 loss: &loss,
@@ -214,21 +262,40 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
     let normalization = &session.inputs.normalization;
     let normalization = json!({"mean": normalization.mean, "std": normalization.std});
     texts.insert("normalization".to_owned(), normalization.to_string());
-    tensors::save(&session.folder.model(), &network.state(), &texts)?;
-    atomic::write_json(&folder.metrics(), &output)?;
-    atomic::remove(&folder.checkpoint())?;
-    Ok(output)
+    tensors::save(&folder.model(), &network.state(), &texts)?;
+    atomic::write_json(&folder.metrics(), &output)
 }
 
-/// The teacher that [`run`] stored.
+/// The teachers that [`run`] stored: those that a stage names, in its order, or all.
+///
+/// # Errors
+/// When a file is missing, or its classes are not those of the data.
+pub fn load_teachers(
+    session: &Session<'_>,
+    all: &[(String, Config)],
+    used: Option<&[String]>,
+) -> Result<Teachers> {
+    let loaded = used_of(all, used).map(|(name, config)| {
+        let network = load_teacher(session, name, &config.architecture)?;
+        Ok((name.clone(), network))
+    });
+    Ok(Teachers::new(loaded.collect::<Result<_>>()?))
+}
+
+/// The teacher of a name that [`run`] stored.
 ///
 /// # Errors
 /// When it is missing, or its classes are not those of the data.
-pub fn load_teacher(session: &Session<'_>, architecture: &ComponentConfig) -> Result<Network> {
+pub fn load_teacher(
+    session: &Session<'_>,
+    name: &str,
+    architecture: &ComponentConfig,
+) -> Result<Network> {
     let mut network = Network::of(session, architecture)?;
-    let texts = network.load(&session.folder.model(), &session.device)?;
+    let path = place(session, name).0.model();
+    let texts = network.load(&path, &session.device)?;
     check_classes(&texts, session.train.class_names())
-        .context("the teacher in squeeze/model.safetensors")?;
+        .with_context(|| format!("the teacher in {}", path.display()))?;
     Ok(network)
 }
 

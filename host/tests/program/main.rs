@@ -24,6 +24,7 @@ mod recipes;
 mod resume;
 mod several;
 mod stops;
+mod teachers;
 mod variants;
 mod weights;
 mod weights_faults;

@@ -107,7 +107,7 @@ fn a_library_that_is_no_plugin_is_refused_and_passed_over() {
 fn another_major_version_is_refused() {
     let text = refused(&fixture("nasty", &["test-other-major"]));
     assert!(
-        text.contains("plugin \"nasty 1.0.0\" is built for plugin API 2.2, this program has 1.2"),
+        text.contains("plugin \"nasty 1.0.0\" is built for plugin API 2.3, this program has 1.3"),
         "{text}"
     );
     assert!(
@@ -293,6 +293,6 @@ fn an_earlier_folder_stands_in_for_a_later_one() {
         assert_eq!(registry.plugins().len(), 1);
         registry.plugins()[0].api
     };
-    assert_eq!(of([first.path(), second.path()]), [1, 2]);
-    assert_eq!(of([second.path(), first.path()]), [1, 3]);
+    assert_eq!(of([first.path(), second.path()]), [1, 3]);
+    assert_eq!(of([second.path(), first.path()]), [1, 4]);
 }

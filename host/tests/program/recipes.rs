@@ -8,6 +8,7 @@ fn recipes() -> Vec<PathBuf> {
     let experiments = crate::support::project().join("experiments");
     let mut files: Vec<PathBuf> = Vec::new();
     let folders = [
+        experiments.join("best"),
         experiments.join("comparison"),
         experiments.join("gpu"),
         experiments,

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use crate::common::{Lab, assert_same, gate::Gated};
+use crate::{
+    common::{Lab, assert_same, gate::Gated},
+    teachers::COMMITTEE,
+};
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
 
@@ -94,6 +97,34 @@ fn images_survive_kills() {
         "a step comes twice: {steps:?}"
     );
     assert_eq!(steps.len(), 26);
+}
+
+#[test]
+fn a_committee_and_its_statistics_survive_kills() {
+    let lab = Lab::new();
+    lab.edit(&COMMITTEE);
+    let run = lab.path("run");
+    kill_at(&lab, "squeeze/early/checkpoint.safetensors", &[(0, 5 * 64)]);
+    // In the midst of a pass of real images: the second teacher's, after the first's is complete.
+    let passes = run.join("squeeze/reference");
+    let of_second = |file: &str| {
+        let folders = fs::read_dir(&passes).into_iter().flatten();
+        let mut own = folders.filter_map(|f| Some(f.ok()?.path()));
+        let own = own.find(|f| {
+            f.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("early"))
+        });
+        own.map(|folder| folder.join(file))
+    };
+    let done = || state(&of_second("checkpoint.safetensors")?)?["done"].as_u64();
+    let mut killed = lab.start(&OPTIONS);
+    killed.until("seven batches of real images", || done() >= Some(7));
+    assert_eq!(done(), Some(7), "a state after every batch");
+    killed.kill();
+    kill_at(&lab, "recover/checkpoint.safetensors", &[(0, 7), (1, 5)]);
+    let student = "validate/distilled/convnet-seed0/checkpoint.safetensors";
+    kill_at(&lab, student, &[(1, 10)]);
+    finish_and_compare(&lab);
 }
 
 #[test]

@@ -39,13 +39,8 @@ fn penalty(name: &str, options: &serde_json::Value, images: &Tensor) -> Vec<f64>
     let regularizer = registry.create_regularizer(name, options).unwrap();
     let view = export(images.clone());
     let anchor = export(images.detach());
-    let input = RegularizerInput {
-        view: &view,
-        canvas: &view,
-        batch_norms: &[],
-        features: &[],
-        ctx: &Ctx::new("recover", 0, &anchor).at(0, 1),
-    };
+    let ctx = Ctx::new("recover", 0, &anchor).at(0, 1);
+    let input = RegularizerInput::new(&view, &ctx);
     let loss = regularizer.forward(&input).unwrap();
     let loss = import(&loss).unwrap();
     let grads = engine::grad(loss, &[images], false).unwrap();

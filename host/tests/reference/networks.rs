@@ -34,11 +34,9 @@ fn check_forward(registry: &Registry, case: &mut Case) -> Result<()> {
         let regularizer = registry.create_regularizer(name, &options);
         let regularizer = regularizer.unwrap_or_else(|error| panic!("{error}"));
         regularizer.forward(&RegularizerInput {
-            view: &x,
-            canvas: &x,
             batch_norms,
             features: &pass.features,
-            ctx: &net.ctx,
+            ..RegularizerInput::new(&x, &net.ctx)
         })
     };
     let expected = numbers(&case.expected["bn"]);

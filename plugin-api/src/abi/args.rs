@@ -92,6 +92,11 @@ impl<'a> Args<'a> {
         found.next().map(|v| v.as_slice())
     }
 
+    /// All lists of integers called `key`, in order.
+    pub fn all_ints(&self, key: &str) -> impl Iterator<Item = &'a [i64]> {
+        NamedInts::called(key, self.ints).map(|v| v.as_slice())
+    }
+
     /// The first of the integers called `key`.
     ///
     /// # Errors

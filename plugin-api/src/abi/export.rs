@@ -22,9 +22,9 @@ pub const API_VERSION: [u32; 2] = [
     if cfg!(feature = "test-older") {
         0
     } else if cfg!(feature = "test-newer") {
-        3
+        4
     } else {
-        2
+        3
     },
 ];
 
@@ -111,6 +111,10 @@ kinds! {
     RELABELER = 4, "relabeler";
     /// A distance between training on synthetic and on real images; since 1.1.
     MATCHER = 5, "matcher";
+    /// A choice of real images to start from; since 1.3.
+    SELECTOR = 6, "selector";
+    /// What happens to images under way between two iterations; since 1.3.
+    CANVAS = 7, "canvas";
 }
 
 /// One component of a plugin.

@@ -45,6 +45,12 @@ impl Method {
     pub const NEEDS: Self = Self(3);
     /// Losses, regularizers, matchers and modules: the forward computation.
     pub const FORWARD: Self = Self(10);
+    /// Regularizers: learns from a batch of real images.
+    pub const OBSERVE: Self = Self(11);
+    /// Regularizers: what was learned from real images.
+    pub const REFERENCE: Self = Self(12);
+    /// Regularizers: takes back what was learned from real images.
+    pub const REFER_TO: Self = Self(13);
     /// Architectures: declares parameters and gives a module.
     pub const BUILD: Self = Self(20);
     /// Relabelers: how many epochs of labels are made and how they are found again.

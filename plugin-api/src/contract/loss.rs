@@ -111,22 +111,20 @@ fn targets(device: &Tensor) -> Result<Vec<(&'static str, Targets)>> {
     let lambda = device.new_like(&[0.7, 0.2, 1., 0., 0.5, 0.9], &[IMAGES])?;
     let logits = random_like(device, &[IMAGES, CLASSES], 3)?;
     let log_probs = logits.log_softmax(1)?;
+    let mixed = HardTargets {
+        labels: labels.clone(),
+        labels_b: Some(labels_b),
+        lambda: Some(lambda),
+    };
     let soft = |logits: Option<&Tensor>| {
         Targets::Soft(SoftTargets {
-            log_probs: log_probs.clone(),
-            logits: logits.cloned(),
+            classes: Some(mixed.clone()),
+            ..SoftTargets::new(log_probs.clone(), logits.cloned())
         })
     };
     Ok(vec![
         ("class labels", Targets::labels(labels.clone())),
-        (
-            "mixed class labels",
-            Targets::Hard(HardTargets {
-                labels,
-                labels_b: Some(labels_b),
-                lambda: Some(lambda),
-            }),
-        ),
+        ("mixed class labels", Targets::Hard(mixed.clone())),
         ("soft labels with logits", soft(Some(&logits))),
         ("soft labels without logits", soft(None)),
     ])

@@ -1,9 +1,10 @@
 //! The contract of each kind of component, as checks on the tensors of a host: what `alambic plugin check` and authors' tests run.
 //!
-//! [`verify_loss`], [`verify_regularizer`], [`verify_architecture`], [`verify_relabeler`] and [`verify_matcher`] are best in f64 with a
+//! [`verify_loss`], [`verify_regularizer`], [`verify_architecture`], [`verify_relabeler`], [`verify_matcher`], [`verify_selector`] and [`verify_canvas`] are best in f64 with a
 //! tolerance of 1e-5; differences in f32 are coarse, and need some 3e-2.
 
 mod architecture;
+mod canvas;
 mod gradient;
 mod lab;
 pub(crate) mod loss;
@@ -14,11 +15,13 @@ pub(crate) mod params;
 pub(crate) mod regularizer;
 pub(crate) mod relabeler;
 mod scalar;
+mod selector;
 mod targets;
 mod trial;
 mod views;
 
 pub use architecture::{SMALL, verify_architecture};
+pub use canvas::verify_canvas;
 pub use gradient::{gradient_check, second_order_check};
 pub use lab::{CLASSES as LAB_CLASSES, TestLab};
 pub use loss::verify_loss;
@@ -26,6 +29,7 @@ pub use matcher::verify_matcher;
 pub use options::{is_kebab_case, verify_name, verify_schema};
 pub use regularizer::verify_regularizer;
 pub use relabeler::verify_relabeler;
+pub use selector::verify_selector;
 
 use crate::{
     Result, Tensor, bail,

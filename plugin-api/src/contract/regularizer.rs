@@ -4,15 +4,20 @@
 use super::scalar::verify_move;
 use super::{random_like, scalar::verify_scalar};
 use crate::{
-    Context as _, Ctx, Result, Tensor, ensure,
+    Context as _, Ctx, Needs, Result, Tensor, ensure,
+    nn::{LayerInput, LayerKind},
     regularizer::{BatchNormInput, Regularizer, RegularizerInput},
 };
+
+/// Classes that are made up, and those of the two images.
+const CLASSES: usize = 3;
+const LABELS: [u32; 2] = [2, 0];
 
 /// Channels of the BatchNorms that are made up.
 const NORMS: [usize; 2] = [3, 5];
 
 /// Checks a regularizer on the tensors of a host: on a made-up view, canvas, two BatchNorms and the feature `embedding`, a finite
-/// scalar with the right gradient with respect to each, the same at every call; and that it works on nothing but what
+/// scalar with the right gradient with respect to each, the same at every call, after it has observed what it asks to; and that it works on nothing but what
 /// [`Regularizer::needs`] asks for. `tolerance` is relative to the largest slope.
 ///
 /// # Errors
@@ -61,39 +66,54 @@ pub(crate) fn verify_pair(
     )
 }
 
-/// What a regularizer is handed: view, canvas, then mean and variance of each BatchNorm, then features.
+/// What a regularizer is handed: view, canvas, logits, then mean and variance of each BatchNorm, then features, then the inputs of layers.
 struct World {
     inputs: Vec<(String, Tensor)>,
     running: Vec<[Tensor; 2]>,
     features: Vec<String>,
+    layers: Vec<LayerKind>,
     ctx: Ctx,
 }
 
 impl World {
     /// Everything, and features of all names that are asked for.
     fn whole(device: &Tensor, regularizer: &dyn Regularizer) -> Result<Self> {
-        let mut features = regularizer.needs().features;
-        features.retain(|f| f != "embedding");
-        features.insert(0, "embedding".to_owned());
-        Self::new(device, &NORMS, features)
+        let mut needs = regularizer.needs();
+        needs.features.retain(|f| f != "embedding");
+        needs.features.insert(0, "embedding".to_owned());
+        needs.batch_norm = true;
+        Self::new(device, regularizer, needs)
     }
 
     /// Only what is asked for.
     fn needed(device: &Tensor, regularizer: &dyn Regularizer) -> Result<Self> {
-        let needs = regularizer.needs();
-        let norms: &[usize] = if needs.batch_norm { &NORMS } else { &[] };
-        Self::new(device, norms, needs.features)
+        Self::new(device, regularizer, regularizer.needs())
     }
 
-    fn new(device: &Tensor, norms: &[usize], features: Vec<String>) -> Result<Self> {
+    /// What `needs` asks for; the regularizer observes another world of the kind first, where that is what it needs.
+    fn new(device: &Tensor, regularizer: &dyn Regularizer, needs: Needs) -> Result<Self> {
+        let world = Self::seeded(device, &needs, 0)?;
+        if needs.reference {
+            let real = Self::seeded(device, &needs, 100)?;
+            let observed = real.with_input(&real.tensors(), |input| regularizer.observe(input));
+            observed.context("observe")?;
+        }
+        Ok(world)
+    }
+
+    fn seeded(device: &Tensor, needs: &Needs, seed: u64) -> Result<Self> {
+        let first = seed;
+        let norms: &[usize] = if needs.batch_norm { &NORMS } else { &[] };
+        let (features, layers) = (needs.features.clone(), needs.layers.clone());
         let random = |dims: &[usize], seed| random_like(device, dims, seed);
         let positive = |channels, seed| random(&[channels], seed)?.sqr()?.affine(1., 0.5);
         let mut inputs = vec![
-            ("view".to_owned(), random(&[2, 3, 8, 8], 1)?),
-            ("canvas".to_owned(), random(&[2, 3, 10, 10], 2)?),
+            ("view".to_owned(), random(&[2, 3, 8, 8], first + 1)?),
+            ("canvas".to_owned(), random(&[2, 3, 10, 10], first + 2)?),
+            ("logits".to_owned(), random(&[2, CLASSES], first + 3)?),
         ];
         let mut running = Vec::new();
-        for (&channels, seed) in norms.iter().zip((10..).step_by(4)) {
+        for (&channels, seed) in norms.iter().zip((first + 10..).step_by(4)) {
             let (mean, var) = (random(&[channels], seed)?, positive(channels, seed + 1)?);
             inputs.push(("the mean of a BatchNorm".to_owned(), mean));
             inputs.push(("the variance of a BatchNorm".to_owned(), var));
@@ -102,13 +122,18 @@ impl World {
                 positive(channels, seed + 3)?,
             ]);
         }
-        for (name, seed) in features.iter().zip(50..) {
+        for (name, seed) in features.iter().zip(first + 50..) {
             inputs.push((format!("feature \"{name}\""), random(&[2, 6], seed)?));
+        }
+        for (i, seed) in (0..layers.len() * NORMS.len()).zip(first + 70..) {
+            let dims = [2, NORMS[i % NORMS.len()], 4, 4];
+            inputs.push((format!("the input of layer {i}"), random(&dims, seed)?));
         }
         Ok(Self {
             inputs,
             running,
             features,
+            layers,
             ctx: Ctx::new("recover", 0, device).at(3, 10),
         })
     }
@@ -123,17 +148,37 @@ impl World {
         } else {
             "BatchNorms"
         };
-        format!("{norms}, features: [{}]", self.features.join(", "))
+        let layers: Vec<&str> = self.layers.iter().map(|kind| kind.name()).collect();
+        let layers = match layers.as_slice() {
+            [] => String::new(),
+            kinds => format!(", inputs of layers: [{}]", kinds.join(", ")),
+        };
+        format!("{norms}, features: [{}]{layers}", self.features.join(", "))
     }
 
     fn forward(&self, regularizer: &dyn Regularizer, x: &[Tensor]) -> Result<Tensor> {
-        let (statistics, features) = x[2..].split_at(2 * self.running.len());
+        self.with_input(x, |input| regularizer.forward(input))
+    }
+
+    fn with_input<R>(
+        &self,
+        x: &[Tensor],
+        f: impl FnOnce(&RegularizerInput<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let (statistics, others) = x[3..].split_at(2 * self.running.len());
+        let (features, inputs) = others.split_at(self.features.len());
         let norm = |(i, (pair, running)): (usize, (&[Tensor], &[Tensor; 2]))| BatchNormInput {
             name: format!("features.{i}"),
             mean: pair[0].clone(),
             var: pair[1].clone(),
             running_mean: running[0].clone(),
             running_var: running[1].clone(),
+        };
+        let layer = |(i, (kind, input)): (usize, (LayerKind, &Tensor))| LayerInput {
+            index: i,
+            name: format!("features.{}", i % NORMS.len()),
+            kind,
+            input: input.clone(),
         };
         let batch_norms: Vec<_> = statistics
             .chunks(2)
@@ -147,11 +192,17 @@ impl World {
             .cloned()
             .zip(features.iter().cloned())
             .collect();
-        regularizer.forward(&RegularizerInput {
+        let kinds = self.layers.iter().flat_map(|kind| [*kind; NORMS.len()]);
+        let layers: Vec<_> = kinds.zip(inputs).enumerate().map(layer).collect();
+        f(&RegularizerInput {
             view: &x[0],
             canvas: &x[1],
             batch_norms: &batch_norms,
             features: &features,
+            logits: &x[2],
+            labels: &LABELS,
+            images: &[0, 0],
+            layers: &layers,
             ctx: &self.ctx,
         })
     }

@@ -96,7 +96,7 @@ mod tests {
             .unwrap()
             .log()
             .unwrap();
-        Targets::Soft(SoftTargets { log_probs, logits })
+        Targets::Soft(SoftTargets::new(log_probs, logits))
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! [`ParamBuilder`]: an architecture declares its parameters; the host makes and owns them.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, ensure};
+
+use super::recorded::{Layer, LayerKind};
 
 /// A declared parameter or buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,7 @@ pub struct ModuleSpec {
 #[derive(Clone, Default)]
 pub struct ParamBuilder {
     spec: Rc<RefCell<ModuleSpec>>,
+    layers: Rc<Cell<usize>>,
     path: String,
 }
 
@@ -105,6 +112,7 @@ impl ParamBuilder {
     pub fn pp(&self, name: impl fmt::Display) -> Self {
         Self {
             spec: Rc::clone(&self.spec),
+            layers: Rc::clone(&self.layers),
             path: self.full_name(&name.to_string()),
         }
     }
@@ -123,6 +131,17 @@ impl ParamBuilder {
     /// When the name is taken or the shape is empty.
     pub fn buffer(&self, name: &str, shape: &[usize], init: Init) -> Result<ParamId> {
         self.declare(name, shape, init, false)
+    }
+
+    /// The layer at this level, counted among those whose inputs can be recorded.
+    pub(crate) fn layer(&self, kind: LayerKind) -> Layer {
+        let index = self.layers.get();
+        self.layers.set(index + 1);
+        Layer {
+            index,
+            name: self.path.clone(),
+            kind,
+        }
     }
 
     pub(crate) fn batch_norm(&self, mean: ParamId, var: ParamId, momentum: f64) -> usize {

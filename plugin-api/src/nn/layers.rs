@@ -2,7 +2,7 @@
 
 use crate::{
     Result, Tensor, ensure,
-    nn::{Init, ParamBuilder, ParamId, Params},
+    nn::{Init, LayerKind, ParamBuilder, ParamId, Params, recorded::Layer},
     tensor::Conv2dConfig,
 };
 
@@ -49,6 +49,7 @@ impl ConvOptions {
 /// A convolution layer: `weight` [O, C / groups, K, K] and `bias` `[O]`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
+    layer: Layer,
     weight: ParamId,
     bias: Option<ParamId>,
     config: Conv2dConfig,
@@ -83,6 +84,7 @@ impl Conv2d {
         )?;
         let bias = bias.then(|| p.param("bias", &[outputs], default));
         Ok(Self {
+            layer: p.layer(LayerKind::Conv),
             weight,
             bias: bias.transpose()?,
             config,
@@ -94,6 +96,7 @@ impl Conv2d {
     /// # Errors
     /// When the input has other channels.
     pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        params.record(&self.layer, x);
         let y = x.conv2d(params.get(self.weight)?, self.config)?;
         let Some(bias) = self.bias else { return Ok(y) };
         let bias = params.get(bias)?;

@@ -20,8 +20,10 @@ mod builder;
 mod layers;
 mod norm;
 mod params;
+mod recorded;
 
 pub use builder::{Init, ModuleSpec, NormSpec, ParamBuilder, ParamId, ParamSpec};
 pub use layers::{Conv2d, ConvOptions, Linear};
 pub use norm::{BatchNorm, GroupNorm, LayerNorm, Norm, NormKind};
 pub use params::{BatchNormStatistics, Params};
+pub use recorded::{LayerInput, LayerKind};

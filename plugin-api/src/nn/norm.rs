@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Result, Tensor,
-    nn::{BatchNormStatistics, Init, ParamBuilder, ParamId, Params},
+    nn::{BatchNormStatistics, Init, LayerKind, ParamBuilder, ParamId, Params, recorded::Layer},
 };
 
 const ONE: Init = Init::Constant { value: 1. };
@@ -16,6 +16,7 @@ const ZERO: Init = Init::Constant { value: 0. };
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     index: usize,
+    layer: Layer,
     weight: ParamId,
     bias: ParamId,
     running_mean: ParamId,
@@ -36,6 +37,7 @@ impl BatchNorm {
         let index = p.batch_norm(running_mean, running_var, 0.1);
         Ok(Self {
             index,
+            layer: p.layer(LayerKind::BatchNorm),
             weight,
             bias,
             running_mean,
@@ -80,6 +82,7 @@ impl BatchNorm {
         relu: bool,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
+        params.record(&self.layer, x);
         let shape = x.shape();
         // Features and tokens are images of one pixel.
         let image = |t: &Tensor| match shape.as_slice() {

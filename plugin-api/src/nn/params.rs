@@ -2,7 +2,11 @@
 
 use std::cell::RefCell;
 
-use crate::{Result, Tensor, ensure, nn::ParamId, tensor::BatchNormMode};
+use crate::{
+    Result, Tensor, ensure,
+    nn::{LayerInput, LayerKind, ParamId, recorded::Layer},
+    tensor::BatchNormMode,
+};
 
 /// The input statistics of one BatchNorm in one forward pass.
 #[derive(Clone)]
@@ -23,6 +27,8 @@ pub struct Params {
     mode: BatchNormMode,
     taps: RefCell<Vec<(String, Tensor)>>,
     statistics: RefCell<Vec<BatchNormStatistics>>,
+    recorded: Vec<LayerKind>,
+    inputs: RefCell<Vec<LayerInput>>,
 }
 
 impl Params {
@@ -33,7 +39,23 @@ impl Params {
             mode,
             taps: RefCell::default(),
             statistics: RefCell::default(),
+            recorded: Vec::new(),
+            inputs: RefCell::default(),
         }
+    }
+
+    /// The same, keeping the inputs of layers of these kinds.
+    #[must_use]
+    pub fn recording(self, kinds: &[LayerKind]) -> Self {
+        Self {
+            recorded: kinds.to_vec(),
+            ..self
+        }
+    }
+
+    /// The kinds whose inputs are kept.
+    pub fn recorded(&self) -> &[LayerKind] {
+        &self.recorded
     }
 
     /// The tensor of a parameter or buffer.
@@ -68,6 +90,28 @@ impl Params {
 
     pub(crate) fn report(&self, statistics: BatchNormStatistics) {
         self.statistics.borrow_mut().push(statistics);
+    }
+
+    pub(crate) fn record(&self, layer: &Layer, input: &Tensor) {
+        if self.recorded.contains(&layer.kind) {
+            self.keep(LayerInput {
+                index: layer.index,
+                name: layer.name.clone(),
+                kind: layer.kind,
+                input: input.clone(),
+            });
+        }
+    }
+
+    pub(crate) fn keep(&self, input: LayerInput) {
+        self.inputs.borrow_mut().push(input);
+    }
+
+    /// The recorded inputs, in the order of the layers' declaration; takes them out.
+    pub fn take_inputs(&self) -> Vec<LayerInput> {
+        let mut inputs = self.inputs.take();
+        inputs.sort_by_key(|layer| layer.index);
+        inputs
     }
 
     /// What was tapped and reported so far.

@@ -7,12 +7,14 @@ use super::{device, options::Maker};
 use crate::{
     Context as _, Result,
     architecture::{self, Architecture, ForeignArchitecture, InputShape},
+    canvas::{self, CanvasHook, ForeignCanvasHook},
     contract::{self, TOLERANCE},
     loss::{self, ForeignLoss, Loss},
     matcher::{self, ForeignMatcher, Matcher},
     regularizer::{self, ForeignRegularizer, Regularizer},
     relabeler::{self, ForeignRelabeler, Relabeler},
     schemars::JsonSchema,
+    selector::{self, ForeignSelector, Selector},
 };
 
 /// Checks of components through the boundary; an error names the component.
@@ -81,6 +83,24 @@ checks! {
     check_relabeler: Relabeler, relabeler => |maker| {
         let make = || maker.make().map(ForeignRelabeler::new);
         contract::relabeler::verify_pair(&make()?, &make()?, &device(), TOLERANCE)
+    };
+
+    /// Checks a canvas hook through the boundary: name, options and schema; then, on made-up images, changes that fit them, the same at
+    /// every call.
+    ///
+    /// # Errors
+    /// What breaks the contract, and how to mend it.
+    check_canvas: CanvasHook, canvas => |maker| {
+        contract::verify_canvas(&ForeignCanvasHook::new(maker.make()?), &device())
+    };
+
+    /// Checks a selector through the boundary: name, options and schema; then, of made-up crops, as many different ones as are asked
+    /// for, the same at every call, given nothing but what [`Selector::needs`] asks for.
+    ///
+    /// # Errors
+    /// What breaks the contract, and how to mend it.
+    check_selector: Selector, selector => |maker| {
+        contract::verify_selector(&ForeignSelector::new(maker.make()?)?, &device())
     };
 
     /// Checks a matcher through the boundary: name, options and schema; then, on a small set with learned labels and learning rate, a

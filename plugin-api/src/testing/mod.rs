@@ -5,7 +5,7 @@
 //! `ALAMBIC_TENSORS`.
 //!
 //! [`device`] gives a tensor beside which others are made, [`random`] random ones, in f64 unless converted. [`check_loss`],
-//! [`check_regularizer`], [`check_architecture`], [`check_relabeler`] and [`check_matcher`] run a component through the boundary, as
+//! [`check_regularizer`], [`check_architecture`], [`check_relabeler`], [`check_selector`], [`check_canvas`] and [`check_matcher`] run a component through the boundary, as
 //! a host does, and say what is wrong with it:
 //!
 //! ```no_run
@@ -39,8 +39,8 @@ mod relabeler_test;
 
 pub use crate::contract::{LAB_CLASSES, TestLab, gradient_check, second_order_check};
 pub use check::{
-    check_architecture, check_architecture_at, check_loss, check_matcher, check_matcher_gradients,
-    check_regularizer, check_relabeler,
+    check_architecture, check_architecture_at, check_canvas, check_loss, check_matcher,
+    check_matcher_gradients, check_regularizer, check_relabeler, check_selector,
 };
 pub use named::{params_by_name, uniform_by_name, values_by_name};
 

@@ -19,10 +19,7 @@ fn logits(teachers: &[Tensor]) -> Result<Records> {
 }
 
 fn soft(log_probs: Tensor) -> Result<loss::Targets> {
-    Ok(loss::Targets::Soft(loss::SoftTargets {
-        log_probs,
-        logits: None,
-    }))
+    Ok(loss::Targets::Soft(loss::SoftTargets::new(log_probs, None)))
 }
 
 fn by_view(batch: &LabelBatch<'_>) -> Result<loss::Targets> {

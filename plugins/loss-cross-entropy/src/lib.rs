@@ -124,10 +124,7 @@ mod tests {
         let log_probs = ctx
             .tensor(&[0.2, 0.3, 0.5, 0.6, 0.1, 0.3], &[2, 3])?
             .log()?;
-        Ok(Targets::Soft(SoftTargets {
-            log_probs,
-            logits: None,
-        }))
+        Ok(Targets::Soft(SoftTargets::new(log_probs, None)))
     }
 
     #[track_caller]
@@ -159,10 +156,10 @@ mod tests {
         let error = value("{}", |ctx| Ok(Targets::labels(ctx.indices(&[0], &[1])?))).unwrap_err();
         assert_eq!(error.to_string(), "labels: got 1 for logits of 2 images");
         let narrow = |ctx: &Ctx| {
-            Ok(Targets::Soft(SoftTargets {
-                log_probs: ctx.tensor(&[0., 0.], &[2, 1])?,
-                logits: None,
-            }))
+            Ok(Targets::Soft(SoftTargets::new(
+                ctx.tensor(&[0., 0.], &[2, 1])?,
+                None,
+            )))
         };
         let error = value("{}", narrow).unwrap_err();
         assert_eq!(

@@ -102,18 +102,15 @@ mod tests {
 
     fn with_logits(ctx: &Ctx) -> Result<Targets> {
         let logits = ctx.tensor(&TEACHER, &[2, 3])?;
-        Ok(Targets::Soft(SoftTargets {
-            log_probs: logits.log_softmax(1)?,
-            logits: Some(logits),
-        }))
+        Ok(Targets::Soft(SoftTargets::new(
+            logits.log_softmax(1)?,
+            Some(logits),
+        )))
     }
 
     fn probabilities_alone(ctx: &Ctx) -> Result<Targets> {
         let log_probs = ctx.tensor(&TEACHER, &[2, 3])?.log_softmax(1)?;
-        Ok(Targets::Soft(SoftTargets {
-            log_probs,
-            logits: None,
-        }))
+        Ok(Targets::Soft(SoftTargets::new(log_probs, None)))
     }
 
     // s = np.array([[1, 2, 3], [0.5, -1, 0.25]]); t = np.array([[2, 1, 0], [0.5, 3, -1]])
@@ -144,10 +141,7 @@ mod tests {
     fn a_class_of_probability_zero_adds_nothing() {
         let one_hot = |ctx: &Ctx| {
             let log_probs = ctx.tensor(&[0., 0., 1., 1., 0., 0.], &[2, 3])?.log()?;
-            Ok(Targets::Soft(SoftTargets {
-                log_probs,
-                logits: None,
-            }))
+            Ok(Targets::Soft(SoftTargets::new(log_probs, None)))
         };
         // the cross-entropy of the labels 2 and 0: -q[[0, 1], [2, 0]].mean()
         let got = value("{}", one_hot).unwrap();

@@ -83,11 +83,8 @@ mod tests {
         let images = ctx.tensor(&pixels, &[2, 1, 3, 4])?;
         let others = (&images * 3.)?;
         let input = RegularizerInput {
-            view: &images,
             canvas: &others,
-            batch_norms: &[],
-            features: &[],
-            ctx: &ctx,
+            ..RegularizerInput::new(&images, &ctx)
         };
         parse_options::<TvKernel>(options)?
             .forward(&input)?

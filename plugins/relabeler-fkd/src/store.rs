@@ -44,10 +44,10 @@ pub(crate) fn decode(batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
 
 /// Targets of these logits.
 pub(crate) fn soft(logits: Tensor) -> Result<Targets> {
-    Ok(Targets::Soft(SoftTargets {
-        log_probs: logits.log_softmax(1)?,
-        logits: Some(logits),
-    }))
+    Ok(Targets::Soft(SoftTargets::new(
+        logits.log_softmax(1)?,
+        Some(logits),
+    )))
 }
 
 /// A record of a batch, with a row for each view.

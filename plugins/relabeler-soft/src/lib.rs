@@ -115,10 +115,7 @@ impl Relabeler for Soft {
         let logits = find(batch.records)?.to_dtype(lambda.dtype())?;
         let own = self.log_probs(&logits)?;
         if batch.views.iter().all(|view| view.mix == Mix::None) {
-            return Ok(Targets::Soft(SoftTargets {
-                log_probs: own,
-                logits: Some(logits),
-            }));
+            return Ok(Targets::Soft(SoftTargets::new(own, Some(logits))));
         }
         let partner = find(batch.partner_records).context("partners")?;
         let partner = self.log_probs(&partner.to_dtype(lambda.dtype())?)?;
@@ -130,10 +127,7 @@ impl Relabeler for Soft {
             (partner + log_weight(partner_weight))?,
         ];
         let log_probs = Tensor::stack(&[&terms[0], &terms[1]], 0)?.log_sum_exp(0)?;
-        Ok(Targets::Soft(SoftTargets {
-            log_probs,
-            logits: None,
-        }))
+        Ok(Targets::Soft(SoftTargets::new(log_probs, None)))
     }
 }
 

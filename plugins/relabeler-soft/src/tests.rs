@@ -79,13 +79,7 @@ fn several_teachers_give_the_mean_of_their_probabilities() {
         .unwrap()
         .log_softmax(1)
         .unwrap();
-    assert_probs(
-        &SoftTargets {
-            log_probs: again,
-            logits: None,
-        },
-        expected,
-    );
+    assert_probs(&SoftTargets::new(again, None), expected);
 }
 
 #[test]

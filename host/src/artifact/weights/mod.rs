@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::engine::Value;
 
-use super::{RunFolder, tensors};
+use super::{RunFolder, Stage, tensors};
 
 /// What PyTorch's wrappers put before every name: DataParallel, and `torch.compile`.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
@@ -70,7 +70,7 @@ pub fn read(path: &Path) -> Result<Weights> {
 /// The weights file of a run folder, or the file itself.
 pub fn file_of(model: &Path) -> PathBuf {
     match model.is_dir() {
-        true => RunFolder::at(model).model(),
+        true => RunFolder::at(model).stage(Stage::Squeeze).model(),
         false => model.to_owned(),
     }
 }

@@ -16,14 +16,14 @@ use crate::{
         networks::Network,
         recover, relabel,
         session::input_of,
-        sets::{Init, Origin},
-        squeeze,
+        sets::Origin,
+        teachers::FIRST,
         validate::{self, Control},
     },
 };
 
 use super::{
-    super::{Experiment, file, labels::try_labels, weights},
+    super::{Experiment, file, labels::try_labels},
     matching,
     parts::{network, rule_faults, too_few},
     tables,
@@ -87,16 +87,17 @@ fn check_name(json: &Json, faults: &mut Vec<Fault>) {
 }
 
 /// An experiment that is being checked.
-struct Checking<'a> {
-    json: &'a Json,
-    registry: &'a Registry,
-    base: &'a Path,
+pub(super) struct Checking<'a> {
+    pub(super) json: &'a Json,
+    pub(super) registry: &'a Registry,
+    pub(super) base: &'a Path,
     /// Training and test images, where they could be opened.
-    sets: Option<(Dataset, Dataset)>,
-    input: Option<InputShape>,
-    teacher: Option<Network>,
+    pub(super) sets: Option<(Dataset, Dataset)>,
+    pub(super) input: Option<InputShape>,
+    /// Networks of the teachers by name, where they could be built.
+    pub(super) teachers: Vec<(String, Option<Network>)>,
     /// What was found so far.
-    faults: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl<'a> Checking<'a> {
@@ -118,7 +119,7 @@ impl<'a> Checking<'a> {
             base,
             sets,
             input,
-            teacher: None,
+            teachers: Vec::new(),
             faults,
         }
     }
@@ -148,33 +149,33 @@ impl<'a> Checking<'a> {
         }
     }
 
-    fn squeeze(&mut self, config: &squeeze::Config) {
-        let registry = self.registry;
-        self.faults
-            .extend(config.train().faults(Stage::Squeeze.name()));
-        self.faults
-            .extend(rule_faults(Stage::Squeeze, &config.views()));
-        let loss = config.loss.faults(registry, Kind::LOSS, "squeeze.loss");
-        self.faults.extend(loss);
-        let path = "squeeze.architecture";
-        let architecture = &config.architecture;
-        self.teacher = network(registry, architecture, path, self.input, &mut self.faults);
-        if let (Some(file), Some(sets)) = (&config.weights, &self.sets) {
-            let (path, classes) = (self.base.join(file), sets.0.class_names());
-            let teacher = self.teacher.as_mut();
-            let own =
-                weights::advice::given_faults(&path, architecture, classes, registry, teacher);
-            self.faults.extend(own);
-        }
-    }
-
     fn recover(&mut self, config: &recover::Config) {
         let registry = self.registry;
         self.faults.extend(config.faults());
         let loss = config.loss.faults(registry, Kind::LOSS, "recover.loss");
         self.faults.extend(loss);
-        let teacher = self.teacher.as_ref();
-        let without = teacher.is_some_and(|t| t.spec().batch_norms.is_empty());
+        let names = self.teacher_names();
+        if !names.is_empty() {
+            self.faults.extend(config.teachers.faults(&names));
+            let classes = self.input.map(|input| input.classes);
+            self.faults
+                .extend(classes.and_then(|classes| config.mixed_numbers(classes)));
+        }
+        let is_used = |name: &String| config.teachers.used().is_none_or(|u| u.contains(name));
+        let used = self.teachers.iter().filter(|(name, _)| is_used(name));
+        let mut bare = used.filter(|(_, network)| {
+            let without = |network: &Network| network.spec().batch_norms.is_empty();
+            network.as_ref().is_some_and(without)
+        });
+        let bare = bare.next().map(|(name, _)| name.clone());
+        let side = self.input.map(|input| input.height);
+        self.faults
+            .extend(side.and_then(|side| config.resolution_fault(side)));
+        for (i, hook) in config.hooks.iter().enumerate() {
+            let path = format!("recover.hooks[{i}]");
+            let own = hook.component().faults(registry, Kind::CANVAS, &path);
+            self.faults.extend(own);
+        }
         for (i, regularizer) in config.regularizers.iter().enumerate() {
             let path = format!("recover.regularizers[{i}]");
             let component = regularizer.component();
@@ -184,9 +185,15 @@ impl<'a> Checking<'a> {
                 continue;
             }
             let made = registry.create_regularizer(&component.plugin, &component.params());
-            if made.is_ok_and(|made| made.needs().batch_norm) && without {
+            if let Some(teacher) = &bare
+                && made.is_ok_and(|made| made.needs().batch_norm)
+            {
+                let of = match teacher.as_str() {
+                    FIRST => "[squeeze]".to_owned(),
+                    other => format!("teacher \"{other}\""),
+                };
                 let message = format!(
-                    "{}: the architecture of [squeeze] has no BatchNorm",
+                    "{}: the architecture of {of} has no BatchNorm",
                     component.plugin
                 );
                 self.faults.push(Fault::new(path, message));
@@ -217,27 +224,86 @@ impl<'a> Checking<'a> {
         self.counts(&config.origin());
     }
 
-    /// Whether there are as many real images as the set and its controls take.
+    /// Whether there are as many real images as the set and its controls take, and whether they can be chosen as asked.
     fn counts(&mut self, origin: &Origin) {
+        self.start(origin);
         let validate: Option<validate::Config> = self.table(Stage::Validate);
-        let control = validate.is_some_and(|v| v.controls.contains(&Control::RandomReal));
+        let draws = validate.filter(|v| v.controls.contains(&Control::RandomReal));
+        let draws = draws.map(|v| v.random_draws as usize);
+        // Every tile of an image is of another real one.
+        let tiles = origin.init.selected().map_or(1, |s| s.tiles as usize);
         let Some((train, _)) = self
             .sets
             .as_ref()
-            .filter(|_| control || origin.init == Init::Real)
+            .filter(|_| draws.is_some() || origin.init.is_real())
         else {
             return;
         };
-        if let Some(message) = too_few(origin.images_per_class as usize, train) {
+        if let Some(message) = too_few(
+            origin.images_per_class as usize * draws.unwrap_or(1).max(tiles * tiles),
+            train,
+        ) {
             let key = format!("{}.images_per_class", origin.stage);
             self.faults.push(Fault::new(key, message));
         }
     }
 
+    /// Whether a selector can choose what a set starts from.
+    fn start(&mut self, origin: &Origin) {
+        let Some(selected) = origin.init.selected() else {
+            return;
+        };
+        let path = format!("{}.init", origin.stage);
+        let component = selected.component();
+        let own = component.faults(self.registry, Kind::SELECTOR, &path);
+        self.faults.extend(own);
+        let mut add = |key: &str, message: String| {
+            self.faults
+                .push(Fault::new(format!("{path}.{key}"), message));
+        };
+        if let Some(message) = selected.crop.fault() {
+            add("crop", message);
+        }
+        let needed = origin.images_per_class * selected.tiles * selected.tiles;
+        if let Some(pool) = selected.pool.filter(|pool| *pool < needed) {
+            add(
+                "pool",
+                format!("got {pool}, expected at least {needed}, the images that are needed"),
+            );
+        }
+        let side = self.input.map(|input| input.height);
+        if let Some(side) = side.filter(|side| !side.is_multiple_of(selected.tiles.max(1) as usize))
+        {
+            let tiles = selected.tiles;
+            add(
+                "tiles",
+                format!("got {tiles}, expected a divisor of the {side} pixels of a side"),
+            );
+        }
+        if self.json.get(Stage::Squeeze.name()).is_none() {
+            add(
+                "plugin",
+                "a selector asks a teacher, and there is no table [squeeze]".to_owned(),
+            );
+        }
+        let names = self.teacher_names();
+        if !names.is_empty() {
+            let own = selected
+                .teachers
+                .faults(&format!("{path}.teachers"), &names);
+            self.faults.extend(own);
+        }
+    }
+
     fn relabel(&mut self, config: &relabel::Config) {
         self.faults
-            .extend(rule_faults(Stage::Relabel, &config.views()));
+            .extend(rule_faults(Stage::Relabel.name(), &config.views()));
         self.faults.extend(config.faults());
+        let names = self.teacher_names();
+        if !names.is_empty() {
+            self.faults
+                .extend(config.teachers.faults("relabel.teachers", &names));
+        }
         let (kind, path) = (Kind::RELABELER, "relabel.relabeler");
         let own = config.relabeler.faults(self.registry, kind, path);
         self.faults.extend(own);
@@ -314,6 +380,6 @@ impl<'a> Checking<'a> {
     }
 }
 
-fn table<T: DeserializeOwned>(json: &Json, key: &str) -> Option<T> {
+pub(super) fn table<T: DeserializeOwned>(json: &Json, key: &str) -> Option<T> {
     serde_json::from_value(json.get(key)?.clone()).ok()
 }

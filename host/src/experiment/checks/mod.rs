@@ -4,5 +4,6 @@ mod check;
 pub mod matching;
 mod parts;
 mod tables;
+mod teachers;
 
 pub use check::{Checked, check};

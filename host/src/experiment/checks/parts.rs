@@ -4,14 +4,13 @@ use candle_core::Device;
 use plugin_api::{abi::Kind, architecture::InputShape, view::ViewRule};
 
 use crate::{
-    artifact::Stage,
     data::{Dataset, Fault},
     plugins::registry::Registry,
     stages::{ComponentConfig, networks::Network},
 };
 
 /// What is wrong with rules of views.
-pub fn rule_faults(stage: Stage, rule: &ViewRule) -> Vec<Fault> {
+pub fn rule_faults(path: &str, rule: &ViewRule) -> Vec<Fault> {
     let keyed = [
         ("crop", rule.crop.fault()),
         ("mix", rule.mix.fault()),
@@ -19,7 +18,7 @@ pub fn rule_faults(stage: Stage, rule: &ViewRule) -> Vec<Fault> {
     ];
     let keyed = keyed.into_iter();
     keyed
-        .filter_map(|(key, m)| Some(Fault::new(format!("{stage}.{key}"), m?)))
+        .filter_map(|(key, m)| Some(Fault::new(format!("{path}.{key}"), m?)))
         .collect()
 }
 

@@ -22,6 +22,10 @@ pub fn faults(json: &Json) -> Vec<Fault> {
     if has(&Stage::Validate) && !relabelled && makers == [Stage::Recover] {
         missing(Stage::Relabel, Stage::Validate);
     }
+    if json.get("teachers").is_some() && !has_teacher {
+        let message = "missing table [squeeze], from which [[teachers]] take what they leave out";
+        faults.push(Fault::new(Stage::Squeeze.name(), message));
+    }
     if json.pointer("/data/whitening").is_some() && has_teacher {
         let message = "whitening applies only to [experts], [match], [given] and their students; [squeeze] and later stages work \
                        on normalised pixels: remove one of the two";

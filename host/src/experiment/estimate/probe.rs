@@ -15,9 +15,10 @@ use crate::{
         feeds::{Feed, dataset::DatasetFeed},
         matching::{self, Experts},
         networks::{Network, accuracy::accuracy},
-        recover::{self, Keep, Stepper},
+        recover::{self, Keep, Shown, Stepper},
         relabel::{self, Labeller},
         squeeze,
+        teachers::{FIRST, Teachers, used_of},
         training::{TrainConfig, Training},
         views::{Images, Pixels, render},
     },
@@ -191,10 +192,14 @@ pub fn evaluate(
 /// When there is no room for the file.
 pub fn load(session: &Session<'_>, architecture: &ComponentConfig) -> Result<u64> {
     let state = initial(session, architecture)?.state();
-    tensors::save(&session.folder.model(), &state, &BTreeMap::new())?;
+    tensors::save(
+        &session.folder.stage(Stage::Squeeze).model(),
+        &state,
+        &BTreeMap::new(),
+    )?;
     drop(state);
     memory::forget_peak();
-    drop(squeeze::load_teacher(session, architecture)?);
+    drop(squeeze::load_teacher(session, FIRST, architecture)?);
     Ok(memory::peak_bytes(session))
 }
 
@@ -205,18 +210,26 @@ pub fn load(session: &Session<'_>, architecture: &ComponentConfig) -> Result<u64
 pub fn recover(
     session: &Session<'_>,
     config: &recover::Config,
-    architecture: &ComponentConfig,
+    teachers: &[(String, squeeze::Config)],
     batch: usize,
 ) -> Result<Trial> {
     let mut watch = Watch::start();
-    let teacher = initial(session, architecture)?;
-    let stepper = Stepper::new(session, config, &teacher)?;
+    let teachers = initial_teachers(session, teachers, config.teachers.used())?;
+    let stepper = Stepper::new(session, config, &teachers)?;
     let labels = config.origin().labels(session.train.num_classes());
-    let mut canvas = config.origin().initial_images(session, 0..batch)?;
+    let mut canvas = config.origin().initial_images(session, 0..batch, None)?;
+    stepper.pretend(&canvas, &labels[..batch])?;
     let best = (config.keep == Keep::Best).then(|| canvas.clone());
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &[canvas.dims().to_vec()]);
     watch.steps(STEPS, |i| {
-        let terms = stepper.step(&mut canvas, &mut optimizer, &labels[..batch], 0, i)?;
+        let terms = stepper.step(
+            &mut canvas,
+            &mut optimizer,
+            &labels[..batch],
+            0,
+            i,
+            &Shown::default(),
+        )?;
         stepper.check(&terms, 0, i)
     })?;
     drop(best);
@@ -244,11 +257,11 @@ pub fn matching(session: &Session<'_>, config: &matching::Config) -> Result<Tria
 pub fn relabel(
     session: &Session<'_>,
     config: &relabel::Config,
-    architecture: &ComponentConfig,
+    teachers: &[(String, squeeze::Config)],
     batch: usize,
 ) -> Result<(Trial, u64)> {
     let mut watch = Watch::start();
-    let teacher = initial(session, architecture)?;
+    let teachers = initial_teachers(session, teachers, config.teachers.used())?;
     let (side, classes) = (session.train.resolution(), session.train.num_classes());
     let set = ImageSet::new(
         side,
@@ -256,7 +269,7 @@ pub fn relabel(
         (0..batch).map(|i| (i % classes) as u32).collect(),
         session.train.class_names().to_vec(),
     );
-    let labeller = Labeller::new(session, config, &teacher, &set)?;
+    let labeller = Labeller::new(session, config, &teachers, &set)?;
     let mut stored = 0;
     watch.steps(STEPS, |_| {
         let mut records = BTreeMap::new();
@@ -272,6 +285,18 @@ fn bytes_of<'a>(values: impl Iterator<Item = &'a Value>) -> u64 {
         .map(|v| v.elem_count() * v.dtype().size_in_bytes())
         .sum();
     bytes as u64
+}
+
+fn initial_teachers(
+    session: &Session<'_>,
+    all: &[(String, squeeze::Config)],
+    used: Option<&[String]>,
+) -> Result<Teachers> {
+    let fresh = used_of(all, used).map(|(name, config)| {
+        let network = initial(session, &config.architecture)?;
+        Ok((name.clone(), network))
+    });
+    Ok(Teachers::new(fresh.collect::<Result<_>>()?))
 }
 
 fn initial(session: &Session<'_>, architecture: &ComponentConfig) -> Result<Network> {

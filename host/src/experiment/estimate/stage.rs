@@ -48,6 +48,16 @@ impl StageEstimate {
         }
     }
 
+    /// This and another part of the same stage, one after the other.
+    pub fn followed_by(self, next: Self) -> Self {
+        let (seconds, steps) = (self.seconds + next.seconds, self.steps + next.steps);
+        let larger = match next.peak_bytes > self.peak_bytes {
+            true => next,
+            false => self,
+        };
+        larger.taking(seconds, steps)
+    }
+
     /// The estimate as a line.
     pub fn line(&self) -> String {
         let steps = match self.steps {

@@ -41,18 +41,18 @@ impl Basis<'_> {
         let (Some(squeeze), Some(origin), Some(config)) = parts else {
             return Ok(None);
         };
+        let teachers = experiment.all_teachers()?;
         let images = distilled(self.session, &origin);
         let labels = self.labels(config, images)?;
         let batch = images.min(config.batch_size as usize);
         let stored = Cell::new(0);
         let law = self.law(batch, |batch| {
-            let architecture = &squeeze.architecture;
-            let (trial, bytes) = probe::relabel(self.session, config, architecture, batch)?;
+            let (trial, bytes) = probe::relabel(self.session, config, &teachers, batch)?;
             stored.set(bytes);
             Ok(trial)
         })?;
         let sets = experiment.set_names();
-        let init_only = sets.contains(&INIT_ONLY);
+        let init_only = sets.iter().any(|set| set == INIT_ONLY);
         let tried = (&law, batch);
         let caches = self.all_caches() + self.left_by_others(&[tried]);
         let set = self.pixels(images);

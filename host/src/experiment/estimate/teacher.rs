@@ -4,7 +4,9 @@ use anyhow::Result;
 use plugin_api::view::View;
 
 use crate::{
-    artifact::Stage, experiment::Experiment, stages::networks::accuracy::EVALUATION_BATCH,
+    artifact::Stage,
+    experiment::Experiment,
+    stages::{networks::accuracy::EVALUATION_BATCH, squeeze},
 };
 
 use super::{
@@ -14,14 +16,23 @@ use super::{
 };
 
 impl Basis<'_> {
-    /// Squeeze, if the experiment has it.
+    /// Squeeze, if the experiment has it: its teachers one after the other.
     ///
     /// # Errors
     /// When a trial fails.
     pub fn squeeze(&self, experiment: &Experiment) -> Result<Option<StageEstimate>> {
-        let Some(config) = &experiment.squeeze else {
-            return Ok(None);
-        };
+        let mut whole: Option<StageEstimate> = None;
+        for (_, config) in experiment.all_teachers()? {
+            let own = self.teacher(&config)?;
+            whole = Some(match whole {
+                None => own,
+                Some(before) => before.followed_by(own),
+            });
+        }
+        Ok(whole)
+    }
+
+    fn teacher(&self, config: &squeeze::Config) -> Result<StageEstimate> {
         let session = self.session;
         let (train_cache, test_cache) = self.caches();
         let (images, tests) = (session.train.len(), session.test.len());
@@ -34,7 +45,7 @@ impl Basis<'_> {
             self.left_by_others(&[(&law, batch)]);
             let stage = self.stage(Stage::Squeeze, (&law, batch), caches, reading + caches);
             let seconds = batches(&law, tests, EVALUATION_BATCH) + self.decoding(0);
-            return Ok(Some(stage.taking(seconds, 0)));
+            return Ok(stage.taking(seconds, 0));
         }
         let train = config.train();
         let recipe = Recipe {
@@ -65,7 +76,7 @@ impl Basis<'_> {
         let others = largest(others);
         let stage = self.stage(Stage::Squeeze, training.steps(), besides, others);
         let steps = Training::count(images, &train);
-        Ok(Some(stage.taking(seconds, steps)))
+        Ok(stage.taking(seconds, steps))
     }
 
     /// Recover, if the experiment has it.
@@ -79,8 +90,9 @@ impl Basis<'_> {
         let architecture = &squeeze.architecture;
         let images = distilled(self.session, &config.origin());
         let batch = images.min(config.batch_size as usize);
+        let teachers = experiment.all_teachers()?;
         let law = self.law(batch, |batch| {
-            probe::recover(self.session, config, architecture, batch)
+            probe::recover(self.session, config, &teachers, batch)
         })?;
         let evaluation = self.evaluation(architecture)?;
         let network = self.network_bytes(architecture)?;

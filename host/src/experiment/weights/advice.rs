@@ -12,7 +12,6 @@ use serde_json::{Map, Value as Json};
 
 use crate::{
     artifact::weights,
-    data::Fault,
     engine::Value,
     plugins::registry::Registry,
     stages::{
@@ -194,11 +193,10 @@ pub fn given_faults(
     class_names: &[String],
     registry: &Registry,
     teacher: Option<&mut Network>,
-) -> Vec<Fault> {
-    let fault = |message: String| Fault::new("squeeze.weights", message);
+) -> Vec<String> {
     let read = match weights::read(path) {
         Ok(read) => read,
-        Err(error) => return vec![fault(format!("{error:#}"))],
+        Err(error) => return vec![format!("{error:#}")],
     };
     let place = path.display();
     let mut faults = Vec::new();
@@ -207,9 +205,7 @@ pub fn given_faults(
         match teacher.load_state(read.tensors.clone(), &Device::Cpu) {
             Ok(()) => {
                 if let Ok(Some(name)) = teacher.not_finite() {
-                    faults.push(fault(format!(
-                        "{place}: {name} contains NaN or infinite values"
-                    )));
+                    faults.push(format!("{place}: {name} contains NaN or infinite values"));
                 }
             }
             Err(error) => {
@@ -217,12 +213,12 @@ pub fn given_faults(
                 let better = variant.better(registry, &read.tensors);
                 let advice = better.map(|b| format!("; {}", b.in_a_file(&variant)));
                 let advice = advice.unwrap_or_default();
-                faults.push(fault(format!("{place}: {error:#}{advice}")));
+                faults.push(format!("{place}: {error:#}{advice}"));
             }
         }
     }
     if let Err(error) = squeeze::check_classes(&read.texts, class_names) {
-        faults.push(fault(format!("{place}: {error:#}")));
+        faults.push(format!("{place}: {error:#}"));
     }
     faults
 }

@@ -46,7 +46,7 @@ mod tests {
         // rows differ by 3, columns by 1
         let ramp = ctx.tensor(&[0., 1., 3., 4.], &[1, 1, 2, 2]).unwrap();
         let flat = ramp.zeros_like().unwrap();
-        let input = RegularizerInput { view: &ramp, canvas: &flat, batch_norms: &[], features: &[], ctx: &ctx };
+        let input = RegularizerInput { canvas: &flat, ..RegularizerInput::new(&ramp, &ctx) };
         let value = |canvas| __TYPE__ { canvas }.forward(&input).unwrap().to_scalar().unwrap();
         assert_eq!((value(false), value(true)), (10., 0.));
     }

@@ -44,7 +44,7 @@ impl Relabeler for __TYPE__ {
             }
         }
         let log_probs = ctx.tensor(&probs, &[batch.views.len(), classes])?.log()?;
-        Ok(Targets::Soft(SoftTargets { log_probs, logits: None }))
+        Ok(Targets::Soft(SoftTargets::new(log_probs, None)))
     }
 }
 

@@ -156,10 +156,10 @@ impl Feed for DatasetFeed<'_> {
         let images: Vec<u32> = views.iter().map(|v| v.crop.image).collect();
         let index = Value::from_vec(images, views.len(), &self.device)?;
         let logits = export(Tensor::constant(labels.index_select(&index, 0)?));
-        Ok(Targets::Soft(SoftTargets {
-            log_probs: logits.log_softmax(1).map_err(plugin_error)?,
-            logits: Some(logits),
-        }))
+        Ok(Targets::Soft(SoftTargets::new(
+            logits.log_softmax(1).map_err(plugin_error)?,
+            Some(logits),
+        )))
     }
 
     fn augment(&self, images: Value, epoch: u32, views: &[View], row: usize) -> Result<Value> {

@@ -17,7 +17,10 @@ use crate::{
     stages::{ComponentConfig, Session, networks::plugin_error, views::Images},
 };
 
-use super::{Feed, targets::class_labels};
+use super::{
+    Feed,
+    targets::{class_labels, hard_targets},
+};
 
 /// A set with its stored labels.
 pub struct LabelFeed<'a> {
@@ -152,10 +155,15 @@ impl Feed for LabelFeed<'_> {
             records: &records,
             partner_records: &partner_records,
         };
-        self.relabeler
-            .decode(&self.set, &batch, ctx)
-            .map_err(plugin_error)
-            .context("labels")
+        let decoded = self.relabeler.decode(&self.set, &batch, ctx);
+        let mut targets = decoded.map_err(plugin_error).context("labels")?;
+        if let Targets::Soft(soft) = &mut targets
+            && soft.classes.is_none()
+        {
+            let classes = hard_targets(views, self.images, ctx, &self.session.device)?;
+            soft.classes = classes.hard().ok();
+        }
+        Ok(targets)
     }
 
     fn images(&self) -> &dyn Images {

@@ -14,7 +14,7 @@ use crate::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
         keyed, n,
-        sets::{Init, Origin},
+        sets::{Init, Order, Origin},
         without,
     },
 };
@@ -109,7 +109,8 @@ impl Config {
         Origin {
             stage: Stage::Match,
             images_per_class: self.images_per_class,
-            init: self.init,
+            order: Order::Across,
+            init: self.init.clone(),
             format: self.format,
             quantization: self.quantization,
         }
@@ -135,12 +136,16 @@ impl Config {
 
 impl Table for Config {
     fn identity(&self, _: &Around<'_>) -> Result<Identity> {
+        let selected = self.init.selected();
         Ok(Identity {
             table: without(json!(self), &["log_every"]),
-            components: vec![
+            components: [
                 (Kind::MATCHER, self.matcher.clone()),
                 (Kind::ARCHITECTURE, self.architecture.clone()),
-            ],
+            ]
+            .into_iter()
+            .chain(selected.map(|s| (Kind::SELECTOR, s.component())))
+            .collect(),
             ..Identity::default()
         })
     }

@@ -71,8 +71,10 @@ struct Learning {
 
 impl Learning {
     fn begin(session: &Session<'_>, config: &Config) -> Result<Self> {
-        let classes = config.origin().labels(session.train.num_classes());
-        let images = config.origin().initial_images(session, 0..classes.len())?;
+        let origin = config.origin();
+        let classes = origin.labels(session.train.num_classes());
+        let start = origin.start(session)?;
+        let images = origin.initial_images(session, 0..classes.len(), start.as_ref())?;
         let labels = config.labels.as_ref().map(|learned| {
             let value = own_logits(session, &classes)?;
             Ok::<_, anyhow::Error>(Part::new("labels", value, &learned.optimizer))

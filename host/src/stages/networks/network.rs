@@ -7,7 +7,7 @@ use candle_core::Device;
 use plugin_api::{
     Ctx, ErrorKind,
     architecture::{ForeignModule, InputShape, Module},
-    nn::{BatchNormStatistics, Init, ModuleSpec, Params},
+    nn::{BatchNormStatistics, Init, LayerInput, LayerKind, ModuleSpec, Params},
     rng::{Rng, StreamId},
     tensor::{BatchNormMode, DType},
 };
@@ -40,6 +40,8 @@ pub struct Forward {
     pub taps: Vec<(String, plugin_api::Tensor)>,
     /// Input statistics of the BatchNorms, in the order of their declaration.
     pub statistics: Vec<BatchNormStatistics>,
+    /// Inputs of layers, where they were asked for, in the order of their declaration.
+    pub layers: Vec<LayerInput>,
 }
 
 /// An error of a plugin, for anyhow. That the host's device had no room when the plugin asked for an operation is the engine's error
@@ -176,12 +178,38 @@ impl Network {
         mode: BatchNormMode,
         ctx: &Ctx,
     ) -> Result<Forward> {
+        self.forward_recording(inputs, x, mode, &[], ctx)
+    }
+
+    /// The same, keeping the inputs of layers of some kinds.
+    ///
+    /// # Errors
+    /// When an operation fails, or the plugin is too old to give inputs of layers.
+    pub fn forward_recording(
+        &self,
+        inputs: &[Tensor],
+        x: &Tensor,
+        mode: BatchNormMode,
+        kinds: &[LayerKind],
+        ctx: &Ctx,
+    ) -> Result<Forward> {
         let params = Params::new(inputs.iter().cloned().map(export).collect(), mode);
+        let params = params.recording(kinds);
         let logits = self
             .module
             .forward(&params, &export(x.clone()), ctx)
             .map_err(plugin_error)?;
         let logits = wide(logits)?;
+        let mut layers = params.take_inputs();
+        if layers.is_empty() && !kinds.is_empty() {
+            bail!(
+                "the architecture gave no inputs of layers, which a regularizer needs: its plugin was built for a plugin API before \
+                 1.3, or has no such layers"
+            );
+        }
+        for layer in &mut layers {
+            layer.input = wide(layer.input.clone())?;
+        }
         let (taps, mut statistics) = params.into_report();
         let taps = taps.into_iter().map(|(name, tap)| Ok((name, wide(tap)?)));
         let taps = taps.collect::<Result<_>>()?;
@@ -191,6 +219,7 @@ impl Network {
             logits,
             taps,
             statistics,
+            layers,
         })
     }
 

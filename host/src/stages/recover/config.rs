@@ -1,7 +1,7 @@
 //! `[recover]`: how images are distilled. The defaults are those of SRe2L's ImageNet-1K script (`recover/recover.sh`).
 
 use anyhow::Result;
-use plugin_api::{abi::Kind, view::CropRule};
+use plugin_api::{Curve, abi::Kind, view::CropRule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,16 +11,19 @@ use crate::{
     data::{Fault, Rounding},
     engine::{
         gpu::precision::Precision,
-        optim::{OptimizerConfig, ScheduleConfig, config::AdamConfig, schedule::WarmupConfig},
+        optim::{OptimizerConfig, ScheduleConfig, config::AdamConfig, schedule::CosineConfig},
     },
     stages::{
         Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
         half, keyed, n,
-        sets::{Init, Origin},
+        sets::{Init, Order, Origin},
+        teachers::{Per, RecoverChoice},
         without,
     },
 };
+
+pub use super::tables::{By, HookConfig, Reference, ResolutionConfig};
 
 /// Which state of the images to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +43,8 @@ pub enum Scope {
     /// One crop, flip and roll for the whole batch, as in SRe2L
     #[default]
     Batch,
+    /// One crop and flip for each image, one roll for the whole batch
+    Crop,
     /// One for each image
     Image,
 }
@@ -63,17 +68,25 @@ pub struct Config {
     /// Images per class
     #[schemars(range(min = 1))]
     pub images_per_class: u32,
-    /// Steps of gradient descent for each batch
+    /// Steps of gradient descent for each batch; 0 leaves the real images that it starts from as they are
     #[serde(default = "n::<4000, u64>")]
-    #[schemars(range(min = 1))]
     pub iterations: u64,
-    /// Images optimised together; a batch holds consecutive classes
+    /// Images optimised together
     #[serde(default = "n::<100, u32>")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,
+    /// Which images share a batch
+    #[serde(default, skip_serializing_if = "Order::is_default")]
+    pub batch_order: Order,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// Which teachers serve, and when
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub teachers: RecoverChoice,
+    /// Real images from which regularizers that ask for them learn
+    #[serde(default, skip_serializing_if = "Reference::is_default")]
+    pub reference: Reference,
     /// Optimizer for the pixels
     #[serde(default = "optimizer")]
     pub optimizer: OptimizerConfig,
@@ -92,6 +105,16 @@ pub struct Config {
     /// Crop that the network sees; the gradient reaches the whole canvas
     #[serde(default = "CropRule::random_resized")]
     pub crop: CropRule,
+    /// Lower bound of the scale of random-resized crops over the iterations, in place of the one in `crop` (CDA's curriculum)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_from: Option<Curve>,
+    /// What happens to the images between two iterations, in this order
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookConfig>,
+    /// Resolutions of the images one after the other, which together have as many iterations as `iterations` says; the data's
+    /// throughout by default. At each change the images are resized and the optimizer begins anew
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolutions: Vec<ResolutionConfig>,
     /// Probability of mirroring a view
     #[serde(default = "half")]
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -123,6 +146,9 @@ pub struct Config {
     pub log_every: u64,
 }
 
+fn is_default(choice: &RecoverChoice) -> bool {
+    *choice == RecoverChoice::default()
+}
 fn yes() -> bool {
     true
 }
@@ -134,17 +160,17 @@ fn optimizer() -> OptimizerConfig {
     })
 }
 fn schedule() -> ScheduleConfig {
-    ScheduleConfig::Cosine(WarmupConfig::default())
+    ScheduleConfig::Cosine(CosineConfig::default())
 }
 fn roll() -> Roll {
-    Roll { min: 0, end: 32 }
+    Roll { min: 0, end: 33 }
 }
 fn regularizers() -> Vec<WeightedComponent> {
     let ComponentConfig { plugin, params } = ComponentConfig::named("bn-stats");
     vec![WeightedComponent {
         plugin,
         params,
-        weight: 0.01,
+        weight: 0.01.into(),
     }]
 }
 
@@ -154,9 +180,57 @@ impl Config {
         Origin {
             stage: Stage::Recover,
             images_per_class: self.images_per_class,
-            init: self.init,
+            order: self.batch_order,
+            init: self.init.clone(),
             format: self.format,
             quantization: self.quantization,
+        }
+    }
+
+    /// Pixels a side at an iteration, where they are not the data's throughout.
+    pub fn resolution_at(&self, iteration: u64) -> Option<usize> {
+        let mut end = 0;
+        let stage = self.resolutions.iter().find(|stage| {
+            end += stage.iterations;
+            iteration < end
+        });
+        stage.map(|stage| stage.resolution as usize)
+    }
+
+    /// What is wrong with the resolutions for data of so many pixels a side.
+    pub fn resolution_fault(&self, side: usize) -> Option<Fault> {
+        let last = self.resolutions.last()?.resolution as usize;
+        let sum: u64 = self.resolutions.iter().map(|stage| stage.iterations).sum();
+        let message = match () {
+            () if sum != self.iterations => {
+                format!(
+                    "got {sum} iterations in all, expected recover.iterations = {}",
+                    self.iterations
+                )
+            }
+            () if last != side => format!("ends with {last} px, expected data.resolution = {side}"),
+            () => return None,
+        };
+        Some(Fault::new("recover.resolutions", message))
+    }
+
+    /// How crops are drawn at an iteration.
+    pub fn crop_at(&self, iteration: u64) -> CropRule {
+        match (self.crop, &self.crop_from) {
+            (
+                CropRule::RandomResized {
+                    scale: [_, to],
+                    ratio,
+                },
+                Some(curve),
+            ) => {
+                let from = curve.at(iteration, self.iterations);
+                CropRule::RandomResized {
+                    scale: [from, to],
+                    ratio,
+                }
+            }
+            (crop, _) => crop,
         }
     }
 
@@ -178,6 +252,19 @@ impl Config {
         names
     }
 
+    /// What to say where one teacher serves images of one number, but batches mix numbers.
+    pub fn mixed_numbers(&self, classes: usize) -> Option<Fault> {
+        let size = self.batch_size as usize;
+        let across = self.batch_order == Order::Across;
+        let mixes = self.teachers.per == Per::Image && !(across && classes.is_multiple_of(size));
+        mixes.then(|| {
+            let message = format!(
+                "with teachers.per = \"image\" expected batches across classes and a divisor of the {classes} classes, got {size}"
+            );
+            Fault::new("recover.batch_size", message)
+        })
+    }
+
     /// What is wrong with the numbers.
     pub fn faults(&self) -> Vec<Fault> {
         let optimizer = keyed("recover.optimizer".to_owned(), self.optimizer.faults());
@@ -185,11 +272,34 @@ impl Config {
         let mut faults: Vec<Fault> = optimizer.chain(schedule).collect();
         let mut add =
             |key: &str, message: String| faults.push(Fault::new(format!("recover.{key}"), message));
-        if let Some(message) = self.crop.fault() {
-            add("crop", message);
+        for (key, crop) in [
+            ("crop", &self.crop),
+            ("reference.crop", &self.reference.crop),
+        ] {
+            if let Some(message) = crop.fault() {
+                add(key, message);
+            }
+        }
+        if let Some(curve) = &self.crop_from {
+            let fault = match self.crop {
+                CropRule::RandomResized { scale: [_, to], .. } => {
+                    let expected = format!("a number above 0 and up to {to}, crop's upper bound");
+                    curve.fault(|from| from > 0. && from <= to, &expected)
+                }
+                _ => Some("only for random-resized crops".to_owned()),
+            };
+            if let Some(message) = fault {
+                add("crop_from", message);
+            }
         }
         if matches!(self.crop, CropRule::Padded { .. }) {
             add("crop.kind", "got \"padded\", expected \"none\" or \"random-resized\"; use recover.roll to shift views".into());
+        }
+        if self.iterations == 0 && !self.init.is_real() {
+            add(
+                "iterations",
+                "got 0, expected at least 1 for images that start from noise".into(),
+            );
         }
         if self.roll.end < self.roll.min {
             add(
@@ -201,11 +311,8 @@ impl Config {
             );
         }
         for (i, regularizer) in self.regularizers.iter().enumerate() {
-            if !regularizer.weight.is_finite() {
-                add(
-                    &format!("regularizers[{i}].weight"),
-                    format!("got {}, expected a finite number", regularizer.weight),
-                );
+            if let Some(message) = regularizer.weight.fault(f64::is_finite, "a finite number") {
+                add(&format!("regularizers[{i}].weight"), message);
             }
         }
         faults
@@ -218,6 +325,10 @@ impl Table for Config {
         let regularizers = regularizers.map(|r| (Kind::REGULARIZER, r.component()));
         let mut components = vec![(Kind::LOSS, self.loss.clone())];
         components.extend(regularizers);
+        let hooks = self.hooks.iter();
+        components.extend(hooks.map(|hook| (Kind::CANVAS, hook.component())));
+        let selected = self.init.selected();
+        components.extend(selected.map(|s| (Kind::SELECTOR, s.component())));
         Ok(Identity {
             table: without(json!(self), &["log_every"]),
             components,

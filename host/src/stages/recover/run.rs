@@ -11,21 +11,24 @@ use crate::{
     engine::{Value, optim::Optimizer},
     stages::{
         Session,
-        networks::{Network, accuracy::accuracy, is_finite},
-        sets::exact,
+        networks::{accuracy::accuracy, is_finite},
+        sets::{self, exact},
         steps::{State, Steps, carry_out, journal::Journal},
+        teachers::Teachers,
     },
 };
 
 use super::{
     config::{Config, Keep},
+    hooks::{Hooks, Moment, Shown, resized},
+    member::Labelled,
     stepper::{Stepper, Terms},
 };
 
 /// What recover produced, besides the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
-    /// Share of the stored images that the teacher classifies correctly, percent.
+    /// Share of the stored images that the teacher, the first of several, classifies correctly, percent.
     pub teacher_accuracy: f64,
     /// Loss terms, unweighted, at the first iteration; mean over the batches.
     pub terms_first: BTreeMap<String, f64>,
@@ -44,25 +47,42 @@ struct Progressed {
     best_total: Option<f64>,
     terms_first: Vec<Terms>,
     terms_last: Vec<Terms>,
+    /// Images that the network sees, where a hook has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    active: Option<Vec<u32>>,
+    /// Whether what comes before the iteration is done.
+    #[serde(default, skip_serializing_if = "is_false")]
+    prepared: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Distils the images and stores them in `recover/images`.
 ///
 /// # Errors
 /// When an operation fails or the loss is not finite; finished batches and the last good state stay on disk.
-pub fn run(session: &Session<'_>, config: &Config, teacher: &Network) -> Result<Output> {
+pub fn run(session: &Session<'_>, config: &Config, teachers: &Teachers) -> Result<Output> {
     let folder = session.folder.stage(Stage::Recover);
+    let start = config.origin().start(session)?;
     let mut recovery = Recovery {
         session,
+        start,
         config,
-        stepper: Stepper::new(session, config, teacher)?,
+        stepper: Stepper::new(session, config, teachers)?,
+        hooks: Hooks::new(session, config)?,
         folder: &folder,
         labels: config.origin().labels(session.train.num_classes()),
         at: Progressed::default(),
         under_way: None,
     };
-    carry_out(session, &folder, &mut recovery)?;
-    let output = recovery.store(teacher)?;
+    if config.iterations > 0 {
+        recovery.stepper.learn()?;
+        carry_out(session, &folder, &mut recovery)?;
+    }
+    let output = recovery.store(teachers)?;
     atomic::remove(&folder.checkpoint())?;
     for batch in 0..recovery.at.batch {
         std::fs::remove_file(folder.batch(batch)).context("cannot remove a finished batch")?;
@@ -75,7 +95,10 @@ struct Recovery<'a> {
     session: &'a Session<'a>,
     config: &'a Config,
     stepper: Stepper<'a>,
+    hooks: Hooks,
     folder: &'a WorkFolder,
+    /// What a selector chose.
+    start: Option<ImageSet>,
     labels: Vec<u32>,
     at: Progressed,
     under_way: Option<Batch>,
@@ -85,6 +108,8 @@ struct Recovery<'a> {
 struct Batch {
     canvas: Value,
     best: Option<Value>,
+    /// Factor on the gradient, where a hook has set one.
+    mask: Option<Value>,
     optimizer: Optimizer,
 }
 
@@ -120,10 +145,68 @@ impl Recovery<'_> {
         self.at.batch += 1;
         self.at.iteration = 0;
         self.at.best_total = None;
+        self.at.active = None;
         Ok(())
     }
 
-    fn store(&self, teacher: &Network) -> Result<Output> {
+    /// What comes before an iteration: another resolution, hooks.
+    fn before(&mut self) -> Result<()> {
+        let iteration = self.at.iteration;
+        let now = self.config.resolution_at(iteration);
+        let before = iteration
+            .checked_sub(1)
+            .and_then(|i| self.config.resolution_at(i));
+        let due = self.hooks.are_due(iteration);
+        if self.at.prepared
+            || !(due || now != before && iteration > 0 || now.is_some() && iteration == 0)
+        {
+            return Ok(());
+        }
+        let range = self.range();
+        let mut start = self.start_of(range.clone())?;
+        let batch = self.under_way.as_mut().context("a batch without images")?;
+        let mut begin_anew = false;
+        if let Some(side) = now {
+            let resized_now = resized(&batch.canvas, side)?;
+            begin_anew = resized_now.dims() != batch.canvas.dims();
+            batch.canvas = resized_now;
+            start = resized(&start, side)?;
+        }
+        let mut shown = Shown {
+            mask: batch.mask.take(),
+            active: self.at.active.take(),
+        };
+        if due {
+            let numbers = self.stepper.numbers(range.clone());
+            let moment = Moment {
+                batch: self.at.batch as u64,
+                iteration,
+                images: Labelled {
+                    labels: &self.labels[range],
+                    numbers: &numbers,
+                },
+            };
+            let images = [&mut batch.canvas, &mut start];
+            begin_anew |=
+                self.hooks
+                    .call(self.session, self.config, &moment, images, &mut shown)?;
+        }
+        if begin_anew {
+            let dims = batch.canvas.dims().to_vec();
+            batch.optimizer = Optimizer::new(self.config.optimizer.clone(), &[dims]);
+        }
+        batch.mask = shown.mask;
+        self.at.active = shown.active;
+        self.at.prepared = true;
+        Ok(())
+    }
+
+    fn start_of(&self, range: Range<usize>) -> Result<Value> {
+        let origin = self.config.origin();
+        origin.initial_images(self.session, range, self.start.as_ref())
+    }
+
+    fn store(&self, teachers: &Teachers) -> Result<Output> {
         // Batch by batch into bytes: the floats of a large set need four times as much memory, and only `keep_float` asks for them.
         let (session, config, count) = (self.session, self.config, self.labels.len());
         let side = session.train.resolution();
@@ -137,6 +220,10 @@ impl Recovery<'_> {
                 floats.push(images);
             }
         }
+        if config.iterations == 0 {
+            let untouched = sets::load(session, &config.origin(), sets::INIT_ONLY)?;
+            pixels_nchw = untouched.pixels_nchw;
+        }
         let made = pixels_nchw.len() / size;
         ensure!(
             made == count,
@@ -144,14 +231,14 @@ impl Recovery<'_> {
         );
         let set = config.origin().set_of(session, pixels_nchw);
         config.origin().save(session, &set)?;
-        if config.keep_float {
+        if config.keep_float && !floats.is_empty() {
             let images = Value::cat(&floats, 0)?;
             exact::save(&self.folder.float_images(), images, &set.class_names)?;
         }
         drop((set, floats));
         let stored = ImageSet::load(&session.folder.images(Stage::Recover))?;
         let output = Output {
-            teacher_accuracy: accuracy(session, teacher, &stored)?,
+            teacher_accuracy: accuracy(session, teachers.first(), &stored)?,
             terms_first: Terms::mean(&self.at.terms_first),
             terms_last: Terms::mean(&self.at.terms_last),
             image_bytes: stored.encoded_bytes(config.format)?,
@@ -179,6 +266,7 @@ impl Steps for Recovery<'_> {
 
     fn resume(&mut self, mut state: State, at: Progressed) -> Result<()> {
         self.stepper.load_plugins(&state)?;
+        self.hooks.load(&state)?;
         self.at = at;
         let Some(canvas) = state.tensors.remove("canvas") else {
             return Ok(());
@@ -188,6 +276,8 @@ impl Steps for Recovery<'_> {
             self.at.terms_first.truncate(self.at.batch);
             self.at.iteration = 0;
             self.at.best_total = None;
+            self.at.active = None;
+            self.at.prepared = false;
             return Ok(());
         }
         let mut optimizer = self.optimizer(&canvas);
@@ -195,6 +285,7 @@ impl Steps for Recovery<'_> {
         self.under_way = Some(Batch {
             canvas,
             best: state.tensors.remove("best"),
+            mask: state.tensors.remove("mask"),
             optimizer,
         });
         Ok(())
@@ -209,9 +300,11 @@ impl Steps for Recovery<'_> {
         if let Some(batch) = &self.under_way {
             state.put("", [("canvas".to_owned(), batch.canvas.clone())]);
             state.put("", batch.best.clone().map(|b| ("best".to_owned(), b)));
+            state.put("", batch.mask.clone().map(|m| ("mask".to_owned(), m)));
             state.put("optimizer.", batch.optimizer.state()?);
         }
         self.stepper.save_plugins(&mut state)?;
+        self.hooks.save(&mut state)?;
         Ok((state, self.at.clone()))
     }
 
@@ -220,14 +313,15 @@ impl Steps for Recovery<'_> {
             return Ok(false);
         }
         if self.under_way.is_none() {
-            let origin = self.config.origin();
-            let canvas = origin.initial_images(self.session, self.range())?;
+            let canvas = self.start_of(self.range())?;
             self.under_way = Some(Batch {
                 optimizer: self.optimizer(&canvas),
                 canvas,
                 best: None,
+                mask: None,
             });
         }
+        self.before()?;
         Ok(true)
     }
 
@@ -235,11 +329,19 @@ impl Steps for Recovery<'_> {
         let range = self.range();
         let batch = self.under_way.as_mut();
         let Batch {
-            canvas, optimizer, ..
+            canvas,
+            optimizer,
+            mask,
+            ..
         } = batch.context("a step that was not prepared")?;
         let (labels, first) = (&self.labels[range.clone()], range.start);
+        let shown = Shown {
+            mask: mask.clone(),
+            active: self.at.active.clone(),
+        };
+        let iteration = self.at.iteration;
         self.stepper
-            .step(canvas, optimizer, labels, first, self.at.iteration)
+            .step(canvas, optimizer, labels, first, iteration, &shown)
     }
 
     fn check(&self, terms: &Terms) -> Result<()> {
@@ -268,6 +370,7 @@ impl Steps for Recovery<'_> {
             at.terms_last.push(terms);
         }
         at.iteration += 1;
+        at.prepared = false;
         if last {
             self.end_batch()?;
         }

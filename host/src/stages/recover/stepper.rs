@@ -1,28 +1,33 @@
 //! One iteration of recover: view, forward pass, loss and penalties, gradient, step, clamp.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use anyhow::{Context, Result};
 use plugin_api::{
     Ctx,
     loss::{ForeignLoss, Loss, LossInput, Targets},
-    regularizer::{BatchNormInput, ForeignRegularizer, Regularizer, RegularizerInput},
-    tensor::BatchNormMode,
+    regularizer::{Regularizer, RegularizerInput},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     artifact::Stage,
     engine::{Tensor, Value, backward_free, optim::Optimizer, profile},
-    plugins::ops::{export, import},
+    plugins::ops::import,
     stages::{
         Session,
-        networks::{Forward, Network, plugin_error},
+        networks::plugin_error,
         steps::{State, exploded},
+        teachers::{FIRST, Moment, Teachers, weights_of},
     },
 };
 
-use super::{config::Config, view};
+use super::{
+    config::Config,
+    hooks::Shown,
+    member::{Labelled, Member, Term},
+    reference, view,
+};
 
 /// The loss of an iteration and its parts, unweighted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,37 +66,63 @@ impl Terms {
 pub struct Stepper<'a> {
     session: &'a Session<'a>,
     config: &'a Config,
-    teacher: &'a Network,
+    names: Vec<&'a str>,
+    members: Vec<Member<'a>>,
     loss: ForeignLoss,
-    regularizers: Vec<(String, f64, ForeignRegularizer)>,
-    frozen: Vec<Tensor>,
     ctx: Ctx,
 }
 
 impl<'a> Stepper<'a> {
-    /// Makes the loss and the regularizers.
+    /// Makes the loss, and the regularizers for each teacher.
     ///
     /// # Errors
     /// When a plugin refuses its options.
-    pub fn new(session: &'a Session<'a>, config: &'a Config, teacher: &'a Network) -> Result<Self> {
+    pub fn new(
+        session: &'a Session<'a>,
+        config: &'a Config,
+        teachers: &'a Teachers,
+    ) -> Result<Self> {
         let (registry, loss) = (session.registry, &config.loss);
         let loss = registry.create_loss(&loss.plugin, &loss.params())?;
-        let regularizers = config.regularizers.iter().zip(config.term_names());
-        let regularizers = regularizers.map(|(regularizer, name)| {
-            let component = regularizer.component();
-            let made = registry.create_regularizer(&component.plugin, &component.params())?;
-            Ok((name, regularizer.weight, made))
-        });
-        let frozen = teacher.values().iter().cloned();
+        let members = teachers.all().iter();
+        let members = members.map(|(_, network)| Member::new(session, config, network));
         Ok(Self {
             session,
             config,
-            teacher,
+            names: teachers.names(),
+            members: members.collect::<Result<_>>()?,
             loss,
-            regularizers: regularizers.collect::<Result<_>>()?,
-            frozen: frozen.map(Tensor::constant).collect(),
             ctx: session.ctx(Stage::Recover)?,
         })
+    }
+
+    /// Shows real images to the regularizers that ask for them.
+    ///
+    /// # Errors
+    /// When an image cannot be decoded, an operation or a plugin fails.
+    pub fn learn(&self) -> Result<()> {
+        for (name, member) in self.names.iter().zip(&self.members) {
+            reference::learn(self.session, self.config, name, member)?;
+        }
+        Ok(())
+    }
+
+    /// Shows made-up images to them instead, for a trial.
+    ///
+    /// # Errors
+    /// When an operation or a plugin fails.
+    pub fn pretend(&self, images: &Value, labels: &[u32]) -> Result<()> {
+        let images = Tensor::constant(images.clone());
+        for member in &self.members {
+            let labelled = Labelled {
+                labels,
+                numbers: &vec![0; labels.len()],
+            };
+            member.show([&images, &images], labelled, &self.ctx, |input| {
+                reference::observe(&member.terms, input)
+            })?;
+        }
+        Ok(())
     }
 
     /// One step of gradient descent on `canvas`, the images from number `first` on. Where the loss is not finite, nothing has changed.
@@ -105,16 +136,17 @@ impl<'a> Stepper<'a> {
         labels: &[u32],
         first: usize,
         iteration: u64,
+        shown: &Shown,
     ) -> Result<Terms> {
         profile::mark();
-        let batch = first / self.config.batch_size as usize;
+        let batch = self.batch(first);
         let ctx = self
             .ctx
             .clone()
             .at(iteration, self.config.iterations)
-            .for_batch(batch as u64);
+            .for_batch(batch);
         let leaf = Tensor::leaf(canvas.clone());
-        let (total, terms) = self.loss(&leaf, labels, first, iteration, &ctx)?;
+        let (total, terms) = self.loss(&leaf, labels, first, iteration, shown, &ctx)?;
         if !terms.total.is_finite() {
             return Ok(terms);
         }
@@ -122,6 +154,10 @@ impl<'a> Stepper<'a> {
             .pop()
             .flatten()
             .map(Tensor::into_value);
+        let grad = match (grad, &shown.mask) {
+            (Some(grad), Some(mask)) => Some(grad.broadcast_mul(mask)?),
+            (grad, _) => grad,
+        };
         let lr = self.config.optimizer.lr();
         let lr =
             self.config
@@ -146,7 +182,7 @@ impl<'a> Stepper<'a> {
         if terms.total.is_finite() {
             return Ok(());
         }
-        let batch = first / self.config.batch_size as usize;
+        let batch = self.batch(first);
         let parts = terms.parts.iter();
         let parts: Vec<String> = parts
             .map(|(name, value)| format!("{name} {value}"))
@@ -160,56 +196,125 @@ impl<'a> Stepper<'a> {
         Err(exploded(Stage::Recover.name(), &what, &place, knob))
     }
 
+    /// The number of the batch that begins with an image.
+    fn batch(&self, first: usize) -> u64 {
+        first as u64 / u64::from(self.config.batch_size)
+    }
+
+    /// The numbers of images within their classes.
+    pub(super) fn numbers(&self, range: Range<usize>) -> Vec<u32> {
+        range.map(|image| self.number(image)).collect()
+    }
+
+    /// The number of an image within its class.
+    fn number(&self, image: usize) -> u32 {
+        let classes = self.session.train.num_classes();
+        self.config.origin().number(image, classes) as u32
+    }
+
+    /// The teachers that serve, and their weights.
+    fn serving(&self, first: usize, iteration: u64) -> Vec<(&Member<'a>, f64)> {
+        let moment = Moment {
+            seed: self.session.seed,
+            batch: self.batch(first),
+            iteration,
+            iterations: self.config.iterations,
+            image: self.number(first).into(),
+        };
+        let picked = self.config.teachers.at(&self.names, &moment);
+        let weights = weights_of(self.config.teachers.weights.as_ref(), &picked);
+        let members = picked.into_iter().map(|i| &self.members[i]);
+        members.zip(weights).collect()
+    }
+
     fn loss(
         &self,
         leaf: &Tensor,
         labels: &[u32],
         first: usize,
         iteration: u64,
+        shown: &Shown,
         ctx: &Ctx,
     ) -> Result<(Tensor, Terms)> {
-        let view = view::view(self.session, self.config, leaf, first, iteration)?;
-        let forward = self
-            .teacher
-            .forward_on(&self.frozen, &view, BatchNormMode::RECOVER, ctx)?;
-        let labels = ctx.indices(labels, &[labels.len()]).map_err(plugin_error)?;
-        let targets = Targets::labels(labels);
-        let input = LossInput {
-            logits: &forward.logits,
-            targets: &targets,
-            features: &forward.taps,
-            ctx,
+        let everyone = || (0..labels.len() as u32).collect();
+        let active: Vec<u32> = shown.active.clone().unwrap_or_else(everyone);
+        let pick = |all: &[u32]| active.iter().map(|&i| all[i as usize]).collect::<Vec<_>>();
+        let canvas = &match shown.active {
+            None => leaf.clone(),
+            Some(_) => {
+                let places = Value::from_vec(active.clone(), active.len(), leaf.value().device())?;
+                leaf.index_select(0, &Tensor::constant(places))?
+            }
         };
-        let value = self
-            .loss
-            .forward(&input)
-            .map_err(plugin_error)
-            .context("recover.loss")?;
-        let mut total = import(&value).map_err(plugin_error)?.clone();
+        let items: Vec<u32> = active.iter().map(|&place| first as u32 + place).collect();
+        let view = view::view(
+            self.session,
+            self.config,
+            canvas,
+            (first, &items),
+            iteration,
+        )?;
+        let (labels, numbers) = (
+            pick(labels),
+            pick(&self.numbers(first..first + labels.len())),
+        );
+        let images = Labelled {
+            labels: &labels,
+            numbers: &numbers,
+        };
+        let names = std::iter::once(self.config.loss.plugin.clone());
+        let names = names.chain(self.members[0].terms.iter().map(|term| term.name.clone()));
         let mut terms = Terms {
             total: 0.,
-            parts: vec![(self.config.loss.plugin.clone(), total.to_scalar()?)],
+            parts: names.map(|name| (name, 0.)).collect(),
         };
-        let batch_norms = batch_norm_inputs(self.teacher, &forward)?;
-        let (view, canvas) = (export(view), export(leaf.clone()));
-        for (name, weight, regularizer) in &self.regularizers {
-            let input = RegularizerInput {
-                view: &view,
-                canvas: &canvas,
-                batch_norms: &batch_norms,
-                features: &forward.taps,
-                ctx,
-            };
-            let value = regularizer
-                .forward(&input)
-                .map_err(plugin_error)
-                .with_context(|| format!("recover: {name}"))?;
-            let value = import(&value).map_err(plugin_error)?.clone();
-            terms.parts.push((name.clone(), value.to_scalar()?));
-            total = total.add(&value.affine(*weight, 0.)?)?;
+        let mut total: Option<Tensor> = None;
+        for (member, share) in self.serving(first, iteration) {
+            let parts = member.show([&view, canvas], images, ctx, |input| {
+                self.parts(member, input)
+            })?;
+            let weights = member.terms.iter().map(|term| {
+                let total = self.config.iterations;
+                term.weight.at(iteration, total)
+            });
+            let weights = std::iter::once(1.).chain(weights);
+            for (((_, sum), part), weight) in terms.parts.iter_mut().zip(parts).zip(weights) {
+                *sum += share * part.to_scalar()?;
+                // The first weighs 1 with a single teacher: not a multiplication more than that needs.
+                let factor = share * weight;
+                let scaled = match total.is_none() && factor == 1. {
+                    true => part,
+                    false => part.affine(factor, 0.)?,
+                };
+                total = Some(match total {
+                    None => scaled,
+                    Some(total) => total.add(&scaled)?,
+                });
+            }
         }
+        let total = total.context("an iteration without a teacher")?;
         terms.total = total.to_scalar()?;
         Ok((total, terms))
+    }
+
+    /// The classification loss of one teacher, and the values of its regularizers.
+    fn parts(&self, member: &Member<'_>, input: &RegularizerInput<'_>) -> Result<Vec<Tensor>> {
+        let labels = input.ctx.indices(input.labels, &[input.labels.len()]);
+        let targets = Targets::labels(labels.map_err(plugin_error)?);
+        let of_loss = self.loss.forward(&LossInput {
+            logits: input.logits,
+            targets: &targets,
+            features: input.features,
+            ctx: input.ctx,
+        });
+        let of_loss = of_loss.map_err(plugin_error).context("recover.loss")?;
+        let mut parts = vec![import(&of_loss).map_err(plugin_error)?.clone()];
+        for term in &member.terms {
+            let value = term.regularizer.forward(input).map_err(plugin_error);
+            let value = value.with_context(|| format!("recover: {}", term.name))?;
+            parts.push(import(&value).map_err(plugin_error)?.clone());
+        }
+        Ok(parts)
     }
 
     fn clamped(&self, canvas: &Value) -> Result<Value> {
@@ -228,8 +333,8 @@ impl<'a> Stepper<'a> {
     /// When a plugin cannot give its state.
     pub(crate) fn save_plugins(&self, state: &mut State) -> Result<()> {
         state.put_plugin("loss", self.loss.save())?;
-        for (name, _, regularizer) in &self.regularizers {
-            state.put_plugin(name, regularizer.save())?;
+        for (label, term) in self.labelled_terms() {
+            state.put_plugin(&label, term.regularizer.save())?;
         }
         Ok(())
     }
@@ -240,29 +345,23 @@ impl<'a> Stepper<'a> {
     /// When a plugin refuses its state.
     pub(crate) fn load_plugins(&self, state: &State) -> Result<()> {
         state.load_plugin("loss", |s| self.loss.load(s))?;
-        for (name, _, regularizer) in &self.regularizers {
-            state.load_plugin(name, |s| regularizer.load(s))?;
+        for (label, term) in self.labelled_terms() {
+            state.load_plugin(&label, |s| term.regularizer.load(s))?;
         }
         Ok(())
     }
-}
 
-/// The statistics of a pass, with the teacher's running ones.
-fn batch_norm_inputs(teacher: &Network, forward: &Forward) -> Result<Vec<BatchNormInput>> {
-    let running = |at: usize| export(Tensor::constant(teacher.values()[at].clone()));
-    let inputs = forward.statistics.iter().map(|s| {
-        let norm = teacher
-            .spec()
-            .batch_norms
-            .get(s.index)
-            .context("a statistic of an undeclared BatchNorm")?;
-        Ok(BatchNormInput {
-            name: norm.name.clone(),
-            mean: s.mean.clone(),
-            var: s.var.clone(),
-            running_mean: running(norm.running_mean),
-            running_var: running(norm.running_var),
+    /// All regularizers, with what their states are called.
+    fn labelled_terms(&self) -> impl Iterator<Item = (String, &Term)> {
+        let members = self.names.iter().zip(&self.members);
+        members.flat_map(|(teacher, member)| {
+            member.terms.iter().map(move |term| {
+                let label = match *teacher {
+                    FIRST => term.name.clone(),
+                    other => format!("{other}/{}", term.name),
+                };
+                (label, term)
+            })
         })
-    });
-    inputs.collect()
+    }
 }

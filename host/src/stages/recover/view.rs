@@ -17,14 +17,14 @@ use crate::{
 
 use super::config::{Config, Scope};
 
-/// What was drawn for the whole batch or for one image.
+/// What was drawn for the whole batch or for one image; with [`Scope::Crop`] the first image's roll counts.
 struct Drawn {
     crop: CropBox,
     flip: bool,
     roll: [i64; 2],
 }
 
-/// A view of `canvas`, whose first image is number `first`, as the original does it: crop and resize, flip, then roll.
+/// A view of `canvas`, images number `items` of a batch that begins with number `first`, as the original does it: crop and resize, flip, then roll.
 ///
 /// # Shapes
 /// [N, 3, R, R] -> [N, 3, R, R]
@@ -35,13 +35,19 @@ pub fn view(
     session: &Session<'_>,
     config: &Config,
     canvas: &Tensor,
-    first: usize,
+    (first, items): (usize, &[u32]),
     iteration: u64,
 ) -> Result<Tensor> {
     let [n, _, side, _] = canvas.dims4()?;
-    let count = if config.scope == Scope::Batch { 1 } else { n };
-    let drawn: Vec<Drawn> = (0..count)
-        .map(|i| draw(session, config, side as u32, (first + i) as u32, iteration))
+    let whole_batch = [first as u32];
+    let drawn_for = match config.scope {
+        Scope::Batch => &whole_batch[..],
+        Scope::Crop | Scope::Image => items,
+    };
+    let count = drawn_for.len();
+    let drawn: Vec<Drawn> = drawn_for
+        .iter()
+        .map(|&item| draw(session, config, side as u32, item, iteration))
         .collect();
     let mut view = canvas.clone();
     let whole = |c: &CropBox| {
@@ -55,13 +61,17 @@ pub fn view(
     if flags.iter().any(|&f| f) {
         view = flip_images(&view, &flags)?;
     }
-    if drawn.iter().all(|d| d.roll == [0, 0]) {
+    let rolls = match config.scope {
+        Scope::Image => &drawn[..],
+        Scope::Batch | Scope::Crop => &drawn[..1],
+    };
+    if rolls.iter().all(|d| d.roll == [0, 0]) {
         return Ok(view);
     }
-    if count == 1 {
-        return rolled(&view, drawn[0].roll);
+    if let [all] = rolls {
+        return rolled(&view, all.roll);
     }
-    let parts = drawn
+    let parts = rolls
         .iter()
         .enumerate()
         .map(|(i, d)| rolled(&view.narrow(0, i, 1)?, d.roll));
@@ -81,7 +91,7 @@ fn draw(session: &Session<'_>, config: &Config, side: u32, item: u32, iteration:
         iteration: iteration as u32,
     };
     let mut rng = Rng::new(session.seed, Stage::Recover.name(), "view", id);
-    let crop = draw_crop(&config.crop, side, &mut rng);
+    let crop = draw_crop(&config.crop_at(iteration), side, &mut rng);
     let [top, left, height, width] = [crop.top, crop.left, crop.height, crop.width].map(f64::from);
     let flip = rng.coin(config.flip);
     let span = (config.roll.end - config.roll.min).max(0) as u32;

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     data::Fault,
     engine::gpu::precision::Precision,
-    stages::{Around, ComponentConfig, Identity, Table, half, without},
+    stages::{Around, ComponentConfig, Identity, Table, half, teachers::LabelChoice, without},
 };
 
 /// How the teacher's BatchNorm normalises while labelling.
@@ -55,9 +55,16 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub teacher_batch_size: Option<u32>,
+    /// Views that share the teacher's batch statistics, with teacher_mode "train-statistics": `batch_size` by default
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub statistics_batch: Option<u32>,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// Which teachers label
+    #[serde(skip_serializing_if = "LabelChoice::is_default")]
+    pub teachers: LabelChoice,
     /// How the teacher's BatchNorm normalises
     pub teacher_mode: TeacherMode,
     /// Crops of the views
@@ -79,7 +86,9 @@ impl Default for Config {
             epochs: 300,
             batch_size: 1024,
             teacher_batch_size: None,
+            statistics_batch: None,
             precision: Precision::default(),
+            teachers: LabelChoice::default(),
             teacher_mode: TeacherMode::default(),
             crop: CropRule::random_resized(),
             flip: half(),
@@ -104,6 +113,20 @@ impl Config {
     /// What is wrong with the numbers.
     pub fn faults(&self) -> Vec<Fault> {
         let at_once = self.teacher_batch_size.unwrap_or(self.batch_size);
+        if let Some(part) = self.statistics_batch {
+            let expected = match self.teacher_mode {
+                TeacherMode::Eval => Some("teacher_mode = \"train-statistics\"".to_owned()),
+                TeacherMode::TrainStatistics => (!self.batch_size.is_multiple_of(part))
+                    .then(|| format!("a divisor of relabel.batch_size = {}", self.batch_size)),
+            };
+            let fault = |expected| {
+                let message = format!("expected {expected}, got {part}");
+                vec![Fault::new("relabel.statistics_batch", message)]
+            };
+            if let Some(expected) = expected {
+                return fault(expected);
+            }
+        }
         let fault = match self.teacher_mode {
             _ if at_once > self.batch_size => {
                 format!("expected at most relabel.batch_size = {}", self.batch_size)

@@ -1,4 +1,4 @@
-//! The teacher at work: the views of a pass, its answers, and the records that a relabeler makes of them.
+//! The teachers at work: the views of a pass, their answers, and the records that a relabeler makes of them.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use plugin_api::{
     Ctx,
     relabeler::{ForeignRelabeler, LabelLayout, RecordIndex, Relabeler, SetInfo},
+    tensor::BatchNormMode,
     view::View,
 };
 
@@ -15,18 +16,19 @@ use crate::{
     plugins::ops::{export, import},
     stages::{
         Session,
-        networks::{Network, plugin_error},
+        networks::plugin_error,
+        teachers::{Teachers, weights_of},
         views::{Batches, Images},
     },
 };
 
 use super::config::Config;
 
-/// A teacher that labels a set.
+/// Teachers that label a set.
 pub struct Labeller<'a> {
     session: &'a Session<'a>,
     config: &'a Config,
-    teacher: &'a Network,
+    teachers: &'a Teachers,
     images: &'a ImageSet,
     relabeler: ForeignRelabeler,
     /// The set, as the relabeler is told of it.
@@ -43,7 +45,7 @@ impl<'a> Labeller<'a> {
     pub fn new(
         session: &'a Session<'a>,
         config: &'a Config,
-        teacher: &'a Network,
+        teachers: &'a Teachers,
         images: &'a ImageSet,
     ) -> Result<Self> {
         let (registry, named) = (session.registry, &config.relabeler);
@@ -54,7 +56,7 @@ impl<'a> Labeller<'a> {
         Ok(Self {
             session,
             config,
-            teacher,
+            teachers,
             images,
             relabeler,
             set,
@@ -88,8 +90,9 @@ impl<'a> Labeller<'a> {
         for (batch, part) in views.chunks(size).enumerate() {
             let ctx = self.ctx(pass, batch)?;
             let rows = batch * size..batch * size + part.len();
-            let logits = self.answers(&mut rendered, rows, views.len(), &ctx)?;
-            let teachers = [export(Tensor::constant(logits))];
+            let answers = self.answers(&mut rendered, rows, views.len(), &ctx)?;
+            let constant = |logits| export(Tensor::constant(logits));
+            let teachers: Vec<_> = answers.into_iter().map(constant).collect();
             let made = self
                 .relabeler
                 .encode(&self.set, part, &teachers, &ctx)
@@ -111,33 +114,56 @@ impl<'a> Labeller<'a> {
         Ok(views)
     }
 
-    /// The teacher's logits for the views of a batch.
+    /// The logits of the views of a batch: of each teacher, or their weighted mean.
     fn answers(
         &self,
         rendered: &mut Batches<'_>,
         rows: Range<usize>,
         views: usize,
         ctx: &Ctx,
-    ) -> Result<Value> {
+    ) -> Result<Vec<Value>> {
         let (mut answers, mut part) = (Vec::new(), self.at_once(rows.start, views));
         while part.start < rows.end {
             let x = rendered.take(self.images, part.clone())?;
             let next = self.at_once(part.end, views);
             let mode = self.config.teacher_mode.mode();
-            let logits = || self.teacher.logits(&x, mode, ctx);
+            let logits = || self.logits(&x, mode, ctx);
             answers.push(rendered.beside(self.images, next.clone(), logits)?);
             part = next;
         }
-        match answers.len() {
-            1 => Ok(answers.remove(0)),
-            _ => Ok(Value::cat(&answers, 0)?),
+        if answers.len() == 1 {
+            return Ok(answers.remove(0));
         }
+        let parts_of = |teacher: usize| answers.iter().map(move |part| &part[teacher]);
+        let joined = (0..answers[0].len()).map(|teacher| {
+            let parts: Vec<&Value> = parts_of(teacher).collect();
+            Ok(Value::cat(&parts, 0)?)
+        });
+        joined.collect()
+    }
+
+    /// The logits of each teacher, or their weighted mean where they have weights.
+    fn logits(&self, x: &Value, mode: BatchNormMode, ctx: &Ctx) -> Result<Vec<Value>> {
+        let all = self.teachers.all().iter();
+        let all = all.map(|(_, network)| network.logits(x, mode, ctx));
+        let all: Vec<Value> = all.collect::<Result<_>>()?;
+        let Some(weights) = &self.config.teachers.weights else {
+            return Ok(all);
+        };
+        let everyone: Vec<usize> = (0..all.len()).collect();
+        let mut mean = all[0].zeros_like()?;
+        for (logits, weight) in all.iter().zip(weights_of(Some(weights), &everyone)) {
+            mean = (mean + (logits * weight)?)?;
+        }
+        Ok(vec![mean])
     }
 
     /// Rows of one batch that the teacher sees at once, from a row on; `views` is how many rows there are.
     fn at_once(&self, from: usize, views: usize) -> Range<usize> {
         let size = self.config.batch_size as usize;
-        let at_once = self.config.teacher_batch_size.map_or(size, |n| n as usize);
+        let config = self.config;
+        let part = config.statistics_batch.or(config.teacher_batch_size);
+        let at_once = part.map_or(size, |n| n as usize);
         let end = views.min((from / size + 1) * size);
         from..end.min(from + at_once)
     }

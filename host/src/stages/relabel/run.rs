@@ -8,7 +8,7 @@ use crate::{
     artifact::{ImageSet, LabelWriter, Stage, labels::LabelIndex},
     engine::Value,
     report::progress::Progress,
-    stages::{Session, networks::Network},
+    stages::{Session, teachers::Teachers},
 };
 
 use super::{config::Config, labeller::Labeller};
@@ -31,11 +31,11 @@ pub fn shard_passes(pass_bytes: u64) -> u32 {
 pub fn run(
     session: &Session<'_>,
     config: &Config,
-    teacher: &Network,
+    teachers: &Teachers,
     name: &str,
     images: &ImageSet,
 ) -> Result<LabelIndex> {
-    let labeller = Labeller::new(session, config, teacher, images)?;
+    let labeller = Labeller::new(session, config, teachers, images)?;
     let layout = labeller.layout;
     let what = || format!("relabeler \"{}\"", config.relabeler.plugin);
     let fresh = LabelIndex {

@@ -5,6 +5,6 @@ mod origin;
 
 pub use exact::ExactImages;
 pub use origin::{
-    DISTILLED, FULL_DATA, HARD, INIT_ONLY, Init, LEARNED, MATCHED, Origin, RANDOM_REAL,
-    UNAUGMENTED, load, made, real_order,
+    DISTILLED, FULL_DATA, HARD, INIT_ONLY, Init, LEARNED, MATCHED, Order, Origin, PlainInit,
+    RANDOM_REAL, SELECTED_REAL, Selected, UNAUGMENTED, load, made, random_real, real_order,
 };

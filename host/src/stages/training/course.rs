@@ -1,6 +1,6 @@
 //! A training from its first step to its scores.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use anyhow::{Context, Error, Result};
 use plugin_api::{Ctx, loss::Targets, view::View};
@@ -47,6 +47,7 @@ impl Training<'_> {
         let mut course = Course {
             training: self,
             optimizer: Optimizer::new(self.config.optimizer.clone(), &shapes),
+            average: self.config.ema.map(|_| network.values().to_vec()),
             network,
             feed,
             at: Progressed::default(),
@@ -67,6 +68,8 @@ impl Training<'_> {
 struct Course<'a> {
     training: &'a Training<'a>,
     network: &'a mut Network,
+    /// The average of its parameters, where one is kept; what is no parameter of it is not looked at.
+    average: Option<Vec<Value>>,
     optimizer: Optimizer,
     feed: &'a mut dyn Feed,
     at: Progressed,
@@ -121,9 +124,18 @@ impl Course<'_> {
         }
         let loss = at.loss_sum / at.loss_count.max(1) as f64;
         let mut numbers = vec![("loss", loss), ("lr", self.lr)];
-        let last = done == config.epochs;
-        if last || done.is_multiple_of(config.evaluate_every) {
+        if config.is_tested_after(done) {
             let top1 = accuracy(session, self.network, session.test)?;
+            let top1 = match &mut self.average {
+                None => top1,
+                Some(average) => {
+                    numbers.push(("top1_live", top1));
+                    swap(self.network, average);
+                    let averaged = accuracy(session, self.network, session.test);
+                    swap(self.network, average);
+                    averaged?
+                }
+            };
             at.scores.top1_last = top1;
             at.scores.top1_best = at.scores.top1_best.max(top1);
             numbers.push(("top1", top1));
@@ -134,13 +146,22 @@ impl Course<'_> {
             scores: at.scores,
             ..Progressed::default()
         };
-        let message = match done >= config.evaluate_every || last {
+        let message = match at.scores.top1_best > 0. {
             true => format!("top-1 {:.2} %", at.scores.top1_last),
             false => format!("loss {loss:.4}"),
         };
         journal.progress(u64::from(done), &message);
         self.rendered = self.training.batches(Vec::new());
         Ok(())
+    }
+}
+
+/// Exchanges the parameters of a network, and not its running statistics, for those of an average.
+fn swap(network: &mut Network, average: &mut [Value]) {
+    let trainable: Vec<bool> = network.spec().params.iter().map(|p| p.trainable).collect();
+    let values = network.values_mut().iter_mut().zip(average);
+    for ((value, mean), _) in values.zip(trainable).filter(|(_, trainable)| *trainable) {
+        std::mem::swap(value, mean);
     }
 }
 
@@ -165,6 +186,14 @@ impl Steps for Course<'_> {
         self.network.load_state(network, device)?;
         self.optimizer
             .load_state(&state.under("optimizer."), device)?;
+        if let Some(average) = &mut self.average {
+            let kept: BTreeMap<String, Value> = state.under("average.").into_iter().collect();
+            for (param, value) in self.network.spec().params.iter().zip(average) {
+                if let Some(kept) = kept.get(&param.name) {
+                    *value = kept.clone();
+                }
+            }
+        }
         state.load_plugin("loss", |s| self.training.loss.load(s))?;
         self.at = at;
         Ok(())
@@ -179,6 +208,12 @@ impl Steps for Course<'_> {
         let mut state = State::default();
         state.put("network.", self.network.state());
         state.put("optimizer.", self.optimizer.state()?);
+        if let Some(average) = &self.average {
+            let params = self.network.spec().params.iter().zip(average);
+            let params = params.filter(|(param, _)| param.trainable);
+            let named = params.map(|(param, value)| (param.name.clone(), value.clone()));
+            state.put("average.", named);
+        }
         state.put_plugin("loss", self.training.loss.save())?;
         Ok((state, self.at.clone()))
     }
@@ -218,9 +253,19 @@ impl Steps for Course<'_> {
         let (training, network, optimizer) =
             (self.training, &mut *self.network, &mut self.optimizer);
         let lr = self.lr;
-        self.rendered.beside(self.feed.images(), next, || {
+        let loss = self.rendered.beside(self.feed.images(), next, || {
             training.step(network, optimizer, &images, &targets, lr, &ctx)
-        })
+        })?;
+        if let (Some(average), Some(decay), true) =
+            (&mut self.average, training.config.ema, loss.is_finite())
+        {
+            let params = self.network.spec().params.iter();
+            let values = params.zip(self.network.values()).zip(average);
+            for ((_, value), mean) in values.filter(|((param, _), _)| param.trainable) {
+                *mean = ((&*mean * decay)? + (value * (1. - decay))?)?;
+            }
+        }
+        Ok(loss)
     }
 
     fn check(&self, loss: &f64) -> Result<()> {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use plugin_api::{
     Ctx,
     loss::{Loss, LossInput, Targets},
+    nn::BatchNormStatistics,
     tensor::BatchNormMode,
 };
 
@@ -64,45 +65,85 @@ impl Training<'_> {
             false => Tensor::constant(value.clone()),
         };
         let inputs: Vec<Tensor> = network.values().iter().zip(&trainable).map(wrap).collect();
-        let forward = network.forward_on(
-            &inputs,
-            &Tensor::constant(images.clone()),
-            BatchNormMode::TRAIN,
-            ctx,
-        )?;
-        let input = LossInput {
+        let learned: Vec<usize> = (0..trainable.len()).filter(|&i| trainable[i]).collect();
+        let params = network.spec().params.iter();
+        let decay: Vec<bool> = params
+            .map(|p| self.config.decay == Decay::All || p.shape.len() > 1)
+            .collect();
+        let all = images.dims4()?.0;
+        let part = self.config.statistics_batch.map_or(all, |n| n as usize);
+        if part >= all {
+            let (loss, value, statistics) = self.loss(network, &inputs, images, targets, ctx)?;
+            if !value.is_finite() {
+                return Ok(value);
+            }
+            network.update_running(&statistics)?;
+            drop(statistics);
+            // Each parameter moves as soon as its gradient is there, so that gradients and activations do not pile up together.
+            let leaves = inputs.into_iter().filter(Tensor::is_tracked).collect();
+            let params = network.values_mut();
+            backward_each(loss, leaves, |leaf, grad| {
+                let i = learned[leaf];
+                optimizer.update(i, &mut params[i], grad.value(), lr, decay[i])
+            })?;
+            optimizer.finish_step();
+            return Ok(value);
+        }
+        let (mut total, mut seen) = (0., Vec::new());
+        let mut sums: Vec<Option<Value>> = vec![None; learned.len()];
+        for start in (0..all).step_by(part) {
+            let count = part.min(all - start);
+            let own = targets.narrow(start, count).map_err(plugin_error)?;
+            let images = images.narrow(0, start, count)?;
+            let (loss, value, statistics) = self.loss(network, &inputs, &images, &own, ctx)?;
+            let share = count as f64 / all as f64;
+            total += share * value;
+            if !total.is_finite() {
+                return Ok(total);
+            }
+            seen.push(statistics);
+            let leaves = inputs.iter().filter(|x| x.is_tracked()).cloned().collect();
+            backward_each(loss.affine(share, 0.)?, leaves, |leaf, grad| {
+                sums[leaf] = Some(match sums[leaf].take() {
+                    None => grad.into_value(),
+                    Some(sum) => (sum + grad.value())?,
+                });
+                Ok(())
+            })?;
+        }
+        for statistics in &seen {
+            network.update_running(statistics)?;
+        }
+        let params = network.values_mut();
+        for (&i, sum) in learned.iter().zip(&sums) {
+            if let Some(sum) = sum {
+                optimizer.update(i, &mut params[i], sum, lr, decay[i])?;
+            }
+        }
+        optimizer.finish_step();
+        Ok(total)
+    }
+
+    /// The loss on images in train mode, its value, and the statistics that their BatchNorms saw.
+    fn loss(
+        &self,
+        network: &Network,
+        inputs: &[Tensor],
+        images: &Value,
+        targets: &Targets,
+        ctx: &Ctx,
+    ) -> Result<(Tensor, f64, Vec<BatchNormStatistics>)> {
+        let images = Tensor::constant(images.clone());
+        let forward = network.forward_on(inputs, &images, BatchNormMode::TRAIN, ctx)?;
+        let loss = self.loss.forward(&LossInput {
             logits: &forward.logits,
             targets,
             features: &forward.taps,
             ctx,
-        };
-        let loss = self
-            .loss
-            .forward(&input)
-            .map_err(plugin_error)
-            .context("loss")?;
+        });
+        let loss = loss.map_err(plugin_error).context("loss")?;
         let loss = import(&loss).map_err(plugin_error)?.clone();
         let value = loss.to_scalar()?;
-        if !value.is_finite() {
-            return Ok(value);
-        }
-        network.update_running(&forward.statistics)?;
-        drop(forward);
-        // Each parameter moves as soon as its gradient is there, so that gradients and activations do not pile up together.
-        let learned: Vec<usize> = (0..trainable.len()).filter(|&i| trainable[i]).collect();
-        let leaves = inputs.into_iter().filter(Tensor::is_tracked).collect();
-        let decay: Vec<bool> = network
-            .spec()
-            .params
-            .iter()
-            .map(|p| self.config.decay == Decay::All || p.shape.len() > 1)
-            .collect();
-        let params = network.values_mut();
-        backward_each(loss, leaves, |leaf, grad| {
-            let i = learned[leaf];
-            optimizer.update(i, &mut params[i], grad.value(), lr, decay[i])
-        })?;
-        optimizer.finish_step();
-        Ok(value)
+        Ok((loss, value, forward.statistics))
     }
 }

@@ -9,13 +9,13 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     engine::{
         gpu::precision::Precision,
-        optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::WarmupConfig},
+        optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::CosineConfig},
     },
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
         n,
-        sets::{INIT_ONLY, RANDOM_REAL},
+        sets::{INIT_ONLY, Origin, SELECTED_REAL, made, random_real},
         squeeze,
         training::{Decay, TrainConfig},
         without,
@@ -28,6 +28,8 @@ use crate::{
 pub enum Control {
     /// The same number of real images, under the same relabeling and recipe
     RandomReal,
+    /// The real images that a selector chose for recover to start from, unoptimised; always beside `random-real` where it did
+    SelectedReal,
     /// The images that recover started from, unoptimised, under the same relabeling and recipe
     InitOnly,
     /// Each of these sets with its class labels alone; without `[relabel]` there are no others
@@ -122,6 +124,19 @@ pub struct Config {
     /// What weight decay applies to
     #[serde(default = "decay")]
     pub decay: Decay,
+    /// Images that share BatchNorm statistics: a step takes its batch in parts of so many, whose gradients add up. The whole batch by
+    /// default
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub statistics_batch: Option<u32>,
+    /// Decay of an average of the student's parameters, which is tested in their place; running statistics stay the student's own.
+    /// No average by default
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Share of the epochs before which students are not evaluated: with 0.8 the best is that of the last fifth
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub evaluate_from: f64,
     /// Epochs between evaluations; the last epoch is always evaluated
     #[serde(default = "n::<10, u32>")]
     #[schemars(range(min = 1))]
@@ -129,11 +144,23 @@ pub struct Config {
     /// What the distilled set is compared with
     #[serde(default = "controls")]
     pub controls: Vec<Control>,
+    /// Draws of random real images, which share no image: one draw is luck
+    #[serde(default = "n::<1, u32>", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1))]
+    pub random_draws: u32,
     /// The control `full-data`
     #[serde(default)]
     pub full_data: FullDataConfig,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
+fn is_one(draws: &u32) -> bool {
+    *draws == 1
+}
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
+fn is_zero(share: &f64) -> bool {
+    *share == 0.
+}
 fn seeds() -> Vec<u64> {
     vec![0, 1, 2]
 }
@@ -141,7 +168,7 @@ fn optimizer() -> OptimizerConfig {
     OptimizerConfig::AdamW(AdamWConfig::default())
 }
 fn schedule() -> ScheduleConfig {
-    ScheduleConfig::Cosine(WarmupConfig::default())
+    ScheduleConfig::Cosine(CosineConfig::default())
 }
 fn loss() -> ComponentConfig {
     ComponentConfig::with("kl", json!({"temperature": 20.0}))
@@ -154,17 +181,22 @@ fn controls() -> Vec<Control> {
 }
 
 impl Config {
-    /// Names of the sets that are relabelled and trained on, `made` the one that was distilled.
-    pub fn set_names(&self, made: &'static str) -> Vec<&'static str> {
-        let controls = [
-            (Control::RandomReal, RANDOM_REAL),
-            (Control::InitOnly, INIT_ONLY),
-        ];
-        let wanted = controls
-            .into_iter()
-            .filter(|(c, _)| self.controls.contains(c))
-            .map(|(_, name)| name);
-        std::iter::once(made).chain(wanted).collect()
+    /// Names of the sets that are relabelled and trained on, the distilled one first.
+    pub fn set_names(&self, origin: &Origin) -> Vec<String> {
+        let wanted = |control| self.controls.contains(&control);
+        let mut names = vec![made(origin).to_owned()];
+        if wanted(Control::RandomReal) {
+            names.extend((1..=self.random_draws).map(random_real));
+        }
+        let selected = origin.init.selected().is_some();
+        if selected && (wanted(Control::RandomReal) || wanted(Control::SelectedReal)) {
+            names.push(SELECTED_REAL.to_owned());
+        }
+        // Where a selector chose the start, the two are the same.
+        if wanted(Control::InitOnly) && !(selected && names.iter().any(|n| n == SELECTED_REAL)) {
+            names.push(INIT_ONLY.to_owned());
+        }
+        names
     }
 
     /// How often each set is trained on, with `relabelled` labels stored.
@@ -207,6 +239,9 @@ impl Config {
             schedule: self.schedule.clone(),
             evaluate_every: self.evaluate_every,
             decay: self.decay,
+            statistics_batch: self.statistics_batch,
+            ema: self.ema,
+            evaluate_from: self.evaluate_from,
         }
     }
 }
@@ -216,11 +251,16 @@ impl Table for Config {
         let students = self.architectures.iter();
         let students = students.map(|s| (Kind::ARCHITECTURE, s.component()));
         let losses = [&self.loss, &self.hard_loss].map(|loss| (Kind::LOSS, loss.clone()));
-        let mut table = without(json!(self), &["controls", "seeds"]);
+        let mut table = without(json!(self), &["controls", "seeds", "random_draws"]);
+        // As it was before there were draws.
+        let extent = match self.random_draws {
+            1 => json!([self.controls, self.seeds, self.full_data.seeds]),
+            draws => json!([self.controls, self.seeds, self.full_data.seeds, draws]),
+        };
         table["full_data"] = without(table["full_data"].take(), &["seeds"]);
         Ok(Identity {
             table,
-            extent: json!([self.controls, self.seeds, self.full_data.seeds]),
+            extent,
             components: losses.into_iter().chain(students).collect(),
             ..Identity::default()
         })

@@ -27,7 +27,6 @@ use crate::{
 use super::config::{Config, Control, StudentConfig};
 
 /// The configurations of the stages before, which validation follows.
-#[derive(Clone, Copy)]
 pub struct Upstream<'a> {
     /// The teacher's recipe, which `full-data` follows.
     pub squeeze: Option<&'a squeeze::Config>,
@@ -39,7 +38,7 @@ pub struct Upstream<'a> {
 
 /// A set as students see it: its images and their labels.
 struct Arm<'a> {
-    set: &'static str,
+    set: &'a str,
     /// How the stored labels were made; absent for class labels.
     stored: Option<&'a relabel::Config>,
     /// Whether class labels come with the views or the augmentation of the experiment.
@@ -65,14 +64,14 @@ impl Arm<'_> {
 pub fn run(
     session: &Session<'_>,
     config: &Config,
-    upstream: Upstream<'_>,
+    upstream: &Upstream<'_>,
 ) -> Result<Vec<ResultRow>> {
     let mut rows = Vec::new();
-    for set in config.set_names(sets::made(&upstream.origin)) {
-        let images = sets::load(session, &upstream.origin, set)?;
+    for set in config.set_names(&upstream.origin) {
+        let images = sets::load(session, &upstream.origin, &set)?;
         let image_bytes = images.encoded_bytes(upstream.origin.format)?;
         let arm = |stored, augmented, loss| Arm {
-            set,
+            set: &set,
             stored,
             augmented,
             loss,
@@ -107,7 +106,7 @@ pub fn run(
 fn train_arm(
     session: &Session<'_>,
     config: &Config,
-    upstream: Upstream<'_>,
+    upstream: &Upstream<'_>,
     arm: &Arm<'_>,
     student: &StudentConfig,
 ) -> Result<ResultRow> {
