@@ -11,6 +11,7 @@ fn recipes() -> Vec<PathBuf> {
         experiments.join("best"),
         experiments.join("comparison"),
         experiments.join("gpu"),
+        experiments.join("variants"),
         experiments,
     ];
     for folder in folders {

@@ -193,3 +193,95 @@ fn hooks_and_resolutions_change_the_images_under_way() {
         &["recover.resolutions: got 5 iterations in all, expected recover.iterations = 20"],
     );
 }
+
+/// The accuracies of the first row.
+fn first_top1(lab: &Lab, options: &[&str]) -> (f64, f64) {
+    let all = [&["--json", "--from", "validate"][..], options].concat();
+    let summary: Json = serde_json::from_str(&lab.run(&all).done().stdout).unwrap();
+    let row = &summary["results"][0];
+    let number = |key: &str| row[key].as_f64().unwrap();
+    (number("mean_last"), number("mean_best"))
+}
+
+#[test]
+fn parts_of_a_batch_and_averages_without_memory_are_the_plain_training() {
+    let lab = Lab::finished();
+    let log =
+        || fs::read_to_string(lab.path("run/validate/distilled/convnet-seed0/log.jsonl")).unwrap();
+    let numbers = |key: &str| -> Vec<Json> {
+        let lines = log();
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Json>(line).unwrap());
+        lines.map(|line| line[key].clone()).collect()
+    };
+    let losses = || numbers("loss");
+    let plain = first_top1(&lab, &[]);
+    let expected = losses();
+    // One part is the whole batch; an average that forgets at once is the network.
+    let same = [
+        "--set",
+        "validate.statistics_batch=10",
+        "--set",
+        "validate.ema=0.0",
+    ];
+    assert_eq!(first_top1(&lab, &same), plain);
+    assert_eq!(losses(), expected);
+    let tops = numbers("top1").into_iter().filter(|top| !top.is_null());
+    let live = numbers("top1_live")
+        .into_iter()
+        .filter(|top| !top.is_null());
+    assert_eq!(tops.collect::<Vec<_>>(), live.collect::<Vec<_>>());
+    // Halves have statistics of their own, and an average lags behind.
+    first_top1(
+        &lab,
+        &[
+            "--set",
+            "validate.statistics_batch=5",
+            "--set",
+            "validate.ema=0.99",
+        ],
+    );
+    assert_ne!(losses(), expected);
+    // Of evaluations after 10, 20 and 30 epochs the last fifth has one.
+    let (last, best) = first_top1(&lab, &["--set", "validate.evaluate_from=0.8"]);
+    assert_eq!((last, best), (plain.0, plain.0));
+    let wrong = lab.run(&[
+        "--set",
+        "validate.statistics_batch=3",
+        "--set",
+        "validate.ema=1.0",
+    ]);
+    wrong.refused(
+        2,
+        &[
+            "validate.statistics_batch: got 3, expected a divisor of batch_size = 10",
+            "validate.ema",
+        ],
+    );
+}
+
+#[test]
+fn a_teachers_statistics_are_of_as_many_views_as_asked() {
+    let lab = Lab::finished();
+    let labels = |more: &[&str]| {
+        let mode = [
+            "--from",
+            "relabel",
+            "--set",
+            "relabel.teacher_mode=train-statistics",
+        ];
+        lab.run(&[&mode[..], more].concat()).done();
+        let mut all = lab.results("run");
+        all.retain(|name, _| name.starts_with("relabel/distilled/labels"));
+        all
+    };
+    let whole = labels(&[]);
+    assert_eq!(labels(&["--set", "relabel.statistics_batch=10"]), whole);
+    assert_ne!(labels(&["--set", "relabel.statistics_batch=5"]), whole);
+    let wrong = lab.run(&["--set", "relabel.statistics_batch=5"]);
+    wrong.refused(
+        2,
+        &["relabel.statistics_batch: expected teacher_mode = \"train-statistics\""],
+    );
+}
