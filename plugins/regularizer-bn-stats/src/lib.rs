@@ -2,7 +2,9 @@
 //! `BNFeatureHook`), after DeepInversion (Yin et al., CVPR 2020); with statistics of each class as in LPLD (Xiao and He, NeurIPS 2024)
 //! and WMDD (Liu et al., ICCV 2025).
 
+mod averages;
 mod classes;
+mod layers;
 
 use std::sync::Mutex;
 
@@ -178,7 +180,12 @@ impl Regularizer for BnStats {
     }
 }
 
-export_plugin! { regularizer "bn-stats": BnStats = "distance of BatchNorm statistics from the teacher's running ones, or from those of each class's real images" }
+export_plugin! {
+    regularizer "bn-stats": BnStats =
+        "distance of BatchNorm statistics from the teacher's running ones, or from those of each class's real images",
+    regularizer "layer-stats": layers::LayerStats =
+        "distance of the statistics of BatchNorms, convolutions and patches from those of real images (G-VBSM, EDC)",
+}
 
 #[cfg(test)]
 mod tests {

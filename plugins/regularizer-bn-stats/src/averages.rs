@@ -1,0 +1,150 @@
+//! Running averages of named rows of numbers over images, as a state stores them.
+
+use plugin_api::{prelude::*, serde_json::json};
+
+/// One row, or one for each class.
+struct Table {
+    name: String,
+    width: usize,
+    values: Vec<f64>,
+    /// Images behind each row.
+    counts: Vec<f64>,
+}
+
+/// Averages over images.
+pub(crate) struct Averages {
+    /// Beside which tensors are made.
+    like: Tensor,
+    tables: Vec<Table>,
+}
+
+impl Averages {
+    /// None yet.
+    pub(crate) fn new(ctx: &Ctx) -> Result<Self> {
+        Ok(Self {
+            like: ctx.tensor(&[0.], &[1])?,
+            tables: Vec::new(),
+        })
+    }
+
+    /// Adds a row that stands for `images` images to row `row` of `rows`. Every average is rounded to the element type of a state, so
+    /// that a state loses nothing.
+    ///
+    /// # Errors
+    /// When the row has another length than before.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        (row, rows): (usize, usize),
+        values: &[f64],
+        images: usize,
+    ) -> Result<()> {
+        let at = match self.tables.iter().position(|table| table.name == name) {
+            Some(at) => at,
+            None => {
+                self.tables.push(Table {
+                    name: name.to_owned(),
+                    width: values.len(),
+                    values: vec![0.; rows * values.len()],
+                    counts: vec![0.; rows],
+                });
+                self.tables.len() - 1
+            }
+        };
+        let is_f64 = self.like.dtype() == DType::F64;
+        let rounded = |value: f64| {
+            if is_f64 {
+                value
+            } else {
+                f64::from(value as f32)
+            }
+        };
+        let table = &mut self.tables[at];
+        ensure!(
+            table.width == values.len() && row < table.counts.len(),
+            "\"{name}\" has {} numbers, and had {} before",
+            values.len(),
+            table.width
+        );
+        let images = images as f64;
+        table.counts[row] += images;
+        let share = images / table.counts[row];
+        let own = &mut table.values[row * values.len()..(row + 1) * values.len()];
+        for (average, value) in own.iter_mut().zip(values) {
+            *average = rounded(*average + share * (value - *average));
+        }
+        Ok(())
+    }
+
+    /// Some rows of a table, [rows, width].
+    ///
+    /// # Errors
+    /// When there is no such table, or no image behind a row.
+    pub(crate) fn rows(&self, name: &str, rows: &[usize]) -> Result<Tensor> {
+        let Some(table) = self.tables.iter().find(|table| table.name == name) else {
+            bail!("no real image went through \"{name}\"");
+        };
+        let mut values = Vec::with_capacity(rows.len() * table.width);
+        for &row in rows {
+            let seen = table.counts.get(row).is_some_and(|&count| count > 0.);
+            ensure!(seen, "no real image of class {row} was observed");
+            values.extend_from_slice(&table.values[row * table.width..(row + 1) * table.width]);
+        }
+        self.like.new_like(&values, &[rows.len(), table.width])
+    }
+
+    /// All of it, to be stored.
+    ///
+    /// # Errors
+    /// When a tensor cannot be made.
+    pub(crate) fn to_state(&self) -> Result<State> {
+        let mut tensors = Vec::new();
+        for table in &self.tables {
+            let rows = table.counts.len();
+            let values = self.like.new_like(&table.values, &[rows, table.width])?;
+            let counts = self.like.new_like(&table.counts, &[rows])?;
+            tensors.push((format!("value.{}", table.name), values));
+            tensors.push((format!("count.{}", table.name), counts));
+        }
+        let names: Vec<&str> = self.tables.iter().map(|t| t.name.as_str()).collect();
+        Ok(State {
+            tensors,
+            json: json!({ "tables": names }).to_string(),
+        })
+    }
+
+    /// What [`Averages::to_state`] gave.
+    ///
+    /// # Errors
+    /// When something is missing.
+    pub(crate) fn of_state(state: &State) -> Result<Self> {
+        let tensor = |name: String| match state.tensors.iter().find(|(n, _)| *n == name) {
+            Some((_, tensor)) => Ok(tensor),
+            None => bail!("the statistics have no \"{name}\""),
+        };
+        let names: Names = plugin_api::component::parse_options(&state.json)?;
+        let mut like = None;
+        let tables = names.tables.into_iter().map(|name| {
+            let values = tensor(format!("value.{name}"))?;
+            let [_, width] = values.dims()?;
+            like = Some(values.clone());
+            Ok(Table {
+                width,
+                values: values.to_vec_f64()?,
+                counts: tensor(format!("count.{name}"))?.to_vec_f64()?,
+                name,
+            })
+        });
+        let tables = tables.collect::<Result<_>>()?;
+        match like {
+            Some(like) => Ok(Self { like, tables }),
+            None => bail!("the statistics are empty"),
+        }
+    }
+}
+
+/// The names of the tables, in a state.
+#[derive(Deserialize)]
+struct Names {
+    tables: Vec<String>,
+}
