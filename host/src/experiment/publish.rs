@@ -114,7 +114,7 @@ fn students(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Curve>> {
     let mut curves = Vec::new();
     for set in experiment.set_names() {
         let hard = format!("{set}-{HARD}");
-        for name in [set.to_owned(), hard.clone(), hard + UNAUGMENTED] {
+        for name in [set.clone(), hard.clone(), hard + UNAUGMENTED] {
             for student in &validate.architectures {
                 let (own, _) = folder.student(&name, &student.label(), *seed);
                 let lines = read_log(&own)?;

@@ -80,7 +80,7 @@ impl Architecture for DenseNet {
                 }
                 false => None,
             };
-            blocks.push((layers, transition));
+            blocks.push(Block { layers, transition });
         }
         Ok(Box::new(Network {
             first,
@@ -124,11 +124,17 @@ impl Layer {
     }
 }
 
+/// Layers, and what narrows and halves their output, but in the last block.
+struct Block {
+    layers: Vec<Layer>,
+    transition: Option<(BatchNorm, Conv2d)>,
+}
+
 struct Network {
     first: Conv2d,
     norm: BatchNorm,
     pool: bool,
-    blocks: Vec<(Vec<Layer>, Option<(BatchNorm, Conv2d)>)>,
+    blocks: Vec<Block>,
     last: BatchNorm,
     classifier: Linear,
 }
@@ -144,7 +150,7 @@ impl Module for Network {
                 padding: [1; 2],
             })?;
         }
-        for (layers, transition) in &self.blocks {
+        for Block { layers, transition } in &self.blocks {
             for layer in layers {
                 h = layer.forward(params, &h)?;
             }
