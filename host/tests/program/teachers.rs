@@ -147,6 +147,11 @@ fn a_selector_chooses_for_a_matcher_too() {
     let summary: Json = serde_json::from_str(&answer.done().stdout).unwrap();
     assert!(sets(&summary).contains(&"selected-real"), "{summary}");
     assert!(fs::exists(lab.path("run/match/start/set.json")).unwrap());
+    let none = Lab::new().run(&["--set", "validate.controls=[\"selected-real\"]"]);
+    none.refused(
+        2,
+        &["validate.controls: selected-real is what a selector chose, and recover.init names none"],
+    );
     let without = lab.run(&["--set", init]);
     without.refused(2, &["match.init.plugin: a selector asks a teacher"]);
 }

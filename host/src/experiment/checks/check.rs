@@ -228,6 +228,18 @@ impl<'a> Checking<'a> {
     fn counts(&mut self, origin: &Origin) {
         self.start(origin);
         let validate: Option<validate::Config> = self.table(Stage::Validate);
+        let wants = |control| {
+            validate
+                .as_ref()
+                .is_some_and(|v| v.controls.contains(&control))
+        };
+        if wants(Control::SelectedReal) && origin.init.selected().is_none() {
+            let message = format!(
+                "selected-real is what a selector chose, and {}.init names none",
+                origin.stage
+            );
+            self.faults.push(Fault::new("validate.controls", message));
+        }
         let draws = validate.filter(|v| v.controls.contains(&Control::RandomReal));
         let draws = draws.map(|v| v.random_draws as usize);
         // Every tile of an image is of another real one.

@@ -203,13 +203,9 @@ impl<'a> Stepper<'a> {
 
     /// The numbers of images within their classes.
     pub(super) fn numbers(&self, range: Range<usize>) -> Vec<u32> {
-        range.map(|image| self.number(image)).collect()
-    }
-
-    /// The number of an image within its class.
-    fn number(&self, image: usize) -> u32 {
-        let classes = self.session.train.num_classes();
-        self.config.origin().number(image, classes) as u32
+        let (origin, classes) = (self.config.origin(), self.session.train.num_classes());
+        let numbers = range.map(|image| origin.number(image, classes) as u32);
+        numbers.collect()
     }
 
     /// The teachers that serve, and their weights.
@@ -219,7 +215,7 @@ impl<'a> Stepper<'a> {
             batch: self.batch(first),
             iteration,
             iterations: self.config.iterations,
-            image: self.number(first).into(),
+            image: self.numbers(first..first + 1)[0].into(),
         };
         let picked = self.config.teachers.at(&self.names, &moment);
         let weights = weights_of(self.config.teachers.weights.as_ref(), &picked);
