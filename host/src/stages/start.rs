@@ -26,7 +26,7 @@ use super::{
     Session,
     networks::plugin_error,
     sets::{Init, Origin, Selected, real_order},
-    teachers::{Teachers, weights_of},
+    teachers::{Teachers, mean_logits},
     views::{Images, WHITE, render_crop},
 };
 
@@ -136,16 +136,11 @@ impl Choosing<'_> {
         let (mut logits, mut features) = (Vec::new(), vec![Vec::new(); wanted.len()]);
         for part in candidates.chunks(self.config.batch_size as usize) {
             let seen = self.as_seen(part)?;
-            let mut mean: Option<Value> = None;
-            let all: Vec<usize> = (0..self.teachers.all().len()).collect();
-            let weights = weights_of(self.config.teachers.weights.as_ref(), &all);
-            for (i, ((_, network), weight)) in self.teachers.all().iter().zip(weights).enumerate() {
+            let mut answers = Vec::new();
+            for (i, (_, network)) in self.teachers.all().iter().enumerate() {
                 let forward = network.forward(&seen, BatchNormMode::EVAL, &ctx)?;
-                let own = import(&forward.logits).map_err(plugin_error)?.value() * weight;
-                mean = Some(match mean {
-                    None => own?,
-                    Some(mean) => (mean + own?)?,
-                });
+                let own = import(&forward.logits).map_err(plugin_error)?;
+                answers.push(own.value().clone());
                 for (name, kept) in wanted.iter().zip(&mut features).filter(|_| i == 0) {
                     let tapped = forward.taps.iter().find(|(n, _)| n == name);
                     let (_, tap) = tapped
@@ -153,7 +148,10 @@ impl Choosing<'_> {
                     kept.push(import(tap).map_err(plugin_error)?.value().clone());
                 }
             }
-            logits.push(mean.context("no teacher")?);
+            logits.push(mean_logits(
+                &answers,
+                self.config.teachers.weights.as_ref(),
+            )?);
         }
         let joined = |parts: &[Value]| -> Result<plugin_api::Tensor> {
             Ok(export(Tensor::constant(Value::cat(parts, 0)?)))

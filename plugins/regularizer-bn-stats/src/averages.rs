@@ -51,14 +51,6 @@ impl Averages {
                 self.tables.len() - 1
             }
         };
-        let is_f64 = self.like.dtype() == DType::F64;
-        let rounded = |value: f64| {
-            if is_f64 {
-                value
-            } else {
-                f64::from(value as f32)
-            }
-        };
         let table = &mut self.tables[at];
         ensure!(
             table.width == values.len() && row < table.counts.len(),
@@ -71,7 +63,7 @@ impl Averages {
         let share = images / table.counts[row];
         let own = &mut table.values[row * values.len()..(row + 1) * values.len()];
         for (average, value) in own.iter_mut().zip(values) {
-            *average = rounded(*average + share * (value - *average));
+            *average = rounded(&self.like, *average + share * (value - *average));
         }
         Ok(())
     }
@@ -140,6 +132,14 @@ impl Averages {
             Some(like) => Ok(Self { like, tables }),
             None => bail!("the statistics are empty"),
         }
+    }
+}
+
+/// A value as the element type of a tensor holds it.
+pub(crate) fn rounded(like: &Tensor, value: f64) -> f64 {
+    match like.dtype() {
+        DType::F64 => value,
+        _ => f64::from(value as f32),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use plugin_api::{prelude::*, serde_json::json};
 
+use crate::averages::rounded;
+
 /// Which images of a batch are of which class.
 pub(crate) struct Classes {
     /// The classes that occur, ascending, K of them.
@@ -135,8 +137,8 @@ impl Reference {
                     let apart = found.0[from] - layer.mean[at];
                     let var = layer.var[at] + share * (found.1[from] - layer.var[at]);
                     let between = share * (1. - share) * apart * apart;
-                    layer.mean[at] = self.like.rounded(layer.mean[at] + share * apart);
-                    layer.var[at] = self.like.rounded(var + between);
+                    layer.mean[at] = rounded(&self.like, layer.mean[at] + share * apart);
+                    layer.var[at] = rounded(&self.like, var + between);
                 }
             }
         }
@@ -222,18 +224,4 @@ impl Reference {
 #[derive(Deserialize)]
 struct Names {
     layers: Vec<String>,
-}
-
-/// A value as the element type of a tensor holds it.
-trait Rounded {
-    fn rounded(&self, value: f64) -> f64;
-}
-
-impl Rounded for Tensor {
-    fn rounded(&self, value: f64) -> f64 {
-        match self.dtype() {
-            DType::F64 => value,
-            _ => f64::from(value as f32),
-        }
-    }
 }

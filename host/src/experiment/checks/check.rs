@@ -25,7 +25,7 @@ use crate::{
 use super::{
     super::{Experiment, file, labels::try_labels},
     matching,
-    parts::{network, rule_faults, too_few},
+    parts::{folder_name_fault, network, rule_faults, too_few},
     tables,
 };
 
@@ -80,10 +80,8 @@ fn check_name(json: &Json, faults: &mut Vec<Fault>) {
     let Some(name) = json.get("name").and_then(Json::as_str) else {
         return;
     };
-    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-        let message = format!("got \"{name}\", expected a valid folder name, without slashes");
-        faults.push(Fault::new("name", message));
-    }
+    let fault = folder_name_fault(name).map(|message| Fault::new("name", message));
+    faults.extend(fault);
 }
 
 /// An experiment that is being checked.
@@ -376,11 +374,8 @@ impl<'a> Checking<'a> {
             let path = format!("validate.architectures[{i}]");
             network(registry, &student.component(), &path, input, faults);
             let label = student.label();
-            if label.is_empty() || label.contains(['/', '\\']) || label.starts_with('.') {
-                let message =
-                    format!("got \"{label}\", expected a valid folder name, without slashes");
-                faults.push(Fault::new(format!("{path}.name"), message));
-            }
+            let fault = folder_name_fault(&label);
+            faults.extend(fault.map(|message| Fault::new(format!("{path}.name"), message)));
             if labels.contains(&label) {
                 let message = format!(
                     "two architectures are called \"{label}\"; give one of them another `name`"

@@ -44,6 +44,12 @@ pub fn network(
     }
 }
 
+/// What to say of a name that cannot be that of a folder.
+pub fn folder_name_fault(name: &str) -> Option<String> {
+    let unfit = name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']);
+    unfit.then(|| format!("got \"{name}\", expected a valid folder name, without slashes"))
+}
+
 /// What to say where some classes have fewer than `wanted` real images.
 pub fn too_few(wanted: usize, train: &Dataset) -> Option<String> {
     let short: Vec<String> = (0..train.num_classes())

@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     check::{Checking, table},
-    parts::{network, rule_faults},
+    parts::{folder_name_fault, network, rule_faults},
 };
 
 impl Checking<'_> {
@@ -76,14 +76,11 @@ impl Checking<'_> {
 fn name_fault(name: &str, path: &str, others: &[(String, Option<Network>)]) -> Option<Fault> {
     let taken = others.iter().any(|(other, _)| other == name);
     let message = match name {
-        _ if taken => {
-            format!("two teachers are called \"{name}\" (\"{FIRST}\" is that of [squeeze])")
-        }
-        "reference" => "\"reference\" is reserved; choose another name".to_owned(),
-        _ if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) => {
-            format!("got \"{name}\", expected a valid folder name, without slashes")
-        }
-        _ => return None,
+        _ if taken => Some(format!(
+            "two teachers are called \"{name}\" (\"{FIRST}\" is that of [squeeze])"
+        )),
+        "reference" => Some("\"reference\" is reserved; choose another name".to_owned()),
+        _ => folder_name_fault(name),
     };
-    Some(Fault::new(format!("{path}.name"), message))
+    Some(Fault::new(format!("{path}.name"), message?))
 }

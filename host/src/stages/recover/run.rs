@@ -157,9 +157,7 @@ impl Recovery<'_> {
             .checked_sub(1)
             .and_then(|i| self.config.resolution_at(i));
         let due = self.hooks.are_due(iteration);
-        if self.at.prepared
-            || !(due || now != before && iteration > 0 || now.is_some() && iteration == 0)
-        {
+        if self.at.prepared || !(due || now != before) {
             return Ok(());
         }
         let range = self.range();

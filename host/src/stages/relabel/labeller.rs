@@ -17,7 +17,7 @@ use crate::{
     stages::{
         Session,
         networks::plugin_error,
-        teachers::{Teachers, weights_of},
+        teachers::{Teachers, mean_logits},
         views::{Batches, Images},
     },
 };
@@ -147,15 +147,10 @@ impl<'a> Labeller<'a> {
         let all = self.teachers.all().iter();
         let all = all.map(|(_, network)| network.logits(x, mode, ctx));
         let all: Vec<Value> = all.collect::<Result<_>>()?;
-        let Some(weights) = &self.config.teachers.weights else {
-            return Ok(all);
-        };
-        let everyone: Vec<usize> = (0..all.len()).collect();
-        let mut mean = all[0].zeros_like()?;
-        for (logits, weight) in all.iter().zip(weights_of(Some(weights), &everyone)) {
-            mean = (mean + (logits * weight)?)?;
+        match &self.config.teachers.weights {
+            None => Ok(all),
+            weights => Ok(vec![mean_logits(&all, weights.as_ref())?]),
         }
-        Ok(vec![mean])
     }
 
     /// Rows of one batch that the teacher sees at once, from a row on; `views` is how many rows there are.

@@ -1,10 +1,11 @@
 //! Which teachers a stage asks, and with what weights.
 
+use anyhow::{Context, Result};
 use plugin_api::rng::{Rng, StreamId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{artifact::Stage, data::Fault};
+use crate::{artifact::Stage, data::Fault, engine::Value};
 
 /// Which of the teachers serve at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +83,19 @@ pub fn weights_of(weights: Option<&Weights>, picked: &[usize]) -> Vec<f64> {
     };
     let sum: f64 = raw.iter().sum();
     raw.into_iter().map(|weight| weight / sum).collect()
+}
+
+/// The weighted mean of the logits of all teachers that are asked.
+///
+/// # Errors
+/// When there are none, or they differ in shape.
+pub fn mean_logits(logits: &[Value], weights: Option<&Weights>) -> Result<Value> {
+    let everyone: Vec<usize> = (0..logits.len()).collect();
+    let mut weighted = logits.iter().zip(weights_of(weights, &everyone));
+    let (first, weight) = weighted.next().context("no teacher was asked")?;
+    weighted.try_fold((first * weight)?, |mean, (logits, weight)| {
+        Ok((mean + (logits * weight)?)?)
+    })
 }
 
 /// Which teachers serve in recover, and when. Losses and regularizers are taken for each and summed by weight.

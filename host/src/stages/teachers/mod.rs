@@ -5,7 +5,7 @@ mod further;
 
 use super::networks::Network;
 
-pub use choice::{LabelChoice, Moment, Per, Pick, RecoverChoice, Weights, weights_of};
+pub use choice::{LabelChoice, Moment, Per, Pick, RecoverChoice, Weights, mean_logits, weights_of};
 pub use further::{Further, merged};
 
 /// The name of the teacher that `[squeeze]` trains.
