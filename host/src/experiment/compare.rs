@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::{
-    artifact::{RunFolder, Stage},
+    artifact::{ImageSet, RunFolder, Stage},
     report::{
         comparison::{Accuracy, Common, Row},
         scores::{Scores, augmentation_robust_score, label_robust_score},
@@ -16,24 +16,20 @@ use crate::{
 
 use super::{Experiment, protocol::Judged};
 
-/// A row for each student of a run.
+/// A row for each student of a run; one without accuracies where its images have no students yet.
 ///
 /// # Errors
-/// When the run has not ended, or a file of it is damaged.
+/// When the run has no images, or a file of it is damaged.
 pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
     let summary = Summary::from_json(&read(&folder.summary())?)?;
     let experiment: Experiment = toml::from_str(&read(&folder.experiment())?)
         .with_context(|| folder.experiment().display().to_string())?;
-    let made: Vec<&ResultRow> = own_rows(&summary);
-    ensure!(
-        !made.is_empty(),
-        "{} has no validated images; finish the run first",
-        folder.root().display()
-    );
-    let rows = made
-        .into_iter()
-        .map(|own| row(folder, &experiment, &summary, own));
-    Ok(rows.collect())
+    let own: Vec<&ResultRow> = own_rows(&summary);
+    if own.is_empty() {
+        return Ok(vec![images_only(folder, &experiment, &summary)?]);
+    }
+    let of_student = |own| row(folder, &experiment, &summary, own);
+    Ok(own.into_iter().map(of_student).collect())
 }
 
 /// A file that a finished run has.
@@ -94,7 +90,7 @@ impl Beside {
         }
     }
 
-    fn scores(&self, own: &ResultRow, folder: &Path) -> Scores {
+    fn scores(&self, own: &ResultRow, folder: &str) -> Scores {
         let mean = |row: &Option<ResultRow>| row.as_ref().map(|r| r.mean_last);
         let label = || {
             Some(label_robust_score(
@@ -110,28 +106,50 @@ impl Beside {
             Some(augmentation_robust_score(gain(augmented)?, gain(plain)?))
         };
         Scores {
-            folder: folder.display().to_string(),
+            folder: folder.to_owned(),
             label: label(),
             augmentation: augmentation(),
         }
     }
 }
 
+/// The row of a run whose images no student has learned from.
+fn images_only(folder: &RunFolder, experiment: &Experiment, summary: &Summary) -> Result<Row> {
+    let root = folder.root().display();
+    let origin = experiment.origin().zip(folder.made_images());
+    let (origin, images) =
+        origin.with_context(|| format!("{root} has no images yet; go on with the run"))?;
+    let set = ImageSet::load(&images).with_context(|| root.to_string())?;
+    let set = ResultRow {
+        images: set.len() as u64,
+        images_per_class: Some((set.len() / set.class_names.len().max(1)) as u64),
+        image_bytes: set.encoded_bytes(origin.format)?,
+        ..ResultRow::default()
+    };
+    Ok(Row {
+        student: None,
+        labels: None,
+        own: None,
+        scores: Scores::default(),
+        ..row(folder, experiment, summary, &set)
+    })
+}
+
 fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &ResultRow) -> Row {
     let beside = Beside::of(summary, own);
     let (method, network) = method(experiment);
+    let folder = folder.root().display().to_string();
     let of = |stage: Stage| move |cost: &&StageCost| cost.stage == stage.name();
     let making = || summary.stages.iter().filter(|s| !of(Stage::Validate)(s));
     let optimised = making().filter(|s| of(Stage::Recover)(s) || of(Stage::Match)(s));
     Row {
         run: summary.name.clone(),
-        folder: folder.root().display().to_string(),
         method,
         network,
-        student: own.network.clone(),
-        labels: own.labels.clone(),
+        student: Some(own.network.clone()),
+        labels: Some(own.labels.clone()),
         images_per_class: own.images_per_class,
-        own: accuracy(own),
+        own: Some(accuracy(own)),
         hard: beside.hard.as_ref().map(accuracy),
         random_real: beside.random_real.as_ref().map(accuracy),
         full_data: beside.full_data.as_ref().map(accuracy),
@@ -141,7 +159,8 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
         making_seconds: making().map(|s| s.seconds).sum(),
         peak_bytes: making().filter_map(|s| s.peak_bytes).max(),
         common: None,
-        scores: beside.scores(own, folder.root()),
+        scores: beside.scores(own, &folder),
+        folder,
     }
 }
 
@@ -160,9 +179,10 @@ pub fn add_common(rows: &mut [Row], judged: &Judged) -> Result<()> {
         .first()
         .context("the protocol run has no validated set")?;
     let beside = Beside::of(summary, own);
+    let folder = folder.display().to_string();
     for row in rows {
         row.common = Some(Common {
-            folder: folder.display().to_string(),
+            folder: folder.clone(),
             controls_folder: controls.display().to_string(),
             labels: own.labels.clone(),
             distilled: accuracy(own),
@@ -170,7 +190,7 @@ pub fn add_common(rows: &mut [Row], judged: &Judged) -> Result<()> {
             random_real: beside.random_real.as_ref().map(accuracy),
             full_data: beside.full_data.as_ref().map(accuracy),
         });
-        row.scores = beside.scores(own, folder);
+        row.scores = beside.scores(own, &folder);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Keys of a protocol beside those of its stages.
-const KEYS: [&str; 4] = ["seed", "device", "checkpoint_secs", "data"];
+const KEYS: [&str; 5] = ["seed", "device", "checkpoint_secs", "data", "teachers"];
 /// Stages of a protocol; whatever else its file has is another experiment's matter.
 const STAGES: [Stage; 3] = [Stage::Squeeze, Stage::Relabel, Stage::Validate];
 
@@ -107,9 +107,7 @@ impl<'a> Protocol<'a> {
         if has_teacher {
             eprintln!("protocol: teacher");
             let mut json = self.tables.clone();
-            let of_teacher = |key: &str| {
-                KEYS.contains(&key) || [Stage::Squeeze.name(), "teachers"].contains(&key)
-            };
+            let of_teacher = |key: &str| KEYS.contains(&key) || key == Stage::Squeeze.name();
             json.retain(|key, _| of_teacher(key));
             json.insert("name".to_owned(), json!("teacher"));
             self.carry_out(&Json::Object(json), teacher.clone())?;

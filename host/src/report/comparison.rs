@@ -19,12 +19,12 @@ const COLUMNS: [Column; 18] = [
     ("run", |row| one_line(&row.run)),
     ("method", |row| one_line(&row.method)),
     ("network", |row| one_line(&row.network)),
-    ("student", |row| one_line(&row.student)),
-    ("labels", |row| one_line(&row.labels)),
+    ("student", |row| or_dash(row.student.as_deref(), one_line)),
+    ("labels", |row| or_dash(row.labels.as_deref(), one_line)),
     ("images per class", |row| {
         or_dash(row.images_per_class, |n| n.to_string())
     }),
-    ("top-1 (%)", |row| percent(Some(&row.own))),
+    ("top-1 (%)", |row| percent(row.own.as_ref())),
     ("hard labels (%)", |row| percent(row.hard.as_ref())),
     ("random real (%)", |row| percent(row.random_real.as_ref())),
     ("common (%)", |row| {
@@ -48,12 +48,14 @@ const CSV_COLUMNS: [Column; 30] = [
     ("folder", |row| row.folder.clone()),
     ("method", |row| row.method.clone()),
     ("network", |row| row.network.clone()),
-    ("student", |row| row.student.clone()),
-    ("labels", |row| row.labels.clone()),
+    ("student", |row| digits(row.student.as_ref())),
+    ("labels", |row| digits(row.labels.as_ref())),
     ("images_per_class", |row| digits(row.images_per_class)),
-    ("own_mean", |row| mean(Some(&row.own))),
-    ("own_std", |row| std(Some(&row.own))),
-    ("own_seeds", |row| row.own.seeds.to_string()),
+    ("own_mean", |row| mean(row.own.as_ref())),
+    ("own_std", |row| std(row.own.as_ref())),
+    ("own_seeds", |row| {
+        digits(row.own.as_ref().map(|own| own.seeds))
+    }),
     ("hard_mean", |row| mean(row.hard.as_ref())),
     ("hard_std", |row| std(row.hard.as_ref())),
     ("random_real_mean", |row| mean(row.random_real.as_ref())),
@@ -90,7 +92,7 @@ const CSV_COLUMNS: [Column; 30] = [
     ("scores_folder", |row| row.scores.folder.clone()),
 ];
 
-/// Columns of words; each row has them.
+/// Columns of words.
 const WORDS: usize = 5;
 
 /// The content of a cell without a value.
@@ -126,7 +128,7 @@ pub struct Accuracy {
     pub seeds: usize,
 }
 
-/// One distilled set under one student.
+/// One distilled set, under one student where it has any.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// Name of the run.
@@ -138,13 +140,13 @@ pub struct Row {
     /// Architecture in which they were made.
     pub network: String,
     /// Label of the student.
-    pub student: String,
+    pub student: Option<String>,
     /// Labels of the run's own protocol.
-    pub labels: String,
+    pub labels: Option<String>,
     /// Images per class.
     pub images_per_class: Option<u64>,
     /// The distilled set under the run's own protocol.
-    pub own: Accuracy,
+    pub own: Option<Accuracy>,
     /// The same images with class labels alone.
     pub hard: Option<Accuracy>,
     /// As many real images under the run's own protocol.
@@ -299,10 +301,10 @@ mod tests {
             folder: "runs/dc".to_owned(),
             method: "match: gradient".to_owned(),
             network: "convnet".to_owned(),
-            student: "convnet".to_owned(),
-            labels: "hard".to_owned(),
+            student: Some("convnet".to_owned()),
+            labels: Some("hard".to_owned()),
             images_per_class: Some(10),
-            own: accuracy(44.9),
+            own: Some(accuracy(44.9)),
             hard: Some(accuracy(44.9)),
             random_real: Some(accuracy(26.)),
             full_data: None,

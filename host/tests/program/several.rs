@@ -259,6 +259,23 @@ fn a_protocol_judges_all_sets_alike() {
 }
 
 #[test]
+fn images_without_students_are_compared_and_judged() {
+    let lab = Lab::matching();
+    compare(&lab, &["run"]).refused(2, &["run"]);
+    lab.run(&["--only", "match"]).done();
+    let table = compare(&lab, &["run"]).done().stdout;
+    assert!(table.contains("match: distribution"), "{table}");
+    assert!(!table.contains("top-1"), "{table}");
+    let protocol = ["--protocol", "experiment.toml", "--out", "judged"];
+    let arguments = [&["run"][..], &protocol, &["--format", "json"]].concat();
+    let rows: Json = serde_json::from_str(&compare(&lab, &arguments).done().stdout).unwrap();
+    let stored = lab.bytes("match/images/", ".png");
+    assert!(stored > 0 && rows[0]["image_bytes"] == stored, "{rows}");
+    assert!(rows[0]["own"].is_null(), "{rows}");
+    assert!(rows[0]["common"]["distilled"]["mean"].is_number(), "{rows}");
+}
+
+#[test]
 fn images_that_were_made_elsewhere_are_judged() {
     let lab = Lab::matching();
     lab.run(&[]).done();
