@@ -145,6 +145,9 @@ pub struct Needs {
     pub layers: Vec<LayerKind>,
     /// A pass of real images through the teacher, from which it learns what to compare with (API 1.3).
     pub reference: bool,
+    /// Parts of the value are constants for the gradient on purpose, as `detach` makes them: the contract then asks for a finite gradient
+    /// that is not 0 everywhere, not for the slope of the value (API 1.3).
+    pub stops_gradient: bool,
 }
 
 impl State {
