@@ -155,6 +155,7 @@ fn every_option_of_recover_runs_and_matters() {
         r#"recover.scope="image""#,
         r#"recover.format="jpeg""#,
         r#"recover.crop={ kind = "random-resized", scale = [0.3, 1.0] }"#,
+        r#"recover.crop={ kind = "padded", padding = 2 }"#,
         r#"recover.flip=0.5"#,
         r#"recover.clamp=false"#,
         r#"recover.regularizers=[]"#,

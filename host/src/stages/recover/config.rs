@@ -292,9 +292,6 @@ impl Config {
                 add("crop_from", message);
             }
         }
-        if matches!(self.crop, CropRule::Padded { .. }) {
-            add("crop.kind", "got \"padded\", expected \"none\" or \"random-resized\"; use recover.roll to shift views".into());
-        }
         if self.iterations == 0 && !self.init.is_real() {
             add(
                 "iterations",

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use plugin_api::{
     rng::{Rng, StreamId},
-    view::draw_crop,
+    view::{CropRule, draw_crop},
 };
 
 use crate::{
@@ -23,6 +23,9 @@ struct Drawn {
     flip: bool,
     roll: [i64; 2],
 }
+
+/// What lies beyond the canvas in a padded crop, in normalised pixels: the data's mean.
+const BEYOND: f64 = 0.;
 
 /// A view of `canvas`, images number `items` of a batch that begins with number `first`, as the original does it: crop and resize, flip, then roll.
 ///
@@ -54,7 +57,19 @@ pub fn view(
         c.top == 0. && c.left == 0. && c.height == side as f64 && c.width == side as f64
     };
     if !drawn.iter().all(|d| whole(&d.crop)) {
-        let boxes: Vec<CropBox> = drawn.iter().map(|d| d.crop).collect();
+        let margin = match config.crop {
+            CropRule::Padded { padding } => padding as usize,
+            _ => 0,
+        };
+        for dim in [2, 3].into_iter().filter(|_| margin > 0) {
+            view = view.pad(dim, margin, margin, BEYOND)?;
+        }
+        let shifted = |d: &Drawn| CropBox {
+            top: d.crop.top + margin as f64,
+            left: d.crop.left + margin as f64,
+            ..d.crop
+        };
+        let boxes: Vec<CropBox> = drawn.iter().map(shifted).collect();
         view = crop_resize(&view, &boxes, side, side)?;
     }
     let flags: Vec<bool> = (0..n).map(|i| drawn[i.min(count - 1)].flip).collect();
