@@ -147,7 +147,8 @@ impl Feed for Watched<'_> {
         ctx: &Ctx,
     ) -> anyhow::Result<Targets> {
         self.peaks.before_step();
-        hard_targets(views, self.images, ctx, &Device::Cpu)
+        let set = (self.images.labels(), self.images.resolution());
+        hard_targets(views, set, ctx, &Device::Cpu)
     }
 
     fn images(&self) -> &dyn Images {

@@ -2,7 +2,7 @@
 
 use plugin_api::{
     Ctx, Error, Result,
-    loss::{Loss, LossInput, Targets},
+    loss::{Loss, LossInput},
     relabeler::{LabelBatch, RecordIndex, Relabeler},
     view::View,
 };
@@ -11,7 +11,7 @@ use crate::{
     artifact::Stage,
     engine::{Tensor, Value},
     plugins::{Registry, export},
-    stages::{ComponentConfig, relabel},
+    stages::{ComponentConfig, feeds::targets::with_classes, relabel},
 };
 
 /// Images of the made-up set: with one batch of them, every kind of view occurs.
@@ -73,7 +73,10 @@ pub fn try_labels(
             &[]
         },
     };
-    let targets: Targets = relabeler.decode(&set, &batch, &ctx)?;
+    let targets = relabeler.decode(&set, &batch, &ctx)?;
+    let whole = (&[0; IMAGES as usize][..], resolution);
+    let targets = with_classes(targets, &views, whole, &ctx, &device)
+        .map_err(|e| Error::msg(e.to_string()))?;
     loss.forward(&LossInput {
         logits: &logits,
         targets: &targets,

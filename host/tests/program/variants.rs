@@ -139,6 +139,15 @@ fn every_mix_and_crop_of_relabel_runs_and_matters() {
 }
 
 #[test]
+fn a_loss_that_asks_for_classes_reads_soft_labels() {
+    let lab = short();
+    for loss in ["mse-gt", "gift"] {
+        let change = format!("validate.loss={{ plugin = \"{loss}\" }}");
+        lab.run_into(loss, &["--set", &change]).done();
+    }
+}
+
+#[test]
 fn every_option_of_recover_runs_and_matters() {
     let plain = short();
     plain.run(&[]).done();

@@ -151,7 +151,8 @@ impl Feed for DatasetFeed<'_> {
         ctx: &Ctx,
     ) -> Result<Targets> {
         let Some(labels) = &self.labels else {
-            return hard_targets(views, self.images, ctx, &self.device);
+            let set = (self.images.labels(), self.images.resolution());
+            return hard_targets(views, set, ctx, &self.device);
         };
         let images: Vec<u32> = views.iter().map(|v| v.crop.image).collect();
         let index = Value::from_vec(images, views.len(), &self.device)?;

@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     Feed,
-    targets::{class_labels, hard_targets},
+    targets::{class_labels, with_classes},
 };
 
 /// A set with its stored labels.
@@ -156,14 +156,9 @@ impl Feed for LabelFeed<'_> {
             partner_records: &partner_records,
         };
         let decoded = self.relabeler.decode(&self.set, &batch, ctx);
-        let mut targets = decoded.map_err(plugin_error).context("labels")?;
-        if let Targets::Soft(soft) = &mut targets
-            && soft.classes.is_none()
-        {
-            let classes = hard_targets(views, self.images, ctx, &self.session.device)?;
-            soft.classes = classes.hard().ok();
-        }
-        Ok(targets)
+        let targets = decoded.map_err(plugin_error).context("labels")?;
+        let set = (self.images.labels(), self.images.resolution());
+        with_classes(targets, views, set, ctx, &self.session.device)
     }
 
     fn images(&self) -> &dyn Images {
