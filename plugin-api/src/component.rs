@@ -141,7 +141,7 @@ pub struct Needs {
     pub batch_norm: bool,
     /// Features by name.
     pub features: Vec<String>,
-    /// The inputs of all layers of these kinds (API 1.3).
+    /// The inputs of all layers of these kinds, of which a network may have none (API 1.3).
     pub layers: Vec<LayerKind>,
     /// A pass of real images through the teacher, from which it learns what to compare with (API 1.3).
     pub reference: bool,

@@ -92,7 +92,10 @@ impl World {
 
     /// Only what is asked for.
     fn needed(device: &Tensor, regularizer: &dyn Regularizer) -> Result<Self> {
-        Self::new(device, regularizer, regularizer.needs())
+        let mut needs = regularizer.needs();
+        // A BatchNorm whose input is handed over has its statistics.
+        needs.batch_norm |= needs.layers.contains(&LayerKind::BatchNorm);
+        Self::new(device, regularizer, needs)
     }
 
     /// What `needs` asks for; the regularizer observes another world of the kind first, where that is what it needs.

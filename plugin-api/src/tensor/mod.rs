@@ -5,7 +5,9 @@
 //! take one too, so `(a * b)? + c` and `c + a * b` both work.
 
 pub mod attributes;
+mod composed;
 mod create;
+mod einsum;
 mod elementwise;
 mod graph;
 mod index;

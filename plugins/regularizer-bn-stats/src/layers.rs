@@ -263,7 +263,6 @@ impl Regularizer for LayerStats {
 
     fn needs(&self) -> Needs {
         Needs {
-            batch_norm: self.options.classes < 1.,
             layers: vec![LayerKind::BatchNorm, LayerKind::Conv],
             reference: true,
             ..Needs::default()

@@ -287,4 +287,6 @@ fn unknown_op(op: u32) -> String {
 }
 
 #[cfg(test)]
+mod composed_test;
+#[cfg(test)]
 mod tests;
