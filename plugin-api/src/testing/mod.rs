@@ -22,7 +22,8 @@
 //! check_loss::<Mean>("mean", json!({})).unwrap();
 //! ```
 //!
-//! [`params_by_name`] fills a network from the names of its parameters, for values that PyTorch gave with the same weights.
+//! [`params_by_name`] fills a network from the names of its parameters, for values that PyTorch gave with the same weights;
+//! [`check_parity`] compares its parameters and logits with PyTorch's.
 
 #[cfg(test)]
 mod architecture_test;
@@ -32,6 +33,7 @@ mod library;
 mod loss_test;
 mod named;
 mod options;
+mod parity;
 #[cfg(test)]
 mod regularizer_test;
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub use check::{
     check_matcher_gradients, check_regularizer, check_relabeler, check_selector,
 };
 pub use named::{params_by_name, uniform_by_name, values_by_name};
+pub use parity::{Reference, check_parity};
 
 use crate::{
     Ctx, Result, Tensor,

@@ -1,15 +1,12 @@
-//! Against torchvision's MobileNetV2: names and shapes of its parameters, and its logits from weights that are filled by name.
+//! Against torchvision's MobileNetV2: names, shapes and number of its parameters, and its logits from weights that are filled by name.
 
-use plugin_api::{nn::ParamSpec, prelude::*, testing};
+use plugin_api::{
+    nn::ParamSpec,
+    prelude::*,
+    testing::{Reference, check_parity},
+};
 
 use crate::{MobileNetV2, Stem};
-
-const INPUT: InputShape = InputShape {
-    channels: 3,
-    height: 32,
-    width: 32,
-    classes: 10,
-};
 
 // u = lambda name, shape: the same numbers as a torch.float64 tensor; model = torchvision.models.mobilenet_v2(num_classes=10)
 // model.load_state_dict({k: ... for k, v in model.state_dict().items()}); model.double().eval()
@@ -29,20 +26,15 @@ const LOGITS: [f64; 10] = [
 
 #[test]
 fn logits_are_torchvisions() {
-    let ctx = testing::ctx("validate");
-    let builder = ParamBuilder::new();
     let stem = Stem::Imagenet;
-    let module = MobileNetV2 { stem }.build(&INPUT, &builder).unwrap();
-    let tensors = testing::params_by_name(&testing::device(), &builder.spec(), 1.).unwrap();
-    let dims = [1, 3, 32, 32];
-    let pixels = testing::values_by_name("input", &dims, 1.).unwrap();
-    let images = ctx.tensor(&pixels, &dims).unwrap();
-    let params = Params::new(tensors, BatchNormMode::EVAL);
-    let logits = module.forward(&params, &images, &ctx).unwrap();
-    let logits = logits.to_vec_f64().unwrap();
-    let pairs = logits.iter().zip(LOGITS);
-    let error: f64 = pairs.map(|(got, expected)| (got - expected).powi(2)).sum();
-    assert!(error.sqrt() < 1e-9, "got {logits:?}, expected {LOGITS:?}");
+    let network = MobileNetV2 { stem };
+    let expected = Reference {
+        image: [3, 32, 32],
+        gain: 1.,
+        parameters: 2_236_682,
+        logits: &LOGITS,
+    };
+    check_parity(&network, &expected).unwrap();
 }
 
 // for k, v in torchvision.models.mobilenet_v2().state_dict().items(): print(k, *v.shape)  # but num_batches_tracked
@@ -52,8 +44,10 @@ fn names_and_shapes_are_torchvisions() {
     for stem in [Stem::Imagenet, Stem::Small] {
         let builder = ParamBuilder::new();
         let input = InputShape {
+            channels: 3,
+            height: 32,
+            width: 32,
             classes: 1000,
-            ..INPUT
         };
         MobileNetV2 { stem }.build(&input, &builder).unwrap();
         let dims = |p: &ParamSpec| p.shape.iter().map(|d| format!(" {d}")).collect::<String>();

@@ -1,6 +1,6 @@
 //! Against torchvision's: the number of parameters, and the logits from weights that are filled by name.
 
-use plugin_api::{prelude::*, testing};
+use plugin_api::testing::{Reference, check_parity};
 
 use crate::{ShuffleNetV2, Stem, Width};
 
@@ -33,54 +33,28 @@ const SMALL: [f64; 10] = [
     -0.17472187144337675,
 ];
 
-fn check(architecture: impl Architecture, side: usize, parameters: usize, expected: [f64; 10]) {
-    let ctx = testing::ctx("validate");
-    let builder = ParamBuilder::new();
-    let input = InputShape {
-        channels: 3,
-        height: side,
-        width: side,
-        classes: 10,
-    };
-    let module = architecture.build(&input, &builder).unwrap();
-    let spec = builder.spec();
-    let learned = spec.params.iter().filter(|p| p.trainable);
-    let count: usize = learned.map(|p| p.shape.iter().product::<usize>()).sum();
-    assert_eq!(count, parameters); // sum(p.numel() for p in model.parameters())
-    let tensors = testing::params_by_name(&testing::device(), &spec, 1.).unwrap();
-    let dims = [1, 3, side, side];
-    let pixels = testing::values_by_name("input", &dims, 1.).unwrap();
-    let images = ctx.tensor(&pixels, &dims).unwrap();
-    let params = Params::new(tensors, BatchNormMode::EVAL);
-    let logits = module.forward(&params, &images, &ctx).unwrap();
-    let logits = logits.to_vec_f64().unwrap();
-    let pairs = logits.iter().zip(expected);
-    let error: f64 = pairs.map(|(got, expected)| (got - expected).powi(2)).sum();
-    assert!(error.sqrt() < 1e-9, "got {logits:?}, expected {expected:?}");
-}
-
 #[test]
 fn logits_are_torchvisions() {
-    check(
-        ShuffleNetV2 {
-            width: Width::Whole,
-            stem: Stem::Imagenet,
-        },
-        64,
-        1_263_854,
-        WHOLE,
-    );
+    let (width, stem) = (Width::Whole, Stem::Imagenet);
+    let network = ShuffleNetV2 { width, stem };
+    let expected = Reference {
+        image: [3, 64, 64],
+        gain: 1.,
+        parameters: 1_263_854,
+        logits: &WHOLE,
+    };
+    check_parity(&network, &expected).unwrap();
 }
 
 #[test]
 fn logits_with_a_small_stem_are_torchvisions() {
-    check(
-        ShuffleNetV2 {
-            width: Width::Half,
-            stem: Stem::Small,
-        },
-        32,
-        352_042,
-        SMALL,
-    );
+    let (width, stem) = (Width::Half, Stem::Small);
+    let network = ShuffleNetV2 { width, stem };
+    let expected = Reference {
+        image: [3, 32, 32],
+        gain: 1.,
+        parameters: 352_042,
+        logits: &SMALL,
+    };
+    check_parity(&network, &expected).unwrap();
 }

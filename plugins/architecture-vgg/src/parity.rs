@@ -1,6 +1,9 @@
 //! Against torchvision's VGG-11: the number of parameters, and the logits from weights that are filled by name.
 
-use plugin_api::{prelude::*, testing};
+use plugin_api::{
+    nn::NormKind,
+    testing::{Reference, check_parity},
+};
 
 use crate::Vgg;
 
@@ -23,29 +26,13 @@ const LOGITS: [f64; 10] = [
 
 #[test]
 fn logits_are_torchvisions() {
-    let ctx = testing::ctx("validate");
-    let builder = ParamBuilder::new();
     let (width, norm) = (64, NormKind::Batch);
-    let input = InputShape {
-        channels: 3,
-        height: 32,
-        width: 32,
-        classes: 10,
+    let network = Vgg { width, norm };
+    let expected = Reference {
+        image: [3, 32, 32],
+        gain: 1.,
+        parameters: 9_231_114,
+        logits: &LOGITS,
     };
-    let module = Vgg { width, norm }.build(&input, &builder).unwrap();
-    let spec = builder.spec();
-    let learned = spec.params.iter().filter(|p| p.trainable);
-    let count: usize = learned.map(|p| p.shape.iter().product::<usize>()).sum();
-    assert_eq!(count, 9_231_114); // sum(p.numel() for p in model.parameters())
-
-    let tensors = testing::params_by_name(&testing::device(), &spec, 1.).unwrap();
-    let dims = [1, 3, 32, 32];
-    let pixels = testing::values_by_name("input", &dims, 1.).unwrap();
-    let images = ctx.tensor(&pixels, &dims).unwrap();
-    let params = Params::new(tensors, BatchNormMode::EVAL);
-    let logits = module.forward(&params, &images, &ctx).unwrap();
-    let logits = logits.to_vec_f64().unwrap();
-    let pairs = logits.iter().zip(LOGITS);
-    let error: f64 = pairs.map(|(got, expected)| (got - expected).powi(2)).sum();
-    assert!(error.sqrt() < 1e-9, "got {logits:?}, expected {LOGITS:?}");
+    check_parity(&network, &expected).unwrap();
 }
