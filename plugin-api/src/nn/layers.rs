@@ -15,6 +15,8 @@ pub struct ConvOptions {
     pub bias: bool,
     /// Initial weights; PyTorch's default when absent.
     pub init: Option<Init>,
+    /// Initial bias; PyTorch's default when absent.
+    pub bias_init: Option<Init>,
 }
 
 impl ConvOptions {
@@ -24,6 +26,7 @@ impl ConvOptions {
             config,
             bias: true,
             init: None,
+            bias_init: None,
         }
     }
 
@@ -41,6 +44,15 @@ impl ConvOptions {
     pub fn with_init(self, init: Init) -> Self {
         Self {
             init: Some(init),
+            ..self
+        }
+    }
+
+    /// With another initial bias.
+    #[must_use]
+    pub fn with_bias_init(self, init: Init) -> Self {
+        Self {
+            bias_init: Some(init),
             ..self
         }
     }
@@ -67,7 +79,12 @@ impl Conv2d {
         kernel: usize,
         options: ConvOptions,
     ) -> Result<Self> {
-        let ConvOptions { config, bias, init } = options;
+        let ConvOptions {
+            config,
+            bias,
+            init,
+            bias_init,
+        } = options;
         ensure!(
             config.groups > 0
                 && inputs.is_multiple_of(config.groups)
@@ -82,7 +99,7 @@ impl Conv2d {
             &[outputs, per_group, kernel, kernel],
             init.unwrap_or(default),
         )?;
-        let bias = bias.then(|| p.param("bias", &[outputs], default));
+        let bias = bias.then(|| p.param("bias", &[outputs], bias_init.unwrap_or(default)));
         Ok(Self {
             layer: p.layer(LayerKind::Conv),
             weight,
