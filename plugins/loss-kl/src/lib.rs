@@ -7,17 +7,17 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Temperature T that softens teacher and student, above 0; SRe2L uses 20 with stored logits
+    /// Temperature T that softens teacher and student, above 0, a number or a curve over the epochs; SRe2L uses 20 with stored logits
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0))]
-    temperature: f64,
+    temperature: Curve,
     /// Multiply by T^2, so that gradients keep their scale at any temperature (Hinton et al., 2015, section 2)
     #[serde(default)]
     scale_by_t2: bool,
 }
 
-fn one() -> f64 {
-    1.
+fn one() -> Curve {
+    Curve::Constant(1.)
 }
 
 /// Kullback-Leibler divergence, as PyTorch's `nn.KLDivLoss(reduction="batchmean")` of `log_softmax(s/T)` against `softmax(t/T)`:
@@ -34,19 +34,17 @@ impl TryFrom<Options> for Kl {
     type Error = Error;
 
     fn try_from(options: Options) -> Result<Self> {
-        let t = options.temperature;
-        ensure!(
-            t > 0. && t.is_finite(),
-            "temperature: expected a number above 0, got {t}"
-        );
-        Ok(Self(options))
+        let positive = |t: f64| t > 0. && t.is_finite();
+        match options.temperature.fault(positive, "a number above 0") {
+            Some(fault) => bail!("temperature: {fault}"),
+            None => Ok(Self(options)),
+        }
     }
 }
 
 impl Kl {
     /// `log_softmax(t/T)` of the teacher, [N, C].
-    fn teacher(&self, targets: &SoftTargets) -> Result<Tensor> {
-        let t = self.0.temperature;
+    fn teacher(targets: &SoftTargets, t: f64) -> Result<Tensor> {
         if t == 1. {
             return Ok(targets.log_probs.clone());
         }
@@ -62,9 +60,9 @@ impl Kl {
 
 impl Loss for Kl {
     fn forward(&self, x: &LossInput<'_>) -> Result<Tensor> {
-        let t = self.0.temperature;
+        let t = self.0.temperature.at(x.ctx.iteration(), x.ctx.total());
         let [n, _classes] = x.logits.dims().context("logits")?;
-        let log_p = self.teacher(&x.targets.soft()?)?;
+        let log_p = Self::teacher(&x.targets.soft()?, t)?;
         let (got, expected) = (log_p.shape(), x.logits.shape());
         ensure!(
             got == expected,
@@ -87,7 +85,7 @@ mod tests {
     const TEACHER: [f64; 6] = [2., 1., 0., 0.5, 3., -1.];
 
     fn value(options: &str, targets: impl Fn(&Ctx) -> Result<Targets>) -> Result<f64> {
-        let ctx = testing::ctx("validate");
+        let ctx = testing::ctx("validate").at(150, 300);
         let loss: Kl = parse_options(options)?;
         let logits = ctx.tensor(&[1., 2., 3., 0.5, -1., 0.25], &[2, 3])?;
         let targets = targets(&ctx)?;
@@ -135,6 +133,9 @@ mod tests {
             value(r#"{"temperature": 20, "scale_by_t2": true}"#, with_logits),
             400. * 0.00485127093712974,
         );
+        // The middle of a line from 30 to 10.
+        let line = r#"{"temperature": {"from": 30, "to": 10, "shape": "linear"}}"#;
+        close(value(line, with_logits), 0.00485127093712974);
     }
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
         let error = value(r#"{"temperature": 0}"#, with_logits).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "temperature: expected a number above 0, got 0"
+            "temperature: got 0, expected a number above 0"
         );
     }
 
@@ -175,5 +176,7 @@ mod tests {
     fn keeps_the_contract() {
         testing::check_loss::<Kl>("kl", json!({})).unwrap();
         testing::check_loss::<Kl>("kl", json!({"temperature": 4.0, "scale_by_t2": true})).unwrap();
+        let curve = json!({"temperature": {"from": 20.0, "to": 2.0}});
+        testing::check_loss::<Kl>("kl", curve).unwrap();
     }
 }
