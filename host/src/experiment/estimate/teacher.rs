@@ -1,12 +1,12 @@
 //! Squeeze and recover: how many steps there are, and what a stage holds besides a step.
 
 use anyhow::Result;
-use plugin_api::view::View;
+use plugin_api::{regularizer::Regularizer as _, view::View};
 
 use crate::{
     artifact::Stage,
     experiment::Experiment,
-    stages::{networks::accuracy::EVALUATION_BATCH, squeeze},
+    stages::{networks::accuracy::EVALUATION_BATCH, recover, squeeze},
 };
 
 use super::{
@@ -114,7 +114,46 @@ impl Basis<'_> {
         let stage = self.stage(Stage::Recover, (&law, batch), caches, others);
         let steps = config.iterations * images.div_ceil(batch.max(1)) as u64;
         let seconds = config.iterations as f64 * batches(&law, images, batch)
-            + batches(&evaluation, images, EVALUATION_BATCH);
+            + batches(&evaluation, images, EVALUATION_BATCH)
+            + self.shown_real_images(config, &teachers)?;
         Ok(Some(stage.taking(seconds, steps)))
+    }
+
+    /// Seconds in which teachers are shown real images: the candidates of a selector, and those that regularizers learn from.
+    fn shown_real_images(
+        &self,
+        config: &recover::Config,
+        teachers: &[(String, squeeze::Config)],
+    ) -> Result<f64> {
+        let train = self.session.train;
+        let of_each_class = |most: Option<u32>| -> usize {
+            let classes = 0..train.num_classes() as u32;
+            let sizes = classes.map(|class| train.indices_of_class(class).len());
+            sizes.map(|n| n.min(most.map_or(n, |m| m as usize))).sum()
+        };
+        let mut seconds = 0.;
+        let mut shown = |used: Option<&[String]>, images: usize| -> Result<()> {
+            let is_used = |name: &String| used.is_none_or(|used| used.contains(name));
+            for (_, teacher) in teachers.iter().filter(|(name, _)| is_used(name)) {
+                let law = self.evaluation(&teacher.architecture)?;
+                seconds += batches(&law, images, EVALUATION_BATCH);
+            }
+            Ok(())
+        };
+        if let Some(selected) = config.init.selected() {
+            let candidates = of_each_class(selected.pool) * selected.crops as usize;
+            shown(selected.teachers.used(), candidates)?;
+        }
+        let mut asks = false;
+        for regularizer in &config.regularizers {
+            let (plugin, params) = (&regularizer.plugin, regularizer.component().params());
+            let made = self.session.registry.create_regularizer(plugin, &params)?;
+            asks |= made.needs().reference;
+        }
+        if asks {
+            let images = of_each_class(config.reference.images_per_class);
+            shown(config.teachers.used(), images)?;
+        }
+        Ok(seconds)
     }
 }
