@@ -205,48 +205,6 @@ impl ImageSet {
             .collect::<Result<_>>()?;
         Ok(Self::new(resolution, images.concat(), labels, class_names))
     }
-
-    /// Reads what [`ImageSet::save`] wrote, or class folders that anybody wrote: those of `class_names`, or where the names are
-    /// others as many in sorted order.
-    ///
-    /// # Errors
-    /// When a file is missing, damaged or of another size than `resolution`, or there are more or fewer folders.
-    pub fn load_any(folder: &Path, class_names: &[String], resolution: usize) -> Result<Self> {
-        if index_path(folder).exists() {
-            return Self::load(folder);
-        }
-        let listed = |folder: &Path, is_wanted: &dyn Fn(&Path) -> bool| -> Result<Vec<PathBuf>> {
-            let entries = fs::read_dir(folder)
-                .with_context(|| format!("cannot read the folder {}", folder.display()))?;
-            let mut paths: Vec<PathBuf> = entries
-                .map(|entry| Ok(entry?.path()))
-                .collect::<Result<_>>()?;
-            paths.retain(|path| is_wanted(path));
-            paths.sort();
-            Ok(paths)
-        };
-        let mut folders = listed(folder, &Path::is_dir)?;
-        ensure!(
-            folders.len() == class_names.len(),
-            "{} has {} class folders, expected {}",
-            folder.display(),
-            folders.len(),
-            class_names.len()
-        );
-        let named: Vec<PathBuf> = class_names.iter().map(|name| folder.join(name)).collect();
-        if named.iter().all(|path| folders.contains(path)) {
-            folders = named;
-        }
-        let (mut pixels_nchw, mut labels) = (Vec::new(), Vec::new());
-        for (class, folder) in folders.iter().enumerate() {
-            for file in listed(folder, &Path::is_file)? {
-                pixels_nchw.extend(decode(&file, resolution)?);
-                labels.push(class as u32);
-            }
-        }
-        let class_names = class_names.to_vec();
-        Ok(Self::new(resolution, pixels_nchw, labels, class_names))
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -284,7 +242,11 @@ pub fn rgb(chw: &[u8], resolution: usize) -> RgbImage {
     })
 }
 
-fn decode(path: &Path, resolution: usize) -> Result<Vec<u8>> {
+/// The bytes of an image file of this many pixels a side, [3, R, R].
+///
+/// # Errors
+/// When it cannot be read, or has another size.
+pub fn decode(path: &Path, resolution: usize) -> Result<Vec<u8>> {
     let decoded = || {
         let image = image::load_from_memory(&fs::read(path)?)?.to_rgb8();
         let (width, height) = (image.width() as usize, image.height() as usize);

@@ -28,7 +28,7 @@ pub use classes::ClassRef;
 pub use config::{Config, Interpolation, Resize, Split, WhiteningConfig};
 pub use dataset::Dataset;
 pub use fault::Fault;
-pub use formats::Format;
+pub use formats::{ClassFolder, Format, class_folders};
 pub use info::{Info, info};
 pub use inputs::Inputs;
 pub use item::{DecodeError, Place, Within};

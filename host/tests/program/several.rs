@@ -307,13 +307,49 @@ fn images_that_were_made_elsewhere_are_judged() {
         ),
         (
             "[given]\nimages = \"nowhere\"\nimages_per_class = 2",
-            "given.images: cannot read the folder",
+            "given.images: cannot read folder",
         ),
     ] {
         write(table);
         lab.run_into("other", &[]).refused(2, &[part]);
     }
+    // Folders by index, and what is no image beside them.
+    let rename = |from: &str, to: &str| {
+        fs::rename(
+            lab.path(&format!("folders/{from}")),
+            lab.path(&format!("folders/{to}")),
+        )
+        .unwrap();
+    };
     write("[given]\nimages = \"folders\"\nimages_per_class = 2\n");
+    for class in 0..10 {
+        rename(&format!("{class:05}_{class}"), &format!("{class}_"));
+        lab.write(&format!("folders/{class}_/Thumbs.db"), b"");
+    }
+    let answer = lab.run_into("indexed", &[]).done();
+    assert!(
+        answer.stderr.contains("\"3_\" is \"3\""),
+        "{}",
+        answer.stderr
+    );
+    assert_eq!(
+        images("indexed")[&format!("given/images/{png}")],
+        made[&format!("match/images/{png}")]
+    );
+    rename("7_", "seven");
+    rename("6_", "6");
+    lab.run_into("other", &[]).refused(
+        2,
+        &[
+            "folders of no class: \"0_\", ",
+            "classes without a folder: \"0\", ",
+        ],
+    );
+    rename("seven", "00007_7");
+    rename("6", "00006_6");
+    for class in [0, 1, 2, 3, 4, 5, 8, 9] {
+        rename(&format!("{class}_"), &format!("{class:05}_{class}"));
+    }
     lab.run_into("other", &["--set", "data.resolution=16"])
         .refused(2, &["8x8 pixels, expected 16x16"]);
     fs::write(lab.path("folders").join(png), b"no image").unwrap();

@@ -56,6 +56,30 @@ impl Listing for ImageFolder {
     }
 }
 
+/// A folder of images of one class.
+pub struct ClassFolder {
+    /// Its name.
+    pub name: String,
+    /// The images directly in it, sorted by name.
+    pub images: Vec<PathBuf>,
+}
+
+/// The class folders in a folder, sorted by name, without what is hidden and files that are no images.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn class_folders(root: &Path) -> Result<Vec<ClassFolder>, String> {
+    let of_class = |folder: PathBuf| {
+        let mut images = entries(&folder)?;
+        images.retain(|path| path.is_file() && is_image(path));
+        Ok(ClassFolder {
+            name: name_of(&folder),
+            images,
+        })
+    };
+    subfolders(root)?.into_iter().map(of_class).collect()
+}
+
 fn class_names(roots: &[PathBuf]) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for root in roots {

@@ -11,6 +11,7 @@ mod tar_file;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use image_folder::{ClassFolder, class_folders};
 pub(super) use listing::{Columns, Listing, Shape, Source};
 
 macro_rules! formats {

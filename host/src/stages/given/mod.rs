@@ -1,18 +1,21 @@
 //! Given: a distilled set that was made elsewhere, by another run or another program.
 
+mod folders;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    artifact::{ImageFormat, ImageSet, RunFolder, Stage, atomic, manifest::hex},
-    data::Rounding,
+    artifact::{ImageFormat, ImageSet, RunFolder, Stage, atomic, images::decode, manifest::hex},
+    data::{Rounding, class_folders},
 };
 
+use self::folders::{By, matched};
 use super::{
     Around, Identity, Session, Table,
     sets::{Init, Order, Origin},
@@ -59,8 +62,21 @@ impl Config {
     /// # Errors
     /// When an image is missing or damaged, or the set is of other classes, another size or another number of images.
     pub fn load(&self, base: &Path, classes: &[String], resolution: usize) -> Result<ImageSet> {
+        Ok(self.read(base, classes, resolution)?.0)
+    }
+
+    /// The images, and how class folders were matched with the classes, where names did not.
+    fn read(
+        &self,
+        base: &Path,
+        classes: &[String],
+        resolution: usize,
+    ) -> Result<(ImageSet, Option<String>)> {
         let folder = self.folder(base);
-        let set = ImageSet::load_any(&folder, classes, resolution)?;
+        let (set, mapping) = match ImageSet::is_at(&folder) {
+            true => (ImageSet::load(&folder)?, None),
+            false => of_folders(&folder, classes, resolution)?,
+        };
         let place = folder.display();
         ensure!(
             set.resolution == resolution,
@@ -85,7 +101,7 @@ impl Config {
             classes[other.unwrap_or(0)],
             self.images_per_class
         );
-        Ok(set)
+        Ok((set, mapping))
     }
 }
 
@@ -99,6 +115,33 @@ impl Table for Config {
             ..Identity::default()
         })
     }
+}
+
+/// The images in class folders that anybody wrote.
+fn of_folders(
+    root: &Path,
+    classes: &[String],
+    resolution: usize,
+) -> Result<(ImageSet, Option<String>)> {
+    let place = || root.display().to_string();
+    let folders = class_folders(root).map_err(Error::msg)?;
+    let names: Vec<String> = folders.iter().map(|folder| folder.name.clone()).collect();
+    let (places, by) = matched(&names, classes).with_context(place)?;
+    let (mut pixels_nchw, mut labels) = (Vec::new(), Vec::new());
+    for (label, &place) in (0u32..).zip(&places) {
+        for file in &folders[place].images {
+            pixels_nchw.extend(decode(file, resolution)?);
+            labels.push(label);
+        }
+    }
+    let mapping = (by != By::Name).then(|| {
+        let pairs = places.iter().zip(classes);
+        let pairs = pairs.map(|(&place, class)| format!("{:?} is {class:?}", names[place]));
+        let pairs: Vec<String> = pairs.collect();
+        format!("class folders of {}: {}", place(), pairs.join(", "))
+    });
+    let set = ImageSet::new(resolution, pixels_nchw, labels, classes.to_vec());
+    Ok((set, mapping))
 }
 
 /// What a set is: its pixels and its labels.
@@ -117,7 +160,10 @@ fn hash(set: &ImageSet) -> String {
 /// As [`Config::load`], and when the disk says no.
 pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output> {
     let (classes, side) = (session.train.class_names(), session.train.resolution());
-    let set = config.load(base, classes, side)?;
+    let (set, mapping) = config.read(base, classes, side)?;
+    if let Some(mapping) = mapping {
+        eprintln!("{mapping}");
+    }
     let origin = config.origin();
     origin.save(session, &set)?;
     let output = Output {
