@@ -135,14 +135,13 @@ class LayerStats:
         rng, total = stream(seed, "layer-stats", iteration=iteration), 0
         for i, (module, x) in enumerate(teacher.seen):
             conv = isinstance(module, nn.Conv2d)
-            dropped = conv and rng.uniform() < self.drop
+            if conv and rng.uniform() < self.drop:
+                continue
             for what, got in enumerate(statistics(module, x, (0, 2, 3), self.patch)):
                 if self.average:
                     past = self.average * self.past.get((i, what), 0) + (1 - self.average) * got.detach()
                     self.past[i, what] = past
                     got = got + (past - got.detach())
-                if dropped:
-                    continue
                 running = [module.running_mean, module.running_var] if not conv else None
                 whole = self.all[i, what] if conv else running[what]
                 own = torch.stack([self.own[label][i, what] for label in labels.tolist()]).mean(0)

@@ -23,7 +23,8 @@ enum Stem {
 /// image and a linear layer.
 ///
 /// Parameters are named and initialised as in torchvision: `conv1`, `bn1`, `layer1.0.conv1`, .., `layer2.0.downsample.0`, .., `fc`
-/// (a norm is called `bn` whatever its kind); convolutions start Kaiming-normal by fan out. Features `layer1` to `layer4` are
+/// (a norm is called `bn` whatever its kind); convolutions start Kaiming-normal by fan out, that of the small
+/// stem too, where scripts that replace torchvision's leave PyTorch's own start. Features `layer1` to `layer4` are
 /// tapped beside `embedding`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

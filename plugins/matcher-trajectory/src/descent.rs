@@ -28,7 +28,8 @@ impl<'a> Descent<'a> {
         while batches.len() < steps {
             let order = rng.permutation(images);
             let size = batch_size.unwrap_or(images).max(1);
-            batches.extend(order.chunks(size).map(<[u32]>::to_vec));
+            // From the last on, as the authors take them: an incomplete batch comes first.
+            batches.extend(order.chunks(size).rev().map(<[u32]>::to_vec));
         }
         batches.truncate(steps);
         Ok(Self {

@@ -49,7 +49,8 @@ fn sixteen() -> u32 {
 /// input, resized to the next multiple of `patch`, over (N, C, patch, patch). `M_l`: of a BatchNorm the teacher's running ones, of a
 /// convolution the mean over the batches of real images. `C_l`: the mean over the images of what their classes have: of a class the
 /// mean over its real images of each image's own means and variances. With `average`, `s_l` is `a + x - stop(x)`, `a <- average a +
-/// (1 - average) x` from 0 on: it has the value of the average and the gradient of the batch.
+/// (1 - average) x` from 0 on: it has the value of the average and the gradient of the batch. A convolution that is left out keeps its
+/// average. Each batch of images begins anew, where G-VBSM's code goes on with the averages of the batch before.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "Options")]
 pub(crate) struct LayerStats {
@@ -67,6 +68,15 @@ struct Past {
     at: Option<(u64, u64)>,
     before: Vec<(String, Tensor)>,
     after: Vec<(String, Tensor)>,
+}
+
+impl Past {
+    /// Leaves the averages of a layer as they were.
+    fn keep(&mut self, layer: &str) {
+        let of_layer = |key: &str| key.split_once('.').is_some_and(|(_, name)| name == layer);
+        let kept = self.before.iter().filter(|(key, _)| of_layer(key));
+        self.after.extend(kept.cloned());
+    }
 }
 
 impl TryFrom<Options> for LayerStats {
@@ -231,13 +241,14 @@ impl Regularizer for LayerStats {
             let dropped = layer.kind == LayerKind::Conv && rng.coin(self.options.drop);
             let place = || layer.name.clone();
             let name = format!("{}.{}", layer.index, layer.name);
+            if dropped {
+                past.keep(&name);
+                continue;
+            }
             let statistics = self.statistics(layer, false).with_context(place)?;
             let statistics = self
                 .averaged(&name, statistics, &mut past)
                 .with_context(place)?;
-            if dropped {
-                continue;
-            }
             let weight = if i == 0 { self.options.first_layer } else { 1. };
             for (what, got) in statistics {
                 let [global, own] = self.real(x, layer, what).with_context(place)?;

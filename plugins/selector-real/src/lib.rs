@@ -41,7 +41,7 @@ impl Selector for Patches {
     }
 }
 
-/// The images nearest to the middle in the order of the teacher's probability of the class: the middle one, the next, the one before,
+/// The images nearest to the middle in the order of the teacher's probability of the class: number n / 2, rounded up, the next, the one before,
 /// the one after the next, and so on; of each image its best crop.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -52,7 +52,7 @@ impl Selector for Medium {
         let mut order = confident(x)?;
         // By rising probability.
         order.reverse();
-        let middle = order.len() as i64 / 2;
+        let middle = order.len().div_ceil(2) as i64;
         let outwards = (0..2 * order.len() as i64).map(|step| match step % 2 {
             1 => middle + (step + 1) / 2,
             _ => middle - step / 2,

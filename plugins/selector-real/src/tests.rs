@@ -33,6 +33,18 @@ fn the_best_crops_of_the_best_images_come_first() {
 fn medium_goes_outwards_from_the_middle() {
     // Rising probability: 6, 1, 10, 5; the middle of four is the third.
     assert_eq!(chosen(&Medium {}, 4).unwrap(), [10, 5, 1, 6]);
+    // DELT's `math.ceil(n / 2)`: of five the fourth.
+    let ctx = testing::ctx("recover");
+    let logits = ctx.tensor(&[1., 0., 2., 0., 3., 0., 4., 0., 5., 0.], &[5, 2]);
+    let five = SelectorInput {
+        class: 0,
+        count: 4,
+        logits: &logits.unwrap(),
+        features: &[],
+        images: &[0, 1, 2, 3, 4],
+        ctx: &ctx,
+    };
+    assert_eq!(Medium {}.select(&five).unwrap(), [3, 4, 2, 1]);
 }
 
 // import numpy as np
