@@ -22,6 +22,53 @@ pub(super) fn numbered(labels: impl IntoIterator<Item = Option<i64>>) -> Vec<Str
     (0..=last).map(|label| label.to_string()).collect()
 }
 
+/// What the labels of a file mean, where it names classes of its own.
+pub(super) struct Translation(Option<Vec<i64>>);
+
+impl Translation {
+    /// From a file with the classes `own`, where it names any, to a set with the classes `all`, by name.
+    ///
+    /// # Errors
+    /// The classes that the set has not, or a name that stands for two classes.
+    pub fn new(own: Option<&[String]>, all: &[String]) -> Result<Self, String> {
+        let Some(own) = own.filter(|own| *own != all && !all.is_empty()) else {
+            return Ok(Self(None));
+        };
+        let unknown = own.iter().filter(|name| !all.contains(name)).cloned();
+        let unknown: Vec<String> = unknown.collect();
+        if !unknown.is_empty() {
+            return Err(format!(
+                "its classes are others than those of the training images; it alone has {}",
+                listed(&unknown)
+            ));
+        }
+        let twice = |names: &[String]| (1..names.len()).any(|i| names[..i].contains(&names[i]));
+        if twice(all) || twice(own) {
+            return Err(
+                "its classes have another order than the training images', and a name stands for two of them"
+                    .to_owned(),
+            );
+        }
+        let place = |name: &String| all.iter().position(|n| n == name).map(|i| i as i64);
+        Ok(Self(own.iter().map(place).collect()))
+    }
+
+    /// The set's label of a label of the file.
+    ///
+    /// # Errors
+    /// The file names no such class.
+    pub fn label(&self, label: Option<i64>) -> Result<Option<i64>, String> {
+        let (Some(places), Some(label)) = (&self.0, label) else {
+            return Ok(label);
+        };
+        let place = usize::try_from(label).ok().and_then(|i| places.get(i));
+        let last = places.len().saturating_sub(1);
+        place.copied().map(Some).ok_or_else(|| {
+            format!("label {label} is out of range, expected 0 to {last}, the classes of its file")
+        })
+    }
+}
+
 /// A class, as named in the experiment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -140,12 +187,16 @@ fn suggestions(all: &[String], name: &str) -> String {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| format!("nearest: {candidate}; "))
         .unwrap_or_default();
+    format!("{nearest}have: {}", listed(all))
+}
+
+/// The first names, and how many more.
+fn listed(all: &[String]) -> String {
     let listed = all[..all.len().min(MAX_NAMES)].join(", ");
-    let more = match all.len().saturating_sub(MAX_NAMES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{nearest}have: {listed}{more}")
+    match all.len().saturating_sub(MAX_NAMES) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +273,32 @@ mod tests {
             "{}",
             faults[2]
         );
+    }
+
+    #[test]
+    fn a_file_with_names_of_its_own_is_read_by_them() {
+        let own = |all: &[&str]| all.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+        let some = own(&["dog", "bird"]);
+        let by_name = Translation::new(Some(&some), &names()).unwrap();
+        assert_eq!(by_name.label(Some(0)), Ok(Some(3)));
+        assert_eq!(by_name.label(None), Ok(None));
+        let error = by_name.label(Some(2)).unwrap_err();
+        assert!(
+            error.contains("label 2 is out of range, expected 0 to 1"),
+            "{error}"
+        );
+        let others = own(&["dog", "emu"]);
+        let error = Translation::new(Some(&others), &names()).err().unwrap();
+        assert!(error.ends_with("it alone has emu"), "{error}");
+        let twice = own(&["a", "b", "a"]);
+        let turned = own(&["a", "a", "b"]);
+        assert!(Translation::new(Some(&turned), &twice).is_err());
+        for same in [Some(&names()[..]), None] {
+            assert_eq!(
+                Translation::new(same, &names()).unwrap().label(Some(9)),
+                Ok(Some(9))
+            );
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod info;
 mod inputs;
 mod item;
 mod locate;
+#[cfg(test)]
+mod names_test;
 mod normalization;
 mod open;
 mod pixel_sums;

@@ -1,12 +1,13 @@
 //! The binary files of CIFAR-10 and CIFAR-100 (<https://www.cs.toronto.edu/~kriz/cifar.html>): records of one label byte (two in
 //! CIFAR-100, the coarse and the fine one) and 3,072 bytes of pixels.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use image::RgbImage;
 
 use super::listing::{Keep, Listing, Shape, Source};
+use crate::data::classes::Translation;
 use crate::data::fault::{Fault, gather};
 use crate::data::item::{Coding, Item, Place, Stored, Within};
 
@@ -38,22 +39,37 @@ impl Listing for CifarRecords {
 
     /// From the file beside the first one.
     fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
-        let beside = |first: &PathBuf| Some(first.with_file_name(names_beside(first)?.0));
-        let text = split.text(split.paths.first().and_then(beside))?;
-        Ok(text.map(|text| {
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            lines.map(str::to_string).collect()
-        }))
+        match split.paths.first() {
+            Some(first) => class_names(split, first),
+            None => Ok(None),
+        }
     }
 
     /// The records of all files in order.
-    fn read(&self, split: &Source, _: &[String], keep: Keep) -> Result<Vec<Item>, Vec<Fault>> {
-        let read = |path: &PathBuf| read(path, keep).map_err(|m| Fault::new(split.key, m));
-        Ok(gather(split.paths.iter().map(read).collect())?.concat())
+    fn read(&self, split: &Source, all: &[String], keep: Keep) -> Result<Vec<Item>, Vec<Fault>> {
+        let mut items = Vec::new();
+        for path in &split.paths {
+            let own = class_names(split, path)?;
+            let read = Translation::new(own.as_deref(), all)
+                .map_err(|m| format!("{}: {m}", path.display()))
+                .and_then(|translation| read(path, &translation, keep));
+            items.push(read.map_err(|m| Fault::new(split.key, m)));
+        }
+        Ok(gather(items)?.concat())
     }
 }
 
-fn read(path: &Path, keep: Keep) -> Result<Vec<Item>, String> {
+/// The names beside a file, where there are any.
+fn class_names(split: &Source, path: &Path) -> Result<Option<Vec<String>>, Vec<Fault>> {
+    let beside = names_beside(path).map(|(name, _)| path.with_file_name(name));
+    let text = split.text(beside)?;
+    Ok(text.map(|text| {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines.map(str::to_string).collect()
+    }))
+}
+
+fn read(path: &Path, translation: &Translation, keep: Keep) -> Result<Vec<Item>, String> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     let labels = label_bytes(path, bytes.len() as u64)?;
@@ -62,18 +78,23 @@ fn read(path: &Path, keep: Keep) -> Result<Vec<Item>, String> {
     let items = bytes
         .chunks(record as usize)
         .enumerate()
-        .map(|(row, bytes)| Item {
-            place: Place {
-                file: file.clone(),
-                within: Within::Row(row),
-            },
-            stored: Stored::At(row as u64 * record + labels),
-            bytes: PIXELS,
-            coding: &PLANES,
+        .map(|(row, bytes)| {
             // The fine label is the second one.
-            label: Some(i64::from(bytes[labels as usize - 1])),
+            let label = translation.label(Some(i64::from(bytes[labels as usize - 1])));
+            Ok(Item {
+                place: Place {
+                    file: file.clone(),
+                    within: Within::Row(row),
+                },
+                stored: Stored::At(row as u64 * record + labels),
+                bytes: PIXELS,
+                coding: &PLANES,
+                label: label.map_err(|m| format!("{shown} row {row}: {m}"))?,
+            })
         });
-    Ok(items.filter(|item| keep(item.label)).collect())
+    let mut items: Vec<Item> = items.collect::<Result<_, String>>()?;
+    items.retain(|item| keep(item.label));
+    Ok(items)
 }
 
 /// Label bytes of a record: as the file of names says, or else as the length does.
@@ -118,6 +139,8 @@ fn planes(bytes: &[u8]) -> Result<RgbImage, String> {
 #[cfg(test)]
 mod tests {
     use super::super::listing::train;
+    use std::path::PathBuf;
+
     use super::*;
 
     fn record(labels: &[u8], value: u8) -> Vec<u8> {

@@ -7,6 +7,8 @@ mod parquet_columns;
 mod parquet_file;
 mod spool;
 mod tar_file;
+#[cfg(test)]
+mod tar_file_test;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::listing::{Keep, Listing, Shape, Source};
 use super::parquet_columns::{find_image, find_label};
 use super::spool::Spool;
+use crate::data::classes::Translation;
 use crate::data::decode::IMAGE;
 use crate::data::fault::{Fault, gather};
 use crate::data::item::{Item, Place, Stored, Within};
@@ -39,7 +40,7 @@ impl Listing for ParquetFile {
         true
     }
 
-    /// From the schema metadata of the first file.
+    /// From the schema metadata of the first file; those of later files are read by name.
     fn names(&self, split: &Source) -> Result<Option<Vec<String>>, Vec<Fault>> {
         Ok(tables(split)?.first().and_then(Table::class_names))
     }
@@ -52,11 +53,16 @@ impl Listing for ParquetFile {
 
     /// Rows of all files in order. Files are read in parallel. Their images lie compressed in pages, so they are unpacked into a
     /// temporary file, where each can be read alone.
-    fn read(&self, split: &Source, _: &[String], keep: Keep) -> Result<Vec<Item>, Vec<Fault>> {
+    fn read(
+        &self,
+        split: &Source,
+        class_names: &[String],
+        keep: Keep,
+    ) -> Result<Vec<Item>, Vec<Fault>> {
         let spool = Spool::new().map_err(|m| split.fault(m))?;
         let read = |path: &PathBuf| {
             Table::open(path, split)?
-                .read(keep, &spool)
+                .read(class_names, keep, &spool)
                 .map_err(|m| Fault::new(split.key, m))
         };
         let files: Vec<Result<Vec<Item>, Fault>> = split.paths.par_iter().map(read).collect();
@@ -121,11 +127,19 @@ impl Table {
         Ok(groups.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    fn read(&self, keep: Keep, spool: &Spool) -> Result<Vec<Item>, String> {
+    fn read(&self, class_names: &[String], keep: Keep, spool: &Spool) -> Result<Vec<Item>, String> {
+        let at = |message: String| format!("{}: {message}", self.file.display());
+        let translation =
+            Translation::new(self.class_names().as_deref(), class_names).map_err(at)?;
         let (mut items, mut full) = (Vec::new(), None);
         let mut first_row = 0;
         for group in 0..self.reader.num_row_groups() {
-            let labels = self.group_labels(group)?;
+            let labels = (first_row..).zip(self.group_labels(group)?);
+            let labels = labels.map(|(row, label)| {
+                let place = |message| format!("{} row {row}: {message}", self.file.display());
+                translation.label(label).map_err(place)
+            });
+            let labels: Vec<Option<i64>> = labels.collect::<Result<_, _>>()?;
             let mut rows = labels.iter().enumerate();
             self.group_images(group, &mut |image| {
                 let Some((row, label)) = rows.next().filter(|(_, label)| keep(**label)) else {
