@@ -3,10 +3,12 @@
 mod color;
 mod color_rule;
 mod draw;
+mod rule;
 
 pub use color::{COLOR_COLUMNS, ColorJitter};
 pub use color_rule::{ColorRule, Jitter};
-pub use draw::{CropRule, MixRule, ViewRule, ViewSource, draw_crop, draw_crop_in, draw_views};
+pub use draw::{ViewSource, draw_crop, draw_crop_in, draw_views};
+pub use rule::{CropRule, MixRule, ViewRule};
 
 use crate::{Result, ensure};
 
