@@ -138,22 +138,49 @@ pub trait Relabeler: Send + Sync + 'static {
 struct Rows {
     views: Vec<i64>,
     colors: Option<Vec<i64>>,
+    before: Option<Vec<i64>>,
 }
+
+/// The names of views, of their colours and of what changes their images before the crop.
+type Names = [&'static str; 3];
+const VIEWS: Names = ["views", "colors", "before"];
+const STORED: Names = ["stored", "stored_colors", "stored_before"];
 
 impl Rows {
     fn of(views: &[View]) -> Self {
         Self {
             views: View::to_rows(views),
             colors: View::to_color_rows(views),
+            before: View::to_before_rows(views),
         }
     }
 
-    fn write<'a>(&'a self, args: &mut ArgsBuf<'a>, views: &'a str, colors: &'a str) {
+    fn write<'a>(&'a self, args: &mut ArgsBuf<'a>, [views, colors, before]: Names) {
         args.ints(views, &self.views);
-        if let Some(rows) = &self.colors {
-            args.ints(colors, rows);
+        for (name, rows) in [(colors, &self.colors), (before, &self.before)] {
+            if let Some(rows) = rows {
+                args.ints(name, rows);
+            }
         }
     }
+}
+
+/// Rows that plugins give since the rule has the keys.
+///
+/// # Errors
+/// When one of them is set and the rows are not there.
+fn later_rows<'a>(
+    reply: &'a Reply,
+    name: &str,
+    is_set: bool,
+    keys: &str,
+) -> Result<Option<&'a [i64]>> {
+    let rows = reply.get_ints(name).ok();
+    ensure!(
+        rows.is_some() || !is_set,
+        "this plugin predates {keys} and draws views without; rebuild it against this plugin API"
+    );
+    Ok(rows)
 }
 
 /// A relabeler behind the boundary.
@@ -177,15 +204,20 @@ impl ForeignRelabeler {
         let mut args = ArgsBuf::new();
         args.text("set", &text).ints("number", &number);
         if let Some(stored) = &stored {
-            stored.write(&mut args, "stored", "stored_colors");
+            stored.write(&mut args, STORED);
         }
         let reply = self.0.call(method, &args)?;
-        let colors = reply.get_ints("colors").ok();
-        ensure!(
-            colors.is_some() || set.views.color_jitter.is_none(),
-            "this plugin predates color_jitter and draws views without it; rebuild it against this plugin API"
-        );
-        View::with_color_rows(View::from_rows(reply.get_ints("views")?)?, colors)
+        let [views, colors, before] = VIEWS;
+        let rule = set.views;
+        let colors = later_rows(&reply, colors, !rule.color_jitter.is_none(), "color_jitter")?;
+        let before = later_rows(
+            &reply,
+            before,
+            !rule.before.is_none(),
+            "tiles and rand_augment",
+        )?;
+        let plain = View::from_rows(reply.get_ints(views)?)?;
+        View::with_before_rows(View::with_color_rows(plain, colors)?, before)
     }
 }
 
@@ -212,7 +244,7 @@ impl Relabeler for ForeignRelabeler {
         let (set, rows) = (to_json(set)?, Rows::of(views));
         let mut args = ArgsBuf::new();
         args.text("set", &set);
-        rows.write(&mut args, "views", "colors");
+        rows.write(&mut args, VIEWS);
         for teacher in teachers {
             args.tensor("logits", teacher);
         }
@@ -227,7 +259,7 @@ impl Relabeler for ForeignRelabeler {
     fn decode(&self, set: &SetInfo, batch: &LabelBatch<'_>, ctx: &Ctx) -> Result<Targets> {
         let (set, rows) = (to_json(set)?, Rows::of(batch.views));
         let mut args = ArgsBuf::new();
-        rows.write(&mut args, "views", "colors");
+        rows.write(&mut args, VIEWS);
         args.text("set", &set)
             .tensor("labels", batch.labels)
             .tensor("partner_labels", batch.partner_labels);
@@ -242,14 +274,20 @@ impl Relabeler for ForeignRelabeler {
 #[doc(hidden)]
 pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Result<Reply> {
     let set: SetInfo = serde_json::from_str(args.text("set")?)?;
-    let read =
-        |rows: &[i64], colors| View::with_color_rows(View::from_rows(rows)?, args.ints(colors));
-    let views = || read(args.ints("views").unwrap_or_default(), "colors");
+    let read = |[views, colors, before]: Names| {
+        let plain = View::from_rows(args.ints(views).unwrap_or_default())?;
+        let colored = View::with_color_rows(plain, args.ints(colors))?;
+        View::with_before_rows(colored, args.ints(before))
+    };
+    let views = || read(VIEWS);
     let tell = |reply: &mut Reply, views: &[View]| {
         reply.ints("views", View::to_rows(views));
-        // An answer without colours to a rule that has them is an older plugin's.
+        // An answer without rows of what the rule has is an older plugin's.
         if !set.views.color_jitter.is_none() {
             reply.ints("colors", View::color_rows(views));
+        }
+        if !set.views.before.is_none() {
+            reply.ints("before", View::before_rows(views));
         }
     };
     let mut reply = Reply::new();
@@ -268,8 +306,8 @@ pub fn serve<T: Relabeler>(relabeler: &T, method: Method, args: &Args<'_>) -> Re
             }
         }
         Method::TRAIN_VIEWS => {
-            let stored = args.ints("stored").map(|rows| read(rows, "stored_colors"));
-            let stored = stored.transpose()?;
+            let is_stored = args.ints(STORED[0]).is_some();
+            let stored = is_stored.then(|| read(STORED)).transpose()?;
             let views =
                 relabeler.train_views(&set, args.int("number")? as u32, stored.as_deref())?;
             tell(&mut reply, &views);
@@ -300,10 +338,10 @@ mod tests {
     use crate::{
         Error,
         abi::{RResult, RawComponent},
-        view::{ColorRule, CropRule, Jitter, MixRule},
+        view::{BeforeRule, ColorRule, CropRule, Jitter, MixRule},
     };
 
-    /// Draws whole images and knows no colours.
+    /// Draws whole images and knows neither colours nor what comes before a crop.
     struct Older;
 
     impl RawComponent for Older {
@@ -315,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_plugin_serves_views_but_not_colours() {
+    fn an_older_plugin_serves_views_without_later_changes() {
         let older = ForeignRelabeler::new(RComponent::new(Older));
         let views = ViewRule {
             crop: CropRule::None,
@@ -323,6 +361,7 @@ mod tests {
             mix: MixRule::None,
             batch_size: 1,
             color_jitter: ColorRule::NONE,
+            before: BeforeRule::NONE,
         };
         let mut set = SetInfo {
             images: 1,
@@ -333,9 +372,14 @@ mod tests {
             views,
         };
         assert_eq!(older.plan(&set, 0).unwrap(), [View::whole(0, 8)]);
-        assert!(!to_json(&set).unwrap().contains("color"));
+        let unset = to_json(&set).unwrap();
+        assert!(!unset.contains("color") && !unset.contains("before"));
         set.views.color_jitter.hue = Jitter::Around(0.1);
         let error = older.train_views(&set, 0, None).unwrap_err().to_string();
         assert!(error.contains("predates color_jitter"), "{error}");
+        set.views.color_jitter = ColorRule::NONE;
+        set.views.before.tiles = 2;
+        let error = older.plan(&set, 0).unwrap_err().to_string();
+        assert!(error.contains("predates tiles and rand_augment"), "{error}");
     }
 }

@@ -6,7 +6,10 @@ use std::{env, fs, path::Path};
 use plugin_api::{
     rng::{RNG_VERSION, Rng, StreamId},
     serde_json::{Value as Json, json},
-    view::{ColorRule, CropRule, MixRule, View, ViewRule, ViewSource, draw_views},
+    view::{
+        BeforeRule, ColorRule, CropRule, MixRule, RandAugment, View, ViewRule, ViewSource,
+        draw_views,
+    },
 };
 
 /// An entry of each list a line, so that a change shows as the lines that changed.
@@ -16,9 +19,10 @@ fn document() -> String {
         lines.join(",\n")
     };
     format!(
-        "{{\n\"rng_version\": {RNG_VERSION},\n\"streams\": [\n{}\n],\n\"views\": [\n{}\n]\n}}\n",
+        "{{\n\"rng_version\": {RNG_VERSION},\n\"streams\": [\n{}\n],\n\"views\": [\n{}\n],\n\"before\": [\n{}\n]\n}}\n",
         lines(streams()),
-        lines(views())
+        lines(views()),
+        lines(before())
     )
 }
 
@@ -74,6 +78,12 @@ fn stream(seed: u64, stage: &str, purpose: &str, id: StreamId, fresh: impl Fn() 
     })
 }
 
+const SOURCE: ViewSource = ViewSource {
+    images: 11,
+    resolution: 24,
+    seed: 42,
+};
+
 /// Two epochs under each crop and each mix; the last batch of an epoch is a smaller one.
 fn views() -> Vec<Json> {
     let crops = [
@@ -92,11 +102,7 @@ fn views() -> Vec<Json> {
         MixRule::CutMix { alpha: 0.4 },
         MixRule::MixUp { alpha: 0.8 },
     ];
-    let source = ViewSource {
-        images: 11,
-        resolution: 24,
-        seed: 42,
-    };
+    let source = SOURCE;
     let mut cases = Vec::new();
     for crop in crops {
         for mix in mixes {
@@ -106,6 +112,7 @@ fn views() -> Vec<Json> {
                 mix,
                 batch_size: 4,
                 color_jitter: ColorRule::NONE,
+                before: BeforeRule::NONE,
             };
             for epoch in [0, 301] {
                 let drawn = draw_views(&views, &source, "relabel", epoch);
@@ -119,10 +126,38 @@ fn views() -> Vec<Json> {
 fn case(views: &ViewRule, source: &ViewSource, epoch: u32, drawn: &[View]) -> Json {
     let rows: Vec<_> = drawn.iter().map(View::to_row).collect();
     json!({
-        "set": {"images": source.images, "resolution": source.resolution, "seed": source.seed, "views": views},
+        "set": set(views, source),
         "epoch": epoch,
         "rows": rows,
     })
+}
+
+/// What changes images before their crops (`View::to_before_rows`), under each of its keys and both.
+fn before() -> Vec<Json> {
+    let rand_augment = |ops, magnitude| Some(RandAugment { ops, magnitude });
+    let rules = [(None, 2), (rand_augment(2, 9), 1), (rand_augment(4, 30), 4)];
+    let case = |(rand_augment, tiles)| {
+        let views = ViewRule {
+            crop: CropRule::None,
+            flip: 0.,
+            mix: MixRule::CutMix { alpha: 1. },
+            batch_size: 4,
+            color_jitter: ColorRule::NONE,
+            before: BeforeRule {
+                rand_augment,
+                tiles,
+            },
+        };
+        let drawn = draw_views(&views, &SOURCE, "relabel", 7);
+        let rows = View::to_before_rows(&drawn).expect("a change of each image");
+        let rows: Vec<&[i64]> = rows.chunks(rows.len() / drawn.len()).collect();
+        json!({"set": set(&views, &SOURCE), "epoch": 7, "rows": rows})
+    };
+    rules.map(case).to_vec()
+}
+
+fn set(views: &ViewRule, source: &ViewSource) -> Json {
+    json!({"images": source.images, "resolution": source.resolution, "seed": source.seed, "views": views})
 }
 
 /// Written anew when `ALAMBIC_UPDATE_DOCS` is set.

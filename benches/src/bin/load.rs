@@ -19,7 +19,7 @@ use alambic_benches::{
 use anyhow::{Result, anyhow};
 use candle_core::Device;
 use clap::Parser;
-use plugin_api::view::{ColorRule, CropRule, MixRule, ViewRule};
+use plugin_api::view::{BeforeRule, ColorRule, CropRule, MixRule, ViewRule};
 use serde_json::json;
 
 /// Loads batches and says what they cost
@@ -68,6 +68,7 @@ fn load(args: &Args) -> Result<()> {
         mix: MixRule::None,
         batch_size: args.batch as u32,
         color_jitter: ColorRule::NONE,
+        before: BeforeRule::NONE,
     };
     let mut feed = DatasetFeed::new(&images, rule, 0, "squeeze", &Device::Cpu);
     let mut views = feed.views(0)?;

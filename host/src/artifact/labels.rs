@@ -252,7 +252,7 @@ mod tests {
     use candle_core::Device;
     use plugin_api::{
         relabeler::RecordIndex,
-        view::{ColorRule, CropRule, MixRule, ViewRule},
+        view::{BeforeRule, ColorRule, CropRule, MixRule, ViewRule},
     };
 
     use super::*;
@@ -269,6 +269,7 @@ mod tests {
             mix: MixRule::CutMix { alpha: 1. },
             batch_size: 2,
             color_jitter: ColorRule::NONE,
+            before: BeforeRule::NONE,
         },
     };
 

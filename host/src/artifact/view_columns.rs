@@ -165,7 +165,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use plugin_api::view::{ColorRule, CropRule, Jitter, ViewSource, draw_views};
+    use plugin_api::view::{BeforeRule, ColorRule, CropRule, Jitter, ViewSource, draw_views};
 
     use super::*;
 
@@ -179,6 +179,7 @@ mod tests {
                 hue: Jitter::Around(hue),
                 ..ColorRule::NONE
             },
+            before: BeforeRule::NONE,
         }
     }
 

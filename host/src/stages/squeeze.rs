@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, bail};
 use plugin_api::{
     abi::Kind,
-    view::{ColorRule, CropRule, MixRule, ViewRule},
+    view::{BeforeRule, ColorRule, CropRule, MixRule, ViewRule},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,7 @@ impl Config {
             mix: self.mix,
             batch_size: self.batch_size,
             color_jitter: self.color_jitter,
+            before: BeforeRule::NONE,
         }
     }
 }

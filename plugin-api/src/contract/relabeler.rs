@@ -4,11 +4,11 @@ use super::{scalar::refused, trial::Trial};
 use crate::{
     Context as _, Result, Tensor, ensure,
     relabeler::{Relabeler, SetInfo},
-    view::{ColorRule, CropRule, Jitter, MixRule, ViewRule},
+    view::{BeforeRule, ColorRule, CropRule, Jitter, MixRule, RandAugment, ViewRule},
 };
 
-/// Checks a relabeler on the tensors of a host, for sets without mixes, with cutmix, with mixup and with colour jitter (it may refuse
-/// some): plans within the set and the same at every call; records with a row for each view, the same for any batch; training views
+/// Checks a relabeler on the tensors of a host, for sets without mixes, with cutmix, with mixup, with colour jitter and with shuffled
+/// tiles after RandAugment (it may refuse some): plans within the set and the same at every call; records with a row for each view, the same for any batch; training views
 /// that cover the set; and targets that are distributions. `tolerance` is how far records may depend on the batch.
 ///
 /// # Errors
@@ -20,15 +20,22 @@ pub fn verify_relabeler(relabeler: &dyn Relabeler, device: &Tensor, tolerance: f
         hue: Jitter::Around(0.1),
         ..plain
     };
+    let cutmix = MixRule::CutMix { alpha: 1. };
+    let changed = BeforeRule {
+        rand_augment: Some(RandAugment::default()),
+        tiles: 2,
+    };
+    let as_is = BeforeRule::NONE;
     let sets = [
-        ("without mixes", MixRule::None, plain),
-        ("with cutmix", MixRule::CutMix { alpha: 1. }, plain),
-        ("with mixup", MixRule::MixUp { alpha: 0.8 }, plain),
-        ("with colours", MixRule::None, colored),
+        ("without mixes", MixRule::None, plain, as_is),
+        ("with cutmix", cutmix, plain, as_is),
+        ("with mixup", MixRule::MixUp { alpha: 0.8 }, plain, as_is),
+        ("with colours", MixRule::None, colored, as_is),
+        ("with tiles and RandAugment", cutmix, plain, changed),
     ];
     let mut refusals = Vec::new();
-    for (kind, mix, color_jitter) in sets {
-        let set = set_with(mix, color_jitter);
+    for (kind, mix, color_jitter, before) in sets {
+        let set = set_with(mix, color_jitter, before);
         match refused(relabeler.layout(&set)).context("layout")? {
             Ok(layout) => Trial {
                 relabeler,
@@ -59,7 +66,7 @@ pub(crate) fn verify_pair(
     tolerance: f64,
 ) -> Result<()> {
     verify_relabeler(first, device, tolerance)?;
-    let set = set_with(MixRule::None, ColorRule::NONE);
+    let set = set_with(MixRule::None, ColorRule::NONE, BeforeRule::NONE);
     let Ok(layout) = first.layout(&set) else {
         return Ok(());
     };
@@ -73,7 +80,7 @@ pub(crate) fn verify_pair(
     Ok(())
 }
 
-fn set_with(mix: MixRule, color_jitter: ColorRule) -> SetInfo {
+fn set_with(mix: MixRule, color_jitter: ColorRule, before: BeforeRule) -> SetInfo {
     let crop = CropRule::RandomResized {
         scale: [0.08, 1.],
         ratio: [3. / 4., 4. / 3.],
@@ -84,6 +91,7 @@ fn set_with(mix: MixRule, color_jitter: ColorRule) -> SetInfo {
         mix,
         batch_size: 4,
         color_jitter,
+        before,
     };
     SetInfo {
         images: 12,

@@ -22,6 +22,17 @@ pub(super) fn check_views(views: &[View], set: &SetInfo) -> Result<()> {
                 bail!("view {i}: its colours: {fault}");
             }
         }
+        for before in [view.before, view.partner_before].into_iter().flatten() {
+            if let Some(fault) = before.fault() {
+                bail!("view {i}: before its crop: {fault}");
+            }
+            let count = before.tiles.map_or(1, |tiles| u32::from(tiles.count));
+            ensure!(
+                set.resolution.is_multiple_of(count),
+                "view {i}: its {count} tiles do not divide the {} pixels of a side",
+                set.resolution
+            );
+        }
         let side = set.resolution as i32;
         match view.mix {
             Mix::None => {}
@@ -90,7 +101,9 @@ pub(super) fn unseen<'a>(views: impl IntoIterator<Item = &'a View>, set: &SetInf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{ColorJitter, ColorRule, CropRule, MixRule, ViewRule};
+    use crate::view::{
+        Before, BeforeRule, ColorJitter, ColorRule, CropRule, MixRule, Tiles, ViewRule,
+    };
 
     const RULE: ViewRule = ViewRule {
         crop: CropRule::None,
@@ -98,6 +111,7 @@ mod tests {
         mix: MixRule::None,
         batch_size: 2,
         color_jitter: ColorRule::NONE,
+        before: BeforeRule::NONE,
     };
     const SET: SetInfo = SetInfo {
         images: 3,
@@ -119,6 +133,17 @@ mod tests {
             left: 0,
             bottom,
             right: 8,
+        };
+        let tiled = |count, columns| View {
+            before: Some(Before {
+                tiles: Some(Tiles {
+                    count,
+                    columns,
+                    rows: [0, 1, 2, 0],
+                }),
+                ..Before::default()
+            }),
+            ..good
         };
         let cases = [
             (View::whole(3, 8), "image 3, the set has 3 images"),
@@ -176,6 +201,8 @@ mod tests {
                 },
                 "its colours: hue: got 40000",
             ),
+            (tiled(3, [0, 1, 1, 0]), "before its crop: columns: got [0"),
+            (tiled(3, [2, 1, 0, 0]), "its 3 tiles do not divide the 8"),
         ];
         for (view, part) in cases {
             let text = check_views(&[good, view], &SET).unwrap_err().to_string();

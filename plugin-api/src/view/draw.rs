@@ -43,7 +43,7 @@ impl ViewSource {
     }
 }
 
-/// The views of one epoch: every image once, in a random order, each with its own crop, flip and colours.
+/// The views of one epoch: every image once, in a random order, each with its own changes, crop, flip and colours.
 ///
 /// They depend on seed, stage, epoch and image, and for mixes on the batch's place; nothing else.
 pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32) -> Vec<View> {
@@ -55,6 +55,7 @@ pub fn draw_views(rule: &ViewRule, source: &ViewSource, stage: &str, epoch: u32)
             let crop = source.crop(rule, stage, epoch, image, [source.resolution; 2]);
             View {
                 color: rule.color_jitter.draw(&mut stream("color", image)),
+                before: rule.before.draw(|purpose| stream(purpose, image)),
                 ..View::new(crop, Mix::None)
             }
         })
@@ -158,6 +159,7 @@ fn mix_batch(rule: &MixRule, batch: &[View], resolution: u32, rng: &mut Rng) -> 
         View {
             mix,
             partner_color: other.color,
+            partner_before: other.before,
             ..view
         }
     });
@@ -175,7 +177,10 @@ fn cut_box(lambda: f64, resolution: u32, rng: &mut Rng) -> [i32; 4] {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::ColorRule, *};
+    use super::{
+        super::{BeforeRule, ColorRule},
+        *,
+    };
 
     pub(in crate::view) const SOURCE: ViewSource = ViewSource {
         images: 50,
@@ -194,6 +199,7 @@ pub(super) mod tests {
             mix,
             batch_size: 16,
             color_jitter: ColorRule::NONE,
+            before: BeforeRule::NONE,
         }
     }
 

@@ -1,10 +1,16 @@
-//! Views: which crop of which image, flipped, coloured and mixed how. What a teacher labels and a student trains on.
+//! Views: which crop of which image, changed before it, flipped, coloured and mixed how. What a teacher labels and a student trains on.
 
+mod before;
+mod before_rule;
 mod color;
 mod color_rule;
 mod draw;
 mod rule;
 
+pub use before::{
+    BEFORE_COLUMNS, Before, OPERATION_COLUMNS, Operation, OperationKind, TILE_COLUMNS, Tiles,
+};
+pub use before_rule::{BeforeRule, RandAugment, is_one_tile};
 pub use color::{COLOR_COLUMNS, ColorJitter};
 pub use color_rule::{ColorRule, Jitter};
 pub use draw::{ViewSource, draw_crop, draw_crop_in, draw_views};
@@ -70,6 +76,10 @@ pub struct View {
     pub color: Option<ColorJitter>,
     /// The same of the partner's crop.
     pub partner_color: Option<ColorJitter>,
+    /// Changes of the image before its crop.
+    pub before: Option<Before>,
+    /// The same of the partner's image.
+    pub partner_before: Option<Before>,
 }
 
 impl Crop {
@@ -88,13 +98,15 @@ impl Crop {
 }
 
 impl View {
-    /// A crop and what is mixed in, in the image's own colours.
+    /// A crop and what is mixed in, of images as they are.
     pub fn new(crop: Crop, mix: Mix) -> Self {
         Self {
             crop,
             mix,
             color: None,
             partner_color: None,
+            before: None,
+            partner_before: None,
         }
     }
 
@@ -130,7 +142,8 @@ impl View {
     }
 
     /// The view as integers: crop (image, top, left, height, width, flip), kind of mix (0, 1 cutmix, 2 mixup), partner
-    /// (as the crop), box (top, left, bottom, right) or weight. Colours are apart: [`View::to_color_rows`].
+    /// (as the crop), box (top, left, bottom, right) or weight. Colours and changes before the crop are apart:
+    /// [`View::to_color_rows`], [`View::to_before_rows`].
     pub fn to_row(&self) -> [i64; VIEW_COLUMNS] {
         let mut row = [0; VIEW_COLUMNS];
         write_crop(&mut row[..6], self.crop);

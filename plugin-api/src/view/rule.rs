@@ -1,9 +1,9 @@
-//! Rules of views: how crops, flips, colours and mixes are drawn.
+//! Rules of views: how changes before crops, crops, flips, colours and mixes are drawn.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ColorRule;
+use super::{BeforeRule, ColorRule};
 
 /// How crops are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -115,4 +115,7 @@ pub struct ViewRule {
     /// Colours.
     #[serde(default, skip_serializing_if = "ColorRule::is_none")]
     pub color_jitter: ColorRule,
+    /// Changes of images before their crops.
+    #[serde(default, skip_serializing_if = "BeforeRule::is_none")]
+    pub before: BeforeRule,
 }

@@ -137,7 +137,7 @@ mod tests {
         component::parse_options,
         serde_json::json,
         testing,
-        view::{ColorRule, CropRule, MixRule},
+        view::{BeforeRule, ColorRule, CropRule, MixRule},
     };
 
     const SET: SetInfo = SetInfo {
@@ -152,6 +152,7 @@ mod tests {
             mix: MixRule::CutMix { alpha: 1. },
             batch_size: 3,
             color_jitter: ColorRule::NONE,
+            before: BeforeRule::NONE,
         },
     };
 

@@ -73,7 +73,7 @@ impl Prune {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plugin_api::view::{ColorRule, CropRule, MixRule};
+    use plugin_api::view::{BeforeRule, ColorRule, CropRule, MixRule};
 
     const SET: SetInfo = SetInfo {
         images: 10,
@@ -87,6 +87,7 @@ mod tests {
             mix: MixRule::CutMix { alpha: 1. },
             batch_size: 4,
             color_jitter: ColorRule::NONE,
+            before: BeforeRule::NONE,
         },
     };
 

@@ -53,7 +53,7 @@ mod tests {
     use plugin_api::{
         serde_json::json,
         testing,
-        view::{ColorRule, CropRule, MixRule},
+        view::{BeforeRule, ColorRule, CropRule, MixRule},
     };
 
     const SET: SetInfo = SetInfo {
@@ -68,6 +68,7 @@ mod tests {
             mix: MixRule::None,
             batch_size: 4,
             color_jitter: ColorRule::NONE,
+            before: BeforeRule::NONE,
         },
     };
 

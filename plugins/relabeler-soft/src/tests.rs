@@ -5,7 +5,7 @@ use plugin_api::{
     component::parse_options,
     serde_json::json,
     testing,
-    view::{ColorRule, CropRule, MixRule},
+    view::{BeforeRule, ColorRule, CropRule, MixRule},
 };
 
 const SET: SetInfo = SetInfo {
@@ -20,6 +20,7 @@ const SET: SetInfo = SetInfo {
         mix: MixRule::None,
         batch_size: 2,
         color_jitter: ColorRule::NONE,
+        before: BeforeRule::NONE,
     },
 };
 const Z: [[f64; 6]; 2] = [[2., 1., 0., 0.5, 3., -1.], [0., 1., 1.5, -2., 0.25, 0.75]];

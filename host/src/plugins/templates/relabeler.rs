@@ -56,7 +56,7 @@ mod tests {
     use plugin_api::{
         serde_json::json,
         testing,
-        view::{ColorRule, CropRule, MixRule},
+        view::{BeforeRule, ColorRule, CropRule, MixRule},
     };
 
     #[test]
@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn a_mixed_view_has_two_smoothed_labels() {
         let crop = CropRule::None;
-        let views = ViewRule { crop, flip: 0., mix: MixRule::None, batch_size: 1, color_jitter: ColorRule::NONE };
+        let (color_jitter, before) = (ColorRule::NONE, BeforeRule::NONE);
+        let views = ViewRule { crop, flip: 0., mix: MixRule::None, batch_size: 1, color_jitter, before };
         let set = SetInfo { images: 2, classes: 4, resolution: 8, seed: 0, epochs: 1, views };
         let ctx = testing::ctx("validate");
         let (labels, partner_labels) = (ctx.indices(&[1], &[1]).unwrap(), ctx.indices(&[3], &[1]).unwrap());

@@ -7,7 +7,9 @@ use plugin_api::{
     Ctx,
     loss::{SoftTargets, Targets},
     rng::StreamId,
-    view::{ColorRule, Crop, CropRule, MixRule, View, ViewRule, ViewSource, draw_views},
+    view::{
+        BeforeRule, ColorRule, Crop, CropRule, MixRule, View, ViewRule, ViewSource, draw_views,
+    },
 };
 
 use crate::{
@@ -30,6 +32,7 @@ pub fn whole(batch_size: u32) -> ViewRule {
         mix: MixRule::None,
         batch_size,
         color_jitter: ColorRule::NONE,
+        before: BeforeRule::NONE,
     }
 }
 
@@ -56,6 +59,10 @@ impl<'a> DatasetFeed<'a> {
         stage: &'static str,
         device: &candle_core::Device,
     ) -> Self {
+        assert!(
+            rule.before.is_none() || !images.own_sizes(),
+            "tiles and operations are of images of one size"
+        );
         Self {
             images,
             rule,

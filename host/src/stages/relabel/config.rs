@@ -5,7 +5,7 @@ use plugin_api::{
     abi::Kind,
     relabeler::SetInfo,
     tensor::BatchNormMode,
-    view::{ColorRule, CropRule, MixRule, ViewRule},
+    view::{BeforeRule, ColorRule, CropRule, MixRule, ViewRule},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,7 @@ impl Config {
             mix: self.mix,
             batch_size: self.batch_size,
             color_jitter: self.color_jitter,
+            before: BeforeRule::NONE,
         }
     }
 
