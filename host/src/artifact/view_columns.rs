@@ -10,6 +10,8 @@
 //! | `view.cut` | i16 [n, 4] | cutmix: rows `top..bottom`, columns `left..right`, as top, left, bottom, right |
 //! | `view.weight` | i32 `[n]` | mixup: share of the view itself, of 65536 |
 //! | `view.color` | i32 [n, 16] | colour jitter of the view and of its partner (`plugin_api::view::ColorJitter`) |
+//! | `view.tiles` | u8 [n, 18] | shuffles of tiles before the crop (`plugin_api::view::Tiles`) of the image and of its partner's |
+//! | `view.operations` | i16 [n, 16] | RandAugment's operations before the crop (`plugin_api::view::Operation`), likewise |
 //!
 //! Columns of what no view of the shard has are left out.
 
@@ -17,7 +19,10 @@ use std::{collections::BTreeMap, ops::Range};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, WithDType};
-use plugin_api::view::{COLOR_COLUMNS, MixRule, VIEW_COLUMNS, View, ViewRule};
+use plugin_api::view::{
+    BEFORE_COLUMNS, COLOR_COLUMNS, MixRule, OPERATION_COLUMNS, TILE_COLUMNS, VIEW_COLUMNS, View,
+    ViewRule,
+};
 
 use crate::engine::Value;
 
@@ -35,11 +40,11 @@ pub fn bytes_per_view(rule: &ViewRule) -> u64 {
         MixRule::CutMix { .. } => 35,
         MixRule::MixUp { .. } => 31,
     };
-    let colors = match rule.color_jitter.is_none() {
-        true => 0,
-        false => 4 * COLOR_COLUMNS as u64,
-    };
-    crops + colors
+    let of = |is_used, bytes: usize| if is_used { bytes as u64 } else { 0 };
+    crops
+        + of(!rule.color_jitter.is_none(), 4 * COLOR_COLUMNS)
+        + of(rule.before.tiles > 1, TILE_COLUMNS)
+        + of(rule.before.rand_augment.is_some(), 2 * OPERATION_COLUMNS)
 }
 
 /// The columns of some views.
@@ -59,6 +64,20 @@ pub fn to_columns(views: &[View]) -> Result<Vec<(String, Value)>> {
     ];
     if let Some(colors) = View::to_color_rows(views) {
         columns.push(column::<i32>("color", count, colors)?);
+    }
+    if let Some(before) = View::to_before_rows(views) {
+        let part = |ints: Range<usize>| -> Vec<i64> {
+            let rows = before.chunks_exact(BEFORE_COLUMNS);
+            rows.flat_map(|row| row[ints.clone()].to_vec()).collect()
+        };
+        let (tiles, operations) = (part(0..TILE_COLUMNS), part(TILE_COLUMNS..BEFORE_COLUMNS));
+        let is_used = |values: &[i64]| values.iter().any(|&v| v != 0);
+        if is_used(&tiles) {
+            columns.push(column::<u8>("tiles", count, tiles)?);
+        }
+        if is_used(&operations) {
+            columns.push(column::<i16>("operations", count, operations)?);
+        }
     }
     let has = |mix: i64| rows.iter().any(|row| row[MIX] == mix);
     if has(CUTMIX) || has(MIXUP) {
@@ -141,7 +160,24 @@ pub fn from_columns(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Ve
         true => Some(values::<i32>(columns, "color", COLOR_COLUMNS * rows)?),
         false => None,
     };
-    View::with_color_rows(plain, colors.as_deref()).map_err(anyhow::Error::msg)
+    let mut before = vec![0; BEFORE_COLUMNS * rows];
+    let mut fill = |ints: Range<usize>, values: Vec<i64>| {
+        let own = values.chunks_exact(ints.len());
+        for (row, own) in before.chunks_exact_mut(BEFORE_COLUMNS).zip(own) {
+            row[ints.clone()].copy_from_slice(own);
+        }
+    };
+    if has("tiles") {
+        let tiles = values::<u8>(columns, "tiles", TILE_COLUMNS * rows)?;
+        fill(0..TILE_COLUMNS, tiles);
+    }
+    if has("operations") {
+        let operations = values::<i16>(columns, "operations", OPERATION_COLUMNS * rows)?;
+        fill(TILE_COLUMNS..BEFORE_COLUMNS, operations);
+    }
+    let colored = View::with_color_rows(plain, colors.as_deref());
+    let views = colored.and_then(|views| View::with_before_rows(views, Some(&before)));
+    views.map_err(anyhow::Error::msg)
 }
 
 fn values<T>(columns: &BTreeMap<String, Value>, name: &str, count: usize) -> Result<Vec<i64>>
@@ -165,11 +201,13 @@ where
 
 #[cfg(test)]
 mod tests {
-    use plugin_api::view::{BeforeRule, ColorRule, CropRule, Jitter, ViewSource, draw_views};
+    use plugin_api::view::{
+        BeforeRule, ColorRule, CropRule, Jitter, RandAugment, ViewSource, draw_views,
+    };
 
     use super::*;
 
-    fn rule(mix: MixRule, hue: f64) -> ViewRule {
+    fn rule(mix: MixRule, hue: f64, before: BeforeRule) -> ViewRule {
         ViewRule {
             crop: CropRule::Padded { padding: 4 },
             flip: 0.5,
@@ -179,7 +217,7 @@ mod tests {
                 hue: Jitter::Around(hue),
                 ..ColorRule::NONE
             },
-            before: BeforeRule::NONE,
+            before,
         }
     }
 
@@ -193,7 +231,7 @@ mod tests {
     }
 
     fn views(mix: MixRule) -> Vec<View> {
-        draw(&rule(mix, 0.))
+        draw(&rule(mix, 0., BeforeRule::NONE))
     }
 
     fn columns(views: &[View]) -> BTreeMap<String, Value> {
@@ -207,7 +245,21 @@ mod tests {
             MixRule::CutMix { alpha: 1. },
             MixRule::MixUp { alpha: 0.8 },
         ];
-        let rules = rules.map(|mix| [rule(mix, 0.), rule(mix, 0.3)]);
+        let none = BeforeRule::NONE;
+        let tiles = BeforeRule { tiles: 2, ..none };
+        let both = BeforeRule {
+            rand_augment: Some(RandAugment::default()),
+            ..tiles
+        };
+        let operations = BeforeRule { tiles: 1, ..both };
+        let rules = rules.map(|mix| {
+            let befores = [none, tiles, operations, both];
+            [
+                befores.map(|before| rule(mix, 0., before)).to_vec(),
+                vec![rule(mix, 0.3, none), rule(mix, 0.3, both)],
+            ]
+            .concat()
+        });
         for rule in rules.concat() {
             let drawn = draw(&rule);
             let columns = columns(&drawn);
@@ -219,7 +271,7 @@ mod tests {
             assert_eq!(bytes as u64, 9 * bytes_per_view(&rule), "{rule:?}");
         }
         let mixed: Vec<View> = rules.concat().iter().flat_map(draw).collect();
-        assert_eq!(from_columns(&columns(&mixed), 54).unwrap(), mixed);
+        assert_eq!(from_columns(&columns(&mixed), mixed.len()).unwrap(), mixed);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Batches of views of images that do not lie on the GPU: the next one is decoded and rendered on the CPU while the GPU works on the
 //! one at hand, and travels there.
 //!
-//! On the CPU, and where images lie on the GPU, batches are rendered when they are asked for.
+//! On the CPU, and where the GPU has the images and renders their views, batches are rendered when they are asked for.
 
 use std::{borrow::Cow, ops::Range, panic, thread};
 
@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     images::Images,
-    render::{pixels, render},
+    render::{on_gpu, pixels, render},
 };
 
 /// Views that are asked for batch by batch.
@@ -77,10 +77,10 @@ impl<'a> Batches<'a> {
         // The pool's only thread would wait for a helper that waits for it.
         let alone = rayon::current_thread_index().is_some() && rayon::current_num_threads() < 2;
         let idle = Gpu::at(self.device).is_none() || next.is_empty() || alone;
-        if idle || images.on_gpu(self.device)?.is_some() {
+        let (views, normalization) = (&self.views[next.clone()], &self.inputs.normalization);
+        if idle || on_gpu(images, views, self.device)?.is_some() {
             return work();
         }
-        let (views, normalization) = (&self.views[next.clone()], &self.inputs.normalization);
         let side = images.resolution();
         let room = match Room::new([views.len(), 3, side, side], self.device) {
             // The step may do with the memory that there is.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use plugin_api::view::{Crop, Mix};
+use plugin_api::view::{Before, Crop, Mix, Tiles};
 
 use super::*;
 use crate::{
@@ -150,16 +150,28 @@ fn the_next_batch_is_made_during_the_work_and_is_the_same() {
 
 #[test]
 fn without_a_gpu_and_with_images_on_it_nothing_is_made_ahead() {
-    let (views, inputs) = (views(), inputs());
-    let made_ahead = |images: &dyn Images| {
-        let mut batches = Batches::new(&views, &inputs, &Device::Cpu);
+    let (plain, inputs) = (views(), inputs());
+    let made = |images: &dyn Images, views: &[View]| {
+        let mut batches = Batches::new(views, &inputs, &Device::Cpu);
         batches.beside(images, rows(BATCH), || Ok(())).unwrap();
         batches.ahead.is_some()
     };
+    let made_ahead = |images: &dyn Images| made(images, &plain);
     let images = OnDisk::new(Fate::Whole);
     assert!(!made_ahead(&images));
     assert!(emulated(|| made_ahead(&images)));
     assert!(!emulated(|| made_ahead(&images.set)));
+    // A change before the crop is not for the GPU, whatever lies there.
+    let mut changed = plain.clone();
+    changed[BATCH].before = Some(Before {
+        tiles: Some(Tiles {
+            count: 2,
+            columns: [1, 0, 0, 0],
+            rows: [0, 1, 0, 0],
+        }),
+        ..Before::default()
+    });
+    assert!(emulated(|| made(&images.set, &changed)));
 }
 
 #[test]

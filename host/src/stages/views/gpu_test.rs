@@ -6,7 +6,7 @@ use crate::{
     engine::gpu::emulated,
 };
 use candle_core::Device;
-use plugin_api::view::{ColorJitter, Crop, Mix, View};
+use plugin_api::view::{Before, ColorJitter, Crop, Mix, Operation, OperationKind, View};
 
 use super::render::render;
 
@@ -150,6 +150,22 @@ fn colours_in_any_order_and_of_partners_are_those_of_the_cpu() {
             });
         }
     }
+    are_those_of_the_cpu(&views);
+}
+
+#[test]
+fn changes_before_the_crop_are_those_of_the_cpu() {
+    let mut views = plain();
+    let turned = |magnitude| {
+        let kind = OperationKind::Rotate;
+        let operation = Some(Operation { kind, magnitude });
+        Some(Before {
+            operations: [operation, None, None, None],
+            tiles: None,
+        })
+    };
+    views[0].before = turned(30);
+    views[4].partner_before = turned(-20);
     are_those_of_the_cpu(&views);
 }
 

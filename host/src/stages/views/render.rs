@@ -1,20 +1,26 @@
-//! Views as pixels: crop, flip, colours, mix, normalise. On the CPU, from bytes; on a GPU where the images lie there.
+//! Views as pixels: changes before the crop, crop, flip, colours, mix, normalise. On the CPU, from bytes; on a GPU where the images
+//! lie there and nothing changes before the crop.
 
 use anyhow::Result;
 use candle_core::Device;
-use plugin_api::view::{Mix, View};
+use plugin_api::view::{Before, Crop, Mix, View};
 use rayon::prelude::*;
 
 use crate::{
     data::{Inputs, Normalization},
     engine::{
         Value,
-        gpu::{self, views::ViewNumbers},
+        gpu::{self, Gpu, views::ViewNumbers},
         profile,
     },
 };
 
-use super::{color_jitter::jitter, images::Images};
+use super::{
+    before::changed,
+    color_jitter::jitter,
+    crop::{WHITE, render_crop},
+    images::Images,
+};
 
 /// Renders views as network inputs: normalised, and whitened if the experiment asks for it.
 ///
@@ -31,7 +37,7 @@ pub fn render(
 ) -> Result<Value> {
     profile::mark();
     let normalization = &inputs.normalization;
-    let made = match images.on_gpu(device)? {
+    let made = match on_gpu(images, views, device)? {
         Some((gpu, resident)) => {
             let numbers: Vec<ViewNumbers> = views.iter().map(View::to_row).collect();
             let scaling = [normalization.mean, normalization.std];
@@ -47,6 +53,21 @@ pub fn render(
     };
     profile::done("render views");
     Ok(made)
+}
+
+/// The images where a GPU that has them renders these views. What changes an image before its crop is for the CPU.
+///
+/// # Errors
+/// When an image cannot be decoded.
+pub(super) fn on_gpu<'a>(
+    images: &'a dyn Images,
+    views: &[View],
+    device: &Device,
+) -> Result<Option<(Gpu, &'a Value)>> {
+    match views.iter().any(View::has_before) {
+        true => Ok(None),
+        false => images.on_gpu(device),
+    }
 }
 
 /// Views made on the CPU, normalised, [N, 3, R, R].
@@ -73,13 +94,13 @@ fn render_view(
     out: &mut [f32],
 ) -> Result<()> {
     let side = images.resolution();
-    images.crop(&view.crop, out)?;
+    crop(images, &view.crop, view.before.as_ref(), out)?;
     if let Some(color) = &view.color {
         jitter(out, color);
     }
     if let Some(partner) = view.partner() {
         let mut other = vec![0f32; out.len()];
-        images.crop(&partner, &mut other)?;
+        crop(images, &partner, view.partner_before.as_ref(), &mut other)?;
         if let Some(color) = &view.partner_color {
             jitter(&mut other, color);
         }
@@ -89,6 +110,16 @@ fn render_view(
         let (mean, std) = (normalization.mean[channel], normalization.std[channel]);
         plane.iter_mut().for_each(|v| *v = (*v - mean) / std);
     }
+    Ok(())
+}
+
+fn crop(images: &dyn Images, crop: &Crop, before: Option<&Before>, out: &mut [f32]) -> Result<()> {
+    let Some(before) = before else {
+        return images.crop(crop, out);
+    };
+    let side = images.resolution();
+    let pixels = changed(&images.pixels(crop.image as usize)?, side, before)?;
+    render_crop(&pixels, WHITE, side, crop, out);
     Ok(())
 }
 

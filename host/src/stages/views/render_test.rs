@@ -1,7 +1,7 @@
 //! Pixels of views against torchvision's, on float tensors, resized bilinearly with antialiasing.
 
 use candle_core::Device;
-use plugin_api::view::{ColorJitter, Crop, Mix, View};
+use plugin_api::view::{Before, ColorJitter, Crop, Mix, Tiles, View};
 
 use crate::{artifact::ImageSet, data::Normalization};
 
@@ -177,6 +177,50 @@ fn a_partner_has_its_own_colours() {
         ..View::new(Crop::whole(1, 4), mix)
     };
     shows(view, &NORMALIZED, COLORED);
+}
+
+/// A view of tiles put where they were is the plain one; the partner's are its own.
+#[test]
+fn tiles_are_shuffled_before_the_crop() {
+    let side = |columns, rows| {
+        Some(Before {
+            tiles: Some(Tiles {
+                count: 2,
+                columns,
+                rows,
+            }),
+            ..Before::default()
+        })
+    };
+    let swapped = [1, 0, 0, 0];
+    let pixels: Vec<u8> = (0..48).map(|i| 5 * i).collect();
+    let set = ImageSet::new(SIDE, pixels, vec![0], vec!["a".into()]);
+    let of = |view: View| {
+        let got = render(&set, &[view], &PLAIN.into(), &Device::Cpu).unwrap();
+        got.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let corner = |top, left| Crop {
+        top,
+        left,
+        height: 2,
+        width: 2,
+        ..Crop::whole(0, 4)
+    };
+    let lower_right = of(View::new(corner(2, 2), Mix::None));
+    let moved = View {
+        before: side(swapped, swapped),
+        ..View::new(corner(0, 0), Mix::None)
+    };
+    assert_eq!(of(moved), lower_right);
+    let partner = Mix::MixUp {
+        partner: corner(0, 2),
+        weight: 0,
+    };
+    let mixed = View {
+        partner_before: side([0, 1, 0, 0], swapped),
+        ..View::new(corner(0, 0), partner)
+    };
+    assert_eq!(of(mixed), lower_right);
 }
 
 #[test]
