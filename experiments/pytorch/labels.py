@@ -37,6 +37,8 @@ class LabelStore:
         self.info, self.class_names = self.index["set"], self.index["class_names"]
         if self.info["views"].get("color_jitter"):
             raise LabelError(f"{path}: views with color_jitter, which these scripts do not render")
+        if self.info["views"].get("before"):
+            raise LabelError(f"{path}: views with tiles or rand_augment, which these scripts do not render")
         self.passes = self.index["layout"]["passes"]
         self.held = None, None
 

@@ -68,6 +68,23 @@ fn keys_types_and_ranges() {
             "relabel.color_jitter.saturation=\"high\"",
             ["relabel.color_jitter.saturation: ", "a number", "\"high\""],
         ),
+        (
+            "relabel.tiles=3",
+            ["relabel.tiles: ", "got 3", "a divisor of the 8 pixels"],
+        ),
+        ("relabel.tiles=8", ["relabel.tiles: ", "at most 4", "8"]),
+        (
+            "relabel.rand_augment={ ops = 5 }",
+            ["relabel.rand_augment.ops: ", "at most 4", "5"],
+        ),
+        (
+            "relabel.rand_augment={ magnitude = 31 }",
+            ["relabel.rand_augment.magnitude: ", "at most 30", "31"],
+        ),
+        (
+            "squeeze.tiles=2",
+            ["squeeze: ", "unknown field \"tiles\"", "have: "],
+        ),
         ("seed=-1", ["seed: ", "at least 0", "-1"]),
         ("name=\"a/b\"", ["name: ", "\"a/b\"", "without slashes"]),
         ("validate.seeds=[]", ["validate.seeds: ", "empty", "one"]),

@@ -125,6 +125,8 @@ fn every_mix_and_crop_of_relabel_runs_and_matters() {
         r#"relabel.mix={ kind = "none" }"#,
         r#"relabel.crop={ kind = "padded", padding = 1 }"#,
         r#"relabel.color_jitter={ brightness = 0.4, contrast = [0.6, 1.4], saturation = 0.4, hue = 0.1 }"#,
+        r#"relabel.rand_augment={ ops = 2, magnitude = 9 }"#,
+        r#"relabel.tiles=2"#,
         r#"relabel.teacher_mode="train-statistics""#,
         r#"relabel.flip=0.5"#,
     ] {

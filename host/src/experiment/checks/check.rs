@@ -25,7 +25,7 @@ use crate::{
 use super::{
     super::{Experiment, file, labels::try_labels},
     matching,
-    parts::{folder_name_fault, network, rule_faults, too_few},
+    parts::{folder_name_fault, network, rule_faults, tiles_fault, too_few},
     tables,
 };
 
@@ -281,20 +281,12 @@ impl<'a> Checking<'a> {
                 format!("got {pool}, expected at least {needed}, the images that are needed"),
             );
         }
-        let side = self.input.map(|input| input.height);
-        if let Some(side) = side.filter(|side| !side.is_multiple_of(selected.tiles.max(1) as usize))
-        {
-            let tiles = selected.tiles;
-            add(
-                "tiles",
-                format!("got {tiles}, expected a divisor of the {side} pixels of a side"),
-            );
-        }
+        let tiles = tiles_fault(&format!("{path}.tiles"), selected.tiles, self.input);
+        self.faults.extend(tiles);
         if self.json.get(Stage::Squeeze.name()).is_none() {
-            add(
-                "plugin",
-                "a selector asks a teacher, and there is no table [squeeze]".to_owned(),
-            );
+            let message = "a selector asks a teacher, and there is no table [squeeze]";
+            self.faults
+                .push(Fault::new(format!("{path}.plugin"), message));
         }
         let names = self.teacher_names();
         if !names.is_empty() {
@@ -308,6 +300,8 @@ impl<'a> Checking<'a> {
     fn relabel(&mut self, config: &relabel::Config) {
         self.faults
             .extend(rule_faults(Stage::Relabel.name(), &config.views()));
+        let tiles = tiles_fault("relabel.tiles", config.tiles, self.input);
+        self.faults.extend(tiles);
         self.faults.extend(config.faults());
         let names = self.teacher_names();
         if !names.is_empty() {

@@ -22,6 +22,15 @@ pub fn rule_faults(path: &str, rule: &ViewRule) -> Vec<Fault> {
         .collect()
 }
 
+/// What is wrong with so many tiles of a side, if anything.
+pub fn tiles_fault(key: &str, tiles: u32, input: Option<InputShape>) -> Option<Fault> {
+    let side = input?.height;
+    (!side.is_multiple_of(tiles.max(1) as usize)).then(|| {
+        let message = format!("got {tiles}, expected a divisor of the {side} pixels of a side");
+        Fault::new(key, message)
+    })
+}
+
 /// Checks an architecture's options and builds the network to see whether it fits the images.
 pub fn network(
     registry: &Registry,

@@ -5,7 +5,7 @@ use plugin_api::{
     abi::Kind,
     relabeler::SetInfo,
     tensor::BatchNormMode,
-    view::{BeforeRule, ColorRule, CropRule, MixRule, ViewRule},
+    view::{BeforeRule, ColorRule, CropRule, MixRule, RandAugment, ViewRule, is_one_tile},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,13 @@ pub struct Config {
     pub teachers: LabelChoice,
     /// How the teacher's BatchNorm normalises
     pub teacher_mode: TeacherMode,
+    /// Operations on images before their tiles and crops, like torchvision's RandAugment
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rand_augment: Option<RandAugment>,
+    /// Tiles of a side whose columns and rows are shuffled before the crop, like RDED's
+    #[serde(skip_serializing_if = "is_one_tile")]
+    #[schemars(range(min = 1, max = 4))]
+    pub tiles: u32,
     /// Crops of the views
     pub crop: CropRule,
     /// Probability of mirroring a view
@@ -90,6 +97,8 @@ impl Default for Config {
             precision: Precision::default(),
             teachers: LabelChoice::default(),
             teacher_mode: TeacherMode::default(),
+            rand_augment: None,
+            tiles: 1,
             crop: CropRule::random_resized(),
             flip: half(),
             color_jitter: ColorRule::NONE,
@@ -107,7 +116,10 @@ impl Config {
             mix: self.mix,
             batch_size: self.batch_size,
             color_jitter: self.color_jitter,
-            before: BeforeRule::NONE,
+            before: BeforeRule {
+                rand_augment: self.rand_augment,
+                tiles: self.tiles,
+            },
         }
     }
 
