@@ -6,11 +6,10 @@ use plugin_api::prelude::*;
 use crate::network::{Classifier, Features, Layer, Network};
 
 /// Which images the layers are made for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
     /// torchvision's, for about 224x224 pixels: a first stride of 4, poolings 3x3, three linear layers
-    #[default]
     Imagenet,
     /// DC's, for 32x32 pixels (CIFAR): no strides, poolings 2x2, one linear layer
     Small,
@@ -24,9 +23,9 @@ pub enum Form {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AlexNet {
-    /// Which images the layers are made for: "small" for 32x32 pixels
+    /// Which images the layers are made for; by default "imagenet" from 63 pixels a side on, "small" below
     #[serde(default)]
-    pub form: Form,
+    pub form: Option<Form>,
     /// Scale of all channels and hidden units, at least 1; 64 gives those of torchvision and DC
     #[serde(default = "sixty_four")]
     #[schemars(range(min = 1))]
@@ -41,11 +40,13 @@ fn sixty_four() -> usize {
 const HIDDEN: usize = 64;
 /// Side of the images that torchvision's linear layers see.
 const SIDE: usize = 6;
+/// The smallest side that torchvision's layers take.
+const SMALLEST: usize = 63;
 
 impl AlexNet {
-    fn layers(&self) -> [Layer; 5] {
+    fn layers(&self, form: Form) -> [Layer; 5] {
         let width = self.width;
-        match self.form {
+        match form {
             Form::Imagenet => [
                 Layer {
                     outputs: width,
@@ -72,9 +73,13 @@ impl AlexNet {
 
 impl Architecture for AlexNet {
     fn build(&self, input: &InputShape, p: &ParamBuilder) -> Result<Box<dyn Module>> {
-        let Self { form, width } = *self;
+        let width = self.width;
+        let form = self.form.unwrap_or(match input.height.min(input.width) {
+            0..SMALLEST => Form::Small,
+            _ => Form::Imagenet,
+        });
         ensure!(width > 0, "alexnet.width: expected at least 1, got 0");
-        let built = Features::new(&p.pp("features"), &self.layers(), input);
+        let built = Features::new(&p.pp("features"), &self.layers(form), input);
         let (features, [channels, height, columns]) = built.context("alexnet")?;
         let (side, classifier) = match form {
             Form::Imagenet => {

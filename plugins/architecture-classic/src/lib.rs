@@ -111,7 +111,9 @@ mod tests {
                 "{name}: images of {side}x{side} pixels are too small, expected at least {least} pixels per side"
             )
         };
-        assert_eq!(error::<AlexNet>("{}", 62), told("alexnet", 62, 63));
+        let imagenet = r#"{"form": "imagenet"}"#;
+        assert_eq!(error::<AlexNet>(imagenet, 62), told("alexnet", 62, 63));
+        assert_eq!(error::<AlexNet>("{}", 62), "");
         let small = r#"{"form": "small"}"#;
         assert_eq!(error::<AlexNet>(small, 7), told("alexnet", 7, 8));
         assert_eq!(error::<LeNet>("{}", 15), told("lenet", 15, 16));

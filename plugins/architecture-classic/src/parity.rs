@@ -39,7 +39,7 @@ const IMAGENET: [f64; 10] = [
 
 #[test]
 fn alexnet_is_torchvisions() {
-    let (form, width) = (Form::Imagenet, 64);
+    let (form, width) = (Some(Form::Imagenet), 64);
     check(&AlexNet { form, width }, 64, 57_044_810, &IMAGENET);
 }
 
@@ -63,7 +63,7 @@ const SMALL: [f64; 10] = [
 
 #[test]
 fn small_alexnet_is_dcs() {
-    let (form, width) = (Form::Small, 64);
+    let (form, width) = (Some(Form::Small), 64);
     check(&AlexNet { form, width }, 32, 1_872_202, &SMALL);
 }
 
