@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::safetensors::MmapedSafetensors;
 use plugin_api::{
     relabeler::{LabelLayout, SetInfo},
@@ -238,12 +238,14 @@ impl LabelReader {
         }
         records.sort_by(|(a, _), (b, _)| a.cmp(b));
         let stored = self.index.layout.stores_views;
-        Ok(Pass {
-            views: stored
-                .then(|| view_columns::from_columns(&views, rows))
-                .transpose()?,
-            records,
-        })
+        let views = stored.then(|| view_columns::from_columns(&views, rows));
+        let (views, set) = (views.transpose()?, &self.index.set);
+        for (row, view) in views.iter().flatten().enumerate() {
+            if let Some(fault) = view.fault(set.images, set.resolution) {
+                bail!("view {row} of pass {pass}: {fault}; redo the labels (--from relabel)");
+            }
+        }
+        Ok(Pass { views, records })
     }
 }
 
