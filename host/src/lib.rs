@@ -2,6 +2,11 @@
 //!
 //! Imports go downwards: `cli` > `experiment` > `stages` > {`artifact`, `plugins`, `data`, `report`} > `engine` > candle.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)] // they panic where their reader has gone: `say`
+
+#[macro_use]
+mod say;
+
 pub mod artifact;
 pub mod cli;
 pub mod data;

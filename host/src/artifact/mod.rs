@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod folder;
 pub mod images;
 pub mod labels;
+pub mod lock;
 pub mod manifest;
 pub mod parquet_export;
 mod stage;

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::engine::Value;
 
-use super::{atomic, tensors};
+use super::{atomic, lock::lock, tensors};
 
 /// Whose trajectories they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,13 +84,12 @@ impl Trajectories {
         if let Some(fault) = self.fault(own) {
             bail!(fault);
         }
-        let lock = File::create(self.folder.join(".lock"))?;
-        if lock.try_lock().is_err() {
+        let Some(lock) = lock(&self.folder.join(".lock"))? else {
             bail!(
                 "another process is training experts in {}",
                 self.folder.display()
             );
-        }
+        };
         atomic::write_json(&self.index(), own)?;
         Ok(lock)
     }

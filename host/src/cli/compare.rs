@@ -33,7 +33,7 @@ pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
     let rows: Vec<Row> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
     let text = write(&rows, args.format)?;
     match &args.to {
-        None => print!("{text}"),
+        None => say_part!("{text}"),
         Some(file) if file.is_dir() => {
             let message = format!("{} is a folder, expected a file", file.display());
             return Err(config_fault("--to", message));

@@ -43,8 +43,8 @@ fn fetch_set(set: &DataSet, to: &Path, from: Option<&str>) -> Result<(), Failure
         return Err(config_fault("--from", message));
     }
     let folder = fetch::fetch(set, to, from, &mut Screen::default())?;
-    eprintln!("{}; to use it in an experiment:", folder.display());
-    print!("{}", set.table(&folder));
+    tell!("{}; to use it in an experiment:", folder.display());
+    say_part!("{}", set.table(&folder));
     Ok(())
 }
 
@@ -56,7 +56,7 @@ impl Watch for Screen {
     fn note(&mut self, line: &str) {
         // A bar that is still being drawn would be drawn over the line.
         self.0 = None;
-        eprintln!("{line}");
+        tell!("{line}");
     }
 
     fn begin(&mut self, work: &str, position: u64, total: u64, unit: &str) {
@@ -79,14 +79,14 @@ impl Watch for Screen {
 fn info(path: &Path, json: bool) -> Result<(), Failure> {
     let info = data::info(path).map_err(Failure::Config)?;
     if json {
-        println!(
+        say!(
             "{}",
             serde_json::to_string_pretty(&info).context("information as JSON")?
         );
         return Ok(());
     }
     for split in &info.splits {
-        println!(
+        say!(
             "{}: {} images, {}, {} classes",
             split.name,
             split.images,
@@ -94,25 +94,27 @@ fn info(path: &Path, json: bool) -> Result<(), Failure> {
             split.classes.len()
         );
         let rounded = |v: &[f64; 3]| v.map(|x| format!("{x:.4}")).join(", ");
-        println!(
+        say!(
             "  mean {}   std {}",
             rounded(&split.mean),
             rounded(&split.std)
         );
         for size in &split.sizes {
-            println!(
+            say!(
                 "  {:>6} images of {}x{}",
-                size.count, size.width, size.height
+                size.count,
+                size.width,
+                size.height
             );
         }
         for class in split.classes.iter().take(20) {
-            println!("  {:>6} {}", class.count, class.name);
+            say!("  {:>6} {}", class.count, class.name);
         }
         if split.classes.len() > 20 {
-            println!("         and {} more classes", split.classes.len() - 20);
+            say!("         and {} more classes", split.classes.len() - 20);
         }
         for broken in &split.broken {
-            println!("  broken: {}: {}", broken.place, broken.message);
+            say!("  broken: {}: {}", broken.place, broken.message);
         }
     }
     Ok(())

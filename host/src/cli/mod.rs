@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     if let Err(message) = environment() {
-        eprintln!("error: {message}");
+        tell!("error: {message}");
         return ExitCode::from(USAGE);
     }
     // Before anything else is allocated: the counts are then those of the whole program.
@@ -69,13 +69,19 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::ExportWeights(ref export) => weights::export(export),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match crate::say::lost() {
+            None => ExitCode::SUCCESS,
+            Some(error) => {
+                tell!("error: cannot write to standard output: {error}");
+                ExitCode::from(FAILED)
+            }
+        },
         Err(Failure::Config(faults)) => {
             print_faults(&faults);
             ExitCode::from(USAGE)
         }
         Err(Failure::Run(error)) => {
-            eprintln!("error: {}", without_backtrace(&format!("{error:#}")));
+            tell!("error: {}", without_backtrace(&format!("{error:#}")));
             ExitCode::from(FAILED)
         }
     }
@@ -93,10 +99,10 @@ fn without_backtrace(text: &str) -> String {
 
 fn print_faults(faults: &[Fault]) {
     for fault in faults {
-        eprintln!("error: {fault}");
+        tell!("error: {fault}");
     }
     if faults.len() > 1 {
-        eprintln!("{} errors", faults.len());
+        tell!("{} errors", faults.len());
     }
 }
 

@@ -44,7 +44,7 @@ fn check(path: &Path) -> Result<(), Failure> {
     let checks =
         check_file(path, &BTreeMap::new()).map_err(|e| config_fault("plugin", e.to_string()))?;
     for check in &checks {
-        println!("{check}");
+        say!("{check}");
     }
     let failed = checks
         .iter()
@@ -92,11 +92,11 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
     let Ok(api) = plugin_api.map_or_else(|| Ok(PluginApi::default()), str::parse::<PluginApi>);
     let written = write_plugin(kind, name, &api, dir)
         .map_err(|e| config_fault("plugin new", e.to_string()))?;
-    println!("{}", written.display());
-    println!(
+    say!("{}", written.display());
+    say!(
         "  alambic plugin test    its contract and its gradient; run in its folder, like the next"
     );
-    println!("  cargo build --release  then pass its target/release with --plugin-dir");
+    say!("  cargo build --release  then pass its target/release with --plugin-dir");
     Ok(())
 }
 
@@ -113,11 +113,11 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
                 "path": plugin.path,
             })
         });
-        println!("{}", Json::Array(rows.collect()));
+        say!("{}", Json::Array(rows.collect()));
         return Ok(());
     }
     if registry.components().is_empty() {
-        println!("no plugins found; name a folder with --plugin-dir or ALAMBIC_PLUGINS");
+        say!("no plugins found; name a folder with --plugin-dir or ALAMBIC_PLUGINS");
     }
     for kind in Kind::ALL {
         let components = registry.components().iter();
@@ -125,7 +125,7 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
         let width = own.iter().map(|c| c.name.len()).max().unwrap_or(0);
         for c in own {
             let plugin = &c.plugin;
-            println!(
+            say!(
                 "{:<13} {:<width$}  {} ({} {})",
                 kind.name(),
                 c.name,
@@ -145,27 +145,27 @@ fn show(registry: &Registry, name: &str, json: bool) -> Result<(), Failure> {
     }
     for component in found {
         if json {
-            println!(
+            say!(
                 "{}",
                 serde_json::to_string_pretty(&component.schema).context("schema as JSON")?
             );
             continue;
         }
         let plugin = &component.plugin;
-        println!(
+        say!(
             "{} \"{}\": {}",
             component.kind.name(),
             component.name,
             component.description
         );
-        println!(
+        say!(
             "plugin {} {}, {}",
             plugin.name,
             plugin.version,
             plugin.path.display()
         );
         if let Some(text) = component.schema["description"].as_str() {
-            println!("\n{text}");
+            say!("\n{text}");
         }
         print_options(&component.schema);
     }
@@ -181,10 +181,10 @@ fn unknown(registry: &Registry, name: &str) -> String {
 fn print_options(schema: &Json) {
     let properties = schema["properties"].as_object();
     let Some(properties) = properties.filter(|p| !p.is_empty()) else {
-        println!("\nno options");
+        say!("\nno options");
         return;
     };
-    println!("\noptions (params):");
+    say!("\noptions (params):");
     let required = schema["required"].as_array();
     let width = properties.keys().map(String::len).max().unwrap_or(0);
     for (name, property) in properties {
@@ -197,7 +197,7 @@ fn print_options(schema: &Json) {
         let docs = property["description"].as_str().unwrap_or_default();
         let docs = docs.replace('\n', " ");
         let kind = type_of(property, schema);
-        println!("  {name:<width$}  {docs} ({kind}{default})");
+        say!("  {name:<width$}  {docs} ({kind}{default})");
     }
 }
 

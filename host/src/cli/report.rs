@@ -29,9 +29,9 @@ pub fn report(args: &ReportArgs) -> Result<(), Failure> {
         if args.json {
             print_json(&summary)?;
         } else {
-            println!("{}", summary.name);
+            say!("{}", summary.name);
             print_summary(&summary, format);
-            println!("report: {}", folder.page().display());
+            say!("report: {}", folder.page().display());
         }
     }
     Ok(())
@@ -61,7 +61,7 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
             ImageFormat::Png,
         ),
     })?;
-    println!(
+    say!(
         "{} images of {} classes: {}",
         set.len(),
         set.class_names.len(),

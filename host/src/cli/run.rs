@@ -28,7 +28,7 @@ pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     let registry =
         Registry::open(&cli.plugin_dir).map_err(|e| config_fault("--plugin-dir", e.to_string()))?;
     for broken in registry.broken() {
-        eprintln!("warning: plugin skipped: {broken}");
+        tell!("warning: plugin skipped: {broken}");
     }
     Ok(registry)
 }
@@ -88,7 +88,7 @@ fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(),
         return Err(Failure::Config(faults));
     }
     for (i, file) in files.iter().enumerate() {
-        eprintln!("{} of {}: {}", i + 1, files.len(), file.display());
+        tell!("{} of {}: {}", i + 1, files.len(), file.display());
         run_one(file, args, registry)?;
     }
     Ok(())
@@ -107,7 +107,7 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
         print_json(&summary)?;
     } else {
         print_summary(&summary, TableFormat::Terminal);
-        println!("report: {}", RunFolder::at(root).page().display());
+        say!("report: {}", RunFolder::at(root).page().display());
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
 /// Says why `auto` is not the GPU.
 fn tell_fallback(checked: &Checked) {
     if let Some(reason) = &checked.device.fallback {
-        eprintln!("computing on the CPU: {reason}");
+        tell!("computing on the CPU: {reason}");
     }
 }
 
@@ -135,8 +135,11 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     let stages: Vec<&str> = experiment.stages().into_iter().map(Stage::name).collect();
     let estimate = (!args.no_estimate).then(|| estimate::estimate(&checked, &registry));
     let estimate = estimate.transpose()?;
+    if let Some(estimate) = estimate.as_ref().filter(|e| !e.failed.is_empty()) {
+        return Err(Failure::Config(estimate.failed.clone()));
+    }
     for warning in estimate.iter().flat_map(|e| &e.warnings) {
-        eprintln!("warning: {warning}");
+        tell!("warning: {warning}");
     }
     if args.json {
         let answer = json!({
@@ -150,15 +153,15 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
             "distilled_images": images,
             "plugins": registry.plugins().len(),
         });
-        println!("{answer}");
+        say!("{answer}");
         return Ok(());
     }
-    println!("{}: no errors found", args.file.display());
-    println!("  stages   {}", stages.join(", "));
+    say!("{}: no errors found", args.file.display());
+    say!("  stages   {}", stages.join(", "));
     let bytes: u64 = (0..train.len())
         .map(|i| train.encoded_bytes(i) as u64)
         .sum();
-    println!(
+    say!(
         "  data     {} training images ({}), {} test images, {} classes, {} px",
         train.len(),
         human_bytes(bytes),
@@ -167,16 +170,16 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
         train.resolution()
     );
     if let Some(images) = images {
-        println!("  distils  {images} images");
+        say!("  distils  {images} images");
     }
     for stage in estimate.iter().flat_map(|e| &e.stages) {
-        println!("  {}", stage.line());
+        say!("  {}", stage.line());
     }
     if let Some(estimate) = estimate
         && let Some(available) = estimate.available_bytes
     {
         let free = human_bytes(available);
-        println!("  {:<8} {free} of memory free", estimate.memory_of);
+        say!("  {:<8} {free} of memory free", estimate.memory_of);
     }
     Ok(())
 }
@@ -184,31 +187,33 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
 /// Prints a summary for programs.
 pub fn print_json(summary: &Summary) -> Result<(), Failure> {
     let text = serde_json::to_string(summary).context("summary as JSON")?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 
 /// Prints a summary for people.
 pub fn print_summary(summary: &Summary, format: TableFormat) {
     if let Some(teacher) = &summary.teacher {
-        println!(
+        say!(
             "teacher {}: top-1 {:.2} %",
-            teacher.architecture, teacher.top1
+            teacher.architecture,
+            teacher.top1
         );
     }
     if let Some(recover) = &summary.recover {
-        println!(
+        say!(
             "distilled {} images; the teacher classifies {:.2} % of them correctly",
-            recover.images, recover.teacher_accuracy_on_distilled
+            recover.images,
+            recover.teacher_accuracy_on_distilled
         );
         if let (Some(first), Some(last)) = (
             recover.bn_statistics_loss_first,
             recover.bn_statistics_loss_last,
         ) {
-            println!("BatchNorm-statistics loss: {first:.3} at first, {last:.3} at last");
+            say!("BatchNorm-statistics loss: {first:.3} at first, {last:.3} at last");
         }
     }
     if !summary.results.is_empty() {
-        println!("{}", result_table(&summary.results, format));
+        say!("{}", result_table(&summary.results, format));
     }
 }

@@ -38,7 +38,7 @@ pub fn import(cli: &Cli, args: &ImportWeightsArgs) -> Result<(), Failure> {
     let report = import::import(&registry(cli)?, &request)?;
     if args.json {
         let text = serde_json::to_string_pretty(&report).context("the report as JSON")?;
-        println!("{text}");
+        say!("{text}");
     } else if report.written.is_some() {
         print(&request, &report);
     }
@@ -67,7 +67,7 @@ fn params(text: &str) -> Result<Map<String, Json>, String> {
 }
 
 fn print(request: &Request, report: &Report) {
-    println!(
+    say!(
         "{}: {}, {} classes, {} px",
         request.to.display(),
         report.architecture.plugin,
@@ -87,25 +87,26 @@ fn print(request: &Request, report: &Report) {
         prefix => format!(", names without \"{prefix}\""),
     };
     let file = report.file.display();
-    println!(
+    say!(
         "  read       {file} ({format}{}{prefix})",
         under.unwrap_or_default()
     );
-    println!(
+    say!(
         "  matched    {} tensors, {} learned values",
-        report.fit.matched, report.parameters
+        report.fit.matched,
+        report.parameters
     );
     for (dtype, n) in &report.converted {
-        println!("  converted  {n} tensors from {dtype} to f32");
+        say!("  converted  {n} tensors from {dtype} to f32");
     }
     if report.ignored_counters > 0 {
-        println!(
+        say!(
             "  ignored    {} counters (num_batches_tracked)",
             report.ignored_counters
         );
     }
     if !report.left_out.is_empty() {
-        println!("  left out   {} tensors", report.left_out.len());
+        say!("  left out   {} tensors", report.left_out.len());
     }
 }
 
@@ -127,22 +128,20 @@ pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
     let read = weights::read(&file).map_err(|e| config_fault("model", format!("{e:#}")))?;
     let added = strict::save(&args.to, &read)?;
     if args.json {
-        println!(
+        say!(
             "{}",
             json!({"file": file, "tensors": read.tensors.len(), "added_counters": added, "written": args.to})
         );
         return Ok(());
     }
-    println!(
+    say!(
         "{}: {} tensors of {}",
         args.to.display(),
         read.tensors.len(),
         file.display()
     );
     if added > 0 {
-        println!(
-            "  added      {added} counters (num_batches_tracked), for PyTorch's strict loading"
-        );
+        say!("  added      {added} counters (num_batches_tracked), for PyTorch's strict loading");
     }
     Ok(())
 }

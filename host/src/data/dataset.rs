@@ -364,7 +364,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut broken = png(16, 16, [1, 2, 3]);
         broken.truncate(50);
-        let rows = [(png(4, 4, [0; 3]), 0), (broken, 0)];
+        let rows = [(png(4, 4, [0; 3]), 0), (broken, 1)];
         ParquetFixture::new(&rows).write(&dir.path().join("a.parquet"));
         let config = config(Format::Parquet, "a.parquet", "a.parquet");
         let train = Dataset::open(&config, Split::Train, dir.path()).unwrap();

@@ -43,7 +43,7 @@ impl Inputs {
         device: &Device,
     ) -> anyhow::Result<()> {
         if let (Some(whitening), None) = (&config.whitening, &self.whitening) {
-            eprintln!("data: whitening is computed from the training images");
+            tell!("data: whitening is computed from the training images");
             let made = Whitening::fit(whitening, train, &self.normalization, device)?;
             self.whitening = Some(Arc::new(made));
         }

@@ -115,12 +115,19 @@ impl Item {
         (self.coding.decode)(&self.read()?).map_err(|message| self.error(message))
     }
 
-    /// Width and height, of which the header alone is read.
+    /// Width and height, of which the header alone is read, where a file begins with it.
     ///
     /// # Errors
     /// As [`Item::read`]; or the header is damaged or of an unknown format.
     pub fn size(&self) -> Result<(u32, u32), DecodeError> {
-        (self.coding.size)(&self.read_start()?).map_err(|message| self.error(message))
+        let size = |bytes: &[u8]| (self.coding.size)(bytes);
+        let start = self.read_start()?;
+        // A TIFF may have its header behind the pixels.
+        let found = match size(&start) {
+            Err(_) if start.len() as u64 == HEADER_BYTES => size(&self.read()?),
+            found => found,
+        };
+        found.map_err(|message| self.error(message))
     }
 
     fn read_start(&self) -> Result<Vec<u8>, DecodeError> {

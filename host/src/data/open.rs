@@ -161,6 +161,9 @@ fn check_rows(
     if faults.is_empty() && split == Split::Train {
         faults.extend(empty_classes(&classes.names, &labels));
     }
+    if faults.is_empty() {
+        faults.extend(lone_class(&classes.names));
+    }
     let (sizes, broken) = headers(&items);
     faults.extend(Fault::listed(split.key(), broken));
     let opened = Opened {
@@ -180,6 +183,16 @@ fn empty_classes(names: &[String], labels: &[u32]) -> Vec<Fault> {
     let messages = empty
         .map(|(name, _)| format!("no images of class \"{name}\"; exclude it with data.classes"));
     Fault::listed(Split::Train.key(), messages.collect())
+}
+
+/// With one class every network is right everywhere.
+fn lone_class(names: &[String]) -> Option<Fault> {
+    let [only] = names else { return None };
+    let message = format!(
+        "one class alone (\"{only}\"), expected at least two; a folder of class folders is what data.train names, and a label column \
+         has a number for each class"
+    );
+    Some(Fault::new(Split::Train.key(), message))
 }
 
 /// Sizes in the headers of some images, or of all of a small split; and what is wrong with the others.

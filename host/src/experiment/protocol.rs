@@ -105,7 +105,7 @@ impl<'a> Protocol<'a> {
         }
         let has_teacher = self.tables.contains_key(Stage::Squeeze.name());
         if has_teacher {
-            eprintln!("protocol: teacher");
+            tell!("protocol: teacher");
             let mut json = self.tables.clone();
             let of_teacher = |key: &str| KEYS.contains(&key) || key == Stage::Squeeze.name();
             json.retain(|key, _| of_teacher(key));
@@ -116,7 +116,7 @@ impl<'a> Protocol<'a> {
         // By images of a class: real images are chosen without regard to the set that they are compared with.
         let mut controls: BTreeMap<usize, (PathBuf, Vec<ResultRow>)> = BTreeMap::new();
         let judged = runs.iter().map(|(name, folder)| {
-            eprintln!("protocol: {name}");
+            tell!("protocol: {name}");
             let (mut json, size) = self.experiment(name, folder, teachers.as_ref())?;
             let known = controls.get(&size).cloned();
             if known.is_some() {

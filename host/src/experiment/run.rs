@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    artifact::{Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION},
+    artifact::{
+        Manifest, RunFolder, StageRecord, Status, atomic, lock::lock, manifest::FORMAT_VERSION,
+    },
     data::{DecodeError, Normalization},
     engine::{allocation, gpu::device, gpu::precision::Precision, profile},
     plugins::registry::Registry,
@@ -86,7 +88,7 @@ pub fn run(
     };
     refuse_stale(&plan, &manifest, selection)?;
     folder.prepare()?;
-    let _lock = lock(&folder)?;
+    let _lock = claim(&folder)?;
     folder.sweep();
     let redone = selection.redone();
     for stage in &redone {
@@ -127,7 +129,7 @@ pub fn run(
             continue;
         }
         if is_finished(&manifest, stage) {
-            eprintln!("{}: finished, skipped", stage.stage);
+            tell!("{}: finished, skipped", stage.stage);
             continue;
         }
         worked = true;
@@ -174,19 +176,14 @@ fn now() -> String {
 }
 
 /// Two processes in one run folder would overwrite each other's state.
-fn lock(folder: &RunFolder) -> Result<File, Failure> {
-    let path = folder.lock();
-    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => {
-            let message = format!(
-                "another process is using {}; wait for it, or choose another --out",
-                folder.root().display()
-            );
-            Err(config_fault("--out", message))
-        }
-    }
+fn claim(folder: &RunFolder) -> Result<File, Failure> {
+    lock(&folder.lock())?.ok_or_else(|| {
+        let message = format!(
+            "another process is using {}; wait for it, or choose another --out",
+            folder.root().display()
+        );
+        config_fault("--out", message)
+    })
 }
 
 fn is_unreadable_image(error: &anyhow::Error) -> bool {
@@ -223,7 +220,7 @@ fn do_stage(
     let table = experiment.table(stage);
     session.precision = table.map(Table::precision).unwrap_or_default();
     if !session.precision.is_f32() && device.is_cpu() {
-        eprintln!("{stage}: its precision is for GPUs; the CPU computes in f32");
+        tell!("{stage}: its precision is for GPUs; the CPU computes in f32");
     }
     let _computing = session.compute();
     let prepared = session.inputs.prepare(&experiment.data, &train, &device);
@@ -238,7 +235,7 @@ fn do_stage(
     session.folder.write_manifest(manifest)?;
     done?;
     if let Some(profile) = meter.profile() {
-        eprint!("{}", profile.table(stage.name()));
+        tell!("{}", profile.table(stage.name()).trim_end());
         atomic::write_json(&session.folder.profile(stage), &profile)?;
     }
     Ok(())

@@ -83,7 +83,7 @@ impl Progress {
                 last.message.push_str(message);
                 if last.printed.elapsed() >= PLAIN_LINE_EVERY {
                     last.printed = Instant::now();
-                    eprintln!(
+                    tell!(
                         "{}",
                         self.work
                             .line(position, message, self.work.started.elapsed())
@@ -102,7 +102,7 @@ impl Progress {
                 let last = last
                     .into_inner()
                     .unwrap_or_else(|poisoned| poisoned.into_inner());
-                eprintln!("{}", self.work.line(last.position, &last.message, elapsed));
+                tell!("{}", self.work.line(last.position, &last.message, elapsed));
             }
         }
     }

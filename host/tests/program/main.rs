@@ -23,6 +23,7 @@ mod quickstart;
 mod recipes;
 mod resume;
 mod several;
+mod silent;
 mod steps;
 mod stops;
 mod teachers;

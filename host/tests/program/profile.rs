@@ -114,14 +114,15 @@ fn an_estimate_can_be_left_out() {
     let answer = check(&lab, &["--no-estimate"]);
     assert!(estimates(&answer).is_null());
     assert_eq!(answer.stderr, "");
-    // A stage whose trial fails is told, and is no fault of the experiment.
+}
+
+#[test]
+fn a_trial_that_fails_is_a_fault() {
+    let lab = Lab::new();
     let runaway = ["recover.optimizer.lr=1e30", "recover.clamp=false"];
-    let answer = check(&lab, &["--set", runaway[0], "--set", runaway[1]]);
-    let estimate = estimates(&answer);
-    assert_eq!(of_stage(&estimate["stages"], "squeeze")["steps"], 4 * 23);
-    assert!(
-        answer
-            .stderr
-            .contains("warning: recover cannot be estimated: ")
-    );
+    let mut command = crate::common::alambic();
+    command.arg("check").arg(lab.path("experiment.toml"));
+    command.args(["--set", runaway[0], "--set", runaway[1]]);
+    let answer = Answer::of(command.output().expect("the program starts"));
+    answer.refused(2, &["error: recover: its trial step failed: "]);
 }

@@ -12,7 +12,7 @@ mod watch;
 mod whole;
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
 };
 
@@ -90,7 +90,9 @@ fn lock_path(to: &Path, set: &DataSet) -> PathBuf {
 /// Two processes would write into the same file.
 fn lock(to: &Path, set: &DataSet) -> Result<File> {
     let path = lock_path(to, set);
-    let file = File::create(&path).map_err(|e| anyhow!(write_error(&path, &e)))?;
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|e| anyhow!(write_error(&path, &e)))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(

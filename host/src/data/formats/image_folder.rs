@@ -1,10 +1,11 @@
 //! The image-folder layout: one folder for each class, read in the order of torchvision's `ImageFolder`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::listing::{Keep, Listing, Shape, Source};
-use crate::data::decode::{IMAGE, is_image};
+use crate::data::decode::{IMAGE, is_image, other_image};
 use crate::data::fault::Fault;
 use crate::data::item::{Item, Place, Stored, Within};
 use crate::data::locate::{entries, name_of, subfolders};
@@ -39,7 +40,7 @@ impl Listing for ImageFolder {
         if !unknown.is_empty() {
             return Err(Fault::listed(split.key, unknown));
         }
-        let mut items = Vec::new();
+        let (mut items, mut passed_over) = (Vec::new(), BTreeMap::new());
         for (label, name) in class_names.iter().enumerate() {
             let label = Some(label as i64);
             if !keep(label) {
@@ -48,9 +49,21 @@ impl Listing for ImageFolder {
             for root in &split.paths {
                 let folder = root.join(name);
                 if folder.is_dir() {
-                    collect(&folder, label, &mut items).map_err(|m| split.fault(m))?;
+                    let collected = collect(&folder, label, &mut items, &mut passed_over);
+                    collected.map_err(|m| split.fault(m))?;
                 }
             }
+        }
+        if !passed_over.is_empty() {
+            let counts = passed_over
+                .iter()
+                .map(|(ending, n)| format!("{n} .{ending}"));
+            let counts: Vec<String> = counts.collect();
+            tell!(
+                "warning: {}: images that are not read: {}",
+                split.key,
+                counts.join(", ")
+            );
         }
         Ok(items)
     }
@@ -111,9 +124,19 @@ fn holds_classes(folder: &Path) -> Result<bool, String> {
 }
 
 /// Adds the images below `folder`: first its own, sorted by name, then those of its folders, as `os.walk` goes.
-fn collect(folder: &Path, label: Option<i64>, items: &mut Vec<Item>) -> Result<(), String> {
+fn collect(
+    folder: &Path,
+    label: Option<i64>,
+    items: &mut Vec<Item>,
+    passed_over: &mut BTreeMap<&'static str, usize>,
+) -> Result<(), String> {
     let entries = entries(folder)?;
     let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|p| p.is_dir());
+    for file in &files {
+        if let Some(ending) = other_image(file) {
+            *passed_over.entry(ending).or_insert(0) += 1;
+        }
+    }
     for file in files.into_iter().filter(|f| is_image(f)) {
         let bytes = std::fs::metadata(&file)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?
@@ -131,7 +154,7 @@ fn collect(folder: &Path, label: Option<i64>, items: &mut Vec<Item>) -> Result<(
     }
     folders
         .iter()
-        .try_for_each(|folder| collect(folder, label, items))
+        .try_for_each(|folder| collect(folder, label, items, passed_over))
 }
 
 #[cfg(test)]

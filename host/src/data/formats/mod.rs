@@ -44,7 +44,7 @@ formats! {
     Parquet: parquet_file::ParquetFile,
     /// One folder per class, in sorted order, as torchvision's `ImageFolder` reads them
     ImageFolder: image_folder::ImageFolder,
-    /// Tar files in the layout of WebDataset: members `x.jpg` (or `.png`, `.webp`) and `x.cls` (or `x.json` with `label`); class
+    /// Tar files in the layout of WebDataset: members `x.jpg` (or another image) and `x.cls` (or `x.json` with `label`); class
     /// names, one per line, in a file `classnames.txt` next to them
     Tar: tar_file::TarFile,
     /// CIFAR's binary files, `data_batch_*.bin` and `test_batch.bin`, or `train.bin` and `test.bin`

@@ -132,7 +132,13 @@ fn list(
         let key = sample.key;
         let image = match of_sample(sample.images) {
             Ok(Some(image)) => image,
-            Ok(None) => continue,
+            Ok(None) if sample.label.is_none() => continue,
+            Ok(None) => {
+                wrong.push(format!(
+                    "{shown} sample {key}: a label and no image that can be read"
+                ));
+                continue;
+            }
             Err(names) => {
                 wrong.push(format!(
                     "{shown} sample {key}: several images ({names}), expected one"

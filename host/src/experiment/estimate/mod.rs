@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::{
     artifact::{RunFolder, Stage},
-    data::{Inputs, Normalization, Whitening},
+    data::{Fault, Inputs, Normalization, Whitening},
     engine::{allocation, gpu::precision::Precision},
     plugins::registry::Registry,
     stages::Session,
@@ -42,13 +42,16 @@ pub struct Estimate {
     pub available_bytes: Option<u64>,
     /// Whose memory is estimated: `machine` or `GPU`.
     pub memory_of: &'static str,
-    /// What does not fit the machine, and what could not be estimated.
+    /// What does not fit the machine.
     pub warnings: Vec<String>,
+    /// Stages whose trial failed, and why: they would fail in a run too.
+    #[serde(skip)]
+    pub failed: Vec<Fault>,
 }
 
 /// Estimates the stages of a checked experiment. Needs the count of allocations, from the program's start on.
 ///
-/// A stage whose trial fails is left out with a warning: a plugin may refuse what a real teacher would give it.
+/// A stage whose trial fails is left out, and told.
 ///
 /// # Errors
 /// When allocations are not counted, an image cannot be decoded, or there is no folder for temporary files.
@@ -96,6 +99,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         available_bytes,
         memory_of: memory::owner(),
         warnings: Vec::new(),
+        failed: Vec::new(),
     };
     for stage in Stage::ALL {
         let made = match stage {
@@ -117,8 +121,8 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
                 estimate.stages.push(made);
             }
             Err(error) => {
-                let message = format!("{stage} cannot be estimated: {error:#}");
-                estimate.warnings.push(message);
+                let message = format!("its trial step failed: {error:#}");
+                estimate.failed.push(Fault::new(stage.name(), message));
             }
         }
     }

@@ -113,7 +113,7 @@ unsafe extern "C" fn drop_raw(raw: RawTensor) {
         drop(tensor);
         Ok(())
     }) {
-        eprintln!("warning: {error}");
+        tell!("warning: {error}");
     }
 }
 

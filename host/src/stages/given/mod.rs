@@ -162,7 +162,7 @@ pub fn run(session: &Session<'_>, config: &Config, base: &Path) -> Result<Output
     let (classes, side) = (session.train.class_names(), session.train.resolution());
     let (set, mapping) = config.read(base, classes, side)?;
     if let Some(mapping) = mapping {
-        eprintln!("{mapping}");
+        tell!("{mapping}");
     }
     let origin = config.origin();
     origin.save(session, &set)?;

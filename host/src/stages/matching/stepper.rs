@@ -59,6 +59,24 @@ impl Part {
         self.value = stepped;
         Ok(())
     }
+
+    /// Whether it has left its range: numbers are finite, a learning rate is above 0.
+    fn broken(&self) -> Result<Option<Broken>> {
+        let broken = |number| {
+            Some(Broken {
+                part: self.name,
+                number,
+            })
+        };
+        if !is_finite(&self.value)? {
+            return Ok(broken(None));
+        }
+        if self.name == RATE {
+            let rate = self.value.to_scalar::<f32>()?;
+            return Ok(broken(Some(rate)).filter(|_| rate <= 0.));
+        }
+        Ok(None)
+    }
 }
 
 /// The set on its way.
@@ -81,7 +99,7 @@ impl Learning {
         });
         let rate = config.learning_rate.as_ref().map(|learned| {
             let value = Value::new(learned.init as f32, &session.device)?;
-            Ok::<_, anyhow::Error>(Part::new("learning_rate", value, &learned.optimizer))
+            Ok::<_, anyhow::Error>(Part::new(RATE, value, &learned.optimizer))
         });
         Ok(Self {
             classes,
@@ -127,9 +145,20 @@ fn own_logits(session: &Session<'_>, classes: &[u32]) -> Result<Value> {
 pub struct Moved {
     /// The loss before it.
     pub loss: f64,
-    /// What is learned and has become NaN or infinite.
-    broken: Option<&'static str>,
+    /// What is learned and has left its range.
+    broken: Option<Broken>,
 }
+
+/// Something learned that has become what it cannot be.
+#[derive(Clone, Copy, Debug)]
+struct Broken {
+    part: &'static str,
+    /// A number that is out of range; none where the values are NaN or infinite.
+    number: Option<f32>,
+}
+
+/// What a learned learning rate is called.
+const RATE: &str = "learning_rate";
 
 /// What an iteration needs, and the set on its way.
 pub struct Stepper<'a> {
@@ -185,8 +214,8 @@ impl<'a> Stepper<'a> {
         for (part, gradient) in self.learning.parts_mut().zip(gradients) {
             let Some(gradient) = gradient else { continue };
             part.descend(&gradient)?;
-            if !is_finite(&part.value)? {
-                moved.broken = Some(part.name);
+            moved.broken = part.broken()?;
+            if moved.broken.is_some() {
                 break;
             }
         }
@@ -198,14 +227,21 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// The message names it.
     pub fn check(&self, moved: &Moved, iteration: u64) -> Result<()> {
-        let what = match (moved.loss, moved.broken) {
-            (_, Some(part)) => format!("{part}: not finite"),
-            (loss, None) if !loss.is_finite() => format!("the loss is {loss}"),
+        let (what, knob) = match (moved.loss, moved.broken) {
+            (_, Some(Broken { part, number })) => match number {
+                None => (format!("{part}: not finite"), "the learning rate"),
+                Some(number) => (
+                    format!("the learned {part} is {number}, expected above 0"),
+                    "match.learning_rate.optimizer.lr",
+                ),
+            },
+            (loss, None) if !loss.is_finite() => {
+                (format!("the loss is {loss}"), "the learning rate")
+            }
             _ => return Ok(()),
         };
         let place = format!("iteration {iteration}");
-        let name = Stage::Match.name();
-        Err(exploded(name, &what, &place, "the learning rate"))
+        Err(exploded(Stage::Match.name(), &what, &place, knob))
     }
 
     /// Everything that a run resumes from.

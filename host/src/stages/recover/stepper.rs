@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use plugin_api::{
     Ctx,
     loss::{ForeignLoss, Loss, LossInput, Targets},
@@ -304,7 +304,12 @@ impl<'a> Stepper<'a> {
             ctx: input.ctx,
         });
         let of_loss = of_loss.map_err(plugin_error).context("recover.loss")?;
-        let mut parts = vec![import(&of_loss).map_err(plugin_error)?.clone()];
+        let of_loss = import(&of_loss).map_err(plugin_error)?.clone();
+        ensure!(
+            of_loss.is_tracked(),
+            "recover.loss has no gradient with respect to the images: a part of it may be detached"
+        );
+        let mut parts = vec![of_loss];
         for term in &member.terms {
             let value = term.regularizer.forward(input).map_err(plugin_error);
             let value = value.with_context(|| format!("recover: {}", term.name))?;

@@ -1,6 +1,6 @@
 //! One step of a training.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use plugin_api::{
     Ctx,
     loss::{Loss, LossInput, Targets},
@@ -143,6 +143,10 @@ impl Training<'_> {
         });
         let loss = loss.map_err(plugin_error).context("loss")?;
         let loss = import(&loss).map_err(plugin_error)?.clone();
+        ensure!(
+            loss.is_tracked(),
+            "the loss has no gradient with respect to the network: a part of it may be detached"
+        );
         let value = loss.to_scalar()?;
         Ok((loss, value, forward.statistics))
     }
