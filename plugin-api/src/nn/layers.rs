@@ -154,6 +154,24 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// Declares the layer with other initial weights and a bias that starts at 0.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn with_zero_bias(
+        p: &ParamBuilder,
+        inputs: usize,
+        outputs: usize,
+        init: Init,
+    ) -> Result<Self> {
+        let weight = p.param("weight", &[outputs, inputs], init)?;
+        let bias = p.param("bias", &[outputs], Init::Constant { value: 0. })?;
+        Ok(Self {
+            weight,
+            bias: Some(bias),
+        })
+    }
+
     /// [.., I] -> [.., O].
     ///
     /// # Errors

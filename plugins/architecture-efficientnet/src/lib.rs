@@ -4,7 +4,7 @@ mod block;
 #[cfg(test)]
 mod parity;
 
-use plugin_api::{nn::ParamId, prelude::*};
+use plugin_api::prelude::*;
 
 use crate::block::{Block, ConvNorm};
 
@@ -71,8 +71,7 @@ impl Architecture for EfficientNet {
             first,
             blocks,
             last,
-            weight: classifier.param("weight", &[input.classes, LAST], uniform)?,
-            bias: classifier.param("bias", &[input.classes], Init::Constant { value: 0. })?,
+            classifier: Linear::with_zero_bias(&classifier, LAST, input.classes, uniform)?,
         }))
     }
 }
@@ -81,8 +80,7 @@ struct Network {
     first: ConvNorm,
     blocks: Vec<Block>,
     last: ConvNorm,
-    weight: ParamId,
-    bias: ParamId,
+    classifier: Linear,
 }
 
 impl Module for Network {
@@ -93,7 +91,7 @@ impl Module for Network {
         }
         let embedding = self.last.forward_silu(params, &h)?.mean(&[2, 3])?; // [N, 1280]
         params.tap("embedding", &embedding);
-        embedding.linear(params.get(self.weight)?, Some(params.get(self.bias)?))
+        self.classifier.forward(params, &embedding)
     }
 }
 

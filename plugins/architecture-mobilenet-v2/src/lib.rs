@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod parity;
 
-use plugin_api::{nn::ParamId, prelude::*};
+use plugin_api::prelude::*;
 
 /// How the first layers change the image size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -64,8 +64,7 @@ impl Architecture for MobileNetV2 {
             first,
             blocks,
             last,
-            weight: classifier.param("weight", &[input.classes, LAST], normal)?,
-            bias: classifier.param("bias", &[input.classes], Init::Constant { value: 0. })?,
+            classifier: Linear::with_zero_bias(&classifier, LAST, input.classes, normal)?,
         }))
     }
 }
@@ -149,8 +148,7 @@ struct Network {
     first: ConvNorm,
     blocks: Vec<Block>,
     last: ConvNorm,
-    weight: ParamId,
-    bias: ParamId,
+    classifier: Linear,
 }
 
 impl Module for Network {
@@ -161,7 +159,7 @@ impl Module for Network {
         }
         let embedding = self.last.forward_relu6(params, &h)?.mean(&[2, 3])?; // [N, 1280]
         params.tap("embedding", &embedding);
-        embedding.linear(params.get(self.weight)?, Some(params.get(self.bias)?))
+        self.classifier.forward(params, &embedding)
     }
 }
 

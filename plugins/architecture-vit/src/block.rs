@@ -1,34 +1,15 @@
 //! The encoder block of a vision transformer and what it is made of.
 
-use plugin_api::{nn::ParamId, prelude::*};
+use plugin_api::prelude::*;
 
 use crate::TokenNorm;
 
 /// timm's linear layer: weights start normal with a deviation of 0.02, biases at 0.
-pub struct Dense {
-    weight: ParamId,
-    bias: ParamId,
-}
-
-impl Dense {
-    /// Declares `weight` [outputs, inputs] and `bias` [outputs].
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn new(p: &ParamBuilder, inputs: usize, outputs: usize) -> Result<Self> {
-        Ok(Self {
-            weight: p.param("weight", &[outputs, inputs], Init::Normal { std: 0.02 })?,
-            bias: p.param("bias", &[outputs], Init::Constant { value: 0. })?,
-        })
-    }
-
-    /// [.., inputs] -> [.., outputs].
-    ///
-    /// # Errors
-    /// When the input has another last dimension.
-    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        x.linear(params.get(self.weight)?, Some(params.get(self.bias)?))
-    }
+///
+/// # Errors
+/// When the name is taken.
+pub fn dense(p: &ParamBuilder, inputs: usize, outputs: usize) -> Result<Linear> {
+    Linear::with_zero_bias(p, inputs, outputs, Init::Normal { std: 0.02 })
 }
 
 /// A norm of tokens [N, L, C].
@@ -64,16 +45,16 @@ impl Normed {
 /// Multi-head self-attention (Vaswani et al., 2017, section 3.2.2), queries, keys and values from one linear layer.
 struct Attention {
     heads: usize,
-    qkv: Dense,
-    proj: Dense,
+    qkv: Linear,
+    proj: Linear,
 }
 
 impl Attention {
     fn new(p: &ParamBuilder, width: usize, heads: usize) -> Result<Self> {
         Ok(Self {
             heads,
-            qkv: Dense::new(&p.pp("qkv"), width, 3 * width)?,
-            proj: Dense::new(&p.pp("proj"), width, width)?,
+            qkv: dense(&p.pp("qkv"), width, 3 * width)?,
+            proj: dense(&p.pp("proj"), width, width)?,
         })
     }
 
@@ -98,9 +79,9 @@ pub struct Block {
     norm1: Normed,
     attn: Attention,
     norm2: Normed,
-    fc1: Dense,
+    fc1: Linear,
     inner: Option<BatchNorm>,
-    fc2: Dense,
+    fc2: Linear,
 }
 
 impl Block {
@@ -113,7 +94,7 @@ impl Block {
         let norm1 = Normed::new(&p.pp("norm1"), norm, width)?;
         let attn = Attention::new(&p.pp("attn"), width, heads)?;
         let norm2 = Normed::new(&p.pp("norm2"), norm, width)?;
-        let fc1 = Dense::new(&mlp.pp("fc1"), width, 4 * width)?;
+        let fc1 = dense(&mlp.pp("fc1"), width, 4 * width)?;
         let inner = match norm {
             TokenNorm::Layer => None,
             TokenNorm::Batch => Some(BatchNorm::new(&mlp.pp("norm"), 4 * width)?),
@@ -124,7 +105,7 @@ impl Block {
             norm2,
             fc1,
             inner,
-            fc2: Dense::new(&mlp.pp("fc2"), 4 * width, width)?,
+            fc2: dense(&mlp.pp("fc2"), 4 * width, width)?,
         })
     }
 

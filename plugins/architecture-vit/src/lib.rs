@@ -5,7 +5,7 @@ mod block;
 
 use plugin_api::{nn::ParamId, prelude::*};
 
-use crate::block::{Block, Dense, Normed};
+use crate::block::{Block, Normed, dense};
 
 /// Width and heads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -90,7 +90,7 @@ impl Architecture for Vit {
             patches,
             blocks: blocks.collect::<Result<_>>()?,
             norm: Normed::new(&p.pp("norm"), norm, width)?,
-            head: Dense::new(&p.pp("head"), width, input.classes)?,
+            head: dense(&p.pp("head"), width, input.classes)?,
         }))
     }
 }
@@ -101,7 +101,7 @@ struct Network {
     patches: Conv2d,
     blocks: Vec<Block>,
     norm: Normed,
-    head: Dense,
+    head: Linear,
 }
 
 impl Module for Network {

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod parity;
 
-use plugin_api::{nn::ParamId, prelude::*};
+use plugin_api::prelude::*;
 
 /// WRN-`depth`-`widen`: a 3x3 convolution, three groups of pre-activation blocks, the second and third of which halve the image, a norm
 /// with ReLU, the mean over the image and a linear layer.
@@ -63,8 +63,7 @@ impl Architecture for WideResNet {
             first,
             groups,
             norm,
-            weight: fc.param("weight", &[input.classes, channels], default)?,
-            bias: fc.param("bias", &[input.classes], Init::Constant { value: 0. })?,
+            fc: Linear::with_zero_bias(&fc, channels, input.classes, default)?,
         }))
     }
 }
@@ -120,8 +119,7 @@ struct Network {
     first: Conv2d,
     groups: Vec<(String, Vec<Block>)>,
     norm: BatchNorm,
-    weight: ParamId,
-    bias: ParamId,
+    fc: Linear,
 }
 
 impl Module for Network {
@@ -135,7 +133,7 @@ impl Module for Network {
         }
         let embedding = self.norm.forward_relu(params, &h)?.mean(&[2, 3])?; // [N, 64 * widen]
         params.tap("embedding", &embedding);
-        embedding.linear(params.get(self.weight)?, Some(params.get(self.bias)?))
+        self.fc.forward(params, &embedding)
     }
 }
 
