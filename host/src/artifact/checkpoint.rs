@@ -15,6 +15,8 @@ use crate::engine::Value;
 use super::tensors;
 
 const STATE: &str = "state";
+/// What to do where it is damaged.
+const MEND: &str = "delete it and run the same command again, which computes anew what it held";
 
 /// A checkpoint file, written at most every so often.
 pub struct Checkpoint {
@@ -44,7 +46,7 @@ impl Checkpoint {
     /// When the disk says no.
     pub fn write(&mut self, values: &[(String, Value)], state: &impl Serialize) -> Result<()> {
         let texts = BTreeMap::from([(STATE.to_owned(), serde_json::to_string(state)?)]);
-        tensors::save(&self.path, values, &texts)?;
+        tensors::save_sealed(&self.path, values, texts)?;
         self.written = Instant::now();
         Ok(())
     }
@@ -60,7 +62,7 @@ impl Checkpoint {
         if !self.path.exists() {
             return Ok(None);
         }
-        let (values, texts) = tensors::load(&self.path, device)?;
+        let (values, texts) = tensors::load_sealed(&self.path, device, MEND)?;
         let state = texts.get(STATE).map(String::as_str).unwrap_or_default();
         let state = serde_json::from_str(state)
             .with_context(|| format!("state in {}", self.path.display()))?;

@@ -9,6 +9,7 @@ pub mod labels;
 pub mod lock;
 pub mod manifest;
 pub mod parquet_export;
+pub mod seal;
 mod stage;
 pub mod tensors;
 pub mod trajectories;

@@ -1,14 +1,24 @@
 //! Named tensors in safetensors files, in the order of their names, with texts in the metadata.
 
-use std::{collections::BTreeMap, collections::HashMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use safetensors::{SafeTensors, tensor::TensorView};
 
 use crate::engine::Value;
 
-use super::atomic;
+use super::{
+    atomic,
+    seal::{self, Seal},
+};
+
+/// The text under which a checksum stands in a file.
+const SEAL: &str = "seal";
 
 /// Tensors and texts by name.
 pub type Stored = (BTreeMap<String, Value>, BTreeMap<String, String>);
@@ -22,6 +32,14 @@ pub fn save(
     tensors: &[(String, Value)],
     texts: &BTreeMap<String, String>,
 ) -> Result<()> {
+    atomic::write(path, &encode(tensors, texts)?)
+}
+
+/// The bytes that [`save`] writes.
+pub(super) fn encode(
+    tensors: &[(String, Value)],
+    texts: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
     // To the CPU first: on a GPU that cannot give its values, candle's view of a tensor panics.
     let stored = tensors.iter().map(|(name, value)| {
         let dtype = value.dtype();
@@ -41,7 +59,62 @@ pub fn save(
         _ => HashMap::from([("alambic".to_owned(), serde_json::to_string(texts)?)]),
     };
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    atomic::write(path, &safetensors::serialize(stored, metadata)?)
+    Ok(safetensors::serialize(stored, metadata)?)
+}
+
+/// Writes tensors and texts like [`save`], with a checksum in the file.
+///
+/// # Errors
+/// Those of [`save`].
+pub fn save_sealed(
+    path: &Path,
+    tensors: &[(String, Value)],
+    mut texts: BTreeMap<String, String>,
+) -> Result<()> {
+    texts.insert(SEAL.to_owned(), seal::unset());
+    let mut bytes = encode(tensors, &texts)?;
+    seal::set(&mut bytes);
+    atomic::write(path, &bytes)
+}
+
+/// Whether a file that [`save_sealed`] wrote is as it was; if not, what has happened to it.
+pub fn seal_fault(bytes: &[u8]) -> Option<&'static str> {
+    match seal::check(bytes) {
+        Seal::Whole => None,
+        Seal::Broken => Some("is damaged: its checksum is another"),
+        Seal::Absent => Some("has no checksum: it is damaged, or of an earlier version"),
+    }
+}
+
+/// Reads what [`save_sealed`] wrote. `mend` says what to do where it is damaged.
+///
+/// # Errors
+/// [`Damaged`] when the file is missing, or is not as it was written.
+pub fn load_sealed(path: &Path, device: &Device, mend: &'static str) -> Result<Stored> {
+    let damaged = |what: &str| Damaged {
+        file: path.to_owned(),
+        what: what.to_owned(),
+        mend,
+    };
+    let bytes = fs::read(path).map_err(|error| damaged(&format!("cannot be read ({error})")))?;
+    if let Some(fault) = seal_fault(&bytes) {
+        bail!(damaged(fault));
+    }
+    let (tensors, mut texts) = decode(&bytes, device)?;
+    texts.remove(SEAL);
+    Ok((tensors, texts))
+}
+
+/// A file that is not as it was written, and does not come back by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {what}; {mend}", file.display())]
+pub struct Damaged {
+    /// The file.
+    pub file: PathBuf,
+    /// What has happened to it.
+    pub what: String,
+    /// What to do.
+    pub mend: &'static str,
 }
 
 /// Reads what [`save`] wrote, onto `device`; other safetensors files have no texts.

@@ -48,6 +48,16 @@ impl AppendFile {
             .with_context(|| format!("cannot append to {}", self.path.display()))
     }
 
+    /// The same, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        let synced = self.file.get_ref().sync_data();
+        synced.with_context(|| format!("cannot append to {}", self.path.display()))
+    }
+
     /// Hands all that was appended to the operating system.
     ///
     /// # Errors

@@ -5,14 +5,46 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::append::{AppendFile, read_or_empty};
 
 /// A metrics log, open for appending.
 #[derive(Debug)]
-pub struct LogWriter(AppendFile);
+pub struct LogWriter {
+    file: AppendFile,
+    content: Sha256,
+    bytes: u64,
+}
+
+/// The beginning of a log: how long it is, and its SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    bytes: u64,
+    sha256: String,
+}
+
+impl Beginning {
+    fn new(bytes: u64, content: Sha256) -> Self {
+        let digest = content.finalize();
+        Self {
+            bytes,
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+
+    /// Whether the log at `path` still begins so.
+    ///
+    /// # Errors
+    /// Fails when the file is there and cannot be read.
+    pub fn is_at(&self, path: &Path) -> Result<bool> {
+        let text = read_or_empty(path)?;
+        let beginning = usize::try_from(self.bytes).ok().and_then(|n| text.get(..n));
+        Ok(beginning.is_some_and(|b| Self::new(self.bytes, Sha256::new_with_prefix(b)) == *self))
+    }
+}
 
 impl LogWriter {
     /// Starts an empty log, replacing an existing one.
@@ -20,7 +52,7 @@ impl LogWriter {
     /// # Errors
     /// Fails when the folder is missing or cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        AppendFile::with_content(path, b"").map(Self)
+        Self::with_content(path, b"")
     }
 
     /// Continues a log with only the records that `keep` accepts, byte for byte as they were; a missing log is created.
@@ -36,7 +68,20 @@ impl LogWriter {
                 kept.push(b'\n');
             }
         }
-        AppendFile::with_content(path, &kept).map(Self)
+        Self::with_content(path, &kept)
+    }
+
+    fn with_content(path: &Path, content: &[u8]) -> Result<Self> {
+        Ok(Self {
+            file: AppendFile::with_content(path, content)?,
+            content: Sha256::new_with_prefix(content),
+            bytes: content.len() as u64,
+        })
+    }
+
+    /// All records so far.
+    pub fn so_far(&self) -> Beginning {
+        Beginning::new(self.bytes, self.content.clone())
     }
 
     /// Appends a record as one line. What is not finite becomes null, since JSON has no NaN.
@@ -46,15 +91,17 @@ impl LogWriter {
     pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_vec(record).context("metrics record")?;
         line.push(b'\n');
-        self.0.append(&line)
+        self.content.update(&line);
+        self.bytes += line.len() as u64;
+        self.file.append(&line)
     }
 
-    /// Hands all records to the operating system.
+    /// Makes all records outlive a crash of the machine.
     ///
     /// # Errors
     /// Fails when the file cannot be written.
     pub fn flush(&mut self) -> Result<()> {
-        self.0.flush()
+        self.file.sync()
     }
 }
 
@@ -121,6 +168,25 @@ mod tests {
             "{\"step\": 0,\"loss\":1.5}\n{\"step\":1,\"loss\":1.5}\n{\"step\":2,\"loss\":null}\n";
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
         assert_eq!(read(&path).unwrap()[2]["loss"], Value::Null);
+    }
+
+    #[test]
+    fn a_log_that_has_changed_begins_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut log = LogWriter::create(&path).unwrap();
+        log.append(&Record { step: 0, loss: 1. }).unwrap();
+        let beginning = log.so_far();
+        log.append(&Record { step: 1, loss: 2. }).unwrap();
+        log.flush().unwrap();
+        assert!(beginning.is_at(&path).unwrap());
+        let resumed = LogWriter::resume(&path, |record| record["step"] == 0).unwrap();
+        assert_eq!(resumed.so_far(), beginning);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("1.0", "1.1")).unwrap();
+        assert!(!beginning.is_at(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!beginning.is_at(&path).unwrap());
     }
 
     #[test]

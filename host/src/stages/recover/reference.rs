@@ -31,6 +31,8 @@ use super::{
     member::{Labelled, Member, Term},
 };
 
+/// What to do where the outcome is damaged.
+const MEND: &str = "delete it and run the same command again, which makes the pass anew";
 /// Whose random numbers the pass takes.
 const STREAM: &str = "reference";
 
@@ -52,7 +54,7 @@ pub fn learn(
         .reference(teacher, &hash(session, config, &member.terms)?);
     let path = folder.statistics();
     if std::fs::exists(&path)? {
-        let (tensors, plugin_texts) = tensors::load(&path, &session.device)?;
+        let (tensors, plugin_texts) = tensors::load_sealed(&path, &session.device, MEND)?;
         let state = State {
             tensors,
             plugin_texts,
@@ -80,7 +82,7 @@ pub fn learn(
     carry_out(session, &folder, &mut pass)?;
     let (made, _) = pass.save()?;
     let tensors: Vec<(String, Value)> = made.tensors.into_iter().collect();
-    tensors::save(&path, &tensors, &made.plugin_texts)?;
+    tensors::save_sealed(&path, &tensors, made.plugin_texts)?;
     atomic::remove(&folder.checkpoint())
 }
 

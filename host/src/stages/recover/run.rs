@@ -90,6 +90,9 @@ pub fn run(session: &Session<'_>, config: &Config, teachers: &Teachers) -> Resul
     Ok(output)
 }
 
+/// What to do where a finished batch is lost.
+const REDO: &str = "redo the stage with --from recover";
+
 /// The images on their way.
 struct Recovery<'a> {
     session: &'a Session<'a>,
@@ -140,7 +143,7 @@ impl Recovery<'_> {
             "recover: the images of batch {batch} are not finite after the last iteration; lower the learning rate or a weight"
         );
         let images = [("images".to_owned(), kept)];
-        tensors::save(&self.folder.batch(batch), &images, &BTreeMap::new())?;
+        tensors::save_sealed(&self.folder.batch(batch), &images, BTreeMap::new())?;
         self.at.first = self.range().end;
         self.at.batch += 1;
         self.at.iteration = 0;
@@ -211,7 +214,8 @@ impl Recovery<'_> {
         let size = 3 * side * side;
         let (mut pixels_nchw, mut floats) = (Vec::with_capacity(count * size), Vec::new());
         for batch in 0..self.at.batch {
-            let (mut values, _) = tensors::load(&self.folder.batch(batch), &Device::Cpu)?;
+            let path = self.folder.batch(batch);
+            let (mut values, _) = tensors::load_sealed(&path, &Device::Cpu, REDO)?;
             let images = values.remove("images").context("a batch without images")?;
             pixels_nchw.extend(config.origin().to_bytes(session, &images)?);
             if config.keep_float {
@@ -266,6 +270,9 @@ impl Steps for Recovery<'_> {
         self.stepper.load_plugins(&state)?;
         self.hooks.load(&state)?;
         self.at = at;
+        for batch in 0..self.at.batch {
+            tensors::load_sealed(&self.folder.batch(batch), &Device::Cpu, REDO)?;
+        }
         let Some(canvas) = state.tensors.remove("canvas") else {
             return Ok(());
         };

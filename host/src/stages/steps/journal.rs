@@ -7,7 +7,11 @@ use serde_json::{Map, Value as Json};
 
 use crate::{
     artifact::{RunFolder, WorkFolder},
-    report::{events::EventWriter, log::LogWriter, progress::Progress},
+    report::{
+        events::EventWriter,
+        log::{Beginning, LogWriter},
+        progress::Progress,
+    },
 };
 
 /// A stage's log, events and progress bar.
@@ -75,6 +79,11 @@ impl Journal {
             self.events.scalar(name, step, *value, wall_time)?;
         }
         self.log.append(&Json::Object(line))
+    }
+
+    /// The log so far.
+    pub fn log_so_far(&self) -> Beginning {
+        self.log.so_far()
     }
 
     /// Moves the progress bar.

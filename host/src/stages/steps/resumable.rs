@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result, anyhow, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    artifact::{Checkpoint, WorkFolder, atomic},
-    report::progress::Progress,
+    artifact::{Checkpoint, WorkFolder, atomic, tensors::Damaged},
+    report::{log::Beginning, progress::Progress},
     stages::Session,
 };
 
@@ -20,6 +20,8 @@ struct Texts<At> {
     #[serde(flatten)]
     at: At,
     plugin_texts: BTreeMap<String, String>,
+    /// The log as far as it belongs to this state.
+    log: Beginning,
 }
 
 /// A computation in steps. Its values are replaced by a step, never changed in place, so that what [`Steps::save`] gave before a
@@ -78,6 +80,13 @@ pub(crate) fn carry_out<S: Steps>(
     atomic::sweep(folder.path());
     let mut checkpoint = Checkpoint::new(folder.checkpoint(), session.checkpoint_secs);
     if let Some((tensors, texts)) = checkpoint.read::<Texts<S::At>>(&session.device)? {
+        if !texts.log.is_at(&folder.log())? {
+            bail!(Damaged {
+                file: folder.log(),
+                what: "has changed since the checkpoint beside it".to_owned(),
+                mend: "put it back, or delete the checkpoint and run the same command again, which begins anew",
+            });
+        }
         let plugin_texts = texts.plugin_texts;
         let state = State {
             tensors,
@@ -100,8 +109,12 @@ pub(crate) fn carry_out<S: Steps>(
         let mut keep = |(state, at): (State, S::At), journal: &mut Journal| {
             journal.flush()?;
             let tensors: Vec<_> = state.tensors.into_iter().collect();
-            let plugin_texts = state.plugin_texts;
-            checkpoint.write(&tensors, &Texts { at, plugin_texts })
+            let texts = Texts {
+                at,
+                plugin_texts: state.plugin_texts,
+                log: journal.log_so_far(),
+            };
+            checkpoint.write(&tensors, &texts)
         };
         if let Some(good) = good {
             keep(good, &mut journal)?;
