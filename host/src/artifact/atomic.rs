@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::sums;
+
 /// Names of what is being written.
 const PREFIX: &str = ".part-";
 
@@ -34,6 +36,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = beside().tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
+        sums::note(path, bytes);
         file.persist(path)?;
         Ok(())
     };
@@ -90,13 +93,18 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a file or folder of this name is what an interrupted write left.
+pub fn is_part(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 /// Removes what an interrupted write left in a folder.
 pub fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if is_part(&entry.file_name().to_string_lossy()) {
             let path = entry.path();
             // A leftover that cannot be removed harms nothing.
             let _ = if path.is_dir() {

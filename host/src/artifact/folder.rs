@@ -2,17 +2,27 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
 
-use super::{Stage, atomic, manifest::Manifest};
+use super::{
+    Stage, atomic,
+    manifest::Manifest,
+    own_files::{self, Own},
+    seal::{self, Seal},
+    sums::{self, Sum, Sums},
+    tensors::Damaged,
+};
 
 const LOCK: &str = ".lock";
 const EVENTS: &str = "events";
 const PROFILE: &str = "profile";
 const REPORT: &str = "report";
+const REFERENCE: &str = "reference";
 
 /// The folder of what is computed step by step: of a stage, or of one training in it.
 #[derive(Clone, Debug)]
@@ -127,7 +137,7 @@ impl RunFolder {
 
     /// A pass of real images through a teacher: its folder, beside the teachers, and its name.
     pub fn reference(&self, teacher: &str, hash: &str) -> (WorkFolder, String) {
-        self.training(Stage::Squeeze, &["reference", &format!("{teacher}-{hash}")])
+        self.training(Stage::Squeeze, &[REFERENCE, &format!("{teacher}-{hash}")])
     }
 
     /// The images that a stage distilled, in the layout of torchvision's ImageFolder.
@@ -207,10 +217,22 @@ impl RunFolder {
     /// When it is damaged.
     pub fn manifest(&self) -> Result<Option<Manifest>> {
         let path = self.manifest_path();
-        if path.exists() {
-            atomic::read_json(&path).map(Some)
-        } else {
-            Ok(None)
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let damaged = |what: &str| Damaged {
+            file: path.clone(),
+            what: format!("is damaged: {what}"),
+            mend: "put it back, or begin the run anew with another --out",
+        };
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(&error.to_string()))?;
+        match seal::check(&bytes) {
+            Seal::Whole => Ok(Some(manifest)),
+            Seal::Absent if manifest.format_version < 2 => Ok(Some(manifest)),
+            Seal::Absent => bail!(damaged("it has no checksum")),
+            Seal::Broken => bail!(damaged("its checksum is another")),
         }
     }
 
@@ -219,7 +241,79 @@ impl RunFolder {
     /// # Errors
     /// When the disk says no.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
-        atomic::write_json(&self.manifest_path(), manifest)
+        let sealed = Manifest {
+            seal: seal::unset(),
+            ..manifest.clone()
+        };
+        let mut text = serde_json::to_string_pretty(&sealed)?.into_bytes();
+        text.push(b'\n');
+        seal::set(&mut text);
+        atomic::write(&self.manifest_path(), &text)
+    }
+
+    /// The folders and files of a stage.
+    fn places(&self, stage: Stage) -> [PathBuf; 3] {
+        let name = stage.name();
+        let [own, events] = [self.root.join(name), self.root.join(EVENTS).join(name)];
+        [own, events, self.profile(stage)]
+    }
+
+    /// The files that a stage has left, with their sums: as this process wrote them, or, of those that an earlier process wrote and of
+    /// logs, as they are on disk.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn sums(&self, stage: Stage) -> Result<Sums> {
+        let [own, events, profile] = self.places(stage);
+        let mut paths = Vec::new();
+        for folder in [own, events] {
+            let files = own_files::below(&folder)?.into_iter();
+            // A pass of real images belongs to recover, which makes it anew where it is missing.
+            let files = files.filter(|file| !file.starts_with(REFERENCE));
+            let left = files.filter(|file| own_files::own_at(file) == Some(Own::Left));
+            paths.extend(left.map(|file| folder.join(file)));
+        }
+        paths.extend(profile.exists().then_some(profile));
+        let entry = |path: PathBuf| {
+            let sum = sums::take(&path).map_or_else(|| Sum::of_file(&path), Ok);
+            let sum = sum.with_context(|| format!("cannot read {}", path.display()))?;
+            Ok((self.name_of(&path), sum))
+        };
+        paths.into_par_iter().map(entry).collect()
+    }
+
+    /// Files that carry their own checksum, and those that are not the run's, by their paths in the folder.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn unlisted(&self) -> Result<[Vec<PathBuf>; 2]> {
+        let (mut sealed, mut foreign) = (Vec::new(), Vec::new());
+        for stage in Stage::ALL.map(Stage::name) {
+            for file in own_files::below(&self.root.join(stage))? {
+                let path = Path::new(stage).join(&file);
+                match own_files::own_at(&file) {
+                    Some(Own::Sealed) => sealed.push(path),
+                    None if !own_files::is_owned(&file) => foreign.push(path),
+                    Some(Own::Left) | None => {}
+                }
+            }
+        }
+        Ok([sealed, foreign])
+    }
+
+    /// The files that belong to no stage, which this process has written.
+    pub fn sums_of_run(&self) -> Sums {
+        let report = sums::take_below(&self.root.join(REPORT)).into_iter();
+        let written = report.chain(sums::take_below(&self.experiment()));
+        written
+            .map(|(path, sum)| (self.name_of(&path), sum))
+            .collect()
+    }
+
+    /// The path of a file in the folder, as the manifest has it.
+    fn name_of(&self, path: &Path) -> String {
+        let inside = path.strip_prefix(&self.root).unwrap_or(path);
+        inside.to_string_lossy().into_owned()
     }
 
     /// Whether something other than a run is here: a file, or a folder with other files.
@@ -244,21 +338,19 @@ impl RunFolder {
         Ok(false)
     }
 
-    /// Removes the outputs of a stage.
+    /// Removes what a stage has left; what a user keeps there stays, and is told.
     ///
     /// # Errors
     /// When the disk says no.
     pub fn clear_stage(&self, stage: Stage) -> Result<()> {
-        let name = stage.name();
-        for folder in [self.root.join(name), self.root.join(EVENTS).join(name)] {
-            match fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("cannot clear {}", folder.display()));
-                }
-                _ => {}
+        let [own, events, profile] = self.places(stage);
+        for folder in [own, events] {
+            for file in own_files::clear(&folder)? {
+                let file = folder.join(file);
+                tell!("{stage}: left {}, which is not the run's", file.display());
             }
         }
-        atomic::remove(&self.profile(stage))
+        atomic::remove(&profile)
     }
 }
 

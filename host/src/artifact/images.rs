@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
+use super::{atomic, own_files, sums};
 use crate::engine::{
     Value,
     gpu::{Gpu, resident::Resident},
@@ -170,9 +170,11 @@ impl ImageSet {
                 fs::create_dir_all(fresh.join(class_folder(class, name)))?;
             }
             for (i, file) in files.iter().enumerate() {
-                fs::write(fresh.join(file), self.encode(i, format)?)?;
+                let (image, at) = (self.encode(i, format)?, fresh.join(file));
+                fs::write(&at, &image).with_context(|| format!("cannot write {}", at.display()))?;
+                sums::note(&folder.join(file), &image);
             }
-            Ok(())
+            own_files::carry_over(folder, fresh)
         })?;
         atomic::write_json(&index_path(folder), &index)
     }

@@ -6,16 +6,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::Stage;
+use super::{
+    Stage,
+    sums::{Sum, Sums},
+};
 
-/// The version of the run folder's layout.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the run folder's layout. The first one had no checksums.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// What made a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
+    /// The checksum of the manifest itself ([`super::seal`]).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seal: String,
     /// The experiment's name.
     pub name: String,
     /// The program's version.
@@ -32,12 +38,23 @@ pub struct Manifest {
     pub plugins: Vec<PluginRecord>,
     /// Stages by name.
     pub stages: BTreeMap<String, StageRecord>,
+    /// Files that belong to no stage: the experiment, the report.
+    #[serde(default, skip_serializing_if = "Sums::is_empty")]
+    pub files: Sums,
 }
 
 impl Manifest {
     /// How far a stage is, if it has begun.
     pub fn record(&self, stage: Stage) -> Option<&StageRecord> {
         self.stages.get(stage.name())
+    }
+
+    /// All files of the run with their sums: those of stages in their order, then those of none.
+    pub fn all_files(&self) -> impl Iterator<Item = (&String, &Sum)> {
+        let stages = Stage::ALL
+            .into_iter()
+            .filter_map(|stage| self.record(stage));
+        stages.flat_map(|record| &record.files).chain(&self.files)
     }
 }
 
@@ -90,6 +107,9 @@ pub struct StageRecord {
     /// What `batch_size` was before, where the stage went on from its saved state with another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_batch_sizes: Vec<u32>,
+    /// Its files when it was last finished; none if a version without checksums finished it.
+    #[serde(default, skip_serializing_if = "Sums::is_empty")]
+    pub files: Sums,
 }
 
 /// SHA-256 of a JSON value, whatever the order of its keys.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// A stage of a run; they are carried out in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// The teacher.
@@ -65,6 +65,17 @@ impl Stage {
             Self::Experts => &[&[Self::Match]],
             Self::Relabel => &[&Self::MAKERS, &[Self::Squeeze]],
             Self::Validate => &[&Self::MAKERS],
+        }
+    }
+
+    /// The stages whose files it reads, where the run has them.
+    pub const fn reads(self) -> &'static [Self] {
+        match self {
+            Self::Squeeze | Self::Experts | Self::Given => &[],
+            Self::Recover => &[Self::Squeeze],
+            Self::Match => &[Self::Squeeze, Self::Experts],
+            Self::Relabel => &[Self::Squeeze, Self::Recover, Self::Match, Self::Given],
+            Self::Validate => &[Self::Recover, Self::Match, Self::Given, Self::Relabel],
         }
     }
 }

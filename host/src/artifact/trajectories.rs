@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,12 @@ use serde_json::Value as Json;
 
 use crate::engine::Value;
 
-use super::{atomic, lock::lock, tensors};
+use super::{
+    atomic,
+    lock::lock,
+    sums::{Sum, Sums},
+    tensors::{self, Damaged},
+};
 
 /// Whose trajectories they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,12 +109,33 @@ impl Trajectories {
         (0..=epochs).all(|epoch| self.file(expert, epoch).exists())
     }
 
+    /// The checksums of an expert's files: the folder may belong to several runs, so no manifest has them.
+    fn sums(&self, expert: u32) -> PathBuf {
+        self.folder.join(format!("expert-{expert:05}/sums.json"))
+    }
+
+    fn read_sums(&self, expert: u32) -> Result<Option<Sums>> {
+        let path = self.sums(expert);
+        match path.exists() {
+            true => atomic::read_json(&path).map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// Keeps the parameters of an expert after an epoch.
     ///
     /// # Errors
     /// When the disk says no.
     pub fn keep(&self, expert: u32, epoch: u64, state: &[(String, Value)]) -> Result<()> {
-        tensors::save(&self.file(expert, epoch), state, &BTreeMap::new())
+        let (path, bytes) = (
+            self.file(expert, epoch),
+            tensors::encode(state, &BTreeMap::new())?,
+        );
+        // Before the file: a kill in between leaves a sum that waits for its file, and no file without a sum.
+        let mut sums = self.read_sums(expert)?.unwrap_or_default();
+        sums.insert(name_of(&path), Sum::of(&bytes));
+        atomic::write_json(&self.sums(expert), &sums)?;
+        atomic::write(&path, &bytes)
     }
 
     /// The parameters of an expert after an epoch, by name.
@@ -122,6 +148,56 @@ impl Trajectories {
         epoch: u64,
         device: &Device,
     ) -> Result<BTreeMap<String, Value>> {
-        Ok(tensors::load(&self.file(expert, epoch), device)?.0)
+        let path = self.file(expert, epoch);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        // Trajectories of earlier versions have no sums.
+        if let Some(sums) = self.read_sums(expert)?
+            && sums.get(&name_of(&path)) != Some(&Sum::of(&bytes))
+        {
+            bail!(Damaged {
+                what: "has changed since it was written".to_owned(),
+                mend: "put it back, or delete the expert's folder and redo the stage with --from experts",
+                file: path,
+            });
+        }
+        let decoded = tensors::decode(&bytes, device);
+        let (values, _) = decoded.with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(values)
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_trajectory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Trajectories::at(dir.path().to_owned());
+        let state = vec![(
+            "w".to_owned(),
+            Value::new(&[1f32, 2.], &Device::Cpu).unwrap(),
+        )];
+        store.keep(0, 0, &state).unwrap();
+        store.keep(0, 1, &state).unwrap();
+        let read = |epoch| store.read(0, epoch, &Device::Cpu);
+        assert_eq!(read(1).unwrap()["w"].to_vec1::<f32>().unwrap(), [1., 2.]);
+        let path = dir.path().join("expert-00000/epoch-0001.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = read(1).unwrap_err().to_string();
+        assert!(
+            error.contains("epoch-0001.safetensors has changed"),
+            "{error}"
+        );
+        read(0).unwrap();
+        fs::remove_file(dir.path().join("expert-00000/sums.json")).unwrap();
+        read(1).unwrap();
     }
 }

@@ -39,6 +39,8 @@ pub enum Command {
     },
     /// Print a run's results
     Report(ReportArgs),
+    /// Compare the files of runs with their checksums
+    Verify(VerifyArgs),
     /// Compare runs side by side: accuracy, controls, bytes, time, memory
     Compare(CompareArgs),
     /// Copy the distilled images out of a run
@@ -218,6 +220,14 @@ pub struct ReportArgs {
     /// Print the tables as Markdown
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
+}
+
+/// `alambic verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Run folders
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
 }
 
 /// `alambic compare`.

@@ -8,6 +8,7 @@ use crate::{
         compare,
         failure::{Failure, config_fault},
         file,
+        intact::{is_of_set, refuse_damaged_in},
         protocol::Protocol,
     },
     report::comparison::{Row, write},
@@ -24,6 +25,8 @@ pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
     let mut runs: Vec<(RunFolder, Vec<Row>)> = Vec::new();
     for path in &args.runs {
         let folder = existing(path)?;
+        let beside = ["report/summary.json", "experiment.toml"];
+        refuse_damaged_in(&folder, |file| beside.contains(&file) || is_of_set(file))?;
         let rows = compare::rows(&folder)?;
         runs.push((folder, rows));
     }

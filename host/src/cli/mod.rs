@@ -6,6 +6,7 @@ mod data;
 mod plugin;
 mod report;
 mod run;
+mod verify;
 mod weights;
 
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Plugin { ref command } => plugin::plugin(cli, command),
         Command::Data { ref command } => data::data(command),
         Command::Report(ref report) => report::report(report),
+        Command::Verify(ref args) => verify::verify(args),
         Command::Compare(ref args) => compare::run(cli, args),
         Command::Export(ref export) => report::export(export),
         Command::ImportWeights(ref import) => weights::import(cli, import),

@@ -7,6 +7,7 @@ use crate::{
     experiment::{
         compare,
         failure::{Failure, config_fault},
+        intact::{is_of_set, refuse_damaged_in},
     },
     report::{summary::Summary, table::TableFormat},
 };
@@ -25,6 +26,7 @@ pub fn report(args: &ReportArgs) -> Result<(), Failure> {
     };
     for run in &args.runs {
         let folder = existing(run)?;
+        refuse_damaged_in(&folder, |file| file.starts_with("report/"))?;
         let summary = Summary::from_json(&compare::read(&folder.summary())?)?;
         if args.json {
             print_json(&summary)?;
@@ -52,6 +54,7 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
             format!("{} has no distilled images yet", args.run.display()),
         ));
     };
+    refuse_damaged_in(&folder, is_of_set)?;
     let set = ImageSet::load(&images)?;
     atomic::replace_folder(&args.to, |fresh| match args.format {
         ExportFormat::Imagefolder => copy(&images, fresh),

@@ -1,12 +1,18 @@
 //! `alambic import-weights` and `alambic export-weights`.
 
+use std::path::Path;
+
 use anyhow::Context;
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    artifact::weights::{self, Format, strict},
+    artifact::{
+        RunFolder,
+        weights::{self, Format, strict},
+    },
     experiment::{
         failure::{Failure, config_fault},
+        intact::refuse_damaged_in,
         weights::import::{self, Report, Request},
     },
     stages::ComponentConfig,
@@ -125,6 +131,7 @@ pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
         );
         return Err(config_fault("model", message));
     }
+    refuse_damaged_model(&args.model)?;
     let read = weights::read(&file).map_err(|e| config_fault("model", format!("{e:#}")))?;
     let added = strict::save(&args.to, &read)?;
     if args.json {
@@ -144,6 +151,15 @@ pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
         say!("  added      {added} counters (num_batches_tracked), for PyTorch's strict loading");
     }
     Ok(())
+}
+
+/// Where the weights are those of a run, they are as the run left them.
+fn refuse_damaged_model(model: &Path) -> Result<(), Failure> {
+    let is_model = |file: &str| file == "squeeze/model.safetensors";
+    match model.is_dir() {
+        true => refuse_damaged_in(&RunFolder::at(model), is_model),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

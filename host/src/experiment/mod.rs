@@ -6,6 +6,7 @@ pub mod estimate;
 pub mod failure;
 pub mod file;
 pub mod finished;
+pub mod intact;
 pub mod labels;
 pub mod meter;
 mod out_of_memory;

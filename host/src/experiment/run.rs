@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     artifact::{
         Manifest, RunFolder, StageRecord, Status, atomic, lock::lock, manifest::FORMAT_VERSION,
+        sums::Sums, tensors::Damaged,
     },
     data::{DecodeError, Normalization},
     engine::{allocation, gpu::device, gpu::precision::Precision, profile},
@@ -25,6 +26,7 @@ use super::{
     checks::{Checked, matching::store_fault},
     failure::{Failure, config_fault},
     finished::{await_mending, is_finished, refuse_stale, take_over},
+    intact::refuse_damaged,
     meter::Meter,
     out_of_memory::explained,
     outcome,
@@ -90,6 +92,7 @@ pub fn run(
     folder.prepare()?;
     let _lock = claim(&folder)?;
     folder.sweep();
+    refuse_damaged(&folder, &plan, &manifest, selection)?;
     let redone = selection.redone();
     for stage in &redone {
         manifest.stages.remove(stage.name());
@@ -104,6 +107,7 @@ pub fn run(
     manifest.alambic_version = env!("CARGO_PKG_VERSION").to_owned();
     manifest.seed = experiment.seed;
     manifest.plugins = plan.plugins.clone();
+    manifest.format_version = FORMAT_VERSION;
     folder.write_manifest(&manifest)?;
     // After the manifest: a kill in between leaves files without a stage, not a finished stage without files.
     for stage in redone {
@@ -138,10 +142,11 @@ pub fn run(
                 await_mending(&plan, &mut manifest);
                 folder.write_manifest(&manifest)?;
             }
-            let message = format!(
-                "stage {} stopped; run the same command again to resume",
-                stage.stage
-            );
+            let how = match error.chain().any(|e| e.is::<Damaged>()) {
+                true => "",
+                false => "; run the same command again to resume",
+            };
+            let message = format!("stage {} stopped{how}", stage.stage);
             return Err(error.context(message).into());
         }
     }
@@ -154,12 +159,15 @@ pub fn run(
     folder.write_manifest(&manifest)?;
     let summary = outcome::summary(experiment, &folder, checked)?;
     publish::publish(experiment, &folder, &session, &summary)?;
+    manifest.files = folder.sums_of_run();
+    folder.write_manifest(&manifest)?;
     Ok(summary)
 }
 
 fn fresh_manifest(experiment: &Experiment) -> Manifest {
     Manifest {
         format_version: FORMAT_VERSION,
+        seal: String::new(),
         name: experiment.name.clone(),
         alambic_version: String::new(),
         seed: experiment.seed,
@@ -168,6 +176,7 @@ fn fresh_manifest(experiment: &Experiment) -> Manifest {
         finished: None,
         plugins: Vec::new(),
         stages: BTreeMap::new(),
+        files: Sums::new(),
     }
 }
 
@@ -208,6 +217,7 @@ fn do_stage(
         peak_bytes: meter.peak_bytes().max(earlier.and_then(|r| r.peak_bytes)),
         batch: planned.batch.clone(),
         earlier_batch_sizes: earlier.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone()),
+        files: Sums::new(),
     };
     // The libraries need memory too, besides what earlier stages have cached.
     device::trim();
@@ -226,17 +236,20 @@ fn do_stage(
     let prepared = session.inputs.prepare(&experiment.data, &train, &device);
     let done = prepared.and_then(|()| experiment.carry_out(stage, session, base));
     let done = done.map_err(|error| explained(error, experiment, stage));
-    let status = if done.is_ok() {
-        Status::Finished
-    } else {
-        Status::Started
-    };
-    manifest.stages.insert(name, record(status, &meter));
-    session.folder.write_manifest(manifest)?;
-    done?;
+    if let Err(error) = done {
+        manifest
+            .stages
+            .insert(name, record(Status::Started, &meter));
+        session.folder.write_manifest(manifest)?;
+        return Err(error);
+    }
+    let mut finished = record(Status::Finished, &meter);
     if let Some(profile) = meter.profile() {
         tell!("{}", profile.table(stage.name()).trim_end());
         atomic::write_json(&session.folder.profile(stage), &profile)?;
     }
+    finished.files = session.folder.sums(stage)?;
+    manifest.stages.insert(name, finished);
+    session.folder.write_manifest(manifest)?;
     Ok(())
 }
