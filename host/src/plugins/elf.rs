@@ -17,7 +17,7 @@ const SEGMENT_BYTES: usize = 56;
 
 /// Why a file cannot be a shared library of this machine.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ElfFault {
+pub enum ElfFault {
     /// It is something else.
     NotShared(String),
     /// It ends too early: bytes there, bytes promised.
@@ -25,7 +25,7 @@ pub(super) enum ElfFault {
 }
 
 /// Checks kind, machine and length.
-pub(super) fn check(file: &[u8]) -> Result<(), ElfFault> {
+pub fn check(file: &[u8]) -> Result<(), ElfFault> {
     let not = |what: &str| Err(ElfFault::NotShared(what.to_owned()));
     if !file.starts_with(b"\x7fELF") {
         return not(if file.is_empty() {

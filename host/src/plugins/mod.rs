@@ -2,7 +2,7 @@
 
 pub mod check;
 mod component;
-mod elf;
+pub mod elf;
 mod load_error;
 pub mod loader;
 pub mod names;
