@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use alambic::experiment::meter::kib;
+use alambic::engine::memory::kib;
 use anyhow::{Context, Result};
 
 /// KiB of resident memory now, and the most since the start or [`forget_peak`].

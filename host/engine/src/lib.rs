@@ -11,6 +11,7 @@ pub mod error;
 pub mod gpu;
 pub mod gradcheck;
 pub mod kernel;
+pub mod memory;
 pub mod ops;
 pub mod optim;
 pub mod profile;

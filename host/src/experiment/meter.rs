@@ -4,7 +4,7 @@
 use std::{fs, time::Instant};
 
 use crate::{
-    engine::{allocation, gpu::device, profile},
+    engine::{allocation, gpu::device, memory::kib, profile},
     report::cost::StageProfile,
 };
 
@@ -55,12 +55,6 @@ impl Meter {
             operations: profile::take(),
         })
     }
-}
-
-/// The number that follows a name in a file of `/proc`.
-pub fn kib(text: &str, name: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
 /// Seconds that all threads of the process have computed, in it and in the system for it; 0 where the system does not say.

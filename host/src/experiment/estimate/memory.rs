@@ -2,15 +2,13 @@
 //!
 //! Decoded images are left out of what is measured: a trial asks for a few, a stage for all.
 
-use std::fs;
-
 use crate::{
     data::Dataset,
     engine::{
         allocation,
         gpu::{Gpu, device, resident},
+        memory,
     },
-    experiment::meter::kib,
     stages::Session,
 };
 
@@ -40,9 +38,7 @@ pub fn available_bytes() -> Option<u64> {
     if let (Some([free, _]), Some(live)) = (device::memory(), device::live_bytes()) {
         return Some(free as u64 + live);
     }
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let bytes = kib(&text, "MemAvailable:")? * 1024;
-    Some(bytes + allocation::live_bytes().max(0) as u64)
+    Some(memory::available_bytes()? + allocation::live_bytes().max(0) as u64)
 }
 
 /// What [`available_bytes`] are of.
