@@ -275,6 +275,17 @@ pub enum ExportFormat {
     Parquet,
 }
 
+/// Which weights of a file are meant.
+#[derive(Args, Debug)]
+pub struct ChoiceArgs {
+    /// Key of the weights in a file with several, such as model_ema; below other keys joined by dots, empty for the whole file
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Remove this prefix from the names, and leave out the tensors without it
+    #[arg(long, value_name = "PREFIX")]
+    pub strip_prefix: Option<String>,
+}
+
 /// `alambic import-weights`.
 #[derive(Args, Debug)]
 pub struct ImportWeightsArgs {
@@ -295,6 +306,9 @@ pub struct ImportWeightsArgs {
     /// Class names in order, one per line; `check` then compares them with those of the data
     #[arg(long, value_name = "FILE")]
     pub class_names: Option<PathBuf>,
+    /// Which weights
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Leave out tensors whose names have this prefix, such as auxiliary heads; may be repeated
     #[arg(long, value_name = "PREFIX")]
     pub leave_out: Vec<String>,
@@ -311,6 +325,9 @@ pub struct ImportWeightsArgs {
 pub struct ExportWeightsArgs {
     /// Run folder, or a file of weights
     pub model: PathBuf,
+    /// Which weights
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Safetensors file to create
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,

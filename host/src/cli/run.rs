@@ -100,7 +100,7 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
         .out
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(&checked.experiment.name));
-    tell_fallback(&checked);
+    tell_notes(&checked);
     let selection = Selection::new(args.from.as_deref(), args.only.as_deref(), args.keep_state)?;
     let summary = run::run(&checked, registry, &base, root.clone(), &selection)?;
     if args.json {
@@ -112,8 +112,11 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
     Ok(())
 }
 
-/// Says why `auto` is not the GPU.
-fn tell_fallback(checked: &Checked) {
+/// Says why `auto` is not the GPU, and what was chosen where the file leaves a choice.
+fn tell_notes(checked: &Checked) {
+    for note in &checked.notes {
+        tell!("note: {note}");
+    }
     if let Some(reason) = &checked.device.fallback {
         tell!("computing on the CPU: {reason}");
     }
@@ -128,8 +131,9 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
         train,
         test,
         device: _,
+        notes: _,
     } = &checked;
-    tell_fallback(&checked);
+    tell_notes(&checked);
     let origin = experiment.origin();
     let images = origin.map(|o| o.images_per_class as usize * train.num_classes());
     let stages: Vec<&str> = experiment.stages().into_iter().map(Stage::name).collect();

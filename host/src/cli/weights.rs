@@ -8,7 +8,11 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     artifact::{
         RunFolder,
-        weights::{self, Format, strict},
+        weights::{
+            self, Format,
+            choice::{Choice, told},
+            strict,
+        },
     },
     experiment::{
         failure::{Failure, config_fault},
@@ -19,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    args::{Cli, ExportWeightsArgs, ImportWeightsArgs},
+    args::{ChoiceArgs, Cli, ExportWeightsArgs, ImportWeightsArgs},
     run::registry,
 };
 
@@ -38,6 +42,7 @@ pub fn import(cli: &Cli, args: &ImportWeightsArgs) -> Result<(), Failure> {
         classes: args.classes as usize,
         resolution: args.resolution as usize,
         class_names: args.class_names.clone(),
+        choice: choice(&args.choice),
         leave_out: args.leave_out.clone(),
         to: args.to.clone(),
     };
@@ -51,6 +56,13 @@ pub fn import(cli: &Cli, args: &ImportWeightsArgs) -> Result<(), Failure> {
     match report.fault() {
         Some(fault) => Err(Failure::Config(vec![fault])),
         None => Ok(()),
+    }
+}
+
+fn choice(args: &ChoiceArgs) -> Choice {
+    Choice {
+        key: args.key.clone(),
+        strip_prefix: args.strip_prefix.clone(),
     }
 }
 
@@ -84,19 +96,12 @@ fn print(request: &Request, report: &Report) {
         Format::Safetensors => "safetensors",
         Format::PyTorch => "PyTorch",
     };
-    let under = report
-        .found_under
-        .as_ref()
-        .map(|key| format!(", under \"{key}\""));
-    let prefix = match report.prefix.as_str() {
-        "" => String::new(),
-        prefix => format!(", names without \"{prefix}\""),
-    };
+    let place = told(report.found_under.as_deref(), &report.prefix);
     let file = report.file.display();
-    say!(
-        "  read       {file} ({format}{}{prefix})",
-        under.unwrap_or_default()
-    );
+    say!("  read       {file} ({format}{place})");
+    if let Some(note) = &report.note {
+        say!("  chosen     {note} (choose with --key)");
+    }
     say!(
         "  matched    {} tensors, {} learned values",
         report.fit.matched,
@@ -132,7 +137,8 @@ pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
         return Err(config_fault("model", message));
     }
     refuse_damaged_model(&args.model)?;
-    let read = weights::read(&file).map_err(|e| config_fault("model", format!("{e:#}")))?;
+    let read = weights::read(&file, &choice(&args.choice));
+    let read = read.map_err(|e| config_fault("model", format!("{e:#}")))?;
     let added = strict::save(&args.to, &read)?;
     if args.json {
         say!(

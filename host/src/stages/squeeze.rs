@@ -10,10 +10,9 @@ use plugin_api::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    artifact::{Stage, WorkFolder, atomic, manifest::hex, tensors, weights},
+    artifact::{Stage, WorkFolder, atomic, tensors},
     engine::{
         gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::CosineConfig},
@@ -24,7 +23,11 @@ use super::{
     Around, ComponentConfig, Identity, Session, Table,
     feeds::dataset::DatasetFeed,
     half, n,
-    networks::{Network, accuracy::accuracy},
+    networks::{
+        Network,
+        accuracy::accuracy,
+        imported::{self, WeightsConfig},
+    },
     sets::exact::class_texts,
     teachers::{FIRST, Teachers, used_of},
     training::{Decay, Scores, TrainConfig, Training},
@@ -37,9 +40,10 @@ use super::{
 pub struct Config {
     /// The network
     pub architecture: ComponentConfig,
-    /// Weights to use instead of training: a file written by `alambic import-weights`, relative to the TOML's folder
+    /// Weights to use instead of training: a file as `alambic import-weights` reads and writes them, relative to the TOML's folder, or
+    /// `{ file = .., key = .., strip_prefix = .. }`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weights: Option<String>,
+    pub weights: Option<WeightsConfig>,
     /// Epochs
     #[serde(default = "n::<50, u32>")]
     #[schemars(range(min = 1))]
@@ -135,12 +139,10 @@ impl Config {
 
 impl Table for Config {
     fn identity(&self, around: &Around<'_>) -> Result<Identity> {
-        // The content of a weight file counts, and not its path.
         let content = |config: &Self| -> Result<Json> {
-            Ok(match &config.weights {
-                Some(file) => json!(hex(&Sha256::digest(fs::read(around.base.join(file))?))),
-                None => Json::Null,
-            })
+            let weights = config.weights.as_ref();
+            let content = weights.map(|weights| weights.identity(around.base));
+            Ok(content.transpose()?.unwrap_or_default())
         };
         let own = |config: &Self| without(json!(config), &["weights"]);
         let components = |config: &Self| {
@@ -223,8 +225,10 @@ fn squeeze(
     let (folder, told_as) = place(session, name);
     let scores = match &config.weights {
         Some(weights) => {
-            let place = || format!("squeeze.weights: {weights}");
-            let given = weights::read(&base.join(weights)).context("squeeze.weights")?;
+            let file = weights.file(base);
+            let given = imported::load(&file, &weights.choice(), network.spec());
+            let given = given.context("squeeze.weights")?;
+            let place = || format!("squeeze.weights: {}", given.place);
             let taken = network.load_state(given.tensors, &session.device);
             taken.with_context(place)?;
             check_classes(&given.texts, session.train.class_names()).with_context(place)?;

@@ -30,6 +30,7 @@ mod teachers;
 mod variants;
 mod weights;
 mod weights_faults;
+mod weights_scripts;
 mod weights_torch;
 
 /// Stands in for the tests that release builds leave out.

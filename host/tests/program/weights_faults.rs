@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use crate::common::desk::{Desk, NETWORK, load, saved};
-use alambic::artifact::tensors;
+use alambic::artifact::{tensors, weights::choice::Choice};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
 
@@ -88,7 +88,7 @@ fn no_damaged_byte_makes_the_reader_panic() {
             bytes[at] ^= [0x01, 0xff, 0x80][at % 3];
             let path = desk.put("x.pth", &bytes);
             // Some bytes of a zip file mean nothing; reading is then right.
-            if let Err(error) = alambic::artifact::weights::read(&path) {
+            if let Err(error) = alambic::artifact::weights::read(&path, &Choice::default()) {
                 assert!(format!("{error:#}").contains("x.pth: "), "{error:#}");
             }
         }

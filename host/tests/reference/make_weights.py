@@ -6,8 +6,10 @@ All hold the ConvNet of one block with 2 channels and BatchNorm for 8x8 pixels a
 """
 
 import argparse
+import collections
 import pathlib
 
+import numpy
 import torch
 from torch import nn
 
@@ -66,6 +68,52 @@ def main():
     views["_orig_mod.classifier.bias"] = plain["classifier.bias"].bfloat16()
     torch.save({"model": views, "iteration": 5}, folder / "views.pt")
     torch.save(nn.Linear(2, 2), folder / "module.pth")
+    scripts(folder, model, optimizer)
+
+
+def scripts(folder, model, optimizer):
+    """Checkpoints as training scripts leave them, in the pickle protocols 2 to 5."""
+    model(torch.ones(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    fill(model.state_dict())
+    # PyTorch's ImageNet example, whose accuracy is a tensor; scalars of NumPy, states of generators.
+    example = {
+        "epoch": 90,
+        "arch": "convnet",
+        "state_dict": {"module." + name: value for name, value in model.state_dict().items()},
+        "best_acc1": torch.tensor(71.5),
+        "best_loss": numpy.float64(0.25),
+        "optimizer": optimizer.state_dict(),
+        "generator": torch.get_rng_state(),
+        "temperature": nn.Parameter(torch.ones(1)),
+        "seconds": 1 << 70,
+    }
+    torch.save(example, folder / "example.pth", pickle_protocol=2)
+    # A model beside its average, of which each value is a half.
+    average = torch.optim.swa_utils.AveragedModel(model)
+    with torch.no_grad():
+        for parameter in average.module.parameters():
+            parameter.fill_(0.5)
+    averaged = {
+        "model_ema": average.state_dict(),
+        "model": model.state_dict(),
+        "history": {"loss": numpy.array([0.5, 0.25]), "steps": [-(1 << 40), b"bytes", bytearray(b"more"), {1, 2}]},
+    }
+    torch.save(averaged, folder / "averaged.pth", pickle_protocol=5)
+    # A module of Lightning, whose network is one of its attributes.
+    lightning = {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": collections.OrderedDict(("model." + name, value) for name, value in model.state_dict().items()),
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [],
+    }
+    torch.save(lightning, folder / "lightning.ckpt", pickle_protocol=4)
+    # A teacher, which differs, and a student under one key.
+    pair = {"student." + name: value for name, value in model.state_dict().items()}
+    pair |= {"teacher." + name: value for name, value in average.module.state_dict().items()}
+    torch.save({"weights": {"last": pair}, "best": torch.tensor(3)}, folder / "pair.pth", pickle_protocol=3)
 
 
 if __name__ == "__main__":

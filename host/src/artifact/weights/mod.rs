@@ -1,6 +1,10 @@
 //! Weights of a network from a file: safetensors, or a state dict saved by PyTorch.
 
 mod archive;
+pub mod choice;
+mod cursor;
+mod objects;
+mod pickle;
 mod pickled;
 mod source;
 pub mod strict;
@@ -20,8 +24,9 @@ use crate::engine::Value;
 
 use super::{RunFolder, Stage, tensors};
 
-/// What PyTorch's wrappers put before every name: DataParallel, and `torch.compile`.
-const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+use archive::Archive;
+use choice::{Candidate, Choice, Dictionary, Outline};
+
 /// PyTorch's zip files begin so.
 const ZIP: &[u8] = b"PK\x03\x04";
 /// Files of `torch.save` before PyTorch 1.6: a pickle of a magic number of ten bytes.
@@ -37,34 +42,94 @@ pub enum Format {
     PyTorch,
 }
 
-/// What a file holds.
+/// What was read of a file.
 pub struct Weights {
-    /// Its layout.
-    pub format: Format,
-    /// The key of the state dict, if it was not the whole file.
-    pub found_under: Option<String>,
-    /// The prefix that was removed from every name; usually empty.
-    pub prefix: String,
     /// Tensors by name, of the types that the file has.
     pub tensors: BTreeMap<String, Value>,
     /// Texts that Alambic stored beside them: class names, normalisation.
     pub texts: BTreeMap<String, String>,
 }
 
-/// Reads a safetensors file, or a state dict of `torch.save`. Which it is says its content, not its name.
+/// A file of weights that is open: what tensors it has is known.
+pub struct WeightFile {
+    path: PathBuf,
+    /// Its layout.
+    pub format: Format,
+    /// Texts that Alambic stored beside the tensors: class names, normalisation.
+    pub texts: BTreeMap<String, String>,
+    content: Content,
+}
+
+enum Content {
+    Tensors(BTreeMap<String, Value>),
+    Archive(Box<Archive>),
+}
+
+/// Opens a safetensors file, or one of `torch.save`. Which it is says its content, not its name.
 ///
 /// # Errors
 /// When it is missing, damaged, or something else; the message has the file, the place in it, and what was expected.
-pub fn read(path: &Path) -> Result<Weights> {
-    let mut weights = read_any(path).with_context(|| path.display().to_string())?;
-    while let Some(prefix) = common_prefix(&weights.tensors) {
-        weights.prefix.push_str(prefix);
-        let tensors = std::mem::take(&mut weights.tensors).into_iter();
-        weights.tensors = tensors
-            .map(|(name, value)| (name[prefix.len()..].to_owned(), value))
-            .collect();
+pub fn open(path: &Path) -> Result<WeightFile> {
+    let opened = open_any(path).with_context(|| path.display().to_string())?;
+    let (format, content, texts) = opened;
+    Ok(WeightFile {
+        path: path.to_owned(),
+        format,
+        texts,
+        content,
+    })
+}
+
+/// Reads the tensors of a file where no architecture says which are meant.
+///
+/// # Errors
+/// As [`open`] and [`WeightFile::load`], and when there are several dictionaries of tensors and none was chosen.
+pub fn read(path: &Path, choice: &Choice) -> Result<Weights> {
+    let mut file = open(path)?;
+    let sole = choice::sole(file.candidates(choice)?);
+    let sole = sole.with_context(|| path.display().to_string())?;
+    let tensors = file.load(&sole)?;
+    let texts = file.texts;
+    Ok(Weights { tensors, texts })
+}
+
+impl WeightFile {
+    /// All that it may be meant to give.
+    ///
+    /// # Errors
+    /// When what was chosen by hand is not there.
+    pub fn candidates(&self, choice: &Choice) -> Result<Vec<Candidate>> {
+        let dictionaries = match &self.content {
+            Content::Tensors(tensors) => vec![Dictionary {
+                tensors: Outline::all(tensors),
+                ..Dictionary::default()
+            }],
+            Content::Archive(archive) => archive.dictionaries(),
+        };
+        let found = choice::candidates(&dictionaries, choice);
+        found.with_context(|| self.path.display().to_string())
     }
-    Ok(weights)
+
+    /// Reads the tensors of a candidate.
+    ///
+    /// # Errors
+    /// When one is damaged or of a kind that is not read, or when they take more memory than there is.
+    pub fn load(&mut self, candidate: &Candidate) -> Result<BTreeMap<String, Value>> {
+        let is_meant = |name: &str| candidate.has(name);
+        let tensors = match &mut self.content {
+            Content::Tensors(all) => {
+                let meant = all.iter().filter(|(name, _)| is_meant(name));
+                meant.map(|(n, v)| (n.clone(), v.clone())).collect()
+            }
+            Content::Archive(archive) => {
+                let loaded = archive.load(candidate.place, is_meant);
+                loaded.with_context(|| self.path.display().to_string())?
+            }
+        };
+        let short = |name: String| name[candidate.prefix.len()..].to_owned();
+        let named = tensors.into_iter().map(|(n, v)| (short(n), v));
+        Ok(named.collect())
+    }
 }
 
 /// The weights file of a run folder, or the file itself.
@@ -75,18 +140,14 @@ pub fn file_of(model: &Path) -> PathBuf {
     }
 }
 
-fn read_any(path: &Path) -> Result<Weights> {
+type Opened = (Format, Content, BTreeMap<String, String>);
+
+fn open_any(path: &Path) -> Result<Opened> {
     let mut head = Vec::new();
     File::open(path)?.take(64).read_to_end(&mut head)?;
     if head.starts_with(ZIP) {
-        let (found_under, tensors) = archive::read(path)?;
-        return Ok(Weights {
-            format: Format::PyTorch,
-            found_under,
-            prefix: String::new(),
-            tensors,
-            texts: BTreeMap::new(),
-        });
+        let content = Content::Archive(Box::new(Archive::open(path)?));
+        return Ok((Format::PyTorch, content, BTreeMap::new()));
     }
     if head.starts_with(LEGACY) {
         bail!(
@@ -106,13 +167,7 @@ fn read_any(path: &Path) -> Result<Weights> {
     let bytes = std::fs::read(path)?;
     check_extent(&bytes)?;
     let (tensors, texts) = tensors::decode(&bytes, &Device::Cpu)?;
-    Ok(Weights {
-        format: Format::Safetensors,
-        found_under: None,
-        prefix: String::new(),
-        tensors,
-        texts,
-    })
+    Ok((Format::Safetensors, Content::Tensors(tensors), texts))
 }
 
 /// The first bytes of a file, as text.
@@ -159,13 +214,6 @@ fn check_extent(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A wrapper's prefix that all names have.
-fn common_prefix(tensors: &BTreeMap<String, Value>) -> Option<&'static str> {
-    let on_all =
-        |prefix: &&str| !tensors.is_empty() && tensors.keys().all(|n| n.starts_with(*prefix));
-    PREFIXES.into_iter().find(on_all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +222,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let error = read(&path).err().expect("a fault");
+        let error = read(&path, &Choice::default()).err().expect("a fault");
         let text = format!("{error:#}");
         assert!(text.starts_with(&path.display().to_string()), "{text}");
         text
@@ -199,10 +247,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.bin");
         std::fs::write(&path, two_tensors()).unwrap();
-        let weights = read(&path).unwrap();
-        assert_eq!(weights.prefix, "module._orig_mod.");
+        let weights = read(&path, &Choice::default()).unwrap();
         assert!(weights.tensors.keys().eq(["a.weight", "b.weight"]));
-        assert_eq!(weights.format, Format::Safetensors);
+        assert_eq!(open(&path).unwrap().format, Format::Safetensors);
     }
 
     #[test]

@@ -48,6 +48,18 @@ impl Source {
         last.checked_add(1)
     }
 
+    /// How many bytes its elements take.
+    pub fn bytes(&self) -> Option<u64> {
+        self.count()
+            .map(|n| (n * self.dtype.size_in_bytes()) as u64)
+    }
+
+    /// How many bytes its storage must have.
+    pub fn extent_bytes(&self) -> Option<u64> {
+        let bytes = self.extent()?.checked_mul(self.dtype.size_in_bytes())?;
+        u64::try_from(bytes).ok()
+    }
+
     /// Whether its elements follow each other in row-major order.
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1usize;

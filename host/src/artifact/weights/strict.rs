@@ -43,7 +43,7 @@ pub fn save(path: &Path, weights: &Weights) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::weights::read;
+    use crate::artifact::weights::{choice::Choice, read};
 
     #[test]
     fn each_running_mean_gets_one_counter() {
@@ -65,8 +65,11 @@ mod tests {
             .collect();
         let texts = BTreeMap::from([("class_names".to_owned(), "[]".to_owned())]);
         tensors::save(&plain, &named, &texts).unwrap();
-        assert_eq!(save(&strict, &read(&plain).unwrap()).unwrap(), 2);
-        let written = read(&strict).unwrap();
+        assert_eq!(
+            save(&strict, &read(&plain, &Choice::default()).unwrap()).unwrap(),
+            2
+        );
+        let written = read(&strict, &Choice::default()).unwrap();
         for name in ["bn.num_batches_tracked", COUNTER] {
             assert!(is_counter(name));
             let counter = &written.tensors[name];
@@ -75,7 +78,10 @@ mod tests {
         }
         assert_eq!((written.tensors.len(), written.texts), (6, texts));
         // Counters that are there stay.
-        assert_eq!(save(&plain, &read(&strict).unwrap()).unwrap(), 0);
+        assert_eq!(
+            save(&plain, &read(&strict, &Choice::default()).unwrap()).unwrap(),
+            0
+        );
         assert!(!is_counter("my_num_batches_tracked"));
     }
 }

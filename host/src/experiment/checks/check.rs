@@ -39,6 +39,8 @@ pub struct Checked {
     pub test: Dataset,
     /// Where tensors live.
     pub device: Opened,
+    /// What was chosen where the file leaves a choice.
+    pub notes: Vec<String>,
 }
 
 /// Checks a whole experiment; `base` is the folder that its paths are relative to.
@@ -57,7 +59,10 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
         .into_iter()
         .for_each(|stage| checking.check(stage));
     let Checking {
-        mut faults, sets, ..
+        mut faults,
+        sets,
+        notes,
+        ..
     } = checking;
     faults.extend(tables::faults(json));
     if !faults.is_empty() {
@@ -70,6 +75,7 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
             train: Arc::new(train),
             test,
             device,
+            notes,
         }),
         (Err(error), _, _) => Err(vec![Fault::new("experiment", error.to_string())]),
         _ => Err(vec![Fault::new("experiment", "could not read its tables")]),
@@ -96,6 +102,8 @@ pub(super) struct Checking<'a> {
     pub(super) teachers: Vec<(String, Option<Network>)>,
     /// What was found so far.
     pub(super) faults: Vec<Fault>,
+    /// What was chosen where the file leaves a choice.
+    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Checking<'a> {
@@ -119,6 +127,7 @@ impl<'a> Checking<'a> {
             input,
             teachers: Vec::new(),
             faults,
+            notes: Vec::new(),
         }
     }
 

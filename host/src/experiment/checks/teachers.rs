@@ -5,7 +5,7 @@ use plugin_api::abi::Kind;
 use crate::{
     artifact::Stage,
     data::Fault,
-    experiment::{file, weights::advice::given_faults},
+    experiment::{file, weights::advice},
     stages::{
         networks::Network,
         squeeze,
@@ -57,12 +57,18 @@ impl Checking<'_> {
         let place = format!("{path}.architecture");
         let architecture = &config.architecture;
         let mut teacher = network(registry, architecture, &place, self.input, &mut self.faults);
-        if let (Some(file), Some(sets)) = (&config.weights, &self.sets) {
-            let (file, classes) = (self.base.join(file), sets.0.class_names());
-            let told = given_faults(&file, architecture, classes, registry, teacher.as_mut());
+        if let (Some(weights), Some(sets)) = (&config.weights, &self.sets) {
+            let (file, choice) = (weights.file(self.base), weights.choice());
+            let (file, classes) = ((file.as_path(), &choice), sets.0.class_names());
+            let said = advice::given(file, architecture, classes, registry, teacher.as_mut());
             let place = format!("{path}.weights");
-            let told = told.into_iter().map(|m| Fault::new(place.clone(), m));
-            self.faults.extend(told);
+            let faults = said.faults.into_iter();
+            let faults = faults.map(|m| Fault::new(place.clone(), m));
+            self.faults.extend(faults);
+            let note = said
+                .note
+                .map(|note| format!("{place}: {note} (choose with `key`)"));
+            self.notes.extend(note);
         }
         self.teachers.push((name.to_owned(), teacher));
     }

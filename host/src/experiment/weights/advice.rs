@@ -6,17 +6,20 @@ use std::{
     path::Path,
 };
 
+use anyhow::Result;
 use candle_core::Device;
 use plugin_api::{abi::Kind, architecture::InputShape};
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    artifact::weights,
-    engine::Value,
+    artifact::weights::{
+        self,
+        choice::{Choice, Outline},
+    },
     plugins::registry::Registry,
     stages::{
         ComponentConfig,
-        networks::{Network, fit::Fit},
+        networks::{Network, fit::Fit, imported},
         squeeze,
     },
 };
@@ -50,7 +53,7 @@ impl Variant {
         }
     }
 
-    fn fit(&self, registry: &Registry, tensors: &BTreeMap<String, Value>) -> Option<Fit> {
+    fn fit(&self, registry: &Registry, tensors: &BTreeMap<String, Outline>) -> Option<Fit> {
         let ComponentConfig { plugin, .. } = &self.architecture;
         let params = self.architecture.params();
         let architecture = registry.create_architecture(plugin, &params).ok()?;
@@ -59,7 +62,11 @@ impl Variant {
     }
 
     /// The variant that fits best, changing one thing at a time while that helps; none where nothing does.
-    pub fn better(&self, registry: &Registry, tensors: &BTreeMap<String, Value>) -> Option<Better> {
+    pub fn better(
+        &self,
+        registry: &Registry,
+        tensors: &BTreeMap<String, Outline>,
+    ) -> Option<Better> {
         let (mut best, mut fit) = (self.clone(), self.fit(registry, tensors)?);
         for _ in 0..MAX_CHANGES {
             if fit.faults() == 0 {
@@ -185,40 +192,70 @@ impl Better {
     }
 }
 
-/// All that is wrong with the weights in a file, for an architecture and the classes of the data; `teacher`, where it could be built,
+/// What there is to say of the weights in a file.
+#[derive(Default)]
+pub struct Said {
+    /// All that is wrong with them.
+    pub faults: Vec<String>,
+    /// Which were taken, where there was a choice.
+    pub note: Option<String>,
+}
+
+/// What there is to say of the weights in a file, for an architecture and the classes of the data; `teacher`, where it could be built,
 /// takes them.
-pub fn given_faults(
-    path: &Path,
+pub fn given(
+    (path, choice): (&Path, &Choice),
     architecture: &ComponentConfig,
     class_names: &[String],
     registry: &Registry,
     teacher: Option<&mut Network>,
-) -> Vec<String> {
-    let read = match weights::read(path) {
-        Ok(read) => read,
-        Err(error) => return vec![format!("{error:#}")],
+) -> Said {
+    let mut said = Said::default();
+    let read = match teacher {
+        Some(teacher) => taken((path, choice), architecture, registry, teacher, &mut said),
+        None => weights::open(path).and_then(|file| {
+            file.candidates(choice)?;
+            Ok(file.texts)
+        }),
     };
-    let place = path.display();
-    let mut faults = Vec::new();
-    if let Some(teacher) = teacher {
-        let input = teacher.input();
-        match teacher.load_state(read.tensors.clone(), &Device::Cpu) {
-            Ok(()) => {
-                if let Ok(Some(name)) = teacher.not_finite() {
-                    faults.push(format!("{place}: {name} contains NaN or infinite values"));
-                }
-            }
-            Err(error) => {
-                let variant = Variant::new(architecture, input);
-                let better = variant.better(registry, &read.tensors);
-                let advice = better.map(|b| format!("; {}", b.in_a_file(&variant)));
-                let advice = advice.unwrap_or_default();
-                faults.push(format!("{place}: {error:#}{advice}"));
+    match read {
+        Err(error) => said.faults.push(format!("{error:#}")),
+        Ok(texts) => {
+            if let Err(error) = squeeze::check_classes(&texts, class_names) {
+                let place = path.display();
+                said.faults.push(format!("{place}: {error:#}"));
             }
         }
     }
-    if let Err(error) = squeeze::check_classes(&read.texts, class_names) {
-        faults.push(format!("{place}: {error:#}"));
+    said
+}
+
+/// Lets a teacher take the weights of a file; gives the texts beside them.
+fn taken(
+    (path, choice): (&Path, &Choice),
+    architecture: &ComponentConfig,
+    registry: &Registry,
+    teacher: &mut Network,
+    said: &mut Said,
+) -> Result<BTreeMap<String, String>> {
+    let read = imported::load(path, choice, teacher.spec())?;
+    let (input, outlines) = (teacher.input(), Outline::all(&read.tensors));
+    let place = &read.place;
+    said.note = read.note.map(|note| format!("{}: {note}", path.display()));
+    match teacher.load_state(read.tensors, &Device::Cpu) {
+        Ok(()) => {
+            if let Ok(Some(name)) = teacher.not_finite() {
+                let message = format!("{place}: {name} contains NaN or infinite values");
+                said.faults.push(message);
+            }
+        }
+        Err(error) => {
+            let variant = Variant::new(architecture, input);
+            let better = variant.better(registry, &outlines);
+            let advice = better.map(|b| format!("; {}", b.in_a_file(&variant)));
+            let advice = advice.unwrap_or_default();
+            said.faults.push(format!("{place}: {error:#}{advice}"));
+        }
     }
-    faults
+    Ok(read.texts)
 }

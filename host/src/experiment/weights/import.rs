@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use candle_core::Device;
 use plugin_api::{abi::Kind, architecture::InputShape};
 use serde::Serialize;
@@ -15,14 +15,18 @@ use serde_json::json;
 use crate::{
     artifact::{
         tensors,
-        weights::{self, Format, Weights, strict::is_counter},
+        weights::{
+            self, Format, WeightFile,
+            choice::{Candidate, Choice, told},
+            strict::is_counter,
+        },
     },
     data::Fault,
     experiment::failure::Failure,
     plugins::registry::Registry,
     stages::{
         ComponentConfig,
-        networks::{Network, fit::Fit},
+        networks::{Network, fit::Fit, imported::Taken},
     },
 };
 
@@ -41,6 +45,8 @@ pub struct Request {
     pub resolution: usize,
     /// A file with the names of the classes in their order, one a line.
     pub class_names: Option<PathBuf>,
+    /// What was chosen of the file by hand.
+    pub choice: Choice,
     /// Tensors whose names begin so are left out.
     pub leave_out: Vec<String>,
     /// The new file.
@@ -58,6 +64,8 @@ pub struct Report {
     pub found_under: Option<String>,
     /// The prefix that was removed from every name.
     pub prefix: String,
+    /// What was taken, and what would fit as well, where there was a choice.
+    pub note: Option<String>,
     /// The architecture and its options.
     pub architecture: ComponentConfig,
     /// Number of classes.
@@ -73,7 +81,7 @@ pub struct Report {
     pub converted: BTreeMap<String, usize>,
     /// How many of PyTorch's counters `num_batches_tracked` were ignored.
     pub ignored_counters: usize,
-    /// Tensors that were left out on request.
+    /// Tensors that were left out on request, by their names in the file.
     pub left_out: Vec<String>,
     /// The first tensor with a value that is NaN or infinite.
     pub not_finite: Option<String>,
@@ -86,7 +94,8 @@ pub struct Report {
 impl Report {
     /// What is wrong, if anything.
     pub fn fault(&self) -> Option<Fault> {
-        let file = self.file.display().to_string();
+        let under = told(self.found_under.as_deref(), &self.prefix);
+        let file = format!("{}{under}", self.file.display());
         let (fit, name) = (&self.fit, &self.architecture.plugin);
         if fit.faults() == 0 {
             let tensor = self.not_finite.as_ref()?;
@@ -113,7 +122,8 @@ impl Report {
 /// # Errors
 /// [`Failure::Config`] with all that is wrong with the request or the file, [`Failure::Run`] when the disk says no.
 pub fn import(registry: &Registry, request: &Request) -> Result<Report, Failure> {
-    let (mut read, class_names) = read_all(registry, request).map_err(Failure::Config)?;
+    let (mut file, candidates, class_names) =
+        read_all(registry, request).map_err(Failure::Config)?;
     let Request {
         architecture,
         classes,
@@ -128,35 +138,38 @@ pub fn import(registry: &Registry, request: &Request) -> Result<Report, Failure>
     };
     let mut network = Network::build(registry, architecture, input, &Device::Cpu)
         .map_err(|e| Failure::Config(vec![Fault::new("--architecture", format!("{e:#}"))]))?;
-    let mut left_out: Vec<String> = Vec::new();
-    read.tensors.retain(|name, _| {
-        let begins = |prefix: &String| name.starts_with(prefix.as_str());
-        let keep = !request.leave_out.iter().any(begins);
-        if !keep {
-            left_out.push(name.clone());
-        }
-        keep
-    });
-    let fit = Fit::of(network.spec(), &read.tensors);
+    let in_file = |e: anyhow::Error| {
+        let fault = Fault::new("file", format!("{e:#}"));
+        Failure::Config(vec![fault])
+    };
+    let taken = Taken::best(network.spec(), candidates).map_err(in_file)?;
+    let note = taken.note();
+    let Taken { candidate, fit, .. } = taken;
+    if let Some((name, why)) = candidate.dictionary.unreadable.first_key_value() {
+        let place = request.file.display();
+        return Err(in_file(anyhow!("{place}: tensor {name}: {why}")));
+    }
+    let tensors = &candidate.dictionary.tensors;
     let mut converted = BTreeMap::new();
-    for (_, value) in read.tensors.iter().filter(|(name, _)| !is_counter(name)) {
+    for (_, outline) in tensors.iter().filter(|(name, _)| !is_counter(name)) {
         *converted
-            .entry(value.dtype().as_str().to_owned())
+            .entry(outline.dtype.as_str().to_owned())
             .or_insert(0) += 1;
     }
     converted.remove("f32");
     let mut report = Report {
         file: request.file.clone(),
-        format: read.format,
-        found_under: read.found_under,
-        prefix: read.prefix,
+        format: file.format,
+        found_under: candidate.dictionary.key.clone(),
+        prefix: candidate.prefix.clone(),
+        note,
         architecture: architecture.clone(),
         classes: *classes,
         resolution: *resolution,
         parameters: network.parameter_count(),
-        ignored_counters: read.tensors.keys().filter(|name| is_counter(name)).count(),
+        ignored_counters: tensors.keys().filter(|name| is_counter(name)).count(),
         converted,
-        left_out,
+        left_out: candidate.left_out.clone(),
         not_finite: None,
         advice: None,
         written: None,
@@ -164,14 +177,15 @@ pub fn import(registry: &Registry, request: &Request) -> Result<Report, Failure>
     };
     if report.fit.faults() > 0 {
         let variant = Variant::new(architecture, input);
-        let better = variant.better(registry, &read.tensors);
+        let better = variant.better(registry, tensors);
         report.advice = better.map(|b| b.as_flags(&variant));
         return Ok(report);
     }
-    network.load_state(read.tensors, &Device::Cpu)?;
+    let tensors = file.load(&candidate).map_err(in_file)?;
+    network.load_state(tensors, &Device::Cpu)?;
     report.not_finite = network.not_finite()?.map(str::to_owned);
     if report.not_finite.is_none() {
-        let mut texts = read.texts;
+        let mut texts = file.texts;
         if let Some(names) = class_names {
             texts.insert("class_names".to_owned(), json!(names).to_string());
         }
@@ -181,11 +195,11 @@ pub fn import(registry: &Registry, request: &Request) -> Result<Report, Failure>
     Ok(report)
 }
 
-/// Reads the weights and the class names; all errors in a request are reported together.
-fn read_all(
-    registry: &Registry,
-    request: &Request,
-) -> Result<(Weights, Option<Vec<String>>), Vec<Fault>> {
+/// What a request names: the file, what of it may be meant, and the class names.
+type Named = (WeightFile, Vec<Candidate>, Option<Vec<String>>);
+
+/// Opens the weights and reads the class names; all errors in a request are reported together.
+fn read_all(registry: &Registry, request: &Request) -> Result<Named, Vec<Fault>> {
     let mut faults = Vec::new();
     let ComponentConfig { plugin, .. } = &request.architecture;
     let own = registry.check_params(Kind::ARCHITECTURE, plugin, &request.architecture.params());
@@ -204,22 +218,25 @@ fn read_all(
     let names = names
         .transpose()
         .map_err(|e| faults.push(Fault::new("--class-names", format!("{e:#}"))));
-    let read = weights::read(&request.file);
-    if let Ok(read) = &read {
+    let read = weights::open(&request.file).and_then(|file| {
+        let candidates = file.candidates(&request.choice)?;
+        Ok((file, candidates))
+    });
+    let read = read.map(|(file, mut candidates)| {
         for prefix in &request.leave_out {
-            if !read
-                .tensors
-                .keys()
-                .any(|name| name.starts_with(prefix.as_str()))
-            {
+            if !candidates.iter().any(|c| c.begins(prefix)) {
                 let message = format!("no tensor begins with \"{prefix}\"");
                 faults.push(Fault::new("--leave-out", message));
             }
         }
-    }
+        candidates
+            .iter_mut()
+            .for_each(|c| c.leave_out(&request.leave_out));
+        (file, candidates)
+    });
     let read = read.map_err(|e| faults.push(Fault::new("file", format!("{e:#}"))));
     match (read, names) {
-        (Ok(read), Ok(names)) if faults.is_empty() => Ok((read, names)),
+        (Ok((file, candidates)), Ok(names)) if faults.is_empty() => Ok((file, candidates, names)),
         _ => Err(faults),
     }
 }

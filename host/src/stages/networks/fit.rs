@@ -6,7 +6,10 @@ use candle_core::DType;
 use plugin_api::nn::ModuleSpec;
 use serde::Serialize;
 
-use crate::{artifact::weights::strict::is_counter, engine::Value, plugins::names::nearest};
+use crate::{
+    artifact::weights::{choice::Outline, strict::is_counter},
+    plugins::names::nearest,
+};
 
 /// A tensor that only one side has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,12 +51,13 @@ pub struct Fit {
 impl Fit {
     /// Compares tensors with a declaration. PyTorch's counters of batches are left out: with a fixed momentum nothing depends
     /// on them.
-    pub fn of(spec: &ModuleSpec, found: &BTreeMap<String, Value>) -> Self {
+    pub fn of(spec: &ModuleSpec, found: &BTreeMap<String, Outline>) -> Self {
         let mut fit = Self::default();
-        let mut left: BTreeMap<&str, &Value> = found.iter().map(|(n, v)| (n.as_str(), v)).collect();
+        let named = found.iter().map(|(n, o)| (n.as_str(), o));
+        let mut left: BTreeMap<&str, &Outline> = named.collect();
         left.retain(|name, _| !is_counter(name));
         for param in &spec.params {
-            let Some(value) = left.remove(param.name.as_str()) else {
+            let Some(outline) = left.remove(param.name.as_str()) else {
                 fit.missing.push(Single {
                     name: param.name.clone(),
                     shape: param.shape.clone(),
@@ -62,24 +66,24 @@ impl Fit {
                 continue;
             };
             let is_float = matches!(
-                value.dtype(),
+                outline.dtype,
                 DType::F32 | DType::F16 | DType::BF16 | DType::F64
             );
-            let not_floats = (!is_float).then(|| value.dtype().as_str().to_owned());
-            if value.dims() == param.shape.as_slice() && not_floats.is_none() {
+            let not_floats = (!is_float).then(|| outline.dtype.as_str().to_owned());
+            if outline.shape == param.shape && not_floats.is_none() {
                 fit.matched += 1;
                 continue;
             }
             fit.mismatched.push(Mismatch {
                 name: param.name.clone(),
-                got: value.dims().to_vec(),
+                got: outline.shape.clone(),
                 expected: param.shape.clone(),
                 not_floats,
             });
         }
-        let others = left.into_iter().map(|(name, value)| Single {
+        let others = left.into_iter().map(|(name, outline)| Single {
             name: name.to_owned(),
-            shape: value.dims().to_vec(),
+            shape: outline.shape.clone(),
             nearest: None,
         });
         fit.unexpected = others.collect();
@@ -161,7 +165,6 @@ impl Fit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use plugin_api::nn::{Init, ParamBuilder};
 
     fn declared() -> ModuleSpec {
@@ -176,9 +179,14 @@ mod tests {
         p.spec()
     }
 
-    fn tensors(list: &[(&str, &[usize], DType)]) -> BTreeMap<String, Value> {
-        let zeros = |shape: &[usize], dtype| Value::zeros(shape, dtype, &Device::Cpu).unwrap();
-        let named = list.iter().map(|(n, s, d)| ((*n).to_owned(), zeros(s, *d)));
+    fn tensors(list: &[(&str, &[usize], DType)]) -> BTreeMap<String, Outline> {
+        let outline = |shape: &[usize], dtype| Outline {
+            dtype,
+            shape: shape.to_vec(),
+        };
+        let named = list
+            .iter()
+            .map(|(n, s, d)| ((*n).to_owned(), outline(s, *d)));
         named.collect()
     }
 

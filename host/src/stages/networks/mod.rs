@@ -2,6 +2,7 @@
 
 pub mod accuracy;
 pub mod fit;
+pub mod imported;
 mod network;
 
 pub use network::{Forward, Network, is_finite, plugin_error};

@@ -13,7 +13,7 @@ use plugin_api::{
 };
 
 use crate::{
-    artifact::tensors,
+    artifact::{tensors, weights::choice::Outline},
     engine::{self, Tensor, Value},
     plugins::{
         ops::{export, import},
@@ -298,7 +298,7 @@ impl Network {
         mut state: BTreeMap<String, Value>,
         device: &Device,
     ) -> Result<()> {
-        let fit = Fit::of(&self.spec, &state);
+        let fit = Fit::of(&self.spec, &Outline::all(&state));
         if fit.faults() > 0 {
             bail!(
                 "the weights do not match the architecture: {}",
