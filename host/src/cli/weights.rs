@@ -16,6 +16,7 @@ use crate::{
     },
     experiment::{
         failure::{Failure, config_fault},
+        file::whole_numbers,
         intact::refuse_damaged_in,
         weights::import::{self, Report, Request},
     },
@@ -66,8 +67,14 @@ fn choice(args: &ChoiceArgs) -> Choice {
     }
 }
 
-/// Options as JSON, or as TOML: an inline table, or the content of its braces.
+/// Options as JSON, or as TOML: an inline table, or the content of its braces. Whole floats are integers, as in an experiment.
 fn params(text: &str) -> Result<Map<String, Json>, String> {
+    let mut read = parsed(text)?;
+    read.values_mut().for_each(whole_numbers);
+    Ok(read)
+}
+
+fn parsed(text: &str) -> Result<Map<String, Json>, String> {
     if let Ok(Json::Object(params)) = serde_json::from_str(text) {
         return Ok(params);
     }
@@ -183,6 +190,8 @@ mod tests {
             assert_eq!(Json::Object(params(text).unwrap()), expected, "{text}");
         }
         assert!(params("").unwrap().is_empty());
+        let whole = params("width = 1e2, ratio = 0.5").unwrap();
+        assert_eq!(Json::Object(whole), json!({"width": 100, "ratio": 0.5}));
         for text in ["depth", "{", "[1]", "depth = small"] {
             assert!(params(text).unwrap_err().contains(text), "{text}");
         }

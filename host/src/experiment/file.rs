@@ -67,7 +67,7 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Json, Vec<Fault>> {
 }
 
 /// Makes whole floats integers: `1e3` is a fine number of iterations, and a rate of `1` one too.
-fn whole_numbers(value: &mut Json) {
+pub fn whole_numbers(value: &mut Json) {
     // Up to here floats hold every integer.
     const EXACT: f64 = 9_007_199_254_740_992.;
     match value {

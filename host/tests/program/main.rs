@@ -24,6 +24,7 @@ mod recipes;
 mod resume;
 mod several;
 mod silent;
+mod sizes;
 mod steps;
 mod stops;
 mod teachers;

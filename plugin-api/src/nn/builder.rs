@@ -12,6 +12,10 @@ use crate::{Result, ensure};
 
 use super::recorded::{Layer, LayerKind};
 
+/// The most parameters and buffers of a module: some ten times those of the deepest networks, so that a depth that was meant otherwise
+/// ends with an error.
+const MAX_DECLARED: usize = 1 << 14;
+
 /// A declared parameter or buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParamId(pub(crate) usize);
@@ -120,7 +124,7 @@ impl ParamBuilder {
     /// Declares a parameter.
     ///
     /// # Errors
-    /// When the name is taken or the shape is empty.
+    /// When the name is taken, the shape is empty, or there are more than 16,384.
     pub fn param(&self, name: &str, shape: &[usize], init: Init) -> Result<ParamId> {
         self.declare(name, shape, init, true)
     }
@@ -128,7 +132,7 @@ impl ParamBuilder {
     /// Declares a buffer: saved with the parameters, not learned.
     ///
     /// # Errors
-    /// When the name is taken or the shape is empty.
+    /// As [`ParamBuilder::param`].
     pub fn buffer(&self, name: &str, shape: &[usize], init: Init) -> Result<ParamId> {
         self.declare(name, shape, init, false)
     }
@@ -172,6 +176,10 @@ impl ParamBuilder {
             spec.params.iter().all(|p| p.name != name),
             "parameter \"{name}\" is declared twice"
         );
+        ensure!(
+            spec.params.len() < MAX_DECLARED,
+            "more than {MAX_DECLARED} parameters, at \"{name}\"; expected a network of fewer layers"
+        );
         spec.params.push(ParamSpec {
             name,
             shape: shape.to_vec(),
@@ -193,6 +201,18 @@ impl ParamBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_depth_without_end_ends_with_an_error() {
+        let builder = ParamBuilder::new();
+        let blocks = builder.pp("blocks");
+        let declare = |i| blocks.param(&format!("{i}"), &[1], Init::Constant { value: 0. });
+        let error = (0..u64::MAX).find_map(|i| declare(i).err()).unwrap();
+        assert_eq!(
+            error.to_string(),
+            "more than 16384 parameters, at \"blocks.16384\"; expected a network of fewer layers"
+        );
+    }
 
     #[test]
     fn names_are_dotted_and_unique() {

@@ -26,9 +26,9 @@ pub struct AlexNet {
     /// Which images the layers are made for; by default "imagenet" from 63 pixels a side on, "small" below
     #[serde(default)]
     pub form: Option<Form>,
-    /// Scale of all channels and hidden units, at least 1; 64 gives those of torchvision and DC
+    /// Scale of all channels and hidden units, 1 to 65,536; 64 gives those of torchvision and DC
     #[serde(default = "sixty_four")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     pub width: usize,
 }
 

@@ -40,9 +40,9 @@ impl Architecture for LeNet {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Mlp {
-    /// Units of both hidden layers, at least 1; 128 in DC
+    /// Units of both hidden layers, 1 to 65,536; 128 in DC
     #[serde(default = "width")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     width: usize,
 }
 

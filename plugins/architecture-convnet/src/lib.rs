@@ -30,9 +30,9 @@ struct ConvNet {
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 32))]
     depth: usize,
-    /// Channels of every convolution, at least 1
+    /// Channels of every convolution, 1 to 65,536
     #[serde(default = "width")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     width: usize,
     /// Norm after each convolution; bn-stats needs "batch"
     #[serde(default = "instance")]

@@ -24,9 +24,9 @@ enum Stem {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DenseNet {
-    /// Channels that each layer adds, at least 1; 32 in torchvision
+    /// Channels that each layer adds, 1 to 65,536; 32 in torchvision
     #[serde(default = "growth")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     growth: usize,
     /// How the first layers change the image size: "small" for 32x32 pixels
     #[serde(default)]

@@ -36,9 +36,9 @@ struct ResNet {
     /// What comes before the residual blocks: "small" for 32x32 and 64x64 pixels
     #[serde(default)]
     stem: Stem,
-    /// Channels of the stem and inside the blocks of the first stage, at least 1; 64 in torchvision
+    /// Channels of the stem and inside the blocks of the first stage, 1 to 65,536; 64 in torchvision
     #[serde(default = "sixty_four")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     width: usize,
     /// Norm after each convolution; bn-stats needs "batch"
     #[serde(default)]

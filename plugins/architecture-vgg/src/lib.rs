@@ -12,9 +12,9 @@ use plugin_api::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Vgg {
-    /// Channels of the first convolution, at least 1; 64 in torchvision
+    /// Channels of the first convolution, 1 to 65,536; 64 in torchvision
     #[serde(default = "sixty_four")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     width: usize,
     /// Norm after each convolution; bn-stats needs "batch"
     #[serde(default)]

@@ -43,9 +43,9 @@ struct Vit {
     #[serde(default = "sixteen")]
     #[schemars(range(min = 1))]
     patch: usize,
-    /// Encoder blocks, at least 1
+    /// Encoder blocks, 1 to 1,000
     #[serde(default = "twelve")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1000))]
     depth: usize,
     /// Norm of the tokens: "layer", or "batch" for BN-ViT
     #[serde(default)]

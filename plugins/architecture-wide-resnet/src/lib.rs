@@ -17,11 +17,11 @@ use plugin_api::prelude::*;
 struct WideResNet {
     /// Layers with weights on the longest path: 6n + 4, with n blocks in each group; 10, 16, 22, 28, ..
     #[serde(default = "sixteen")]
-    #[schemars(range(min = 10))]
+    #[schemars(range(min = 10, max = 10000))]
     depth: usize,
-    /// Channels of the first group over 16, at least 1
+    /// Channels of the first group over 16, 1 to 4,096
     #[serde(default = "two")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     widen: usize,
 }
 

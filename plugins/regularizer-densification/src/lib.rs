@@ -14,9 +14,9 @@ struct Densification(Options);
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Side to which the views are pooled, in pixels
+    /// Side to which the views are pooled, 1 to 4,096 pixels
     #[serde(default = "thirty_two")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     side: u32,
     /// Temperature of the flatter distribution, above 0
     #[serde(default = "four")]

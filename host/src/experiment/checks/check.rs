@@ -25,7 +25,7 @@ use crate::{
 use super::{
     super::{Experiment, file, labels::try_labels},
     matching,
-    parts::{folder_name_fault, network, rule_faults, tiles_fault, too_few},
+    parts::{folder_name_fault, network, rule_faults, size_fault, tiles_fault, too_few},
     tables,
 };
 
@@ -234,6 +234,8 @@ impl<'a> Checking<'a> {
     /// Whether there are as many real images as the set and its controls take, and whether they can be chosen as asked.
     fn counts(&mut self, origin: &Origin) {
         self.start(origin);
+        let size = self.input.and_then(|input| size_fault(origin, input));
+        self.faults.extend(size);
         let validate: Option<validate::Config> = self.table(Stage::Validate);
         let wants = |control| {
             validate
@@ -283,8 +285,9 @@ impl<'a> Checking<'a> {
         if let Some(message) = selected.crop.fault() {
             add("crop", message);
         }
-        let needed = origin.images_per_class * selected.tiles * selected.tiles;
-        if let Some(pool) = selected.pool.filter(|pool| *pool < needed) {
+        let needed = [origin.images_per_class, selected.tiles, selected.tiles].map(u64::from);
+        let needed = needed.into_iter().fold(1, u64::saturating_mul);
+        if let Some(pool) = selected.pool.filter(|pool| u64::from(*pool) < needed) {
             add(
                 "pool",
                 format!("got {pool}, expected at least {needed}, the images that are needed"),

@@ -4,9 +4,12 @@ use candle_core::Device;
 use plugin_api::{abi::Kind, architecture::InputShape, view::ViewRule};
 
 use crate::{
+    artifact::Stage,
     data::{Dataset, Fault},
+    engine::memory,
     plugins::registry::Registry,
-    stages::{ComponentConfig, networks::Network},
+    report::units::human_bytes,
+    stages::{ComponentConfig, networks::Network, sets::Origin},
 };
 
 /// What is wrong with rules of views.
@@ -51,6 +54,35 @@ pub fn network(
             None
         }
     }
+}
+
+/// What is wrong with the size of a distilled set, which is held in memory when it is stored and trained on.
+pub fn size_fault(origin: &Origin, input: InputShape) -> Option<Fault> {
+    let each = u64::from(origin.images_per_class);
+    let images = each.saturating_mul(input.classes as u64);
+    let values = input.channels * input.height * input.width;
+    let value_bytes = match origin.stage {
+        // It is learned and kept as floats.
+        Stage::Match => 4,
+        _ => 1,
+    };
+    let bytes = images.saturating_mul(value_bytes * values as u64);
+    let free = memory::available_bytes().unwrap_or(isize::MAX as u64);
+    let message = if bytes > free {
+        format!(
+            "{each} images of each of {} classes, {} px, take {}, and the machine has {} of memory free",
+            input.classes,
+            input.height,
+            human_bytes(bytes),
+            human_bytes(free)
+        )
+    } else if images > u64::from(u32::MAX) {
+        format!("{images} images in all, expected at most {}", u32::MAX)
+    } else {
+        return None;
+    };
+    let key = format!("{}.images_per_class", origin.stage);
+    Some(Fault::new(key, message))
 }
 
 /// What to say of a name that cannot be that of a folder.

@@ -7,18 +7,19 @@ use candle_core::Device;
 use plugin_api::{
     Ctx, ErrorKind,
     architecture::{ForeignModule, InputShape, Module},
-    nn::{BatchNormStatistics, Init, LayerInput, LayerKind, ModuleSpec, Params},
+    nn::{BatchNormStatistics, Init, LayerInput, LayerKind, ModuleSpec, ParamSpec, Params},
     rng::{Rng, StreamId},
     tensor::{BatchNormMode, DType},
 };
 
 use crate::{
     artifact::{tensors, weights::choice::Outline},
-    engine::{self, Tensor, Value},
+    engine::{self, Tensor, Value, memory},
     plugins::{
         ops::{export, import},
         registry::Registry,
     },
+    report::units::human_bytes,
     stages::{ComponentConfig, Session},
 };
 
@@ -65,7 +66,7 @@ impl Network {
     /// Builds the network with all parameters zero; fill them with [`Network::init`] or [`Network::load`].
     ///
     /// # Errors
-    /// When the architecture refuses the input or its options.
+    /// When the architecture refuses the input or its options, or declares more parameters than the machine has memory for.
     pub fn build(
         registry: &Registry,
         config: &ComponentConfig,
@@ -78,6 +79,7 @@ impl Network {
             .build(&input)
             .map_err(plugin_error)
             .with_context(what)?;
+        check_room(&spec).with_context(what)?;
         let zeros = |shape: &[usize]| Value::zeros(shape, candle_core::DType::F32, device);
         let values = spec
             .params
@@ -335,6 +337,29 @@ pub fn is_finite(value: &Value) -> Result<bool> {
     // Zero times any other number is zero.
     let sum = (value.to_dtype(candle_core::DType::F32)? * 0.)?.sum_all()?;
     Ok(sum.to_scalar::<f32>()? == 0.)
+}
+
+/// Compares what is declared with the machine's memory: an allocation that fails would end the program.
+fn check_room(spec: &ModuleSpec) -> Result<()> {
+    let bytes = |param: &ParamSpec| {
+        let sizes = param.shape.iter().map(|size| *size as u64);
+        sizes.fold(4, u64::saturating_mul)
+    };
+    let all = spec.params.iter().map(bytes).fold(0, u64::saturating_add);
+    // No more than this can be asked for where the system does not say.
+    let free = memory::available_bytes().unwrap_or(isize::MAX as u64);
+    if all <= free {
+        return Ok(());
+    }
+    // The first of equal ones.
+    let largest = spec.params.iter().rev().max_by_key(|param| bytes(param));
+    let largest = largest.map(|p| format!("; the largest is {} of shape {:?}", p.name, p.shape));
+    bail!(
+        "its parameters take {}, and the machine has {} of memory free{}",
+        human_bytes(all),
+        human_bytes(free),
+        largest.unwrap_or_default()
+    );
 }
 
 fn draw(init: &Init, rng: &mut Rng) -> f64 {
