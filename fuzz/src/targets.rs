@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use alambic::{
     artifact::{
         ImageSet, LabelReader, LabelWriter, images, labels::LabelIndex, manifest::Manifest,
-        tensors, weights,
+        tensors, weights, weights::choice::Choice,
     },
     data,
     engine::Value,
@@ -112,7 +112,7 @@ fn data_set(path: &Path, _: &[u8]) {
 }
 
 fn weights_of(path: &Path, _: &[u8]) {
-    drop(weights::read(path));
+    drop(weights::read(path, &Choice::default()));
 }
 
 const SET: SetInfo = SetInfo {
