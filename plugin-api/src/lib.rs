@@ -76,8 +76,8 @@ pub mod prelude {
         loss::{HardTargets, Loss, LossInput, SoftTargets, Targets},
         matcher::{Lab, MatchInput, MatchNeeds, Matched, Matcher, Network, Synthetic},
         nn::{
-            BatchNorm, Conv2d, ConvOptions, GroupNorm, Init, LayerInput, LayerKind, LayerNorm,
-            Linear, Norm, NormKind, ParamBuilder, Params,
+            BatchNorm, Conv2d, ConvNorm, ConvOptions, GroupNorm, Init, LayerInput, LayerKind,
+            LayerNorm, Linear, Norm, NormKind, ParamBuilder, Params,
         },
         regularizer::{BatchNormInput, Regularizer, RegularizerInput},
         relabeler::{LabelBatch, LabelLayout, RecordIndex, Records, Relabeler, SetInfo},

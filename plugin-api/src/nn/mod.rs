@@ -14,15 +14,18 @@
 //! the convolution's result, which the norm reads, and the block's, which the next convolution reads. `norm.forward(params, x)?.relu()?`
 //! has the same values at the price of one more pass each way and one more tensor kept. A convolution that a BatchNorm or InstanceNorm
 //! follows needs no bias ([`ConvOptions::no_bias`]): the norm takes it out again, and adding it is a pass of its own.
-//! [`Norm::forward_add_relu`] is fused for BatchNorm; for the other norms it is a norm, a sum and a ReLU.
+//! [`Norm::forward_add_relu`] is fused for BatchNorm; for the other norms it is a norm, a sum and a ReLU. [`ConvNorm`] is a convolution
+//! and its norm as one layer, with the same three forms.
 
 mod builder;
+mod conv_norm;
 mod layers;
 mod norm;
 mod params;
 mod recorded;
 
 pub use builder::{Init, ModuleSpec, NormSpec, ParamBuilder, ParamId, ParamSpec};
+pub use conv_norm::ConvNorm;
 pub use layers::{Conv2d, ConvOptions, Linear};
 pub use norm::{BatchNorm, GroupNorm, LayerNorm, Norm, NormKind};
 pub use params::{BatchNormStatistics, Params};

@@ -82,8 +82,8 @@ impl Architecture for ConvNet {
         let block = |i: usize| {
             let channels = if i == 0 { input.channels } else { width };
             let options = ConvOptions::new(Conv2dConfig::padded(1));
-            let conv = Conv2d::new(&features.pp(4 * i), channels, width, 3, options)?;
-            Ok((conv, Norm::new(&features.pp(4 * i + 1), norm, width)?))
+            let names = [4 * i, 4 * i + 1].map(|layer| features.pp(layer));
+            ConvNorm::new(names, norm, [channels, width], 3, options)
         };
         let blocks = (0..depth).map(block).collect::<Result<Vec<_>>>()?;
         let classifier = Linear::new(&p.pp("classifier"), width * height * columns, input.classes)?;
@@ -96,7 +96,7 @@ impl Architecture for ConvNet {
 }
 
 struct Network {
-    blocks: Vec<(Conv2d, Norm)>,
+    blocks: Vec<ConvNorm>,
     pooling: Pooling,
     classifier: Linear,
 }
@@ -104,8 +104,8 @@ struct Network {
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
         let mut h = x.clone();
-        for (conv, norm) in &self.blocks {
-            h = norm.forward_relu(params, &conv.forward(params, &h)?)?;
+        for block in &self.blocks {
+            h = block.forward_relu(params, &h)?;
             h = match self.pooling {
                 Pooling::Avg => h.avg_pool2d(Pool2dConfig::square(2))?,
                 Pooling::Max => h.max_pool2d(Pool2dConfig::square(2))?,

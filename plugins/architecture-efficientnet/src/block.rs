@@ -2,47 +2,31 @@
 
 use plugin_api::prelude::*;
 
-/// Convolution and BatchNorm, without a bias; Kaiming-normal weights by fan out.
-pub struct ConvNorm(Conv2d, BatchNorm);
+/// Convolution and BatchNorm, the layers `0` and `1`; the padding keeps the size at stride 1.
+///
+/// # Errors
+/// When the channels are no multiple of the groups.
+pub fn conv_norm(
+    p: &ParamBuilder,
+    channels: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+) -> Result<ConvNorm> {
+    let config = Conv2dConfig {
+        groups,
+        ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
+    };
+    let names = [0, 1].map(|layer| p.pp(layer));
+    ConvNorm::kaiming(names, NormKind::Batch, channels, kernel, config)
+}
 
-impl ConvNorm {
-    /// Declares the layers `0` and `1`; the padding keeps the size at stride 1.
-    ///
-    /// # Errors
-    /// When the channels are no multiple of the groups.
-    pub fn new(
-        p: &ParamBuilder,
-        [inputs, outputs]: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        groups: usize,
-    ) -> Result<Self> {
-        let config = Conv2dConfig {
-            groups,
-            ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
-        };
-        // PyTorch's fan out takes no account of the groups.
-        let init = Init::kaiming_normal(outputs * kernel * kernel);
-        let options = ConvOptions::new(config).no_bias().with_init(init);
-        let conv = Conv2d::new(&p.pp(0), inputs, outputs, kernel, options)?;
-        Ok(Self(conv, BatchNorm::new(&p.pp(1), outputs)?))
-    }
-
-    /// Normalised.
-    ///
-    /// # Errors
-    /// When the input has other channels.
-    pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        self.1.forward(params, &self.0.forward(params, x)?)
-    }
-
-    /// `silu(norm(conv(x)))`.
-    ///
-    /// # Errors
-    /// When the input has other channels.
-    pub fn forward_silu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        silu(&self.forward(params, x)?)
-    }
+/// `silu(norm(conv(x)))`.
+///
+/// # Errors
+/// When the input has other channels.
+pub fn forward_silu(layer: &ConvNorm, params: &Params, x: &Tensor) -> Result<Tensor> {
+    silu(&layer.forward(params, x)?)
 }
 
 /// `x sigmoid(x)` (Elfwing et al., 2018), which the paper calls Swish.
@@ -101,15 +85,15 @@ impl Block {
         stride: usize,
     ) -> Result<Self> {
         let inside = inputs * widening;
-        let widen = || ConvNorm::new(&p.pp(0), [inputs, inside], 1, 1, 1);
+        let widen = || conv_norm(&p.pp(0), [inputs, inside], 1, 1, 1);
         let widen = (widening > 1).then(widen).transpose()?;
         let next = usize::from(widen.is_some());
         let squeezed = (inputs / 4).max(1); // a quarter of what comes in, not of what is inside
         Ok(Self {
             widen,
-            filter: ConvNorm::new(&p.pp(next), [inside; 2], kernel, stride, inside)?,
+            filter: conv_norm(&p.pp(next), [inside; 2], kernel, stride, inside)?,
             gate: Gate::new(&p.pp(next + 1), inside, squeezed)?,
-            narrow: ConvNorm::new(&p.pp(next + 2), [inside, outputs], 1, 1, 1)?,
+            narrow: conv_norm(&p.pp(next + 2), [inside, outputs], 1, 1, 1)?,
             residual: stride == 1 && inputs == outputs,
         })
     }
@@ -120,10 +104,10 @@ impl Block {
     /// When the input has other channels.
     pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         let mut h = match &self.widen {
-            Some(widen) => widen.forward_silu(params, x)?,
+            Some(widen) => forward_silu(widen, params, x)?,
             None => x.clone(),
         };
-        h = self.filter.forward_silu(params, &h)?;
+        h = forward_silu(&self.filter, params, &h)?;
         h = self.gate.forward(params, &h)?;
         h = self.narrow.forward(params, &h)?;
         if self.residual { x + h } else { Ok(h) }

@@ -6,7 +6,7 @@ mod parity;
 
 use plugin_api::prelude::*;
 
-use crate::block::{Block, ConvNorm};
+use crate::block::{Block, conv_norm, forward_silu};
 
 /// How the first convolution changes the image size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -49,7 +49,7 @@ impl Architecture for EfficientNet {
     fn build(&self, input: &InputShape, p: &ParamBuilder) -> Result<Box<dyn Module>> {
         let features = p.pp("features");
         let stride = if self.stem == Stem::Small { 1 } else { 2 };
-        let first = ConvNorm::new(&features.pp(0), [input.channels, FIRST], 3, stride, 1)?;
+        let first = conv_norm(&features.pp(0), [input.channels, FIRST], 3, stride, 1)?;
         let (mut blocks, mut channels) = (Vec::new(), FIRST);
         for (stage, [widening, kernel, stride, outputs, count]) in STAGES.into_iter().enumerate() {
             for i in 0..count {
@@ -61,7 +61,7 @@ impl Architecture for EfficientNet {
             }
         }
         let last = features.pp(STAGES.len() + 1);
-        let last = ConvNorm::new(&last, [channels, LAST], 1, 1, 1)?;
+        let last = conv_norm(&last, [channels, LAST], 1, 1, 1)?;
         let classifier = p.pp("classifier").pp(1);
         // By the outputs, unlike PyTorch's default.
         let uniform = Init::Uniform {
@@ -85,11 +85,11 @@ struct Network {
 
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
-        let mut h = self.first.forward_silu(params, x)?;
+        let mut h = forward_silu(&self.first, params, x)?;
         for block in &self.blocks {
             h = block.forward(params, &h)?;
         }
-        let embedding = self.last.forward_silu(params, &h)?.mean(&[2, 3])?; // [N, 1280]
+        let embedding = forward_silu(&self.last, params, &h)?.mean(&[2, 3])?; // [N, 1280]
         params.tap("embedding", &embedding);
         self.classifier.forward(params, &embedding)
     }

@@ -46,7 +46,7 @@ impl Architecture for MobileNetV2 {
         let small = self.stem == Stem::Small;
         let features = p.pp("features");
         let stride = if small { 1 } else { 2 };
-        let first = ConvNorm::new(&features.pp(0), 0, [input.channels, FIRST], 3, stride, 1)?;
+        let first = conv_norm(&features.pp(0), 0, [input.channels, FIRST], 3, stride, 1)?;
         let (mut blocks, mut channels) = (Vec::new(), FIRST);
         for (stage, [widening, outputs, count, stride]) in STAGES.into_iter().enumerate() {
             let stride = if small && stage == 1 { 1 } else { stride };
@@ -57,7 +57,7 @@ impl Architecture for MobileNetV2 {
                 channels = outputs;
             }
         }
-        let last = ConvNorm::new(&features.pp(blocks.len() + 1), 0, [channels, LAST], 1, 1, 1)?;
+        let last = conv_norm(&features.pp(blocks.len() + 1), 0, [channels, LAST], 1, 1, 1)?;
         let classifier = p.pp("classifier").pp(1);
         let normal = Init::Normal { std: 0.01 };
         Ok(Box::new(Network {
@@ -69,37 +69,26 @@ impl Architecture for MobileNetV2 {
     }
 }
 
-/// Convolution and BatchNorm, without a bias; Kaiming-normal weights by fan out.
-struct ConvNorm(Conv2d, BatchNorm);
+/// Convolution and BatchNorm, the layers `first` and `first + 1`.
+fn conv_norm(
+    p: &ParamBuilder,
+    first: usize,
+    channels: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+) -> Result<ConvNorm> {
+    let config = Conv2dConfig {
+        groups,
+        ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
+    };
+    let names = [p.pp(first), p.pp(first + 1)];
+    ConvNorm::kaiming(names, NormKind::Batch, channels, kernel, config)
+}
 
-impl ConvNorm {
-    /// The layers `first` and `first + 1`.
-    fn new(
-        p: &ParamBuilder,
-        first: usize,
-        [inputs, outputs]: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        groups: usize,
-    ) -> Result<Self> {
-        let config = Conv2dConfig {
-            groups,
-            ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
-        };
-        let options = ConvOptions::new(config)
-            .no_bias()
-            .with_init(Init::kaiming_normal(outputs * kernel * kernel));
-        let conv = Conv2d::new(&p.pp(first), inputs, outputs, kernel, options)?;
-        Ok(Self(conv, BatchNorm::new(&p.pp(first + 1), outputs)?))
-    }
-
-    fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        self.1.forward(params, &self.0.forward(params, x)?)
-    }
-
-    fn forward_relu6(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        self.forward(params, x)?.clamp(0., 6.)
-    }
+/// `min(max(norm(conv(x)), 0), 6)`.
+fn forward_relu6(layer: &ConvNorm, params: &Params, x: &Tensor) -> Result<Tensor> {
+    layer.forward(params, x)?.clamp(0., 6.)
 }
 
 /// An inverted residual block: widened, filtered channel by channel, narrowed; the input is added where the shape stays.
@@ -122,23 +111,23 @@ impl Block {
         let widen = if widening == 1 {
             None
         } else {
-            Some(ConvNorm::new(&p.pp(0), 0, [inputs, inside], 1, 1, 1)?)
+            Some(conv_norm(&p.pp(0), 0, [inputs, inside], 1, 1, 1)?)
         };
         let next = usize::from(widen.is_some());
         Ok(Self {
             widen,
-            filter: ConvNorm::new(&p.pp(next), 0, [inside; 2], 3, stride, inside)?,
-            narrow: ConvNorm::new(p, next + 1, [inside, outputs], 1, 1, 1)?,
+            filter: conv_norm(&p.pp(next), 0, [inside; 2], 3, stride, inside)?,
+            narrow: conv_norm(p, next + 1, [inside, outputs], 1, 1, 1)?,
             residual: stride == 1 && inputs == outputs,
         })
     }
 
     fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         let mut h = match &self.widen {
-            Some(widen) => widen.forward_relu6(params, x)?,
+            Some(widen) => forward_relu6(widen, params, x)?,
             None => x.clone(),
         };
-        h = self.filter.forward_relu6(params, &h)?;
+        h = forward_relu6(&self.filter, params, &h)?;
         h = self.narrow.forward(params, &h)?;
         if self.residual { x + h } else { Ok(h) }
     }
@@ -153,11 +142,11 @@ struct Network {
 
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
-        let mut h = self.first.forward_relu6(params, x)?;
+        let mut h = forward_relu6(&self.first, params, x)?;
         for block in &self.blocks {
             h = block.forward(params, &h)?;
         }
-        let embedding = self.last.forward_relu6(params, &h)?.mean(&[2, 3])?; // [N, 1280]
+        let embedding = forward_relu6(&self.last, params, &h)?.mean(&[2, 3])?; // [N, 1280]
         params.tap("embedding", &embedding);
         self.classifier.forward(params, &embedding)
     }

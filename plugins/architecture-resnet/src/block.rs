@@ -38,9 +38,9 @@ impl BlockKind {
 /// The shortcut is the identity, or `downsample`, a 1x1 convolution and a norm, where the block changes the shape.
 pub struct Block {
     /// All but the last.
-    layers: Vec<(Conv2d, Norm)>,
-    last: (Conv2d, Norm),
-    downsample: Option<(Conv2d, Norm)>,
+    layers: Vec<ConvNorm>,
+    last: ConvNorm,
+    downsample: Option<ConvNorm>,
 }
 
 impl Block {
@@ -85,34 +85,28 @@ impl Block {
     /// When the input has other channels.
     pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         let mut h = x.clone();
-        for (conv, norm) in &self.layers {
-            h = norm.forward_relu(params, &conv.forward(params, &h)?)?;
+        for layer in &self.layers {
+            h = layer.forward_relu(params, &h)?;
         }
-        let (conv, norm) = &self.last;
-        h = conv.forward(params, &h)?;
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => norm.forward(params, &conv.forward(params, x)?)?,
+            Some(layer) => layer.forward(params, x)?,
             None => x.clone(),
         };
-        norm.forward_add_relu(params, &h, &shortcut)
+        self.last.forward_add_relu(params, &h, &shortcut)
     }
 }
 
-/// torchvision's convolution and its norm: padding that keeps the size at stride 1, no bias, Kaiming-normal weights by fan out.
+/// torchvision's convolution and its norm, with a padding that keeps the size at stride 1.
 ///
 /// # Errors
 /// When the channels do not fit the norm.
 pub fn conv_norm(
-    [conv, norm]: [ParamBuilder; 2],
+    names: [ParamBuilder; 2],
     kind: NormKind,
-    [inputs, outputs]: [usize; 2],
+    channels: [usize; 2],
     kernel: usize,
     stride: usize,
-) -> Result<(Conv2d, Norm)> {
+) -> Result<ConvNorm> {
     let config = Conv2dConfig::padded(kernel / 2).with_stride(stride);
-    let options = ConvOptions::new(config)
-        .no_bias()
-        .with_init(Init::kaiming_normal(outputs * kernel * kernel));
-    let conv = Conv2d::new(&conv, inputs, outputs, kernel, options)?;
-    Ok((conv, Norm::new(&norm, kind, outputs)?))
+    ConvNorm::kaiming(names, kind, channels, kernel, config)
 }

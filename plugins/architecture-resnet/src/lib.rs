@@ -80,7 +80,7 @@ impl Architecture for ResNet {
             Stem::Small => (3, 1),
         };
         let names = ["conv1", "bn1"].map(|name| p.pp(name));
-        let (conv1, bn1) = conv_norm(names, norm, [input.channels, width], kernel, stride)?;
+        let first = conv_norm(names, norm, [input.channels, width], kernel, stride)?;
 
         let mut stages = Vec::new();
         let mut channels = width;
@@ -99,8 +99,7 @@ impl Architecture for ResNet {
         let fc = Linear::new(&p.pp("fc"), channels, input.classes)?;
         Ok(Box::new(Network {
             stem,
-            conv1,
-            bn1,
+            first,
             stages,
             fc,
         }))
@@ -109,17 +108,14 @@ impl Architecture for ResNet {
 
 struct Network {
     stem: Stem,
-    conv1: Conv2d,
-    bn1: Norm,
+    first: ConvNorm,
     stages: Vec<(String, Vec<Block>)>,
     fc: Linear,
 }
 
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
-        let mut h = self
-            .bn1
-            .forward_relu(params, &self.conv1.forward(params, x)?)?;
+        let mut h = self.first.forward_relu(params, x)?;
         if self.stem == Stem::Imagenet {
             h = h.max_pool2d(Pool2dConfig {
                 kernel: [3; 2],

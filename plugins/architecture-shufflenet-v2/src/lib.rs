@@ -56,7 +56,7 @@ impl Architecture for ShuffleNetV2 {
             Width::Whole => [116, 232, 464],
         };
         let stride = if small { 1 } else { 2 };
-        let first = ConvNorm::new(&p.pp("conv1"), 0, [input.channels, FIRST], 3, stride, 1)?;
+        let first = conv_norm(&p.pp("conv1"), 0, [input.channels, FIRST], 3, stride, 1)?;
         let (mut units, mut channels) = (Vec::new(), FIRST);
         for (stage, (width, count)) in widths.into_iter().zip(UNITS).enumerate() {
             let p = p.pp(format!("stage{}", stage + 2));
@@ -69,41 +69,30 @@ impl Architecture for ShuffleNetV2 {
             first,
             pool: !small,
             units,
-            last: ConvNorm::new(&p.pp("conv5"), 0, [channels, LAST], 1, 1, 1)?,
+            last: conv_norm(&p.pp("conv5"), 0, [channels, LAST], 1, 1, 1)?,
             fc: Linear::new(&p.pp("fc"), LAST, input.classes)?,
         }))
     }
 }
 
-/// Convolution and BatchNorm, without a bias.
-struct ConvNorm(Conv2d, BatchNorm);
-
-impl ConvNorm {
-    /// The layers `first` and `first + 1`.
-    fn new(
-        p: &ParamBuilder,
-        first: usize,
-        [inputs, outputs]: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        groups: usize,
-    ) -> Result<Self> {
-        let config = Conv2dConfig {
-            groups,
-            ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
-        };
-        let options = ConvOptions::new(config).no_bias();
-        let conv = Conv2d::new(&p.pp(first), inputs, outputs, kernel, options)?;
-        Ok(Self(conv, BatchNorm::new(&p.pp(first + 1), outputs)?))
-    }
-
-    fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        self.1.forward(params, &self.0.forward(params, x)?)
-    }
-
-    fn forward_relu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        self.1.forward_relu(params, &self.0.forward(params, x)?)
-    }
+/// Convolution and BatchNorm, the layers `first` and `first + 1`, without a bias.
+fn conv_norm(
+    p: &ParamBuilder,
+    first: usize,
+    channels: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+) -> Result<ConvNorm> {
+    let config = Conv2dConfig {
+        groups,
+        ..Conv2dConfig::padded(kernel / 2).with_stride(stride)
+    };
+    let (names, options) = (
+        [first, first + 1].map(|i| p.pp(i)),
+        ConvOptions::new(config),
+    );
+    ConvNorm::new(names, NormKind::Batch, channels, kernel, options.no_bias())
 }
 
 /// Half of the channels passes, or is filtered and halved in size; the other half goes through three convolutions; then both are
@@ -118,8 +107,8 @@ impl Unit {
         let (half, stride) = (outputs / 2, if halves { 2 } else { 1 });
         let short = |p: &ParamBuilder| -> Result<[ConvNorm; 2]> {
             Ok([
-                ConvNorm::new(p, 0, [inputs, inputs], 3, stride, inputs)?,
-                ConvNorm::new(p, 2, [inputs, half], 1, 1, 1)?,
+                conv_norm(p, 0, [inputs, inputs], 3, stride, inputs)?,
+                conv_norm(p, 2, [inputs, half], 1, 1, 1)?,
             ])
         };
         let short = halves.then(|| short(&p.pp("branch1"))).transpose()?;
@@ -128,9 +117,9 @@ impl Unit {
         Ok(Self {
             short,
             long: [
-                ConvNorm::new(&p, 0, [from, half], 1, 1, 1)?,
-                ConvNorm::new(&p, 3, [half, half], 3, stride, half)?,
-                ConvNorm::new(&p, 5, [half, half], 1, 1, 1)?,
+                conv_norm(&p, 0, [from, half], 1, 1, 1)?,
+                conv_norm(&p, 3, [half, half], 3, stride, half)?,
+                conv_norm(&p, 5, [half, half], 1, 1, 1)?,
             ],
         })
     }

@@ -8,7 +8,9 @@ use plugin_api::prelude::*;
 /// Eight 3x3 convolutions with a norm and ReLU, five max poolings, the mean over the image and a linear layer.
 ///
 /// The convolutions are torchvision's `vgg11_bn` by name (`features.0`, `features.1`, `features.4`, ..); in place
-/// of its three linear layers there is `classifier`. Below 32 pixels a side the last poolings, of one row or column, are left out.
+/// of its three linear layers there is `classifier`. Their weights start as in torchvision, Kaiming-normal by fan out; their biases,
+/// which start at 0 there, and `classifier` as PyTorch's own. Below 32 pixels a side the last poolings, of one row or column, are left
+/// out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Vgg {
@@ -40,8 +42,8 @@ impl Architecture for Vgg {
                 let outputs = width * times;
                 let options = ConvOptions::new(Conv2dConfig::padded(1))
                     .with_init(Init::kaiming_normal(outputs * 9));
-                let conv = Conv2d::new(&features.pp(index), channels, outputs, 3, options)?;
-                layers.push((conv, Norm::new(&features.pp(index + 1), norm, outputs)?));
+                let names = [index, index + 1].map(|layer| features.pp(layer));
+                layers.push(ConvNorm::new(names, norm, [channels, outputs], 3, options)?);
                 channels = outputs;
                 index += 3; // convolution, norm, ReLU
             }
@@ -56,7 +58,7 @@ impl Architecture for Vgg {
 }
 
 struct Network {
-    stages: Vec<Vec<(Conv2d, Norm)>>,
+    stages: Vec<Vec<ConvNorm>>,
     classifier: Linear,
 }
 
@@ -64,8 +66,8 @@ impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
         let mut h = x.clone();
         for stage in &self.stages {
-            for (conv, norm) in stage {
-                h = norm.forward_relu(params, &conv.forward(params, &h)?)?;
+            for layer in stage {
+                h = layer.forward_relu(params, &h)?;
             }
             let [_, _, height, columns] = h.dims()?;
             if height.min(columns) > 1 {
