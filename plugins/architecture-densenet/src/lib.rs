@@ -88,7 +88,12 @@ impl Architecture for DenseNet {
             pool: !small,
             blocks,
             last: BatchNorm::new(&features.pp("norm5"), channels)?,
-            classifier: Linear::new(&p.pp("classifier"), channels, input.classes)?,
+            classifier: Linear::with_zero_bias(
+                &p.pp("classifier"),
+                channels,
+                input.classes,
+                Init::torch_default(channels),
+            )?,
         }))
     }
 }
@@ -190,6 +195,28 @@ mod tests {
             error.to_string(),
             "densenet.growth: expected at least 1, got 0"
         );
+    }
+
+    // torchvision/models/densenet.py: nn.init.kaiming_normal_ for convolutions, 1 and 0 for norms, 0 for the bias of a linear layer
+    #[test]
+    fn weights_start_as_torchvisions() {
+        let builder = ParamBuilder::new();
+        let (growth, stem) = (32, Stem::Imagenet);
+        let input = InputShape {
+            channels: 3,
+            height: 224,
+            width: 224,
+            classes: 100,
+        };
+        DenseNet { growth, stem }.build(&input, &builder).unwrap();
+        let params = builder.spec().params;
+        let init = |name: &str| params.iter().find(|p| p.name == name).unwrap().init;
+        assert_eq!(
+            init("features.conv0.weight"),
+            Init::kaiming_normal(3 * 49) // by fan in
+        );
+        assert_eq!(init("classifier.weight"), Init::torch_default(1024));
+        assert_eq!(init("classifier.bias"), Init::Constant { value: 0. });
     }
 
     #[test]
