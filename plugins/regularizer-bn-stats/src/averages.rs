@@ -11,6 +11,12 @@ struct Table {
     counts: Vec<f64>,
 }
 
+impl Table {
+    fn row(&self, row: usize) -> Option<&[f64]> {
+        self.values.chunks(self.width.max(1)).nth(row)
+    }
+}
+
 /// Averages over images.
 pub(crate) struct Averages {
     /// Beside which tensors are made.
@@ -27,43 +33,82 @@ impl Averages {
         })
     }
 
-    /// Adds a row that stands for `images` images to row `row` of `rows`. Every average is rounded to the element type of a state, so
-    /// that a state loses nothing.
+    /// Adds a row that stands for `images` images to row `row` of `rows`.
     ///
     /// # Errors
-    /// When the row has another length than before.
+    /// When the row has another length than before, or there is no such row.
     pub(crate) fn add(
         &mut self,
         name: &str,
-        (row, rows): (usize, usize),
+        place: (usize, usize),
         values: &[f64],
         images: usize,
+    ) -> Result<()> {
+        let new = |i: usize, average: f64, share: f64| average + share * (values[i] - average);
+        self.update(name, place, values.len(), images, new)
+    }
+
+    /// Adds a row of means to one table and a row of population variances to another: of all images there then are mean and variance, by
+    /// the law of total variance.
+    ///
+    /// # Errors
+    /// As [`Averages::add`].
+    pub(crate) fn add_moments(
+        &mut self,
+        [mean_name, var_name]: &[String; 2],
+        place: (usize, usize),
+        [mean, var]: [&[f64]; 2],
+        images: usize,
+    ) -> Result<()> {
+        let table = self.tables.iter().find(|table| table.name == *mean_name);
+        let before = table
+            .and_then(|table| table.row(place.0))
+            .map(<[_]>::to_vec);
+        let before = before.unwrap_or_else(|| vec![0.; mean.len()]);
+        // The means first: they refuse a row of another length.
+        self.add(mean_name, place, mean, images)?;
+        let new = |i: usize, average: f64, share: f64| {
+            let apart = mean[i] - before[i];
+            average + share * (var[i] - average) + share * (1. - share) * apart * apart
+        };
+        self.update(var_name, place, var.len(), images, new)
+    }
+
+    /// Replaces every number of a row by what `new` makes of its place, itself and the share of the new images. Numbers are rounded to
+    /// the element type of a state, so that a state loses nothing.
+    fn update(
+        &mut self,
+        name: &str,
+        (row, rows): (usize, usize),
+        width: usize,
+        images: usize,
+        new: impl Fn(usize, f64, f64) -> f64,
     ) -> Result<()> {
         let at = match self.tables.iter().position(|table| table.name == name) {
             Some(at) => at,
             None => {
                 self.tables.push(Table {
                     name: name.to_owned(),
-                    width: values.len(),
-                    values: vec![0.; rows * values.len()],
+                    width,
+                    values: vec![0.; rows * width],
                     counts: vec![0.; rows],
                 });
                 self.tables.len() - 1
             }
         };
         let table = &mut self.tables[at];
+        let (had, all) = (table.width, table.counts.len());
         ensure!(
-            table.width == values.len() && row < table.counts.len(),
-            "\"{name}\" has {} numbers, and had {} before",
-            values.len(),
-            table.width
+            had == width,
+            "\"{name}\" has {width} numbers, and had {had} before"
         );
+        ensure!(row < all, "\"{name}\": an image of class {row} of {all}");
         let images = images as f64;
         table.counts[row] += images;
         let share = images / table.counts[row];
-        let own = &mut table.values[row * values.len()..(row + 1) * values.len()];
-        for (average, value) in own.iter_mut().zip(values) {
-            *average = rounded(&self.like, *average + share * (value - *average));
+        let own = &mut table.values[row * width..(row + 1) * width];
+        for (i, average) in own.iter_mut().enumerate() {
+            *average = rounded(&self.like, new(i, *average, share));
         }
         Ok(())
     }
@@ -79,8 +124,10 @@ impl Averages {
         let mut values = Vec::with_capacity(rows.len() * table.width);
         for &row in rows {
             let seen = table.counts.get(row).is_some_and(|&count| count > 0.);
-            ensure!(seen, "no real image of class {row} was observed");
-            values.extend_from_slice(&table.values[row * table.width..(row + 1) * table.width]);
+            match table.row(row) {
+                Some(own) if seen => values.extend_from_slice(own),
+                _ => bail!("no real image of class {row} was observed"),
+            }
         }
         self.like.new_like(&values, &[rows.len(), table.width])
     }
@@ -114,7 +161,8 @@ impl Averages {
             Some((_, tensor)) => Ok(tensor),
             None => bail!("the statistics have no \"{name}\""),
         };
-        let names: Names = plugin_api::component::parse_options(&state.json)?;
+        let names = plugin_api::component::parse_options::<Names>(&state.json);
+        let names = names.context("statistics that another version of this plugin stored")?;
         let mut like = None;
         let tables = names.tables.into_iter().map(|name| {
             let values = tensor(format!("value.{name}"))?;
@@ -136,7 +184,7 @@ impl Averages {
 }
 
 /// A value as the element type of a tensor holds it.
-pub(crate) fn rounded(like: &Tensor, value: f64) -> f64 {
+fn rounded(like: &Tensor, value: f64) -> f64 {
     match like.dtype() {
         DType::F64 => value,
         _ => f64::from(value as f32),

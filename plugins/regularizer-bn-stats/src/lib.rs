@@ -10,7 +10,8 @@ use std::sync::Mutex;
 
 use plugin_api::prelude::*;
 
-use classes::{Classes, Reference};
+use averages::Averages;
+use classes::{Classes, observe, real};
 
 /// Whose statistics are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -59,7 +60,7 @@ fn one() -> f64 {
 struct BnStats {
     options: Options,
     #[serde(skip)]
-    reference: Mutex<Option<Reference>>,
+    real: Mutex<Option<Averages>>,
 }
 
 impl TryFrom<Options> for BnStats {
@@ -77,7 +78,7 @@ impl TryFrom<Options> for BnStats {
         }
         Ok(Self {
             options,
-            reference: Mutex::default(),
+            real: Mutex::default(),
         })
     }
 }
@@ -105,8 +106,8 @@ impl BnStats {
     }
 
     fn of_classes(&self, x: &RegularizerInput<'_>) -> Result<Vec<Tensor>> {
-        let reference = self.lock();
-        let Some(reference) = &*reference else {
+        let averages = self.lock();
+        let Some(averages) = &*averages else {
             bail!(
                 "bn-stats: per = \"class\" needs statistics of real images, and it was shown none"
             )
@@ -114,15 +115,15 @@ impl BnStats {
         let classes = Classes::of(x.labels, x.ctx)?;
         let distances = x.layers.iter().map(|layer| {
             let [mean, var] = classes.statistics(&layer.input)?;
-            let [real_mean, real_var] = reference.of(&layer.name, &classes.present)?;
+            let [real_mean, real_var] = real(averages, &layer.name, &classes.present)?;
             let distance = self.distance([&mean, &var], [&real_mean, &real_var]);
             distance.with_context(|| layer.name.clone())
         });
         distances.collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Reference>> {
-        self.reference
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Averages>> {
+        self.real
             .lock()
             .unwrap_or_else(|broken| broken.into_inner())
     }
@@ -161,21 +162,19 @@ impl Regularizer for BnStats {
 
     fn observe(&self, x: &RegularizerInput<'_>) -> Result<()> {
         let [_, classes] = x.logits.dims().context("logits")?;
-        let mut reference = self.lock();
-        if reference.is_none() {
-            *reference = Some(Reference::empty(classes, x.ctx)?);
+        let mut averages = self.lock();
+        if averages.is_none() {
+            *averages = Some(Averages::new(x.ctx)?);
         }
-        let reference = reference.as_mut().expect("made above");
-        reference.add(x.labels, x.layers, x.ctx)
+        observe(averages.as_mut().expect("made above"), x, classes)
     }
 
     fn reference(&self) -> Result<Option<State>> {
-        let reference = self.lock();
-        reference.as_ref().map(Reference::to_state).transpose()
+        self.lock().as_ref().map(Averages::to_state).transpose()
     }
 
     fn refer_to(&self, state: &State) -> Result<()> {
-        *self.lock() = Some(Reference::of_state(state)?);
+        *self.lock() = Some(Averages::of_state(state)?);
         Ok(())
     }
 }
