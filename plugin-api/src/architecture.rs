@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Context as _, Result, Tensor,
+    Result, Tensor,
     abi::{Args, ArgsBuf, Method, RComponent, Reply},
     bail,
+    callee::Callee,
     component::{Ctx, adapt, to_json, unknown_method},
     nn::{BatchNormStatistics, LayerInput, LayerKind, ModuleSpec, ParamBuilder, Params},
     tensor::BatchNormMode,
@@ -46,12 +47,12 @@ pub trait Module: Send + Sync + 'static {
 }
 
 /// An architecture behind the boundary.
-pub struct ForeignArchitecture(RComponent);
+pub struct ForeignArchitecture(Callee);
 
 impl ForeignArchitecture {
     /// Wraps what an entry of kind architecture created.
-    pub fn new(component: RComponent) -> Self {
-        Self(component)
+    pub fn new(component: impl Into<Callee>) -> Self {
+        Self(component.into())
     }
 
     /// The network for an input, and what it declared.
@@ -62,28 +63,30 @@ impl ForeignArchitecture {
         let input = to_json(input)?;
         let mut args = ArgsBuf::new();
         args.text("input", &input);
-        let mut reply = self.0.call(Method::BUILD, &args)?;
-        let spec = serde_json::from_str(reply.get_text("spec")?)?;
-        Ok((ForeignModule(reply.take_component("module")?), spec))
+        self.0.call(Method::BUILD, &args, |mut reply| {
+            let spec = serde_json::from_str(reply.get_text("spec")?)?;
+            let module = self.0.sibling(reply.take_component("module")?);
+            Ok((ForeignModule(module), spec))
+        })
     }
 }
 
 /// A network behind the boundary.
-pub struct ForeignModule(RComponent);
+pub struct ForeignModule(Callee);
 
 impl ForeignModule {
     /// A network of this side, as another side would see it.
     pub fn of(module: impl Module) -> Self {
         let module: Box<dyn Module> = Box::new(module);
-        Self(adapt(module, "network", serve_module))
+        Self(adapt(module, "network", serve_module).into())
     }
 
     pub(crate) fn new(component: RComponent) -> Self {
-        Self(component)
+        Self(component.into())
     }
 
     pub(crate) fn into_component(self) -> RComponent {
-        self.0
+        self.0.into_component()
     }
 }
 
@@ -99,28 +102,33 @@ impl Module for ForeignModule {
             args.tensor("param", tensor);
         }
         ctx.write(&mut args);
-        let mut reply = self.0.call(Method::FORWARD, &args)?;
-        let logits = reply.take_tensor("logits")?;
-        let numbers = reply.get_ints("bn")?.to_vec();
-        let mut statistics = Vec::new();
-        for (name, tensor) in reply.into_tensors() {
-            match name.as_str() {
-                "bn_mean" | "bn_var" => statistics.push(tensor),
-                _ if name.starts_with(INPUT) => params.keep(read_input(&name, tensor)?),
-                _ => params.tap(name.strip_prefix("tap:").unwrap_or(&name), &tensor),
-            }
-        }
-        for (pair, number) in statistics.chunks_exact(2).zip(numbers.chunks_exact(2)) {
-            let (mean, var) = (pair[0].clone(), pair[1].clone());
-            params.report(BatchNormStatistics {
-                index: number[0] as usize,
-                mean,
-                var,
-                count: number[1] as usize,
-            });
-        }
-        Ok(logits)
+        self.0
+            .call(Method::FORWARD, &args, |reply| read_forward(reply, params))
     }
+}
+
+/// The logits of an answer; what else it has goes to `params`.
+fn read_forward(mut reply: Reply, params: &Params) -> Result<Tensor> {
+    let logits = reply.take_tensor("logits")?;
+    let numbers = reply.get_ints("bn")?.to_vec();
+    let mut statistics = Vec::new();
+    for (name, tensor) in reply.into_tensors() {
+        match name.as_str() {
+            "bn_mean" | "bn_var" => statistics.push(tensor),
+            _ if name.starts_with(INPUT) => params.keep(read_input(&name, tensor)?),
+            _ => params.tap(name.strip_prefix("tap:").unwrap_or(&name), &tensor),
+        }
+    }
+    for (pair, number) in statistics.chunks_exact(2).zip(numbers.chunks_exact(2)) {
+        let (mean, var) = (pair[0].clone(), pair[1].clone());
+        params.report(BatchNormStatistics {
+            index: number[0] as usize,
+            mean,
+            var,
+            count: number[1] as usize,
+        });
+    }
+    Ok(logits)
 }
 
 #[doc(hidden)]
@@ -149,9 +157,7 @@ fn serve_module(module: &Box<dyn Module>, method: Method, args: &Args<'_>) -> Re
     let recorded = args.texts("record");
     let recorded: Vec<LayerKind> = recorded.filter_map(LayerKind::called).collect();
     let params = Params::new(args.tensors("param").cloned().collect(), mode).recording(&recorded);
-    let logits = module
-        .forward(&params, args.tensor("x")?, &ctx)
-        .context("forward")?;
+    let logits = module.forward(&params, args.tensor("x")?, &ctx)?;
     let inputs = params.take_inputs();
     let (taps, statistics) = params.into_report();
     let mut reply = Reply::new();

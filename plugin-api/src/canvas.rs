@@ -2,7 +2,8 @@
 
 use crate::{
     Result, Tensor,
-    abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    abi::{Args, ArgsBuf, Method, Reply},
+    callee::Callee,
     component::{Ctx, State, unknown_method},
 };
 
@@ -61,12 +62,12 @@ pub trait CanvasHook: Send + Sync + 'static {
 }
 
 /// A canvas hook behind the boundary.
-pub struct ForeignCanvasHook(RComponent);
+pub struct ForeignCanvasHook(Callee);
 
 impl ForeignCanvasHook {
     /// Wraps what an entry of kind canvas created.
-    pub fn new(component: RComponent) -> Self {
-        Self(component)
+    pub fn new(component: impl Into<Callee>) -> Self {
+        Self(component.into())
     }
 }
 
@@ -82,15 +83,16 @@ impl CanvasHook for ForeignCanvasHook {
             .ints("images", &images)
             .ints("images_per_class", &each);
         input.ctx.write(&mut args);
-        let mut reply = self.0.call(Method::FORWARD, &args)?;
-        let active = reply.get_ints("active").ok();
-        let active = active.map(|places| places.iter().map(|&place| place as u32).collect());
-        let reset = reply.get_ints("reset").is_ok_and(|flag| flag == [1]);
-        Ok(Changes {
-            canvas: reply.take_tensor("canvas").ok(),
-            mask: reply.take_tensor("mask").ok(),
-            active,
-            reset,
+        self.0.call(Method::FORWARD, &args, |mut reply| {
+            let active = reply.get_ints("active").ok();
+            let active = active.map(|places| places.iter().map(|&place| place as u32).collect());
+            let reset = reply.get_ints("reset").is_ok_and(|flag| flag == [1]);
+            Ok(Changes {
+                canvas: reply.take_tensor("canvas").ok(),
+                mask: reply.take_tensor("mask").ok(),
+                active,
+                reset,
+            })
         })
     }
 

@@ -10,6 +10,8 @@ use crate::{
         Args, ArgsBuf, Method, RComponent, RResult, RStr, RString, RawComponent, Reply, caught,
         fence,
     },
+    callee::Callee,
+    ensure,
     nn::LayerKind,
     rng::{Rng, StreamId},
     tensor::DType,
@@ -162,30 +164,31 @@ impl State {
         reply
     }
 
-    pub(crate) fn saved_by(component: &RComponent) -> Result<Option<Self>> {
+    pub(crate) fn saved_by(component: &Callee) -> Result<Option<Self>> {
         Self::given_by(component, Method::SAVE)
     }
 
     /// The state that a method without arguments gives.
-    pub(crate) fn given_by(component: &RComponent, method: Method) -> Result<Option<Self>> {
-        let mut reply = component.call(method, &ArgsBuf::new())?;
-        let tensors = reply.take_tensors();
-        let json = reply.get_text("json").ok().map(str::to_owned);
-        Ok(json.map(|json| Self { tensors, json }))
+    pub(crate) fn given_by(component: &Callee, method: Method) -> Result<Option<Self>> {
+        component.call(method, &ArgsBuf::new(), |mut reply| {
+            let tensors = reply.take_tensors();
+            let json = reply.get_text("json").ok().map(str::to_owned);
+            Ok(json.map(|json| Self { tensors, json }))
+        })
     }
 
-    pub(crate) fn load_with(&self, component: &RComponent) -> Result<()> {
+    pub(crate) fn load_with(&self, component: &Callee) -> Result<()> {
         self.hand_to(component, Method::LOAD)
     }
 
     /// Hands it to a method that gives nothing.
-    pub(crate) fn hand_to(&self, component: &RComponent, method: Method) -> Result<()> {
+    pub(crate) fn hand_to(&self, component: &Callee, method: Method) -> Result<()> {
         let mut args = ArgsBuf::new();
         args.text("json", &self.json);
         for (name, tensor) in &self.tensors {
             args.text("name", name).tensor("tensor", tensor);
         }
-        component.call(method, &args).map(|_| ())
+        component.call(method, &args, |_| Ok(()))
     }
 
     pub(crate) fn read(args: &Args<'_>) -> Result<Self> {
@@ -199,9 +202,23 @@ impl State {
 }
 
 /// What a component says that it needs.
-pub(crate) fn needs_of<N: DeserializeOwned>(component: &RComponent) -> Result<N> {
-    let reply = component.call(Method::NEEDS, &ArgsBuf::new())?;
-    Ok(serde_json::from_str(reply.get_text("needs")?)?)
+pub(crate) fn needs_of<N: DeserializeOwned>(component: &Callee) -> Result<N> {
+    component.call(Method::NEEDS, &ArgsBuf::new(), |reply| {
+        Ok(serde_json::from_str(reply.get_text("needs")?)?)
+    })
+}
+
+/// What a component gave as a value to minimise.
+///
+/// # Errors
+/// When it is no scalar.
+pub(crate) fn scalar(value: Tensor) -> Result<Tensor> {
+    ensure!(
+        value.elem_count() == 1,
+        "expected a scalar, got shape {:?}; reduce it with mean_all() or sum_all()",
+        value.shape()
+    );
+    Ok(value)
 }
 
 /// Appends tensors with names of their own: each as a text and a tensor called `key`.

@@ -36,6 +36,7 @@
 
 pub mod abi;
 pub mod architecture;
+mod callee;
 pub mod canvas;
 pub mod component;
 #[cfg(feature = "contract")]
@@ -56,6 +57,7 @@ pub mod tensor;
 pub mod testing;
 pub mod view;
 
+pub use callee::Callee;
 pub use component::{Ctx, Needs, State};
 pub use curve::Curve;
 pub use error::{Context, Error, ErrorKind, Result};

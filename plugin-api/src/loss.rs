@@ -2,9 +2,10 @@
 
 use crate::{
     Result, Tensor,
-    abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    abi::{Args, ArgsBuf, Method, Reply},
     bail,
-    component::{Ctx, State, read_named, unknown_method, write_named},
+    callee::Callee,
+    component::{Ctx, State, read_named, scalar, unknown_method, write_named},
 };
 
 /// Class labels, two of them under cutmix and mixup.
@@ -221,12 +222,12 @@ pub trait Loss: Send + Sync + 'static {
 }
 
 /// A loss behind the boundary.
-pub struct ForeignLoss(RComponent);
+pub struct ForeignLoss(Callee);
 
 impl ForeignLoss {
     /// Wraps what an entry of kind loss created.
-    pub fn new(component: RComponent) -> Self {
-        Self(component)
+    pub fn new(component: impl Into<Callee>) -> Self {
+        Self(component.into())
     }
 }
 
@@ -239,7 +240,9 @@ impl Loss for ForeignLoss {
         }
         write_named(&mut args, "feature", input.features);
         input.ctx.write(&mut args);
-        self.0.call(Method::FORWARD, &args)?.take_tensor("loss")
+        self.0.call(Method::FORWARD, &args, |mut reply| {
+            scalar(reply.take_tensor("loss")?)
+        })
     }
 
     fn save(&self) -> Result<Option<State>> {

@@ -2,8 +2,11 @@
 
 use crate::{
     Error, Result, Tensor,
-    abi::{Args, ArgsBuf, Method, RComponent, Reply},
-    component::{Ctx, Needs, State, needs_of, read_named, to_json, unknown_method, write_named},
+    abi::{Args, ArgsBuf, Method, Reply},
+    callee::Callee,
+    component::{
+        Ctx, Needs, State, needs_of, read_named, scalar, to_json, unknown_method, write_named,
+    },
     nn::{LayerInput, LayerKind},
 };
 
@@ -141,7 +144,7 @@ pub trait Regularizer: Send + Sync + 'static {
 
 /// A regularizer behind the boundary.
 pub struct ForeignRegularizer {
-    component: RComponent,
+    component: Callee,
     needs: Needs,
 }
 
@@ -150,12 +153,18 @@ impl ForeignRegularizer {
     ///
     /// # Errors
     /// When it cannot say what it needs.
-    pub fn new(component: RComponent) -> Result<Self> {
+    pub fn new(component: impl Into<Callee>) -> Result<Self> {
+        let component = component.into();
         let needs = needs_of(&component)?;
         Ok(Self { component, needs })
     }
 
-    fn call(&self, method: Method, input: &RegularizerInput<'_>) -> Result<Reply> {
+    fn call<T>(
+        &self,
+        method: Method,
+        input: &RegularizerInput<'_>,
+        read: impl FnOnce(Reply) -> Result<T>,
+    ) -> Result<T> {
         let numbers = |all: &[u32]| all.iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
         let (labels, images) = (numbers(input.labels), numbers(input.images));
         let indices: Vec<[i64; 1]> = input.layers.iter().map(|l| [l.index as i64]).collect();
@@ -179,13 +188,15 @@ impl ForeignRegularizer {
         }
         write_named(&mut args, "feature", input.features);
         input.ctx.write(&mut args);
-        self.component.call(method, &args)
+        self.component.call(method, &args, read)
     }
 }
 
 impl Regularizer for ForeignRegularizer {
     fn forward(&self, input: &RegularizerInput<'_>) -> Result<Tensor> {
-        self.call(Method::FORWARD, input)?.take_tensor("penalty")
+        self.call(Method::FORWARD, input, |mut reply| {
+            scalar(reply.take_tensor("penalty")?)
+        })
     }
 
     fn needs(&self) -> Needs {
@@ -193,7 +204,7 @@ impl Regularizer for ForeignRegularizer {
     }
 
     fn observe(&self, input: &RegularizerInput<'_>) -> Result<()> {
-        self.call(Method::OBSERVE, input).map(drop)
+        self.call(Method::OBSERVE, input, |_| Ok(()))
     }
 
     fn reference(&self) -> Result<Option<State>> {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Context as _, Result, Tensor,
-    abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    abi::{Args, ArgsBuf, Method, Reply},
+    callee::Callee,
     component::{Ctx, read_named, to_json, unknown_method, write_named},
     ensure,
     loss::Targets,
@@ -184,12 +185,12 @@ fn later_rows<'a>(
 }
 
 /// A relabeler behind the boundary.
-pub struct ForeignRelabeler(RComponent);
+pub struct ForeignRelabeler(Callee);
 
 impl ForeignRelabeler {
     /// Wraps what an entry of kind relabeler created.
-    pub fn new(component: RComponent) -> Self {
-        Self(component)
+    pub fn new(component: impl Into<Callee>) -> Self {
+        Self(component.into())
     }
 
     fn views(
@@ -206,18 +207,19 @@ impl ForeignRelabeler {
         if let Some(stored) = &stored {
             stored.write(&mut args, STORED);
         }
-        let reply = self.0.call(method, &args)?;
-        let [views, colors, before] = VIEWS;
-        let rule = set.views;
-        let colors = later_rows(&reply, colors, !rule.color_jitter.is_none(), "color_jitter")?;
-        let before = later_rows(
-            &reply,
-            before,
-            !rule.before.is_none(),
-            "tiles and rand_augment",
-        )?;
-        let plain = View::from_rows(reply.get_ints(views)?)?;
-        View::with_before_rows(View::with_color_rows(plain, colors)?, before)
+        self.0.call(method, &args, |reply| {
+            let [views, colors, before] = VIEWS;
+            let rule = set.views;
+            let colors = later_rows(&reply, colors, !rule.color_jitter.is_none(), "color_jitter")?;
+            let before = later_rows(
+                &reply,
+                before,
+                !rule.before.is_none(),
+                "tiles and rand_augment",
+            )?;
+            let plain = View::from_rows(reply.get_ints(views)?)?;
+            View::with_before_rows(View::with_color_rows(plain, colors)?, before)
+        })
     }
 }
 
@@ -226,8 +228,9 @@ impl Relabeler for ForeignRelabeler {
         let set = to_json(set)?;
         let mut args = ArgsBuf::new();
         args.text("set", &set);
-        let reply = self.0.call(Method::LAYOUT, &args)?;
-        Ok(serde_json::from_str(reply.get_text("layout")?)?)
+        self.0.call(Method::LAYOUT, &args, |reply| {
+            Ok(serde_json::from_str(reply.get_text("layout")?)?)
+        })
     }
 
     fn plan(&self, set: &SetInfo, pass: u32) -> Result<Vec<View>> {
@@ -249,7 +252,8 @@ impl Relabeler for ForeignRelabeler {
             args.tensor("logits", teacher);
         }
         ctx.write(&mut args);
-        Ok(self.0.call(Method::ENCODE, &args)?.into_tensors())
+        self.0
+            .call(Method::ENCODE, &args, |reply| Ok(reply.into_tensors()))
     }
 
     fn train_views(&self, set: &SetInfo, epoch: u32, stored: Option<&[View]>) -> Result<Vec<View>> {
@@ -266,8 +270,9 @@ impl Relabeler for ForeignRelabeler {
         write_named(&mut args, "record", batch.records);
         write_named(&mut args, "partner_record", batch.partner_records);
         ctx.write(&mut args);
-        let mut reply = self.0.call(Method::DECODE, &args)?;
-        Targets::read(|key| reply.take_tensor(key)).context("targets")
+        self.0.call(Method::DECODE, &args, |mut reply| {
+            Targets::read(|key| reply.take_tensor(key)).context("targets")
+        })
     }
 }
 
@@ -337,7 +342,7 @@ mod tests {
     use super::*;
     use crate::{
         Error,
-        abi::{RResult, RawComponent},
+        abi::{RComponent, RResult, RawComponent},
         view::{BeforeRule, ColorRule, CropRule, Jitter, MixRule},
     };
 

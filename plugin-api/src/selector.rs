@@ -2,9 +2,11 @@
 
 use crate::{
     Error, Result, Tensor,
-    abi::{Args, ArgsBuf, Method, RComponent, Reply},
+    abi::{Args, ArgsBuf, Method, Reply},
     bail,
+    callee::Callee,
     component::{Ctx, Needs, needs_of, read_named, to_json, unknown_method, write_named},
+    ensure,
     regularizer::named_feature,
 };
 
@@ -68,7 +70,7 @@ pub fn ascending(values: &[f64]) -> Vec<u32> {
 
 /// A selector behind the boundary.
 pub struct ForeignSelector {
-    component: RComponent,
+    component: Callee,
     needs: Needs,
 }
 
@@ -77,7 +79,8 @@ impl ForeignSelector {
     ///
     /// # Errors
     /// When it cannot say what it needs.
-    pub fn new(component: RComponent) -> Result<Self> {
+    pub fn new(component: impl Into<Callee>) -> Result<Self> {
+        let component = component.into();
         let needs = needs_of(&component)?;
         Ok(Self { component, needs })
     }
@@ -93,33 +96,34 @@ impl Selector for ForeignSelector {
             .tensor("logits", input.logits);
         write_named(&mut args, "feature", input.features);
         input.ctx.write(&mut args);
-        let reply = self.component.call(Method::FORWARD, &args)?;
-        let chosen = reply.get_ints("chosen")?;
-        let mut places = Vec::with_capacity(chosen.len());
-        for &place in chosen {
-            let place = u32::try_from(place).ok();
-            let place = place.filter(|&p| (p as usize) < input.images.len());
-            match place {
-                Some(place) if !places.contains(&place) => places.push(place),
-                _ => bail!(
-                    "a selector chose {chosen:?} of {} crops",
-                    input.images.len()
-                ),
-            }
-        }
-        match places.len() == input.count {
-            true => Ok(places),
-            false => bail!(
-                "a selector chose {} crops, expected {}",
-                places.len(),
-                input.count
-            ),
-        }
+        self.component.call(Method::FORWARD, &args, |reply| {
+            chosen_of(reply.get_ints("chosen")?, input)
+        })
     }
 
     fn needs(&self) -> Needs {
         self.needs.clone()
     }
+}
+
+/// The places that a selector chose.
+fn chosen_of(chosen: &[i64], input: &SelectorInput<'_>) -> Result<Vec<u32>> {
+    let crops = input.images.len();
+    let mut places = Vec::with_capacity(chosen.len());
+    for &place in chosen {
+        let place = u32::try_from(place).ok();
+        match place.filter(|&p| (p as usize) < crops) {
+            Some(place) if !places.contains(&place) => places.push(place),
+            _ => bail!("a selector chose {chosen:?} of {crops} crops"),
+        }
+    }
+    ensure!(
+        places.len() == input.count,
+        "a selector chose {} crops, expected {}",
+        places.len(),
+        input.count
+    );
+    Ok(places)
 }
 
 #[doc(hidden)]

@@ -73,17 +73,16 @@ pub enum CreateError {
     #[error(transparent)]
     Lookup(#[from] LookupError),
     /// It refused its options, or failed.
-    #[error("{kind} \"{name}\" of plugin {plugin}: {error}")]
+    #[error("{component}: {error}")]
     Component {
-        /// Kind of the component.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// Name and version of its plugin.
-        plugin: String,
+        /// Its [`Component::full_name`].
+        component: String,
         /// What it answered.
         error: plugin_api::Error,
     },
+    /// A call of it failed; the error names it.
+    #[error("{0}")]
+    Call(plugin_api::Error),
 }
 
 fn listed(files: &[(String, PathBuf)]) -> String {
@@ -123,11 +122,16 @@ impl Component {
     /// An error of this component, with its name.
     pub(super) fn failed(&self, error: plugin_api::Error) -> CreateError {
         CreateError::Component {
-            kind: self.kind.name(),
-            name: self.name.clone(),
-            plugin: format!("{} {}", self.plugin.name, self.plugin.version),
+            component: self.full_name(),
             error,
         }
+    }
+
+    /// What messages call it: `loss "kl" of plugin loss-kl 1.0.0`.
+    pub fn full_name(&self) -> String {
+        let Plugin { name, version, .. } = &self.plugin;
+        let kind = self.kind.name();
+        format!("{kind} \"{}\" of plugin {name} {version}", self.name)
     }
 }
 
@@ -138,9 +142,7 @@ mod tests {
     #[test]
     fn an_error_names_component_and_plugin() {
         let error = CreateError::Component {
-            kind: Kind::LOSS.name(),
-            name: "kl".to_owned(),
-            plugin: "loss-kl 1.0.0".to_owned(),
+            component: "loss \"kl\" of plugin loss-kl 1.0.0".to_owned(),
             error: plugin_api::Error::new(
                 ErrorKind::CONFIG,
                 "temperature: expected more than 0, got 0",

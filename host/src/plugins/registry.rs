@@ -3,14 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use plugin_api::{
-    abi::{Kind, RComponent},
-    architecture::ForeignArchitecture,
-    canvas::ForeignCanvasHook,
-    loss::ForeignLoss,
-    matcher::ForeignMatcher,
-    regularizer::ForeignRegularizer,
-    relabeler::ForeignRelabeler,
-    selector::ForeignSelector,
+    Callee, abi::Kind, architecture::ForeignArchitecture, canvas::ForeignCanvasHook,
+    loss::ForeignLoss, matcher::ForeignMatcher, regularizer::ForeignRegularizer,
+    relabeler::ForeignRelabeler, selector::ForeignSelector,
 };
 use serde_json::Value;
 
@@ -183,11 +178,13 @@ impl Registry {
         kind: Kind,
         name: &str,
         params: &Value,
-        foreign: impl FnOnce(RComponent) -> plugin_api::Result<T>,
+        foreign: impl FnOnce(Callee) -> plugin_api::Result<T>,
     ) -> Result<T, CreateError> {
         let component = self.find(kind, name)?;
-        let made = component.create(params).and_then(foreign);
-        made.map_err(|error| component.failed(error))
+        let made = component.create(params);
+        let made = made.map_err(|error| component.failed(error))?;
+        let callee = Callee::named(made, component.full_name());
+        foreign(callee).map_err(CreateError::Call)
     }
 
     /// Makes a loss from its options.

@@ -6,12 +6,12 @@ use std::{
 };
 
 use crate::support::{
-    calls::{MEAN_SQUARE, forward, loss, registry, short, value},
+    calls::{MEAN_SQUARE, loss, registry, short, value},
     fixture,
 };
 use alambic::{
     engine,
-    plugins::{LoadFault, Registry, export, import, loader},
+    plugins::{LoadFault, Registry, export, loader},
 };
 use candle_core::{DType, Device};
 use plugin_api::{
@@ -177,9 +177,12 @@ fn a_panic_in_a_call_or_in_drop_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::PANIC);
     let text = short(error);
     assert!(
-        text.contains("loss \"panics\" panicked at") && text.contains("no loss for shape [2, 3]"),
+        text.starts_with(
+            "loss \"panics\" of plugin nasty 1.0.0: forward: loss \"panics\" panicked at"
+        ),
         "{text}"
     );
+    assert!(text.contains("no loss for shape [2, 3]"), "{text}");
     let panics_in_drop = loss(&registry, "panics-in-drop");
     assert_eq!(value(&panics_in_drop).unwrap(), 3.5);
     drop(panics_in_drop);
@@ -187,13 +190,15 @@ fn a_panic_in_a_call_or_in_drop_is_an_error() {
 }
 
 #[test]
-fn an_error_of_an_operation_keeps_its_place() {
+fn an_error_of_an_operation_names_the_plugin_and_keeps_its_place() {
     let registry = registry(&[&fixture("nasty", &[])]);
     let error = failure(&registry, "fails");
     assert_eq!(error.kind(), ErrorKind::TENSOR);
     let text = short(error);
     assert!(
-        text.starts_with("the product of logits: matmul(f64 [2, 3], f64 [2, 3]): expected"),
+        text.starts_with(
+            "loss \"fails\" of plugin nasty 1.0.0: forward: the product of logits: matmul(f64 [2, 3], f64 [2, 3]): expected"
+        ),
         "{text}"
     );
 }
@@ -226,12 +231,21 @@ fn gradients_flow_through_a_plugin_and_need_a_scalar() {
     {
         assert!((got - expected).abs() < 1e-12);
     }
-    let wrong = forward(&loss(&registry, "wrong-shape")).unwrap();
-    assert_eq!(import(&wrong).unwrap().dims(), [2]);
+    let wrong = logits.sqr().unwrap();
     let text = short(plugin_api::grad(&wrong, &[&logits], false).err().unwrap());
     assert!(
-        text.contains("expected a scalar to differentiate, got shape [2]"),
+        text.contains("expected a scalar to differentiate, got shape [1, 3]"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_no_scalar_is_refused_with_its_plugin() {
+    let registry = registry(&[&fixture("nasty", &[])]);
+    assert_eq!(
+        failure(&registry, "wrong-shape").to_string(),
+        "loss \"wrong-shape\" of plugin nasty 1.0.0: forward: expected a scalar, got shape [2]; reduce it with mean_all() or \
+         sum_all()"
     );
 }
 

@@ -36,49 +36,66 @@ use abi_stable::{StableAbi, sabi_trait, sabi_trait::TD_Opaque, std_types::RBox};
 #[derive(StableAbi, Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Method(pub u32);
 
-impl Method {
+macro_rules! methods {
+    ($($(#[$doc:meta])* $METHOD:ident = $number:literal, $name:literal;)*) => {
+        impl Method {
+            $($(#[$doc])*
+            pub const $METHOD: Self = Self($number);)*
+
+            /// The method's name in messages.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$METHOD => $name,)*
+                    _ => "method of a newer version",
+                }
+            }
+        }
+    };
+}
+
+methods! {
     /// Any kind: the state to checkpoint.
-    pub const SAVE: Self = Self(1);
+    SAVE = 1, "save";
     /// Any kind: takes a state back.
-    pub const LOAD: Self = Self(2);
+    LOAD = 2, "load";
     /// Any kind: what it needs from the network, as JSON.
-    pub const NEEDS: Self = Self(3);
+    NEEDS = 3, "needs";
     /// Losses, regularizers, matchers and modules: the forward computation.
-    pub const FORWARD: Self = Self(10);
+    FORWARD = 10, "forward";
     /// Regularizers: learns from a batch of real images.
-    pub const OBSERVE: Self = Self(11);
+    OBSERVE = 11, "observe";
     /// Regularizers: what was learned from real images.
-    pub const REFERENCE: Self = Self(12);
+    REFERENCE = 12, "reference";
     /// Regularizers: takes back what was learned from real images.
-    pub const REFER_TO: Self = Self(13);
+    REFER_TO = 13, "refer_to";
     /// Architectures: declares parameters and gives a module.
-    pub const BUILD: Self = Self(20);
+    BUILD = 20, "build";
     /// Relabelers: how many epochs of labels are made and how they are found again.
-    pub const LAYOUT: Self = Self(30);
+    LAYOUT = 30, "layout";
     /// Relabelers: the views that the teachers label.
-    pub const PLAN: Self = Self(31);
+    PLAN = 31, "plan";
     /// Relabelers: logits to records.
-    pub const ENCODE: Self = Self(32);
+    ENCODE = 32, "encode";
     /// Relabelers: the views that the student trains on.
-    pub const TRAIN_VIEWS: Self = Self(33);
+    TRAIN_VIEWS = 33, "train_views";
     /// Relabelers: records to targets.
-    pub const DECODE: Self = Self(34);
+    DECODE = 34, "decode";
     /// The lab of matchers: real images of a class.
-    pub const LAB_REAL: Self = Self(40);
+    LAB_REAL = 40, "lab_real";
     /// The lab of matchers: images under the experiment's augmentation.
-    pub const LAB_AUGMENT: Self = Self(41);
+    LAB_AUGMENT = 41, "lab_augment";
     /// The lab of matchers: the network, without parameters.
-    pub const LAB_NETWORK: Self = Self(42);
+    LAB_NETWORK = 42, "lab_network";
     /// The lab of matchers: initial parameters.
-    pub const LAB_INITIAL: Self = Self(43);
+    LAB_INITIAL = 43, "lab_initial";
     /// The lab of matchers: parameters of an expert.
-    pub const LAB_EXPERT: Self = Self(44);
+    LAB_EXPERT = 44, "lab_expert";
     /// Kernels of a plugin's own: the gradients of the inputs.
-    pub const KERNEL_BACKWARD: Self = Self(50);
+    KERNEL_BACKWARD = 50, "kernel_backward";
     /// Kernels of a plugin's own: CUDA source and launches.
-    pub const KERNEL_CUDA: Self = Self(51);
+    KERNEL_CUDA = 51, "kernel_cuda";
     /// The library that lends tensors to tests: an f64 scalar on the CPU, beside which others are made.
-    pub const LEND: Self = Self(60);
+    LEND = 60, "lend";
 }
 
 /// The one method that every object on either side of the boundary has.

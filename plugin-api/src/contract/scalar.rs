@@ -3,7 +3,8 @@
 
 use super::gradient::slopes;
 use crate::{
-    Context as _, ErrorKind, Result, State, Tensor, ensure, loss::Loss, regularizer::Regularizer,
+    Context as _, ErrorKind, Result, State, Tensor, component::scalar, ensure, loss::Loss,
+    regularizer::Regularizer,
 };
 
 /// Elements of an input at which gradients are compared.
@@ -53,13 +54,7 @@ pub(super) fn verify_scalar(
         forward(x)
     };
     let tensors: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
-    let value = from_state(&tensors)?;
-    ensure!(
-        value.elem_count() == 1,
-        "expected a scalar, got shape {:?}; reduce it with mean_all() or sum_all()",
-        value.shape()
-    );
-    let first = value.to_scalar()?;
+    let first = scalar(from_state(&tensors)?)?.to_scalar()?;
     ensure!(first.is_finite(), "the value is {first} for random inputs");
     let again = from_state(&tensors)?.to_scalar()?;
     let mend = if state.is_some() {

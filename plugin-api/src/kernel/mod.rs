@@ -205,7 +205,7 @@ pub fn apply<K: Kernel>(kernel: K, inputs: &[&Tensor]) -> Result<Tensor> {
             dtype.0
         );
     }
-    let object = adapt(kernel, "a kernel", serve);
+    let object = adapt(kernel, &format!("kernel \"{name}\""), serve);
     Tensor::raw_custom(object, inputs).map_err(|e| e.context(format!("kernel \"{name}\"")))
 }
 

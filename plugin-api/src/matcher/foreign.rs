@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::{Lab, MatchNeeds, Matched, Synthetic, lab::serve_lab};
 use crate::{
-    Result,
-    abi::{ArgsBuf, Method, RComponent},
-    component::{Ctx, State, adapt, needs_of},
+    Result, Tensor,
+    abi::{ArgsBuf, Method, Reply},
+    callee::Callee,
+    component::{Ctx, State, adapt, needs_of, scalar},
     ensure,
 };
 
 /// A matcher behind the boundary.
 pub struct ForeignMatcher {
-    component: RComponent,
+    component: Callee,
     needs: MatchNeeds,
 }
 
@@ -21,7 +22,8 @@ impl ForeignMatcher {
     ///
     /// # Errors
     /// When it cannot say what it needs.
-    pub fn new(component: RComponent) -> Result<Self> {
+    pub fn new(component: impl Into<Callee>) -> Result<Self> {
+        let component = component.into();
         let needs = needs_of(&component)?;
         Ok(Self { component, needs })
     }
@@ -44,31 +46,10 @@ impl ForeignMatcher {
             args.tensor("learning_rate", rate);
         }
         ctx.write(&mut args);
-        let mut reply = self.component.call(Method::FORWARD, &args)?;
-        let loss = reply.take_tensor("loss")?;
-        let given = reply.get_ints("given")?.to_vec();
-        let mut tensors = reply.into_tensors().into_iter().map(|(_, tensor)| tensor);
-        let parts = given
-            .iter()
-            .map(|&is| if is == 1 { tensors.next() } else { None });
-        let gradients: Vec<_> = parts.collect();
         let learned = synthetic.learned();
-        ensure!(
-            gradients.len() == learned.len(),
-            "the matcher returned {} gradients for {} learned tensors",
-            gradients.len(),
-            learned.len()
-        );
-        for (gradient, tensor) in gradients.iter().zip(learned) {
-            if let Some(gradient) = gradient {
-                let (got, expected) = (gradient.shape(), tensor.shape());
-                ensure!(
-                    got == expected,
-                    "the matcher returned a gradient of shape {got:?}, expected {expected:?}"
-                );
-            }
-        }
-        Ok(Matched { loss, gradients })
+        self.component.call(Method::FORWARD, &args, |reply| {
+            read_matched(reply, &learned)
+        })
     }
 
     /// See [`super::Matcher::needs`].
@@ -91,4 +72,31 @@ impl ForeignMatcher {
     pub fn load(&self, state: &State) -> Result<()> {
         state.load_with(&self.component)
     }
+}
+
+/// A loss and gradients that fit what is learned.
+fn read_matched(mut reply: Reply, learned: &[&Tensor]) -> Result<Matched> {
+    let loss = scalar(reply.take_tensor("loss")?)?;
+    let given = reply.get_ints("given")?.to_vec();
+    let mut tensors = reply.into_tensors().into_iter().map(|(_, tensor)| tensor);
+    let parts = given
+        .iter()
+        .map(|&is| if is == 1 { tensors.next() } else { None });
+    let gradients: Vec<_> = parts.collect();
+    ensure!(
+        gradients.len() == learned.len(),
+        "the matcher returned {} gradients for {} learned tensors",
+        gradients.len(),
+        learned.len()
+    );
+    for (gradient, tensor) in gradients.iter().zip(learned) {
+        if let Some(gradient) = gradient {
+            let (got, expected) = (gradient.shape(), tensor.shape());
+            ensure!(
+                got == expected,
+                "the matcher returned a gradient of shape {got:?}, expected {expected:?}"
+            );
+        }
+    }
+    Ok(Matched { loss, gradients })
 }

@@ -73,13 +73,9 @@ impl Network {
         input: InputShape,
         device: &Device,
     ) -> Result<Self> {
-        let what = || format!("architecture \"{}\"", config.plugin);
         let architecture = registry.create_architecture(&config.plugin, &config.params())?;
-        let (module, spec) = architecture
-            .build(&input)
-            .map_err(plugin_error)
-            .with_context(what)?;
-        check_room(&spec).with_context(what)?;
+        let (module, spec) = architecture.build(&input).map_err(plugin_error)?;
+        check_room(&spec).with_context(|| format!("architecture \"{}\"", config.plugin))?;
         let zeros = |shape: &[usize]| Value::zeros(shape, candle_core::DType::F32, device);
         let values = spec
             .params

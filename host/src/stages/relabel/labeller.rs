@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use plugin_api::{
     Ctx,
+    abi::Kind,
     relabeler::{ForeignRelabeler, LabelLayout, RecordIndex, Relabeler, SetInfo},
     tensor::BatchNormMode,
     view::View,
@@ -31,6 +32,8 @@ pub struct Labeller<'a> {
     teachers: &'a Teachers,
     images: &'a ImageSet,
     relabeler: ForeignRelabeler,
+    /// What messages call the relabeler.
+    named: String,
     /// The set, as the relabeler is told of it.
     pub(super) set: SetInfo,
     /// What is stored.
@@ -49,16 +52,17 @@ impl<'a> Labeller<'a> {
         images: &'a ImageSet,
     ) -> Result<Self> {
         let (registry, named) = (session.registry, &config.relabeler);
+        let component = registry.find(Kind::RELABELER, &named.plugin)?;
         let relabeler = registry.create_relabeler(&named.plugin, &named.params())?;
         let set = config.set_info(session.seed, images.sizes());
-        let layout = relabeler.layout(&set).map_err(plugin_error);
-        let layout = layout.with_context(|| format!("relabeler \"{}\"", named.plugin))?;
+        let layout = relabeler.layout(&set).map_err(plugin_error)?;
         Ok(Self {
             session,
             config,
             teachers,
             images,
             relabeler,
+            named: component.full_name(),
             set,
             layout,
         })
@@ -73,7 +77,8 @@ impl<'a> Labeller<'a> {
         let count = self.images.count();
         ensure!(
             views.iter().all(|v| (v.crop.image as usize) < count),
-            "pass {pass}: the plan names an image outside of 0..{count}"
+            "{}: pass {pass}: the plan names an image outside of 0..{count}",
+            self.named
         );
         if self.layout.index == RecordIndex::Image {
             let in_order = views
@@ -82,7 +87,8 @@ impl<'a> Labeller<'a> {
                 .all(|(i, v)| v.crop.image as usize == i);
             ensure!(
                 in_order && views.len() == count,
-                "pass {pass}: for records by image, the plan must contain every image exactly once, in order"
+                "{}: pass {pass}: for records by image, the plan must contain every image exactly once, in order",
+                self.named
             );
         }
         let size = self.config.batch_size as usize;
@@ -104,7 +110,8 @@ impl<'a> Labeller<'a> {
                     .to_device(&candle_core::Device::Cpu)?;
                 ensure!(
                     value.dims().first() == Some(&part.len()),
-                    "record \"{name}\" has shape {:?}, expected {} rows",
+                    "{}: record \"{name}\" has shape {:?}, expected {} rows",
+                    self.named,
                     value.dims(),
                     part.len()
                 );

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
     artifact::{ImageSet, LabelWriter, Stage, labels::LabelIndex},
@@ -37,7 +37,6 @@ pub fn run(
 ) -> Result<LabelIndex> {
     let labeller = Labeller::new(session, config, teachers, images)?;
     let layout = labeller.layout;
-    let what = || format!("relabeler \"{}\"", config.relabeler.plugin);
     let fresh = LabelIndex {
         relabeler: serde_json::to_value(&config.relabeler)?,
         layout,
@@ -62,7 +61,7 @@ pub fn run(
             if pass == layout.passes {
                 break;
             }
-            let planned = labeller.pass(pass, &mut records).with_context(what)?;
+            let planned = labeller.pass(pass, &mut records)?;
             rows.push(planned.len() as u32);
             views.extend(planned);
             progress.set(u64::from(pass) + 1, "");
