@@ -17,6 +17,7 @@ use crate::{
         names::hint,
         scaffold::{PluginApi, write_plugin},
     },
+        schema::words::{OptionWords, options},
 };
 
 use super::{
@@ -179,61 +180,14 @@ fn unknown(registry: &Registry, name: &str) -> String {
 }
 
 fn print_options(schema: &Json) {
-    let properties = schema["properties"].as_object();
-    let Some(properties) = properties.filter(|p| !p.is_empty()) else {
+    let options = options(schema);
+    if options.is_empty() {
         say!("\nno options");
         return;
-    };
+    }
     say!("\noptions (params):");
-    let required = schema["required"].as_array();
-    let width = properties.keys().map(String::len).max().unwrap_or(0);
-    for (name, property) in properties {
-        let is_required = required.is_some_and(|r| r.iter().any(|n| n.as_str() == Some(name)));
-        let default = match property.get("default") {
-            Some(value) => format!("default {value}"),
-            None if is_required => "required".to_owned(),
-            None => "optional".to_owned(),
-        };
-        let docs = property["description"].as_str().unwrap_or_default();
-        let docs = docs.replace('\n', " ");
-        let kind = type_of(property, schema);
-        say!("  {name:<width$}  {docs} ({kind}{default})");
-    }
-}
-
-/// The type of an option in words, with its range.
-fn type_of(property: &Json, schema: &Json) -> String {
-    let target = property["$ref"]
-        .as_str()
-        .and_then(|r| schema.pointer(r.trim_start_matches('#')));
-    let property = target.unwrap_or(property);
-    let words: Vec<String> = match (&property["enum"], &property["oneOf"], &property["type"]) {
-        (Json::Array(values), _, _) => values.iter().map(Json::to_string).collect(),
-        (_, Json::Array(variants), _) => {
-            let names = variants.iter().filter_map(|v| v.get("const"));
-            names.map(Json::to_string).collect()
-        }
-        (_, _, Json::String(name)) => vec![name.clone()],
-        (_, _, Json::Array(names)) => {
-            let names = names.iter().filter_map(Json::as_str);
-            names.filter(|n| *n != "null").map(str::to_owned).collect()
-        }
-        _ => Vec::new(),
-    };
-    let mut text = words.join(" | ");
-    for (key, sign) in [
-        ("minimum", ">="),
-        ("exclusiveMinimum", ">"),
-        ("maximum", "<="),
-        ("exclusiveMaximum", "<"),
-    ] {
-        if let Some(bound) = property.get(key) {
-            text.push_str(&format!(" {sign} {bound}"));
-        }
-    }
-    if text.is_empty() {
-        text
-    } else {
-        format!("{text}, ")
+    let width = options.iter().map(|o| o.name.len()).max().unwrap_or(0);
+    for OptionWords { name, docs, facts } in options {
+        say!("  {name:<width$}  {docs} ({facts})");
     }
 }

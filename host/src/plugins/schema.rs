@@ -3,6 +3,7 @@
 //! All faults come at once. A choice between several forms gives the faults of the form that was meant (see `choice`).
 
 mod choice;
+pub mod words;
 
 use std::collections::BTreeSet;
 
