@@ -186,6 +186,9 @@ pub enum DataCommand {
     /// Download and unpack a public data set; print the [data] table for it
     Fetch {
         /// Data set
+        /// What it does, in one line
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
         #[arg(value_name = "SET")]
         set: DataSetArg,
         /// Folder in which to create the data set's folder

@@ -37,7 +37,11 @@ pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
             name,
             plugin_api,
             dir,
-        } => new(*kind, name, plugin_api.as_deref(), dir),
+        } => {
+            let api = plugin_api.as_deref();
+            new(*kind, name, description.as_deref(), api, dir)
+        }
+            description,
     }
 }
 
@@ -80,7 +84,13 @@ fn test(dir: &Path, args: &[String]) -> Result<(), Failure> {
     }
 }
 
-fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Result<(), Failure> {
+fn new(
+    kind: KindArg,
+    name: &str,
+    description: Option<&str>,
+    plugin_api: Option<&str>,
+    dir: &Path,
+) -> Result<(), Failure> {
     let kind = match kind {
         KindArg::Loss => Kind::LOSS,
         KindArg::Regularizer => Kind::REGULARIZER,
@@ -91,7 +101,7 @@ fn new(kind: KindArg, name: &str, plugin_api: Option<&str>, dir: &Path) -> Resul
         KindArg::Canvas => Kind::CANVAS,
     };
     let Ok(api) = plugin_api.map_or_else(|| Ok(PluginApi::default()), str::parse::<PluginApi>);
-    let written = write_plugin(kind, name, &api, dir)
+    let written = write_plugin(kind, name, description, &api, dir)
         .map_err(|e| config_fault("plugin new", e.to_string()))?;
     say!("{}", written.display());
     say!(

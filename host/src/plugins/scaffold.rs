@@ -22,6 +22,9 @@ pub enum ScaffoldError {
         "\"{0}\" is not a valid component name: expected lower-case letters, digits and single dashes, starting with a letter (as in \"bn-stats\")"
     )]
     Name(String),
+    /// The description is more than a line, or none.
+    #[error("--description: expected one line of text, got {0:?}")]
+    Description(String),
     /// There is no example of this kind.
     #[error(
         "unknown kind of component \"{0}\" (have: loss, regularizer, architecture, relabeler, matcher, selector, canvas)"
@@ -38,42 +41,35 @@ pub enum ScaffoldError {
     Io(PathBuf, io::Error),
 }
 
-/// Source, description and usage of the example of a kind.
-fn example(kind: Kind) -> Option<[&'static str; 3]> {
+/// Source and usage of the example of a kind.
+fn example(kind: Kind) -> Option<[&'static str; 2]> {
     Some(match kind {
         Kind::LOSS => [
             include_str!("templates/loss.rs"),
-            "focal cross-entropy",
             "[recover]\nloss = { plugin = \"__NAME__\", params = { gamma = 2.0 } }",
         ],
         Kind::REGULARIZER => [
             include_str!("templates/regularizer.rs"),
-            "total variation of the images",
             "[recover]\nregularizers = [ { plugin = \"__NAME__\", weight = 0.01, params = { canvas = false } } ]",
         ],
         Kind::ARCHITECTURE => [
             include_str!("templates/architecture.rs"),
-            "a small convolutional network",
             "[squeeze]\narchitecture = { plugin = \"__NAME__\", params = { depth = 3, width = 16 } }",
         ],
         Kind::RELABELER => [
             include_str!("templates/relabeler.rs"),
-            "smoothed class labels",
             "[relabel]\nrelabeler = { plugin = \"__NAME__\", params = { smoothing = 0.1 } }",
         ],
         Kind::MATCHER => [
             include_str!("templates/matcher.rs"),
-            "distance of mean features",
             "[match]\nmatcher = { plugin = \"__NAME__\", params = { real_per_class = 32 } }",
         ],
         Kind::SELECTOR => [
             include_str!("templates/selector.rs"),
-            "crops in which the teacher sees nothing but the class",
             "[recover]\ninit = { plugin = \"__NAME__\", params = {}, pool = 300 }",
         ],
         Kind::CANVAS => [
             include_str!("templates/canvas.rs"),
-            "noise on the images, less and less of it",
             "[recover]\nhooks = [ { plugin = \"__NAME__\", params = {}, every = 100 } ]",
         ],
         _ => return None,
@@ -89,21 +85,28 @@ pub fn kind_of(name: &str) -> Result<Kind, ScaffoldError> {
     found.ok_or_else(|| ScaffoldError::Kind(name.to_owned()))
 }
 
-/// Writes the crate `<kind>-<name>` into `folder` and gives its path.
+/// Writes the crate `<kind>-<name>` into `folder` and gives its path. `description` is one line on what it does, of the crate and of its
+/// component; without it they say that nobody has described them yet.
 ///
 /// # Errors
 /// [`ScaffoldError`]; nothing is left behind then.
 pub fn write_plugin(
     kind: Kind,
     name: &str,
+    description: Option<&str>,
     plugin_api: &PluginApi,
     folder: &Path,
 ) -> Result<PathBuf, ScaffoldError> {
     if !is_kebab_case(name) {
         return Err(ScaffoldError::Name(name.to_owned()));
     }
+    let none_yet = || format!("{} \"{name}\", not described yet", kind.name());
+    let description = description.map_or_else(none_yet, str::to_owned);
+    if description.trim().is_empty() || description.contains(char::is_control) {
+        return Err(ScaffoldError::Description(description));
+    }
     let unknown = || ScaffoldError::Kind(kind.name().to_owned());
-    let [source, description, usage] = example(kind).ok_or_else(unknown)?;
+    let [source, usage] = example(kind).ok_or_else(unknown)?;
     let crate_name = format!("{}-{name}", kind.name());
     let target = folder.join(&crate_name);
     if target.symlink_metadata().is_ok() {
@@ -114,11 +117,14 @@ pub fn write_plugin(
         text.replace("__USE__", usage)
             .replace("__CRATE__", &crate_name)
             .replace("__LIB__", &crate_name.replace('-', "_"))
-            .replace("__DESCRIPTION__", description)
             .replace("__PLUGIN_API__", &dependency)
             .replace("__KIND__", kind.name())
             .replace("__TYPE__", &type_name(kind, name))
             .replace("__NAME__", name)
+            .replace("__TOML_DESCRIPTION__", &quoted(&description))
+            .replace("__PLAIN_DESCRIPTION__", &description)
+            // A literal of Rust.
+            .replace("__DESCRIPTION__", &format!("{description:?}"))
     };
     let files = [
         (
@@ -235,8 +241,8 @@ mod tests {
     fn names_are_kebab_case() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["", "Focal", "2x", "a--b", "a-", "a_b", "../x", "a b"] {
-            let error =
-                write_plugin(Kind::LOSS, name, &PluginApi::default(), folder.path()).unwrap_err();
+            let error = write_plugin(Kind::LOSS, name, None, &PluginApi::default(), folder.path())
+                .unwrap_err();
             assert!(
                 matches!(error, ScaffoldError::Name { .. }),
                 "{name}: {error}"
@@ -263,7 +269,7 @@ mod tests {
     fn a_crate_is_written_once_and_whole() {
         let folder = tempfile::tempdir().unwrap();
         let api: PluginApi = "1.0".parse().unwrap();
-        let path = write_plugin(Kind::RELABELER, "smooth", &api, folder.path()).unwrap();
+        let path = write_plugin(Kind::RELABELER, "smooth", None, &api, folder.path()).unwrap();
         assert_eq!(path, folder.path().join("relabeler-smooth"));
         let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
         let manifest: toml::Table = manifest.parse().unwrap();
@@ -276,9 +282,35 @@ mod tests {
             let text = fs::read_to_string(path.join(file)).unwrap();
             assert!(!text.contains("__") && text.contains("smooth"), "{text}");
         }
-        let error = write_plugin(Kind::RELABELER, "smooth", &api, folder.path()).unwrap_err();
+        let error = write_plugin(Kind::RELABELER, "smooth", None, &api, folder.path()).unwrap_err();
         assert!(error.to_string().contains("already exists"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_crate_has_no_description_of_the_example() {
+        let folder = tempfile::tempdir().unwrap();
+        let api = PluginApi::default();
+        let odd = "sharp \"edges\" \\ and {braces}";
+        for (name, description, told) in [
+            ("plain", None, "loss \"plain\", not described yet"),
+            ("odd", Some(odd), odd),
+        ] {
+            let path = write_plugin(Kind::LOSS, name, description, &api, folder.path()).unwrap();
+            let read = |file: &str| fs::read_to_string(path.join(file)).unwrap();
+            let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+            assert_eq!(manifest["package"]["description"].as_str(), Some(told));
+            assert!(read("README.md").contains(told));
+            let export = read("src/lib.rs");
+            let export = export.lines().find(|l| l.starts_with("export_plugin!"));
+            let literal = format!("{told:?} }}");
+            assert!(export.unwrap().ends_with(&literal), "{export:?}");
+            assert!(!read("README.md").contains("focal"));
+        }
+        for wrong in ["", " ", "two\nlines"] {
+            let error = write_plugin(Kind::LOSS, "x", Some(wrong), &api, folder.path());
+            assert!(matches!(error, Err(ScaffoldError::Description(_))));
+        }
     }
 
     #[test]

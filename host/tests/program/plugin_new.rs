@@ -18,7 +18,7 @@ fn outcomes(checks: &[Check]) -> String {
 /// Builds and tests a new crate, and checks its library in the host.
 fn new_plugin(kind: Kind, name: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let path = write_plugin(kind, name, &PluginApi::Path(project()), folder.path()).unwrap();
+    let path = write_plugin(kind, name, None, &PluginApi::Path(project()), folder.path()).unwrap();
     // The versions that this project was built with are at hand without the network.
     fs::copy(project().join("Cargo.lock"), path.join("Cargo.lock")).unwrap();
     let target_dir = nested_target_dir().join("new");
@@ -60,7 +60,7 @@ fn tested(path: &Path, target_dir: &Path) -> String {
 fn a_test_without_the_library_says_how_to_get_it() {
     let folder = tempfile::tempdir().unwrap();
     let api = PluginApi::Path(project());
-    let path = write_plugin(Kind::LOSS, "alone", &api, folder.path()).unwrap();
+    let path = write_plugin(Kind::LOSS, "alone", None, &api, folder.path()).unwrap();
     fs::copy(project().join("Cargo.lock"), path.join("Cargo.lock")).unwrap();
     let failed = cargo("test", &path, &nested_target_dir().join("new"), &[]).unwrap_err();
     let line = failed

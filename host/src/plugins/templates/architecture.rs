@@ -1,4 +1,4 @@
-//! Architecture "__NAME__": a small convolutional network. Replace it with your own.
+//! Architecture "__NAME__": a small convolutional network. An example; replace it with your own.
 
 use plugin_api::prelude::*;
 
@@ -71,7 +71,7 @@ impl Module for Network {
     }
 }
 
-export_plugin! { architecture "__NAME__": __TYPE__ = "a small convolutional network" }
+export_plugin! { architecture "__NAME__": __TYPE__ = __DESCRIPTION__ }
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Canvas hook "__NAME__": noise on the images, less and less of it. Replace it with your own.
+//! Canvas hook "__NAME__": noise on the images, less and less of it. An example; replace it with your own.
 
 use plugin_api::prelude::*;
 
@@ -29,7 +29,7 @@ impl CanvasHook for __TYPE__ {
     }
 }
 
-export_plugin! { canvas "__NAME__": __TYPE__ = "noise on the images, less and less of it" }
+export_plugin! { canvas "__NAME__": __TYPE__ = __DESCRIPTION__ }
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Loss "__NAME__": focal cross-entropy (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017). Replace it with your own.
+//! Loss "__NAME__": focal cross-entropy (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017). An example; replace it with your own.
 
 use plugin_api::prelude::*;
 
@@ -42,7 +42,7 @@ impl Loss for __TYPE__ {
     }
 }
 
-export_plugin! { loss "__NAME__": __TYPE__ = "focal cross-entropy" }
+export_plugin! { loss "__NAME__": __TYPE__ = __DESCRIPTION__ }
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Matcher "__NAME__": mean features of real and of synthetic images (Zhao and Bilen, WACV 2023). Replace it with your own.
+//! Matcher "__NAME__": mean features of real and of synthetic images (Zhao and Bilen, WACV 2023). An example; replace it with your own.
 
 use plugin_api::prelude::*;
 
@@ -39,7 +39,7 @@ impl Matcher for __TYPE__ {
     }
 }
 
-export_plugin! { matcher "__NAME__": __TYPE__ = "distance of mean features" }
+export_plugin! { matcher "__NAME__": __TYPE__ = __DESCRIPTION__ }
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Regularizer "__NAME__": total variation of the images (Mahendran and Vedaldi, CVPR 2015). Replace it with your own.
+//! Regularizer "__NAME__": total variation of the images (Mahendran and Vedaldi, CVPR 2015). An example; replace it with your own.
 
 use plugin_api::prelude::*;
 
@@ -27,7 +27,7 @@ impl Regularizer for __TYPE__ {
     }
 }
 
-export_plugin! { regularizer "__NAME__": __TYPE__ = "total variation of the images" }
+export_plugin! { regularizer "__NAME__": __TYPE__ = __DESCRIPTION__ }
 
 #[cfg(test)]
 mod tests {

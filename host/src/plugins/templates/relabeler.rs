@@ -1,4 +1,4 @@
-//! Relabeler "__NAME__": smoothed class labels, without a teacher (Szegedy et al., CVPR 2016). Replace it with your own.
+//! Relabeler "__NAME__": smoothed class labels, without a teacher (Szegedy et al., CVPR 2016). An example; replace it with your own.
 
 use plugin_api::prelude::*;
 
@@ -48,7 +48,7 @@ impl Relabeler for __TYPE__ {
     }
 }
 
-export_plugin! { relabeler "__NAME__": __TYPE__ = "smoothed class labels; nothing is stored" }
+export_plugin! { relabeler "__NAME__": __TYPE__ = __DESCRIPTION__ }
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Selector "__NAME__": crops in which the teacher sees nothing but the class. Replace it with your own.
+//! Selector "__NAME__": crops in which the teacher sees nothing but the class. An example; replace it with your own.
 
 use plugin_api::prelude::*;
 use plugin_api::selector::ascending;
@@ -30,7 +30,7 @@ impl Selector for __TYPE__ {
     }
 }
 
-export_plugin! { selector "__NAME__": __TYPE__ = "crops in which the teacher sees nothing but the class" }
+export_plugin! { selector "__NAME__": __TYPE__ = __DESCRIPTION__ }
 
 #[cfg(test)]
 mod tests {
