@@ -10,7 +10,8 @@ use crate::report::comparison::Format;
 #[derive(Parser, Debug)]
 #[command(version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// Folder with plugins, searched before ALAMBIC_PLUGINS and the program's own folder; may be repeated
+    /// Folder with plugins, searched before those of ALAMBIC_PLUGINS, the program's own folder and ../lib/alambic/plugins beside it; may
+    /// be repeated
     #[arg(long, global = true, value_name = "DIR")]
     pub plugin_dir: Vec<PathBuf>,
     /// What to do
@@ -169,6 +170,15 @@ pub enum PluginCommand {
         /// Folder in which to create the crate
         #[arg(long, default_value = ".")]
         dir: PathBuf,
+    },
+    /// Copy plugins to where this program finds them
+    Install {
+        /// Plugin files, or folders of them such as target/release
+        #[arg(required = true, value_name = "FILE|DIR")]
+        from: Vec<PathBuf>,
+        /// Folder to copy them to; ../lib/alambic/plugins beside the program's folder by default
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
     },
 }
 

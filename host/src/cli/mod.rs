@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod data;
+mod install;
 mod plugin;
 mod report;
 mod run;

@@ -1,6 +1,6 @@
 //! `alambic plugin`.
 
-use std::{collections::BTreeMap, env, path::Path, process::Command};
+use std::{collections::BTreeMap, env, iter, path::Path, process::Command};
 
 use anyhow::{Context, anyhow};
 use plugin_api::{
@@ -14,14 +14,16 @@ use crate::{
     plugins::{
         Component, Registry,
         check::{Outcome, check_file},
+        installed_folder,
         names::hint,
         scaffold::{PluginApi, write_plugin},
-    },
         schema::words::{OptionWords, options},
+    },
 };
 
 use super::{
     args::{Cli, KindArg, PluginCommand},
+    install::install,
     run::registry,
 };
 
@@ -32,16 +34,17 @@ pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
         PluginCommand::Show { name, json } => show(&registry(cli)?, name, *json),
         PluginCommand::Check { path } => check(path),
         PluginCommand::Test { dir, args } => test(dir, args),
+        PluginCommand::Install { from, to } => install(from, to.as_deref()),
         PluginCommand::New {
             kind,
             name,
+            description,
             plugin_api,
             dir,
         } => {
             let api = plugin_api.as_deref();
             new(*kind, name, description.as_deref(), api, dir)
         }
-            description,
     }
 }
 
@@ -66,14 +69,16 @@ fn check(path: &Path) -> Result<(), Failure> {
 
 fn test(dir: &Path, args: &[String]) -> Result<(), Failure> {
     let program = env::current_exe().context("cannot find this program's own file")?;
-    let library = program.with_file_name(TENSORS_FILE);
-    if !library.is_file() {
-        let lacks = "not found: `cargo build --release` puts it beside the program";
+    let beside = program.with_file_name(TENSORS_FILE);
+    let installed = installed_folder().map(|folder| folder.join(TENSORS_FILE));
+    let mut candidates = iter::once(beside.clone()).chain(installed);
+    let Some(library) = candidates.find(|library| library.is_file()) else {
+        let lacks = "not found: `cargo build --release` puts it beside the program, `alambic plugin install` where an installed one finds it";
         return Err(config_fault(
             "plugin test",
-            format!("{}: {lacks}", library.display()),
+            format!("{}: {lacks}", beside.display()),
         ));
-    }
+    };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.arg("test").args(args).current_dir(dir);
     let status = cargo.env(TENSORS_VARIABLE, library).status();
@@ -126,9 +131,6 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
         });
         say!("{}", Json::Array(rows.collect()));
         return Ok(());
-    }
-    if registry.components().is_empty() {
-        say!("no plugins found; name a folder with --plugin-dir or ALAMBIC_PLUGINS");
     }
     for kind in Kind::ALL {
         let components = registry.components().iter();

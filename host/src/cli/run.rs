@@ -30,6 +30,9 @@ pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     for broken in registry.broken() {
         tell!("warning: plugin skipped: {broken}");
     }
+    if let Some(warning) = registry.warning() {
+        tell!("warning: {warning}");
+    }
     Ok(registry)
 }
 

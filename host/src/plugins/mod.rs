@@ -16,4 +16,4 @@ pub use component::{Component, CreateError, LookupError, Plugin};
 pub use load_error::{LoadError, LoadFault};
 pub use ops::{export, import};
 pub use registry::{ParamFault, Registry};
-pub use search::SearchError;
+pub use search::{SearchError, installed_folder};

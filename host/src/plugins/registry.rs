@@ -32,18 +32,26 @@ pub struct Registry {
     plugins: Vec<Plugin>,
     components: Vec<Component>,
     broken: Vec<LoadError>,
+    /// The folders that were to be searched.
+    looked_in: Vec<PathBuf>,
 }
 
 impl Registry {
-    /// Opens the plugins of `folders` (those of `--plugin-dir`), of `ALAMBIC_PLUGINS` and of this program's own folder.
+    /// Opens the plugins of `folders` (those of `--plugin-dir`), of `ALAMBIC_PLUGINS`, of this program's own folder and of the one where
+    /// `alambic plugin install` puts them.
     ///
     /// # Errors
     /// When one of `folders` cannot be read. A file that is no plugin, or an unfit one, is no error here: see
     /// [`Registry::broken`].
     pub fn open(folders: &[PathBuf]) -> Result<Self, SearchError> {
-        let mut all = folders.to_vec();
-        all.extend(search::standing_folders());
-        Self::of_folders(&all)
+        let standing = search::standing_folders();
+        let there = standing.iter().filter(|folder| folder.is_dir());
+        let searched: Vec<PathBuf> = folders.iter().chain(there).cloned().collect();
+        let looked_in = [folders, &standing].concat();
+        Ok(Self {
+            looked_in,
+            ..Self::of_folders(&searched)?
+        })
     }
 
     /// Opens the plugins of `folders` alone.
@@ -57,6 +65,7 @@ impl Registry {
         }
         let mut registry = Self {
             broken: found.broken,
+            looked_in: folders.to_vec(),
             ..Self::default()
         };
         found.opened.into_iter().for_each(|o| registry.add(o));
@@ -99,6 +108,12 @@ impl Registry {
             });
         }
         self.plugins.push(plugin);
+    }
+
+    /// That there is no plugin at all, where they were looked for, and how to name another place.
+    pub fn warning(&self) -> Option<String> {
+        let empty = self.plugins.is_empty();
+        empty.then(|| search::none_in(&self.looked_in))
     }
 
     /// All open plugins, in the order in which they were found.

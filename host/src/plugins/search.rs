@@ -34,19 +34,38 @@ pub(super) struct Found {
     seen: BTreeSet<PathBuf>,
 }
 
-/// The folders besides those of the command line: [`PLUGINS_VARIABLE`], then the folder of this program.
+/// The folder of this program.
+fn program_folder() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?.canonicalize().ok()?;
+    Some(program.parent()?.to_owned())
+}
+
+/// Where an installed program finds its plugins: `lib/alambic/plugins` beside the folder that it lies in, which is `bin`.
+pub fn installed_folder() -> Option<PathBuf> {
+    Some(program_folder()?.parent()?.join("lib/alambic/plugins"))
+}
+
+/// The folders besides those of the command line: [`PLUGINS_VARIABLE`], then the folder of this program and [`installed_folder`].
 ///
-/// Only those that exist: unlike a folder on the command line, nobody may have meant them just now.
+/// They need not exist: unlike a folder on the command line, nobody may have meant them just now.
 pub(super) fn standing_folders() -> Vec<PathBuf> {
     let listed = env::var_os(PLUGINS_VARIABLE).unwrap_or_default();
-    let program = env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.canonicalize().ok()?.parent()?.to_owned()));
     let folders = env::split_paths(&listed).filter(|folder| !folder.as_os_str().is_empty());
-    folders
-        .chain(program)
-        .filter(|folder| folder.is_dir())
-        .collect()
+    let own = program_folder().into_iter().chain(installed_folder());
+    folders.chain(own).collect()
+}
+
+/// That there are no plugins in any of some folders, and how to say where they are.
+pub(super) fn none_in(folders: &[PathBuf]) -> String {
+    let looked = folders.iter().map(|folder| match folder.is_dir() {
+        true => folder.display().to_string(),
+        false => format!("{} (no such folder)", folder.display()),
+    });
+    let looked: Vec<String> = looked.collect();
+    format!(
+        "no plugins found; looked in {}; name their folder with --plugin-dir or {PLUGINS_VARIABLE}, or install them with `alambic plugin install`",
+        looked.join(", ")
+    )
 }
 
 /// Opens every plugin file of a folder. Other libraries are passed over, and so is a plugin of which an earlier folder has one

@@ -11,6 +11,7 @@ mod faults;
 mod fetch;
 #[cfg(debug_assertions)] // release builds have no emulated device
 mod gpu_pipeline;
+mod installed;
 mod layering;
 mod matching;
 mod pipeline;
