@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::report::comparison::Format;
 
@@ -50,6 +51,18 @@ pub enum Command {
     ImportWeights(ImportWeightsArgs),
     /// Export a teacher's weights in the form PyTorch loads
     ExportWeights(ExportWeightsArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// Shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// Folder to write them to, such as ~/.local/share/man/man1
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// Changes to an experiment file.

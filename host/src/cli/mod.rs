@@ -4,6 +4,7 @@ mod args;
 mod compare;
 mod data;
 mod install;
+mod pages;
 mod plugin;
 mod report;
 mod run;
@@ -70,6 +71,8 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Export(ref export) => report::export(export),
         Command::ImportWeights(ref import) => weights::import(cli, import),
         Command::ExportWeights(ref export) => weights::export(export),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { ref dir } => pages::man(dir),
     };
     match done {
         Ok(()) => match crate::say::lost() {

@@ -1,4 +1,4 @@
-//! An installed program: how it finds its plugins.
+//! An installed program: how it finds its plugins, what shells and `man` are told of it.
 
 use std::{
     fs,
@@ -98,4 +98,34 @@ fn nothing_is_installed_where_one_file_is_unfit() {
     ];
     installed.run(&arguments).refused(2, &parts);
     assert!(!installed.path("lib").exists());
+}
+
+#[test]
+fn every_shell_is_told_of_every_command() {
+    let installed = Installed::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = installed.run(&["completions", shell]).done().stdout;
+        for word in ["export-weights", "plugin-dir", "install"] {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+    }
+    installed
+        .run(&["completions", "csh"])
+        .refused(2, &["invalid value 'csh'", "zsh"]);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let installed = Installed::new();
+    let dir = installed.path("share/man/man1");
+    installed.run(&["man", dir.to_str().unwrap()]).done();
+    for (page, part) in [
+        ("alambic.1", "synthetic"),
+        ("alambic-run.1", "keep\\-state"),
+        ("alambic-plugin-new.1", "plugin\\-api"),
+        ("alambic-data-fetch.1", "mirror"),
+    ] {
+        let text = fs::read_to_string(dir.join(page)).unwrap();
+        assert!(text.contains(part), "{page}: {text}");
+    }
 }
