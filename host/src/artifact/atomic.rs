@@ -69,9 +69,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 pub fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let parent = path.parent().context("a path without a folder")?;
     fs::create_dir_all(parent)?;
-    let fresh = tempfile::Builder::new()
-        .prefix(".part-")
-        .tempdir_in(parent)?;
+    // With the rights of an ordinary folder: others may read what they may read beside it.
+    let fresh = beside().permissions(mode(0o777)).tempdir_in(parent)?;
     fill(fresh.path())?;
     if path.exists() {
         fs::remove_dir_all(path).with_context(|| format!("cannot replace {}", path.display()))?;
@@ -135,6 +134,10 @@ mod tests {
             anyhow::bail!("stopped")
         });
         assert!(failed.is_err() && folder.join("one").exists() && !folder.join("two").exists());
+
+        // Others may read it where they may read what was made beside it.
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions();
+        assert_eq!(mode(&folder), mode(&dir.path().join("a")));
 
         fs::write(dir.path().join(".part-left"), b"").unwrap();
         sweep(dir.path());

@@ -184,6 +184,16 @@ impl ImageSet {
         index_path(folder).exists()
     }
 
+    /// The file of each image, and how a teacher saw them, as [`ImageSet::save`] noted them.
+    ///
+    /// # Errors
+    /// When the note is missing or damaged.
+    pub fn stored(folder: &Path) -> Result<(Vec<PathBuf>, Scaling)> {
+        let index: Index = atomic::read_json(&index_path(folder))?;
+        let files = index.files.iter().map(|file| folder.join(file)).collect();
+        Ok((files, index.normalization))
+    }
+
     /// Reads what [`ImageSet::save`] wrote.
     ///
     /// # Errors
@@ -223,7 +233,7 @@ fn index_path(folder: &Path) -> PathBuf {
 }
 
 /// The folder of a class: its padded index keeps the order, its name is cut to what any file system takes.
-fn class_folder(class: usize, name: &str) -> String {
+pub(super) fn class_folder(class: usize, name: &str) -> String {
     let keep = |c: char| {
         if c.is_alphanumeric() || "-_. ".contains(c) {
             c

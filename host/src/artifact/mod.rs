@@ -3,13 +3,13 @@
 
 pub mod atomic;
 pub mod checkpoint;
+pub mod export;
 pub mod folder;
 pub mod images;
 pub mod labels;
 pub mod lock;
 pub mod manifest;
 pub mod own_files;
-pub mod parquet_export;
 pub mod seal;
 mod stage;
 pub mod sums;

@@ -45,7 +45,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Compare runs side by side: accuracy, controls, bytes, time, memory
     Compare(CompareArgs),
-    /// Copy the distilled images out of a run
+    /// Copy the distilled images out of a run, with a dataset card
     Export(ExportArgs),
     /// Import weights from torchvision, timm or a run for use as a teacher
     ImportWeights(ImportWeightsArgs),
@@ -171,19 +171,6 @@ pub enum PluginCommand {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Create a plugin: a crate that builds and passes its tests
-    New {
-        /// Kind of its component
-        kind: KindArg,
-        /// Its name: lower case, words joined by hyphens
-        name: String,
-        /// Source of the crate alambic-plugin-api: a path, a git URL or a version
-        #[arg(long, value_name = "PATH|GIT|VERSION")]
-        plugin_api: Option<String>,
-        /// Folder in which to create the crate
-        #[arg(long, default_value = ".")]
-        dir: PathBuf,
-    },
     /// Copy plugins to where this program finds them
     Install {
         /// Plugin files, or folders of them such as target/release
@@ -192,6 +179,22 @@ pub enum PluginCommand {
         /// Folder to copy them to; ../lib/alambic/plugins beside the program's folder by default
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
+    },
+    /// Create a plugin: a crate that builds and passes its tests
+    New {
+        /// Kind of its component
+        kind: KindArg,
+        /// Its name: lower case, words joined by hyphens
+        name: String,
+        /// What it does, in one line
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        /// Source of the crate alambic-plugin-api: a path, a git URL or a version
+        #[arg(long, value_name = "PATH|GIT|VERSION")]
+        plugin_api: Option<String>,
+        /// Folder in which to create the crate
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
     },
 }
 
@@ -209,9 +212,6 @@ pub enum DataCommand {
     /// Download and unpack a public data set; print the [data] table for it
     Fetch {
         /// Data set
-        /// What it does, in one line
-        #[arg(long, value_name = "TEXT")]
-        description: Option<String>,
         #[arg(value_name = "SET")]
         set: DataSetArg,
         /// Folder in which to create the data set's folder
@@ -290,14 +290,21 @@ pub struct ExportArgs {
     /// Layout of the copy
     #[arg(long, value_enum, default_value = "imagefolder")]
     pub format: ExportFormat,
+    /// Add a soft label to each image: the column `logits`, one float32 for each class in the order of the classes, whose softmax is a
+    /// distribution over them. They are the labels that were learned with the images where a matcher learned some and nothing relabels;
+    /// else the teachers' logits of the whole image, which the stored labels of crops and mixes are not. A parquet file has them in a
+    /// column, class folders in metadata.jsonl
+    #[arg(long)]
+    pub soft_labels: bool,
 }
 
 /// Layout of a copy.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ExportFormat {
-    /// One folder per class
+    /// One folder per class, named after it, for torchvision's ImageFolder and the Hugging Face `datasets` library. Where sorted names
+    /// would give another order, or one cannot be a folder's, all names begin with the index of the class
     Imagefolder,
-    /// One parquet file, in the layout of the Hugging Face `datasets` library
+    /// One parquet file, in the layout of the `datasets` library
     Parquet,
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod data;
+mod export;
 mod install;
 mod pages;
 mod plugin;
@@ -68,7 +69,7 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Report(ref report) => report::report(report),
         Command::Verify(ref args) => verify::verify(args),
         Command::Compare(ref args) => compare::run(cli, args),
-        Command::Export(ref export) => report::export(export),
+        Command::Export(ref args) => export::export(cli, args),
         Command::ImportWeights(ref import) => weights::import(cli, import),
         Command::ExportWeights(ref export) => weights::export(export),
         Command::Completions { shell } => pages::completions(shell),

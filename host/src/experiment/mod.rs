@@ -16,6 +16,7 @@ pub mod protocol;
 pub mod publish;
 pub mod run;
 pub mod selection;
+pub mod soft_labels;
 pub mod weights;
 
 use std::path::Path;

@@ -7,6 +7,7 @@ mod common;
 mod support;
 
 mod docs;
+mod exports;
 mod faults;
 mod fetch;
 #[cfg(debug_assertions)] // release builds have no emulated device
