@@ -100,7 +100,8 @@ pub trait Relabeler: Send + Sync + 'static {
     /// When the options do not fit the set.
     fn layout(&self, set: &SetInfo) -> Result<LabelLayout>;
 
-    /// The views that the teachers label in a pass.
+    /// The views that the teachers label in a pass. Where they are stored, they have images of the set, crops within these (and the
+    /// padding of the set's rule) and boxes within a view.
     ///
     /// # Errors
     /// When the options do not fit the set.

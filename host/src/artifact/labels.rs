@@ -7,10 +7,11 @@
 use std::{
     collections::BTreeMap,
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::safetensors::MmapedSafetensors;
 use plugin_api::{
     relabeler::{LabelLayout, SetInfo},
@@ -51,6 +52,13 @@ pub struct Shard {
     pub rows: Vec<u32>,
     /// Its size.
     pub bytes: u64,
+}
+
+impl Shard {
+    /// Rows of all its passes.
+    fn rows(&self) -> usize {
+        self.rows.iter().map(|rows| *rows as usize).sum()
+    }
 }
 
 impl LabelIndex {
@@ -117,7 +125,7 @@ impl LabelWriter {
         mut records: Vec<(String, Value)>,
     ) -> Result<()> {
         if self.index.layout.stores_views {
-            records.extend(view_columns::to_columns(views)?);
+            records.extend(view_columns::to_columns(views, &self.index.set)?);
         }
         let first_pass = self.next_pass();
         let file = format!("labels-{first_pass:05}.safetensors");
@@ -164,10 +172,10 @@ pub struct Pass {
 }
 
 impl LabelReader {
-    /// Opens the store at `folder`.
+    /// Opens the store at `folder`; all stored views are read once and checked.
     ///
     /// # Errors
-    /// When it is missing or not whole.
+    /// When it is missing, not whole or damaged, or holds a view that is none of its set.
     pub fn open(folder: &Path) -> Result<Self> {
         let index: LabelIndex = atomic::read_json(&folder.join("index.json"))?;
         ensure!(
@@ -175,11 +183,54 @@ impl LabelReader {
             "the labels in {} are not complete; run the relabel stage again",
             folder.display()
         );
-        Ok(Self {
+        let mut next = 0;
+        for Shard {
+            file,
+            first_pass,
+            rows,
+            ..
+        } in &index.shards
+        {
+            ensure!(
+                *first_pass == next,
+                "the labels in {} are damaged: {file} begins with pass {first_pass} in index.json, expected {next}; redo them \
+                 (--from relabel)",
+                folder.display()
+            );
+            next = next.saturating_add(rows.len() as u32);
+        }
+        let mut reader = Self {
             folder: folder.to_owned(),
             index,
             held: None,
-        })
+        };
+        reader.check_views()?;
+        Ok(reader)
+    }
+
+    fn check_views(&mut self) -> Result<()> {
+        if self.index.layout.stores_views {
+            for at in 0..self.index.shards.len() {
+                self.reading(at, |reader, shard| {
+                    let all = shard.rows();
+                    reader.views(0..all, all).map(drop)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What `read` takes of a shard.
+    fn reading<T>(
+        &mut self,
+        at: usize,
+        read: impl FnOnce(&Self, &Shard) -> Result<T>,
+    ) -> Result<T> {
+        let path = self.folder.join(&self.index.shards[at].file);
+        let held = self.hold(at, &path);
+        let reader: &Self = self;
+        held.and_then(|()| read(reader, &reader.index.shards[at]))
+            .with_context(|| format!("cannot read labels from {}", path.display()))
     }
 
     /// What is stored.
@@ -196,10 +247,7 @@ impl LabelReader {
         let at = self.index.shards.iter().position(holds);
         let at =
             at.with_context(|| format!("no labels of pass {pass} in {}", self.folder.display()))?;
-        let path = self.folder.join(&self.index.shards[at].file);
-        self.hold(at, &path)
-            .and_then(|()| self.read(at, pass))
-            .with_context(|| format!("cannot read labels from {}", path.display()))
+        self.reading(at, |reader, shard| reader.read(shard, pass))
     }
 
     /// Maps a shard, and compares its length with the one that was written.
@@ -218,164 +266,43 @@ impl LabelReader {
         Ok(())
     }
 
-    fn read(&self, at: usize, pass: u32) -> Result<Pass> {
-        let shard = &self.index.shards[at];
+    fn read(&self, shard: &Shard, pass: u32) -> Result<Pass> {
         let (before, from) = shard.rows.split_at((pass - shard.first_pass) as usize);
-        let start = before.iter().map(|rows| *rows as usize).sum();
-        let (rows, all) = (
-            from[0] as usize,
-            shard.rows.iter().map(|r| *r as usize).sum(),
-        );
-        let (_, mapped) = self.held.as_ref().context("no shard in memory")?;
-        let (mut views, mut records) = (BTreeMap::new(), Vec::new());
-        for (name, tensor) in mapped.tensors() {
-            let part =
-                tensors::rows(&tensor, start, rows, all).with_context(|| format!("\"{name}\""))?;
-            match name.starts_with(view_columns::PREFIX) {
-                true => drop(views.insert(name, part)),
-                false => records.push((name, part)),
-            }
-        }
+        let start: usize = before.iter().map(|rows| *rows as usize).sum();
+        let (rows, all) = (start..start + from[0] as usize, shard.rows());
+        let is_record = |name: &str| !name.starts_with(view_columns::PREFIX);
+        let mut records = self.columns(is_record, rows.clone(), all)?;
         records.sort_by(|(a, _), (b, _)| a.cmp(b));
         let stored = self.index.layout.stores_views;
-        let views = stored.then(|| view_columns::from_columns(&views, rows));
-        let (views, set) = (views.transpose()?, &self.index.set);
-        for (row, view) in views.iter().flatten().enumerate() {
-            if let Some(fault) = view.fault(set.images, set.resolution) {
-                bail!("view {row} of pass {pass}: {fault}; redo the labels (--from relabel)");
-            }
-        }
+        let views = stored.then(|| self.views(rows, all)).transpose()?;
         Ok(Pass { views, records })
+    }
+
+    /// The views in some rows of the shard in memory, which has `all`.
+    fn views(&self, rows: Range<usize>, all: usize) -> Result<Vec<View>> {
+        let is_view = |name: &str| name.starts_with(view_columns::PREFIX);
+        let columns = self.columns(is_view, rows.clone(), all)?;
+        let columns = columns.into_iter().collect();
+        view_columns::from_columns(&columns, rows.len(), &self.index.set, rows.start)
+            .map_err(|e| anyhow!("{e:#}; redo the labels (--from relabel)"))
+    }
+
+    fn columns(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        rows: Range<usize>,
+        all: usize,
+    ) -> Result<Vec<(String, Value)>> {
+        let (_, mapped) = self.held.as_ref().context("no shard in memory")?;
+        let own = mapped.tensors().into_iter();
+        let own = own.filter(|(name, _)| wanted(name)).map(|(name, tensor)| {
+            let part = tensors::rows(&tensor, rows.start, rows.len(), all);
+            Ok((name.clone(), part.with_context(|| format!("\"{name}\""))?))
+        });
+        own.collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use candle_core::Device;
-    use plugin_api::{
-        relabeler::RecordIndex,
-        view::{BeforeRule, ColorRule, CropRule, MixRule, ViewRule},
-    };
-
-    use super::*;
-
-    const SET: SetInfo = SetInfo {
-        images: 3,
-        classes: 2,
-        resolution: 8,
-        seed: 5,
-        epochs: 4,
-        views: ViewRule {
-            crop: CropRule::Padded { padding: 1 },
-            flip: 0.5,
-            mix: MixRule::CutMix { alpha: 1. },
-            batch_size: 2,
-            color_jitter: ColorRule::NONE,
-            before: BeforeRule::NONE,
-        },
-    };
-
-    fn fresh(set: SetInfo) -> LabelIndex {
-        LabelIndex {
-            relabeler: Json::Null,
-            layout: LabelLayout {
-                passes: set.epochs,
-                index: RecordIndex::View,
-                stores_views: true,
-            },
-            set,
-            class_names: vec!["a".into(), "b".into()],
-            shards: Vec::new(),
-            complete: false,
-        }
-    }
-
-    /// Logits that say which row of which pass they are.
-    fn logits(passes: std::ops::Range<u32>) -> Vec<(String, Value)> {
-        let rows = passes.flat_map(|pass| (0..3).map(move |row| [pass as f32, row as f32]));
-        let rows: Vec<f32> = rows.flatten().collect();
-        let count = rows.len() / 2;
-        let value = Value::from_vec(rows, (count, 2), &Device::Cpu).unwrap();
-        vec![("logits".to_owned(), value)]
-    }
-
-    fn store(folder: &Path) -> LabelIndex {
-        let mut writer = LabelWriter::open(folder, fresh(SET)).unwrap();
-        let views = |passes: std::ops::Range<u32>| -> Vec<View> {
-            passes.flat_map(|pass| SET.draw_views(pass)).collect()
-        };
-        writer
-            .append(vec![3, 3, 3], &views(0..3), logits(0..3))
-            .unwrap();
-        drop(writer);
-        let mut writer = LabelWriter::open(folder, fresh(SET)).unwrap();
-        assert_eq!(writer.next_pass(), 3);
-        writer.append(vec![3], &views(3..4), logits(3..4)).unwrap();
-        writer.finish().unwrap()
-    }
-
-    #[test]
-    fn passes_come_back_in_any_order() {
-        let dir = tempfile::tempdir().unwrap();
-        store(dir.path());
-        let mut reader = LabelReader::open(dir.path()).unwrap();
-        for pass in [2, 0, 3, 1] {
-            let read = reader.pass(pass).unwrap();
-            assert_eq!(read.views.unwrap(), SET.draw_views(pass));
-            let rows = read.records[0].1.to_vec2::<f32>().unwrap();
-            let p = pass as f32;
-            assert_eq!(rows, [[p, 0.], [p, 1.], [p, 2.]]);
-        }
-        let error = reader.pass(4).err().unwrap().to_string();
-        assert!(error.starts_with("no labels of pass 4 in"), "{error}");
-    }
-
-    #[test]
-    fn damaged_shards_are_refused_with_their_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = store(dir.path());
-        let path = dir.path().join(&index.shards[1].file);
-        let whole = fs::read(&path).unwrap();
-        let error = |bytes: &[u8]| {
-            fs::write(&path, bytes).unwrap();
-            let mut reader = LabelReader::open(dir.path()).unwrap();
-            format!("{:#}", reader.pass(3).err().unwrap())
-        };
-        let short = error(&whole[..whole.len() - 9]);
-        let expected = format!("has {} bytes, expected {}", whole.len() - 9, whole.len());
-        assert!(
-            short.contains("labels-00003.safetensors") && short.contains(&expected),
-            "{short}"
-        );
-        let mut broken = whole.clone();
-        broken[9..40].fill(b'?');
-        let broken = error(&broken);
-        assert!(
-            broken.contains("cannot read labels from") && broken.contains("labels-00003"),
-            "{broken}"
-        );
-    }
-
-    /// SRe2L's labels of ImageNet-1K at 50 images per class for 300 epochs, from the bytes of a real shard.
-    #[test]
-    fn labels_of_the_paper_take_under_28_and_a_half_gibibytes() {
-        let dir = tempfile::tempdir().unwrap();
-        let set = SetInfo {
-            images: 512,
-            classes: 1000,
-            resolution: 224,
-            epochs: 1,
-            ..SET
-        };
-        let views = set.draw_views(0);
-        let logits = Value::zeros((512, 1000), candle_core::DType::F16, &Device::Cpu).unwrap();
-        let mut writer = LabelWriter::open(dir.path(), fresh(set)).unwrap();
-        writer
-            .append(vec![512], &views, vec![("logits".to_owned(), logits)])
-            .unwrap();
-        let bytes = writer.finish().unwrap().bytes();
-        let whole_run = bytes as f64 / 512. * 50. * 1000. * 300.;
-        let gibibytes = whole_run / f64::from(1 << 30);
-        assert!(gibibytes <= 28.5 && gibibytes > 28., "{gibibytes}");
-    }
-}
+#[path = "labels_test.rs"]
+mod tests;

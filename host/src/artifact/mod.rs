@@ -16,6 +16,7 @@ pub mod sums;
 pub mod tensors;
 pub mod trajectories;
 pub mod view_columns;
+mod view_ranges;
 pub mod weights;
 
 pub use checkpoint::Checkpoint;

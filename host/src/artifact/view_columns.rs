@@ -17,21 +17,21 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{Device, WithDType};
-use plugin_api::view::{
-    BEFORE_COLUMNS, COLOR_COLUMNS, MixRule, OPERATION_COLUMNS, TILE_COLUMNS, VIEW_COLUMNS, View,
-    ViewRule,
+use plugin_api::{
+    relabeler::SetInfo,
+    view::{
+        BEFORE_COLUMNS, COLOR_COLUMNS, MixRule, OPERATION_COLUMNS, TILE_COLUMNS, VIEW_COLUMNS,
+        View, ViewRule,
+    },
 };
 
+use super::view_ranges::{CUTMIX, MIX, MIXUP, fault};
 use crate::engine::Value;
 
 /// What the names of all columns begin with.
 pub const PREFIX: &str = "view.";
-/// Where a row of [`View::to_row`] has the kind of mix, and two of the kinds.
-const MIX: usize = 6;
-const CUTMIX: i64 = 1;
-const MIXUP: i64 = 2;
 
 /// Bytes that a view takes.
 pub fn bytes_per_view(rule: &ViewRule) -> u64 {
@@ -47,12 +47,17 @@ pub fn bytes_per_view(rule: &ViewRule) -> u64 {
         + of(rule.before.rand_augment.is_some(), 2 * OPERATION_COLUMNS)
 }
 
-/// The columns of some views.
+/// The columns of some views of a set.
 ///
 /// # Errors
-/// A crop beyond 32,767 pixels.
-pub fn to_columns(views: &[View]) -> Result<Vec<(String, Value)>> {
+/// A view that is none of the set, which no reader would take; a crop beyond 32,767 pixels.
+pub fn to_columns(views: &[View], set: &SetInfo) -> Result<Vec<(String, Value)>> {
     let (rows, count): (Vec<_>, _) = (views.iter().map(View::to_row).collect(), views.len());
+    for (i, row) in rows.iter().enumerate() {
+        if let Some(fault) = fault(row, set) {
+            bail!("view {i} of {count} is none of the set: {fault}");
+        }
+    }
     let of = |ints: Range<usize>| -> Vec<i64> {
         let own = rows.iter().flat_map(|row| &row[ints.clone()]);
         own.copied().collect()
@@ -114,11 +119,16 @@ where
     Ok((format!("{PREFIX}{name}"), column))
 }
 
-/// The views that [`to_columns`] wrote.
+/// The views that [`to_columns`] wrote, `rows` of them; the first of them is row `first` of its file.
 ///
 /// # Errors
-/// A column is missing, or has another type or number of rows.
-pub fn from_columns(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Vec<View>> {
+/// A column is missing, has another type or number of rows, or a value that no view of the set has; the message names column and row.
+pub fn from_columns(
+    columns: &BTreeMap<String, Value>,
+    rows: usize,
+    set: &SetInfo,
+    first: usize,
+) -> Result<Vec<View>> {
     let mut table = vec![[0; VIEW_COLUMNS]; rows];
     let mut put = |ints: Range<usize>, values: Vec<i64>| {
         for (row, own) in table.iter_mut().zip(values.chunks_exact(ints.len())) {
@@ -141,24 +151,9 @@ pub fn from_columns(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Ve
             put(17..18, values::<i32>(columns, "weight", rows)?);
         }
     }
-    let view = |(i, row): (usize, &[i64; VIEW_COLUMNS])| {
-        let is_whole = match row[MIX] {
-            CUTMIX => has("cut"),
-            MIXUP => has("weight"),
-            other => other == 0,
-        };
-        ensure!(
-            is_whole,
-            "view.mix is {} in row {i}, expected 0, 1 (with view.cut) or 2 (with view.weight)",
-            row[MIX]
-        );
-        View::from_row(row).map_err(anyhow::Error::msg)
-    };
-    let plain = table.iter().enumerate().map(view);
-    let plain = plain.collect::<Result<_>>()?;
     let colors = match has("color") {
-        true => Some(values::<i32>(columns, "color", COLOR_COLUMNS * rows)?),
-        false => None,
+        true => values::<i32>(columns, "color", COLOR_COLUMNS * rows)?,
+        false => Vec::new(),
     };
     let mut before = vec![0; BEFORE_COLUMNS * rows];
     let mut fill = |ints: Range<usize>, values: Vec<i64>| {
@@ -175,9 +170,42 @@ pub fn from_columns(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Ve
         let operations = values::<i16>(columns, "operations", OPERATION_COLUMNS * rows)?;
         fill(TILE_COLUMNS..BEFORE_COLUMNS, operations);
     }
-    let colored = View::with_color_rows(plain, colors.as_deref());
-    let views = colored.and_then(|views| View::with_before_rows(views, Some(&before)));
-    views.map_err(anyhow::Error::msg)
+    let changes = before.chunks_exact(BEFORE_COLUMNS);
+    let view = |(i, (row, changes)): (usize, (&[i64; VIEW_COLUMNS], &[i64]))| {
+        let at = |column: &str| format!("{PREFIX}{column}, row {}", first + i);
+        if let Some(fault) = fault(row, set) {
+            bail!("row {}: {fault}", first + i);
+        }
+        let is_whole = match row[MIX] {
+            CUTMIX => has("cut"),
+            MIXUP => has("weight"),
+            _ => true,
+        };
+        ensure!(
+            is_whole,
+            "{} is {}, which has its values in view.cut (1) or view.weight (2), and there is no such column",
+            at("mix"),
+            row[MIX]
+        );
+        let plain = vec![View::from_row(row).map_err(Error::msg)?];
+        let own = colors.chunks_exact(COLOR_COLUMNS).nth(i);
+        let colored = View::with_color_rows(plain, own).map_err(Error::msg);
+        let colored = colored.with_context(|| at("color"))?;
+        let changed = |changes: &[i64]| {
+            let read = View::with_before_rows(colored.clone(), Some(changes));
+            read.map_err(Error::msg)
+        };
+        let whole = changed(changes).with_context(|| {
+            let mut tiles = vec![0; BEFORE_COLUMNS];
+            tiles[..TILE_COLUMNS].copy_from_slice(&changes[..TILE_COLUMNS]);
+            at(match changed(&tiles) {
+                Ok(_) => "operations",
+                Err(_) => "tiles",
+            })
+        })?;
+        whole.into_iter().next().context("a row is a view")
+    };
+    table.iter().zip(changes).enumerate().map(view).collect()
 }
 
 fn values<T>(columns: &BTreeMap<String, Value>, name: &str, count: usize) -> Result<Vec<i64>>
@@ -201,9 +229,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use plugin_api::view::{
-        BeforeRule, ColorRule, CropRule, Jitter, RandAugment, ViewSource, draw_views,
-    };
+    use plugin_api::view::{BeforeRule, ColorRule, CropRule, Jitter, RandAugment};
 
     use super::*;
 
@@ -221,21 +247,35 @@ mod tests {
         }
     }
 
-    fn draw(rule: &ViewRule) -> Vec<View> {
-        let source = ViewSource {
+    fn set(views: ViewRule) -> SetInfo {
+        SetInfo {
             images: 9,
+            classes: 3,
             resolution: 16,
             seed: 3,
-        };
-        draw_views(rule, &source, "relabel", 2)
+            epochs: 4,
+            views,
+        }
+    }
+
+    fn draw(rule: &ViewRule) -> Vec<View> {
+        set(*rule).draw_views(2)
     }
 
     fn views(mix: MixRule) -> Vec<View> {
         draw(&rule(mix, 0., BeforeRule::NONE))
     }
 
+    fn plain() -> SetInfo {
+        set(rule(MixRule::None, 0., BeforeRule::NONE))
+    }
+
     fn columns(views: &[View]) -> BTreeMap<String, Value> {
-        to_columns(views).unwrap().into_iter().collect()
+        to_columns(views, &plain()).unwrap().into_iter().collect()
+    }
+
+    fn read(columns: &BTreeMap<String, Value>, rows: usize) -> Result<Vec<View>> {
+        from_columns(columns, rows, &plain(), 100)
     }
 
     #[test]
@@ -263,7 +303,7 @@ mod tests {
         for rule in rules.concat() {
             let drawn = draw(&rule);
             let columns = columns(&drawn);
-            assert_eq!(from_columns(&columns, 9).unwrap(), drawn, "{rule:?}");
+            assert_eq!(read(&columns, 9).unwrap(), drawn, "{rule:?}");
             let bytes: usize = columns
                 .values()
                 .map(|v| v.elem_count() * v.dtype().size_in_bytes())
@@ -271,29 +311,82 @@ mod tests {
             assert_eq!(bytes as u64, 9 * bytes_per_view(&rule), "{rule:?}");
         }
         let mixed: Vec<View> = rules.concat().iter().flat_map(draw).collect();
-        assert_eq!(from_columns(&columns(&mixed), mixed.len()).unwrap(), mixed);
+        assert_eq!(read(&columns(&mixed), mixed.len()).unwrap(), mixed);
     }
 
     #[test]
     fn what_is_missing_or_of_another_kind_is_named() {
         let mut all = columns(&views(MixRule::CutMix { alpha: 1. }));
-        let error = from_columns(&all, 8).unwrap_err().to_string();
+        let error = read(&all, 8).unwrap_err().to_string();
         assert!(
             error.contains("\"view.image\" is U32 [9], expected 8"),
             "{error}"
         );
         all.remove("view.cut");
-        let error = from_columns(&all, 9).unwrap_err().to_string();
-        assert!(error.contains("view.mix is 1 in row 0"), "{error}");
+        let error = read(&all, 9).unwrap_err().to_string();
+        assert!(
+            error.starts_with("view.mix, row 100 is 1, which"),
+            "{error}"
+        );
         all.remove("view.crop");
-        let error = from_columns(&all, 9).unwrap_err().to_string();
+        let error = read(&all, 9).unwrap_err().to_string();
         assert_eq!(error, "no tensor \"view.crop\"");
     }
 
     #[test]
-    fn sides_that_do_not_fit_are_refused() {
-        let view = View::whole(0, 40_000);
-        let error = to_columns(&[view]).unwrap_err().to_string();
-        assert_eq!(error, "a view's crop of 40000 px");
+    fn views_of_another_set_are_not_stored() {
+        let error = to_columns(&[View::whole(0, 40_000)], &plain()).unwrap_err();
+        let told = "view 0 of 1 is none of the set: view.crop: height is 40000, expected 1 to 16";
+        assert_eq!(error.to_string(), told);
+    }
+
+    /// A column whose value at a place of a row is another.
+    fn with<T>(views: &[View], name: &str, at: usize, value: T) -> BTreeMap<String, Value>
+    where
+        T: WithDType,
+    {
+        let (mut all, name) = (columns(views), format!("{PREFIX}{name}"));
+        let shape = all[&name].dims().to_vec();
+        let mut values = all[&name].flatten_all().unwrap().to_vec1::<T>().unwrap();
+        let width = values.len() / shape[0];
+        values[2 * width + at] = value;
+        all.insert(name, Value::from_vec(values, shape, &Device::Cpu).unwrap());
+        all
+    }
+
+    #[test]
+    fn a_value_out_of_its_range_is_told_with_column_and_row() {
+        let cut = views(MixRule::CutMix { alpha: 1. });
+        let told = |all: BTreeMap<String, Value>| format!("{:#}", read(&all, 9).unwrap_err());
+        assert_eq!(
+            told(with(&cut, "image", 0, u32::MAX)),
+            "row 102: view.image: image is 4294967295, expected 0 to 8"
+        );
+        assert_eq!(
+            told(with(&cut, "cut", 2, 32_767i16)),
+            "row 102: view.cut: bottom is 32767, expected 0 to 16"
+        );
+        let mut before = BeforeRule {
+            tiles: 2,
+            ..BeforeRule::NONE
+        };
+        before.rand_augment = Some(RandAugment::default());
+        let all = draw(&rule(MixRule::None, 0.3, before));
+        for (error, start) in [
+            (
+                told(with(&all, "color", 1, 7i32)),
+                "view.color, row 102: colours of a view: order: got",
+            ),
+            (
+                told(with(&all, "tiles", 0, 9u8)),
+                "view.tiles, row 102: changes before a crop: tiles: got 9, expected 2 to 4",
+            ),
+            (
+                told(with(&all, "operations", 0, 15i16)),
+                "view.operations, row 102: unknown operation 15",
+            ),
+        ] {
+            assert!(error.starts_with(start), "{error}");
+        }
     }
 }

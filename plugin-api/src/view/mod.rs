@@ -123,49 +123,6 @@ impl View {
         }
     }
 
-    /// What is wrong with it as a view of a set of so many images of so many pixels a side, if anything: images that the set has,
-    /// crops of at least a pixel and no larger than an image, boxes within the view, a weight from 0 to 65536.
-    pub fn fault(&self, images: u32, resolution: u32) -> Option<String> {
-        let side = i64::from(resolution);
-        let of_crop = |name: &str, crop: &Crop| {
-            let [height, width] = [crop.height, crop.width].map(i64::from);
-            if crop.image >= images {
-                return Some(format!(
-                    "{name} is of image {}, expected one below {images}",
-                    crop.image
-                ));
-            }
-            let fits = |size: i64| (1..=side).contains(&size);
-            (!fits(height) || !fits(width)).then(|| {
-                format!("{name} has {height} x {width} pixels, expected 1 to {side} a side")
-            })
-        };
-        let of_mix = || match self.mix {
-            Mix::None => None,
-            Mix::CutMix {
-                top,
-                left,
-                bottom,
-                right,
-                ..
-            } => {
-                let within =
-                    |low: i32, high: i32| 0 <= low && low <= high && i64::from(high) <= side;
-                (!within(top, bottom) || !within(left, right)).then(|| {
-                    format!(
-                        "its box is rows {top} to {bottom} and columns {left} to {right}, expected some within {side}"
-                    )
-                })
-            }
-            Mix::MixUp { weight, .. } => (!(0..=65_536).contains(&weight))
-                .then(|| format!("its weight is {weight}, expected 0 to 65536")),
-        };
-        let partner = self.partner();
-        of_crop("its crop", &self.crop)
-            .or_else(|| of_crop("its partner's crop", &partner?))
-            .or_else(of_mix)
-    }
-
     /// The share of the view's own label: 1 without a mix; for cutmix, the share of pixels that are its own.
     pub fn lambda(&self, resolution: u32) -> f64 {
         match self.mix {
@@ -294,44 +251,5 @@ mod tests {
             assert_eq!(View::from_rows(&View::to_rows(&views)).unwrap(), views);
         }
         assert!(View::from_row(&[0; 5]).is_err());
-    }
-
-    #[test]
-    fn a_view_beyond_its_set_is_a_fault() {
-        for mix in [
-            MixRule::None,
-            MixRule::CutMix { alpha: 1. },
-            MixRule::MixUp { alpha: 0.8 },
-        ] {
-            let views = draw_views(&rule(mix), &SOURCE, "relabel", 3);
-            let fault = |view: &View| view.fault(SOURCE.images, SOURCE.resolution);
-            assert!(views.iter().all(|view| fault(view).is_none()));
-            for (at, value, part) in [
-                (0, i64::from(u32::MAX), "its crop is of image 4294967295"),
-                (3, 0, "its crop has 0 x "),
-                (4, 33, " x 33 pixels, expected 1 to 32"),
-                (3, -1, "its crop has -1 x "),
-                (
-                    7,
-                    50,
-                    "its partner's crop is of image 50, expected one below 50",
-                ),
-                (15, 32_767, "its box is rows "),
-                (13, -1, "its box is rows -1 to "),
-                (17, 65_537, "its weight is 65537"),
-            ] {
-                let mut row = views[0].to_row();
-                row[at] = value;
-                let told = fault(&View::from_row(&row).unwrap());
-                let read = match at {
-                    0..=5 => true,
-                    7 => mix != MixRule::None,
-                    13 | 15 => matches!(mix, MixRule::CutMix { .. }),
-                    _ => matches!(mix, MixRule::MixUp { .. }),
-                };
-                assert_eq!(told.is_some(), read, "{mix:?} {at}: {told:?}");
-                assert!(told.is_none_or(|told| told.contains(part)), "{mix:?} {at}");
-            }
-        }
     }
 }
