@@ -1,6 +1,7 @@
 //! Alambic: dataset distillation in which every component is a plugin.
 //!
-//! Imports go downwards: `cli` > `experiment` > `stages` > {`artifact`, `plugins`, `data`, `report`} > `engine` > candle.
+//! Imports go downwards: `cli` > `experiment` > `stages` > {`artifact`, `plugins`, `data`, `report`} > `engine` > `lock` >
+//! `say`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)] // they panic where their reader has gone: `say`
 
@@ -11,6 +12,7 @@ pub mod artifact;
 pub mod cli;
 pub mod data;
 pub mod experiment;
+mod lock;
 pub mod plugins;
 pub mod report;
 pub mod stages;

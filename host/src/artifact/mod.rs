@@ -7,7 +7,6 @@ pub mod export;
 pub mod folder;
 pub mod images;
 pub mod labels;
-pub mod lock;
 pub mod manifest;
 pub mod own_files;
 pub mod seal;

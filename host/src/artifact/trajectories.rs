@@ -11,11 +11,10 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::engine::Value;
+use crate::{engine::Value, lock::lock};
 
 use super::{
     atomic,
-    lock::lock,
     sums::{Sum, Sums},
     tensors::{self, Damaged},
 };

@@ -11,11 +11,12 @@ use anyhow::{Context, Result};
 
 use crate::{
     artifact::{
-        Manifest, RunFolder, StageRecord, Status, atomic, lock::lock, manifest::FORMAT_VERSION,
-        sums::Sums, tensors::Damaged,
+        Manifest, RunFolder, StageRecord, Status, atomic, manifest::FORMAT_VERSION, sums::Sums,
+        tensors::Damaged,
     },
     data::{DecodeError, Normalization},
     engine::{allocation, gpu::device, gpu::precision::Precision, profile},
+    lock::lock,
     plugins::registry::Registry,
     report::summary::Summary,
     stages::{Session, Table},

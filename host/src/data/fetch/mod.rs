@@ -12,16 +12,16 @@ mod watch;
 mod whole;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
+
+use crate::lock;
 
 pub use catalogue::{CIFAR10, CIFAR100, DataSet, Layout, Member, TINY_IMAGENET};
 pub use watch::Watch;
-
-use entry::write_error;
 
 /// Fetches a set into a folder of its name in `to`, and gives that folder. One that is whole already is left as it is; an
 /// archive that lies in `to` already is unpacked, not downloaded, and stays. `from` is another address of the archive.
@@ -89,21 +89,15 @@ fn lock_path(to: &Path, set: &DataSet) -> PathBuf {
 
 /// Two processes would write into the same file.
 fn lock(to: &Path, set: &DataSet) -> Result<File> {
-    let path = lock_path(to, set);
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|e| anyhow!(write_error(&path, &e)))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another process is fetching {} into {}; wait for it, or choose another --to",
-            set.name,
-            to.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
+    let shown = to.display();
+    let held = lock::lock(&lock_path(to, set))
+        .with_context(|| format!("cannot work in {shown}; choose another --to"))?;
+    held.with_context(|| {
+        format!(
+            "another process is fetching {} into {shown}; wait for it, or choose another --to",
+            set.name
+        )
+    })
 }
 
 #[cfg(test)]
@@ -122,5 +116,12 @@ mod tests {
         lock(dir.path(), &CIFAR100).unwrap();
         drop(held);
         lock(dir.path(), &CIFAR10).unwrap();
+        // A lock file would be made, and later removed, where the link leads.
+        let other = dir.path().join("thesis.tex");
+        std::os::unix::fs::symlink(&other, lock_path(dir.path(), &TINY_IMAGENET)).unwrap();
+        let error = lock(dir.path(), &TINY_IMAGENET).unwrap_err();
+        let told = format!("{error:#}");
+        assert!(told.contains("is a symbolic link"), "{told}");
+        assert!(told.contains("choose another --to") && !other.exists());
     }
 }
