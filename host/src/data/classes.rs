@@ -1,4 +1,4 @@
-//! The classes of a set, and the choice of some of them (`data.classes`).
+//! The classes of a set, and the choice of some of them (`data.classes`, `data.exclude_classes`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,43 +95,37 @@ impl Classes {
         Self { names, relabel }
     }
 
-    /// Picks `chosen` out of the set's classes, in that order; all of them where nothing is chosen.
+    /// The set's classes that are kept: the `chosen` ones in that order, or all but the `excluded` ones in the set's order.
     ///
     /// # Errors
-    /// A fault for each entry that names no class or one already chosen, with the nearest names.
-    pub fn pick(all: Vec<String>, chosen: Option<&[ClassRef]>) -> Result<Self, Vec<Fault>> {
-        let Some(chosen) = chosen else {
-            return Ok(Self::all(all));
-        };
-        if chosen.is_empty() {
-            let message =
-                "got an empty list, expected at least one class; remove the key to keep all";
-            return Err(vec![Fault::new("data.classes", message)]);
-        }
-        let mut picked = Self {
-            names: Vec::new(),
-            relabel: vec![None; all.len()],
-        };
-        let mut faults = Vec::new();
-        for (position, class) in chosen.iter().enumerate() {
-            let found = find(&all, class).and_then(|original| match picked.relabel[original] {
-                Some(earlier) => Err(format!(
-                    "class \"{}\" is already at position {earlier}; remove one",
-                    all[original]
-                )),
-                None => Ok(original),
-            });
-            match found {
-                Ok(original) => {
-                    picked.relabel[original] = Some(position as u32);
-                    picked.names.push(all[original].clone());
+    /// A fault for each entry that names no class or one already named, with the nearest names.
+    pub fn pick(
+        all: Vec<String>,
+        chosen: Option<&[ClassRef]>,
+        excluded: Option<&[ClassRef]>,
+    ) -> Result<Self, Vec<Fault>> {
+        let kept = match (chosen, excluded) {
+            (Some(chosen), _) => indices(&all, chosen, "data.classes")?,
+            (None, Some(excluded)) => {
+                let key = "data.exclude_classes";
+                let excluded = indices(&all, excluded, key)?;
+                let kept = (0..all.len()).filter(|class| !excluded.contains(class));
+                let kept: Vec<usize> = kept.collect();
+                if kept.is_empty() {
+                    let message =
+                        format!("got all {} classes, expected some to be left", all.len());
+                    return Err(vec![Fault::new(key, message)]);
                 }
-                Err(message) => {
-                    faults.push(Fault::new(format!("data.classes[{position}]"), message))
-                }
+                kept
             }
+            (None, None) => return Ok(Self::all(all)),
+        };
+        let mut relabel = vec![None; all.len()];
+        for (label, class) in kept.iter().enumerate() {
+            relabel[*class] = Some(label as u32);
         }
-        unless(faults, picked)
+        let names = kept.iter().map(|class| all[*class].clone()).collect();
+        Ok(Self { names, relabel })
     }
 
     /// The new label of a label of the files, or none where its class is left out.
@@ -154,6 +148,31 @@ impl Classes {
             }),
         }
     }
+}
+
+/// The classes that a list names, each once.
+fn indices(all: &[String], list: &[ClassRef], key: &str) -> Result<Vec<usize>, Vec<Fault>> {
+    if list.is_empty() {
+        let message = "got an empty list, expected at least one class; remove the key to keep all";
+        return Err(vec![Fault::new(key, message)]);
+    }
+    let (mut found, mut faults) = (Vec::new(), Vec::new());
+    for (position, class) in list.iter().enumerate() {
+        let index = find(all, class).and_then(|index| {
+            match found.iter().position(|earlier| *earlier == Some(index)) {
+                Some(earlier) => Err(format!(
+                    "class \"{}\" is already at position {earlier}; remove one",
+                    all[index]
+                )),
+                None => Ok(index),
+            }
+        });
+        if let Err(message) = &index {
+            faults.push(Fault::new(format!("{key}[{position}]"), message));
+        }
+        found.push(index.ok());
+    }
+    unless(faults, found.into_iter().flatten().collect())
 }
 
 fn find(all: &[String], class: &ClassRef) -> Result<usize, String> {
@@ -216,7 +235,7 @@ mod tests {
     #[test]
     fn the_choice_orders_and_relabels() {
         let chosen = [name("dog"), ClassRef::Index(1)];
-        let classes = Classes::pick(names(), Some(&chosen)).unwrap();
+        let classes = Classes::pick(names(), Some(&chosen), None).unwrap();
         assert_eq!(classes.names, ["dog", "bird"]);
         assert_eq!(classes.relabel(Some(3)), Ok(Some(0)));
         assert_eq!(classes.relabel(Some(1)), Ok(Some(1)));
@@ -225,13 +244,13 @@ mod tests {
 
     #[test]
     fn without_a_choice_labels_stay() {
-        let classes = Classes::pick(names(), None).unwrap();
+        let classes = Classes::pick(names(), None, None).unwrap();
         assert_eq!(classes.relabel(Some(2)), Ok(Some(2)));
     }
 
     #[test]
     fn labels_outside_the_classes_are_refused() {
-        let classes = Classes::pick(names(), Some(&[name("dog")])).unwrap();
+        let classes = Classes::pick(names(), Some(&[name("dog")]), None).unwrap();
         assert!(classes.relabel(None).unwrap_err().contains("null"));
         assert!(
             classes
@@ -254,7 +273,7 @@ mod tests {
             name("cat"),
             ClassRef::Index(2),
         ];
-        let faults = Classes::pick(names(), Some(&chosen)).unwrap_err();
+        let faults = Classes::pick(names(), Some(&chosen), None).unwrap_err();
         assert_eq!(faults.len(), 3);
         assert_eq!(faults[0].path, "data.classes[0]");
         assert!(
@@ -303,7 +322,29 @@ mod tests {
 
     #[test]
     fn an_empty_choice_is_a_fault() {
-        let faults = Classes::pick(names(), Some(&[])).unwrap_err();
+        let faults = Classes::pick(names(), Some(&[]), None).unwrap_err();
         assert_eq!(faults[0].path, "data.classes");
+        let faults = Classes::pick(names(), None, Some(&[])).unwrap_err();
+        assert_eq!(faults[0].path, "data.exclude_classes");
+    }
+
+    #[test]
+    fn excluded_classes_leave_the_others_in_their_order() {
+        let excluded = [name("cat"), ClassRef::Index(0)];
+        let classes = Classes::pick(names(), None, Some(&excluded)).unwrap();
+        assert_eq!(classes.names, ["bird", "dog"]);
+        let labels = [0, 1, 2, 3].map(|label| classes.relabel(Some(label)).unwrap());
+        assert_eq!(labels, [None, Some(0), None, Some(1)]);
+        let wrong = [name("dgo"), name("cat"), name("cat")];
+        let faults = Classes::pick(names(), None, Some(&wrong)).unwrap_err();
+        assert_eq!(faults[0].path, "data.exclude_classes[0]");
+        assert!(faults[0].message.contains("nearest: dog"), "{}", faults[0]);
+        assert_eq!(faults[1].path, "data.exclude_classes[2]");
+        let all = names().iter().map(|n| name(n)).collect::<Vec<_>>();
+        let faults = Classes::pick(names(), None, Some(&all)).unwrap_err();
+        assert_eq!(
+            faults[0].message,
+            "got all 4 classes, expected some to be left"
+        );
     }
 }

@@ -42,6 +42,9 @@ pub struct Config {
     /// Classes to keep, by name or index, in this order; labels are renumbered from 0. All by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<ClassRef>>,
+    /// Classes to leave out, by name or index; the others keep their order, with labels renumbered from 0. Instead of `classes`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude_classes: Option<Vec<ClassRef>>,
     /// Mean of each channel, for pixels in 0 to 1; computed from the training images when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<[f64; 3]>,
@@ -191,6 +194,11 @@ impl Config {
             let expected = "values above 0 and up to 1 (divide by 255)";
             wrong("data.std", format!("got {std:?}, expected {expected}"));
         }
+        if self.classes.is_some() && self.exclude_classes.is_some() {
+            let message =
+                "given beside data.classes, which names all that are kept; remove one of the two";
+            wrong("data.exclude_classes", message.to_string());
+        }
         let whitening = self.whitening.iter();
         faults.extend(whitening.flat_map(|w| w.faults(self.resolution)));
         let columns = [
@@ -255,6 +263,17 @@ mod tests {
             paths,
             ["data.resolution", "data.test", "data.mean", "data.std"]
         );
+    }
+
+    #[test]
+    fn classes_are_named_or_excluded_but_not_both() {
+        let both = format!("{MINIMAL}classes = ['cat']\nexclude_classes = ['dog']\n");
+        let config: Config = toml::from_str(&both).unwrap();
+        let faults = config.check();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].path, "data.exclude_classes");
+        let one: Config = toml::from_str(&format!("{MINIMAL}exclude_classes = [3]\n")).unwrap();
+        assert!(one.check().is_empty());
     }
 
     #[test]

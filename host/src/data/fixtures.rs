@@ -34,6 +34,7 @@ pub(super) fn config(format: Format, train: &str, test: &str) -> Config {
         image_column: None,
         label_column: None,
         classes: None,
+        exclude_classes: None,
         mean: None,
         std: None,
         whitening: None,

@@ -35,8 +35,7 @@ pub(super) struct Opened {
 pub(super) fn open(config: &Config, split: Split, base: &Path) -> Result<Opened, Vec<Fault>> {
     let mut faults = config.check();
     let opened = class_names_and_rows(config, split, base);
-    let opened =
-        opened.and_then(|(classes, items)| check_rows(classes, items, split, config.resolution));
+    let opened = opened.and_then(|(classes, items)| check_rows(classes, items, split, config));
     match opened.and_then(|opened| part_of(opened, split, config.holdout)) {
         Ok(opened) => unless(faults, opened),
         Err(more) => {
@@ -58,7 +57,8 @@ fn class_names_and_rows(
         }
         faults
     })?;
-    let classes = Classes::pick(all_names.clone(), config.classes.as_deref())?;
+    let (chosen, excluded) = (&config.classes, &config.exclude_classes);
+    let classes = Classes::pick(all_names.clone(), chosen.as_deref(), excluded.as_deref())?;
     // A wrong label is kept, so that it is reported.
     let keep = |label| classes.relabel(label) != Ok(None);
     let source = source(config, split, base)?;
@@ -142,7 +142,7 @@ fn check_rows(
     classes: Classes,
     items: Vec<Item>,
     split: Split,
-    resolution: u32,
+    config: &Config,
 ) -> Result<Opened, Vec<Fault>> {
     if items.is_empty() {
         return Err(vec![Fault::new(
@@ -162,15 +162,16 @@ fn check_rows(
         faults.extend(empty_classes(&classes.names, &labels));
     }
     if faults.is_empty() {
-        faults.extend(lone_class(&classes.names));
+        faults.extend(lone_class(&classes.names, config));
     }
     let (sizes, broken) = headers(&items);
     faults.extend(Fault::listed(split.key(), broken));
+    let square = (config.resolution, config.resolution);
     let opened = Opened {
         items,
         labels,
         class_names: classes.names,
-        has_other_sizes: sizes.iter().any(|size| *size != (resolution, resolution)),
+        has_other_sizes: sizes.iter().any(|size| *size != square),
     };
     unless(faults, opened)
 }
@@ -180,19 +181,25 @@ fn empty_classes(names: &[String], labels: &[u32]) -> Vec<Fault> {
     let mut counts = vec![0usize; names.len()];
     labels.iter().for_each(|label| counts[*label as usize] += 1);
     let empty = names.iter().zip(&counts).filter(|(_, count)| **count == 0);
-    let messages = empty
-        .map(|(name, _)| format!("no images of class \"{name}\"; exclude it with data.classes"));
+    let messages = empty.map(|(name, _)| {
+        format!("no images of class \"{name}\"; leave it out with data.exclude_classes")
+    });
     Fault::listed(Split::Train.key(), messages.collect())
 }
 
 /// With one class every network is right everywhere.
-fn lone_class(names: &[String]) -> Option<Fault> {
+fn lone_class(names: &[String], config: &Config) -> Option<Fault> {
     let [only] = names else { return None };
-    let message = format!(
-        "one class alone (\"{only}\"), expected at least two; a folder of class folders is what data.train names, and a label column \
-         has a number for each class"
-    );
-    Some(Fault::new(Split::Train.key(), message))
+    let (key, mend) = match (&config.classes, &config.exclude_classes) {
+        (Some(_), _) => ("data.classes", "name another one too"),
+        (None, Some(_)) => ("data.exclude_classes", "leave out fewer"),
+        (None, None) => (
+            Split::Train.key(),
+            "a folder of class folders is what data.train names, and a label column has a number for each class",
+        ),
+    };
+    let message = format!("one class alone (\"{only}\"), expected at least two; {mend}");
+    Some(Fault::new(key, message))
 }
 
 /// Sizes in the headers of some images, or of all of a small split; and what is wrong with the others.
@@ -211,170 +218,5 @@ fn headers(items: &[Item]) -> (Vec<(u32, u32)>, Vec<String>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::classes::ClassRef;
-    use super::super::dataset::Dataset;
-    use super::super::fixtures::{ParquetFixture, config, png, write_folder};
-    use super::super::formats::Format;
-    use super::*;
-
-    type Row = (Option<Vec<u8>>, Option<i64>);
-
-    /// The faults of the training split with these rows and three named classes.
-    fn faults_of(rows: Vec<Row>) -> Vec<String> {
-        let dir = tempfile::tempdir().unwrap();
-        ParquetFixture::optional(rows)
-            .names(&["a", "b", "c"])
-            .write(&dir.path().join("t.parquet"));
-        let config = config(Format::Parquet, "t.parquet", "t.parquet");
-        let faults = Dataset::open(&config, Split::Train, dir.path()).unwrap_err();
-        let base = format!("{}/", dir.path().display());
-        faults
-            .iter()
-            .map(|fault| fault.to_string().replace(&base, ""))
-            .collect()
-    }
-
-    fn good(label: i64) -> Row {
-        (Some(png(2, 2, [9; 3])), Some(label))
-    }
-
-    #[test]
-    fn the_last_of_each_class_are_held_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let rows = [0, 1, 0, 1, 0, 1, 1].map(good).to_vec();
-        ParquetFixture::optional(rows)
-            .names(&["a", "b"])
-            .write(&dir.path().join("t.parquet"));
-        let of = |holdout| Config {
-            holdout: Some(holdout),
-            ..config(Format::Parquet, "t.parquet", "none.parquet")
-        };
-        let (train, test) = Dataset::open_both(&of(2), dir.path()).unwrap();
-        assert_eq!(
-            (train.labels(), test.labels()),
-            (&[0, 1, 1][..], &[0, 0, 1, 1][..])
-        );
-        let rows = |set: &Dataset| -> Vec<String> {
-            (0..set.len()).map(|i| set.place(i).to_string()).collect()
-        };
-        assert!(rows(&train)[2].ends_with("row 3"), "{:?}", rows(&train));
-        assert!(rows(&test)[0].ends_with("row 2"), "{:?}", rows(&test));
-        let faults = Dataset::open_both(&of(3), dir.path()).unwrap_err();
-        let told = faults[0].to_string();
-        assert!(
-            told.contains("data.holdout: got 3, and class \"a\" has 3"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn every_wrong_row_is_named() {
-        let null_label = (Some(png(2, 2, [9; 3])), None);
-        let not_an_image = (Some(b"text".to_vec()), Some(1));
-        let rows = vec![
-            good(0),
-            good(-1),
-            good(3),
-            null_label,
-            (None, Some(2)),
-            not_an_image,
-        ];
-        let faults = faults_of(rows);
-        assert_eq!(
-            faults[0],
-            "data.train: t.parquet row 1: label -1 is negative, expected 0 to 2"
-        );
-        assert_eq!(
-            faults[1],
-            "data.train: t.parquet row 2: label 3 is out of range, expected 0 to 2 (3 classes)"
-        );
-        assert_eq!(
-            faults[2],
-            "data.train: t.parquet row 3: label is null, expected an integer"
-        );
-        assert_eq!(faults[3], "data.train: t.parquet row 4: the image is null");
-        assert!(
-            faults[4].starts_with("data.train: t.parquet row 5: cannot decode the image's header")
-        );
-        assert_eq!(faults.len(), 5);
-    }
-
-    #[test]
-    fn a_set_without_images_or_with_an_empty_class_is_refused() {
-        assert_eq!(
-            faults_of(vec![]),
-            ["data.train: no images of the requested classes"]
-        );
-        let faults = faults_of(vec![good(0), good(2)]);
-        assert_eq!(
-            faults,
-            ["data.train: no images of class \"b\"; exclude it with data.classes"]
-        );
-    }
-
-    #[test]
-    fn unnamed_classes_still_refuse_negative_labels() {
-        let dir = tempfile::tempdir().unwrap();
-        ParquetFixture::optional(vec![good(-2)]).write(&dir.path().join("t.parquet"));
-        let config = config(Format::Parquet, "t.parquet", "t.parquet");
-        let faults = Dataset::open(&config, Split::Train, dir.path()).unwrap_err();
-        assert!(
-            faults[0].message.contains("label -2 is negative"),
-            "{}",
-            faults[0]
-        );
-    }
-
-    #[test]
-    fn a_large_split_is_sampled_to_both_ends() {
-        let mut rows: Vec<Row> = (0..600).map(|i| good(i % 3)).collect();
-        rows[0].0 = Some(b"x".to_vec());
-        rows[1].0 = Some(b"x".to_vec());
-        rows[599].0 = Some(b"x".to_vec());
-        let faults = faults_of(rows);
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(
-            faults[0].contains("row 0:") && faults[1].contains("row 599:"),
-            "{faults:?}"
-        );
-    }
-
-    #[test]
-    fn both_splits_and_the_table_are_reported_together() {
-        let mut config = config(Format::Parquet, "none.parquet", "none-*.parquet");
-        config.resolution = 0;
-        let dir = tempfile::tempdir().unwrap();
-        let faults = Dataset::open_both(&config, dir.path()).unwrap_err();
-        let paths: Vec<&str> = faults.iter().map(|f| f.path.as_str()).collect();
-        assert_eq!(paths, ["data.resolution", "data.train", "data.test"]);
-    }
-
-    #[test]
-    fn unknown_classes_and_broken_files_of_a_folder_are_faults() {
-        let dir = tempfile::tempdir().unwrap();
-        write_folder(
-            dir.path(),
-            &[
-                ("cat", "0.png", b"".to_vec()),
-                ("dog", "0.png", png(2, 2, [0; 3])),
-            ],
-        );
-        let mut config = config(Format::ImageFolder, ".", ".");
-        let fault = Dataset::open(&config, Split::Test, dir.path())
-            .unwrap_err()
-            .remove(0);
-        assert_eq!(fault.path, "data.test");
-        assert!(
-            fault
-                .message
-                .contains("cat/0.png: cannot decode the image's header"),
-            "{fault}"
-        );
-        config.classes = Some(vec![ClassRef::Name("dogs".into())]);
-        let fault = Dataset::open(&config, Split::Test, dir.path())
-            .unwrap_err()
-            .remove(0);
-        assert_eq!(fault.path, "data.classes[0]");
-    }
-}
+#[path = "open_test.rs"]
+mod tests;
