@@ -1,7 +1,7 @@
 //! Alambic: dataset distillation in which every component is a plugin.
 //!
-//! Imports go downwards: `cli` > `experiment` > `stages` > {`artifact`, `plugins`, `data`, `report`} > `engine` > `lock` >
-//! `say`.
+//! Imports go downwards: `cli` > `experiment` > `stages` > {`artifact`, `plugins`, `data`, `report`} > `engine` > `picture` >
+//! {`fence`, `lock`} > `say`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)] // they panic where their reader has gone: `say`
 
@@ -12,7 +12,9 @@ pub mod artifact;
 pub mod cli;
 pub mod data;
 pub mod experiment;
+mod fence;
 mod lock;
+mod picture;
 pub mod plugins;
 pub mod report;
 pub mod stages;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use candle_core::Device;
 use image::{
     Rgb, RgbImage,
@@ -16,9 +16,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{atomic, own_files, sums};
-use crate::engine::{
-    Value,
-    gpu::{Gpu, resident::Resident},
+use crate::{
+    engine::{
+        Value,
+        gpu::{Gpu, resident::Resident},
+    },
+    picture::{self, Exif},
 };
 
 /// How images are stored.
@@ -257,15 +260,17 @@ pub fn rgb(chw: &[u8], resolution: usize) -> RgbImage {
 /// The bytes of an image file of this many pixels a side, [3, R, R].
 ///
 /// # Errors
-/// When it cannot be read, or has another size.
+/// When it cannot be read, is damaged or truncated, or has another size.
 pub fn decode(path: &Path, resolution: usize) -> Result<Vec<u8>> {
     let decoded = || {
-        let image = image::load_from_memory(&fs::read(path)?)?.to_rgb8();
-        let (width, height) = (image.width() as usize, image.height() as usize);
+        let encoded = fs::read(path)?;
+        let (width, height) = picture::size(&encoded, Exif::Ignore).map_err(Error::msg)?;
+        let square = u32::try_from(resolution)?;
         ensure!(
-            (width, height) == (resolution, resolution),
+            (width, height) == (square, square),
             "it has {width}x{height} pixels, expected {resolution}x{resolution}"
         );
+        let image = picture::decode(&encoded, Exif::Ignore).map_err(Error::msg)?;
         let raw = image.into_raw();
         let channels = (0..3).flat_map(|c| raw.iter().skip(c).step_by(3).copied());
         Ok(channels.collect())
@@ -310,5 +315,30 @@ mod tests {
             .map(|e| e.unwrap().metadata().unwrap().len())
             .sum();
         assert_eq!(set().encoded_bytes(ImageFormat::Jpeg).unwrap(), on_disk);
+    }
+
+    /// The decoder would fill what is missing of a JPEG with grey.
+    #[test]
+    fn a_truncated_jpeg_of_a_set_is_refused_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("images");
+        let pixels_nchw = (0..3 * 64 * 64).map(|i| (i * 7 % 251) as u8).collect();
+        let set = ImageSet::new(64, pixels_nchw, vec![0], vec!["a".to_owned()]);
+        set.save(&folder, ImageFormat::Jpeg, PLAIN).unwrap();
+        assert_eq!(ImageSet::load(&folder).unwrap().len(), 1);
+        let path = folder.join("00000_a/00000.jpg");
+        let whole = fs::read(&path).unwrap();
+        for kept in [whole.len() - 2, whole.len() * 2 / 3] {
+            fs::write(&path, &whole[..kept]).unwrap();
+            let error = format!("{:#}", ImageSet::load(&folder).unwrap_err());
+            assert!(error.contains("00000_a/00000.jpg: "), "{error}");
+            assert!(error.contains("a JPEG without its end"), "{error}");
+        }
+        fs::write(&path, set.encode(0, ImageFormat::Png).unwrap()).unwrap();
+        let error = format!("{:#}", decode(&path, 32).unwrap_err());
+        assert!(
+            error.ends_with("it has 64x64 pixels, expected 32x32"),
+            "{error}"
+        );
     }
 }

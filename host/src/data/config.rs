@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::classes::ClassRef;
 use super::fault::Fault;
 use super::formats::Format;
+use crate::picture::Exif;
 
 /// Sides that make sense for a square canvas; the upper end bounds a canvas to 48 MiB.
 const RESOLUTIONS: RangeInclusive<u32> = 1..=4096;
@@ -60,6 +61,9 @@ pub struct Config {
     /// Resizing filter, antialiased as in PIL and torchvision
     #[serde(default)]
     pub interpolation: Interpolation,
+    /// Whether an image is turned as its EXIF data says
+    #[serde(default, skip_serializing_if = "Exif::is_ignored")]
+    pub exif: Exif,
     /// Limit on decoded pixels kept in memory for each split, in bytes
     #[serde(default = "default_cache_bytes")]
     pub cache_bytes: u64,
@@ -274,6 +278,21 @@ mod tests {
         assert_eq!(faults[0].path, "data.exclude_classes");
         let one: Config = toml::from_str(&format!("{MINIMAL}exclude_classes = [3]\n")).unwrap();
         assert!(one.check().is_empty());
+    }
+
+    #[test]
+    fn exif_is_ignored_by_default_and_then_not_written() {
+        let config: Config = toml::from_str(MINIMAL).unwrap();
+        assert_eq!(config.exif, Exif::Ignore);
+        assert!(!toml::to_string(&config).unwrap().contains("exif"));
+        let text = format!("{MINIMAL}exif = 'apply'\n");
+        let config: Config = toml::from_str(&text).unwrap();
+        assert_eq!(config.exif, Exif::Apply);
+        assert!(
+            toml::to_string(&config)
+                .unwrap()
+                .contains("exif = \"apply\"")
+        );
     }
 
     #[test]

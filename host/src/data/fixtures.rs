@@ -4,7 +4,8 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-use image::{ImageFormat, Rgb, RgbImage};
+use image::codecs::png::PngEncoder;
+use image::{ImageEncoder, ImageFormat, Rgb, RgbImage};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -14,6 +15,7 @@ use parquet::schema::parser::parse_message_type;
 
 use super::config::{Config, Interpolation, Resize};
 use super::formats::Format;
+use crate::picture::Exif;
 
 /// A PNG of one colour.
 pub(super) fn png(width: u32, height: u32, rgb: [u8; 3]) -> Vec<u8> {
@@ -21,6 +23,18 @@ pub(super) fn png(width: u32, height: u32, rgb: [u8; 3]) -> Vec<u8> {
     let image = RgbImage::from_pixel(width, height, Rgb(rgb));
     image.write_to(&mut bytes, ImageFormat::Png).unwrap();
     bytes.into_inner()
+}
+
+/// A PNG whose EXIF data says how the camera was held, from 1 (upright) to 8.
+pub(super) fn held(image: &RgbImage, orientation: u8) -> Vec<u8> {
+    // Little-endian TIFF of one entry: tag 0x0112, one short.
+    let tag = [0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+    let exif = [&b"II*\0\x08\0\0\0\x01\0"[..], &tag, &[0; 4]].concat();
+    let mut file = Vec::new();
+    let mut encoder = PngEncoder::new(&mut file);
+    encoder.set_exif_metadata(exif).unwrap();
+    image.write_with_encoder(encoder).unwrap();
+    file
 }
 
 /// A `[data]` table for `train` and `test` at 4 pixels.
@@ -35,6 +49,7 @@ pub(super) fn config(format: Format, train: &str, test: &str) -> Config {
         label_column: None,
         classes: None,
         exclude_classes: None,
+        exif: Exif::Ignore,
         mean: None,
         std: None,
         whitening: None,

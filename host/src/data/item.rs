@@ -76,6 +76,8 @@ pub(super) struct Coding {
     pub decode: Reader<RgbImage>,
     /// Width and height, from the first bytes alone.
     pub size: Reader<(u32, u32)>,
+    /// The same with the image turned as EXIF says, where there may be any.
+    pub upright: Option<&'static Coding>,
 }
 
 /// One row.

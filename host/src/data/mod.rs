@@ -37,3 +37,5 @@ pub use item::{DecodeError, Place, Within};
 pub use normalization::{Normalization, Rounding};
 pub use survey::{Broken, ClassCount, SizeCount, SplitInfo};
 pub use whitening::Whitening;
+
+pub use crate::picture::Exif;

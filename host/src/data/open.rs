@@ -11,6 +11,7 @@ use super::fault::{Fault, unless};
 use super::formats::{Columns, Source};
 use super::item::Item;
 use super::locate::locate;
+use crate::picture::Exif;
 
 /// Below this many images every header is checked.
 const CHECK_ALL_BELOW: usize = 512;
@@ -62,7 +63,12 @@ fn class_names_and_rows(
     // A wrong label is kept, so that it is reported.
     let keep = |label| classes.relabel(label) != Ok(None);
     let source = source(config, split, base)?;
-    let items = config.format.listing().read(&source, &all_names, &keep)?;
+    let mut items = config.format.listing().read(&source, &all_names, &keep)?;
+    if config.exif == Exif::Apply {
+        for item in &mut items {
+            item.coding = item.coding.upright.unwrap_or(item.coding);
+        }
+    }
     Ok((classes, items))
 }
 

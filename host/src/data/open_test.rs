@@ -1,8 +1,10 @@
 //! Opening a split: rows, labels, classes and headers checked, all faults told.
 
+use image::{Rgb, RgbImage};
+
 use super::super::classes::ClassRef;
 use super::super::dataset::Dataset;
-use super::super::fixtures::{ParquetFixture, config, png, write_folder};
+use super::super::fixtures::{ParquetFixture, config, held, png, write_folder};
 use super::super::formats::Format;
 use super::*;
 
@@ -124,6 +126,28 @@ fn a_lone_class_is_told_where_it_was_chosen() {
     ParquetFixture::optional([good(0)].to_vec()).write(&path);
     let start = "data.train: one class alone (\"0\"), expected at least two; a folder";
     assert!(told(&config).starts_with(start), "{}", told(&config));
+}
+
+#[test]
+fn an_image_is_turned_as_exif_says_where_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    // A white left half; turned clockwise by 90 degrees it is the upper half.
+    let half = RgbImage::from_fn(8, 8, |x, _| Rgb([if x < 4 { 255 } else { 0 }; 3]));
+    let images = [
+        ("a", "0.png", held(&half, 6)),
+        ("b", "0.png", held(&half, 6)),
+    ];
+    write_folder(&dir.path().join("train"), &images);
+    let mut config = config(Format::ImageFolder, "train", "train");
+    config.resolution = 8;
+    let rows = |config: &Config| {
+        let set = Dataset::open(config, Split::Train, dir.path()).unwrap();
+        let pixels = set.decode(0).unwrap();
+        [pixels[0] > 128, pixels[7] > 128, pixels[56] > 128]
+    };
+    assert_eq!(rows(&config), [true, false, true]);
+    config.exif = Exif::Apply;
+    assert_eq!(rows(&config), [true, true, false]);
 }
 
 #[test]

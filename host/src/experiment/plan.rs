@@ -53,7 +53,7 @@ pub fn plan(
     base: &Path,
 ) -> Result<Plan> {
     let inputs = |sizes: Json| {
-        json!({
+        let mut inputs = json!({
             "seed": experiment.seed,
             "train": fingerprint(sets.0),
             "test": fingerprint(sets.1),
@@ -61,7 +61,12 @@ pub fn plan(
             "resize": experiment.data.resize,
             "interpolation": experiment.data.interpolation,
             "normalization": input_identity(normalization, experiment.data.whitening.as_ref()),
-        })
+        });
+        // Only where it changes pixels: hashes from before there was the key stay.
+        if !experiment.data.exif.is_ignored() {
+            inputs["exif"] = json!(experiment.data.exif);
+        }
+        inputs
     };
     let mut before = inputs(json!([sizes(sets.0), sizes(sets.1)]));
     let mut before_but_sizes = inputs(Json::Null);

@@ -212,6 +212,8 @@ fn a_changed_value_makes_stages_stale() {
     assert_same(&before, &lab.results("run"));
     let seed = lab.run(&["--set", "seed=1"]);
     seed.refused(2, &["(squeeze, recover, relabel, validate)"]);
+    let turned = lab.run(&["--set", "data.exif=\"apply\""]);
+    turned.refused(2, &["(squeeze, recover, relabel, validate)"]);
 
     let redo = [changed[0], changed[1], "--from", "recover"];
     let answer = lab.run(&redo).done();
@@ -233,6 +235,7 @@ fn what_changes_no_result_makes_nothing_stale() {
         "recover.log_every=7",
         "checkpoint_secs=1",
         "device=\"auto\"",
+        "data.exif=\"ignore\"",
     ] {
         let answer = lab.run(&["--set", harmless]).done();
         assert_eq!(said_skipped(&answer.stderr), STAGES, "{harmless}");

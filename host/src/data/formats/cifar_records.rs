@@ -24,6 +24,7 @@ const PIXELS: u64 = 3 * PLANE as u64;
 static PLANES: Coding = Coding {
     decode: planes,
     size: |bytes| planes(bytes).map(|image| image.dimensions()),
+    upright: None,
 };
 
 /// Files next to the records that name the classes, one per line, and the label bytes of a record that goes with them.
