@@ -62,6 +62,8 @@ pub(super) enum Stored {
     At(u64),
     /// The split's own temporary file, from here on.
     Spool(Arc<File>, u64),
+    /// A file beside, by its path, which is not read.
+    Path(Box<str>),
     /// Nowhere: a row without an image.
     Null,
 }
@@ -100,6 +102,12 @@ impl Item {
     pub fn read(&self) -> Result<Vec<u8>, DecodeError> {
         let read = match &self.stored {
             Stored::Null => return Err(self.error("the image is null".to_string())),
+            Stored::Path(path) => {
+                return Err(self.error(format!(
+                    "the image is the path \"{path}\", and images by path are not read; store the bytes in its column, or the files \
+                     in an image folder"
+                )));
+            }
             Stored::File => std::fs::read(&self.place.file),
             Stored::At(offset) => {
                 File::open(&self.place.file).and_then(|file| self.range(&file, *offset))

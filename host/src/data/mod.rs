@@ -14,6 +14,7 @@ pub mod fetch;
 mod fixtures;
 mod formats;
 mod geometry;
+mod growth;
 mod info;
 mod inputs;
 mod item;

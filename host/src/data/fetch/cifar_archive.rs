@@ -12,9 +12,10 @@ use tar::Archive;
 
 use super::{
     catalogue::Member,
-    entry::{UnpackError, bad, disk, inside, write_entry},
+    entry::{Limited, UnpackError, bad, disk, inside, write_entry},
     watch::{Watch, mib},
 };
+use crate::data::growth;
 
 /// A file that tells how far it was read.
 struct Counted<'a> {
@@ -53,7 +54,13 @@ pub(super) fn unpack(
             position.get()
         ))
     };
-    let mut tar = Archive::new(GzDecoder::new(BufReader::new(counted)));
+    let most = growth::most(total);
+    let limited = Limited {
+        inner: GzDecoder::new(BufReader::new(counted)),
+        left: most,
+        fault: format!("it unpacks from {total} to more than {most} bytes"),
+    };
+    let mut tar = Archive::new(limited);
     let mut last = "at its beginning".to_owned();
     for entry in tar.entries().map_err(|e| damage(&last, &e))? {
         let mut entry = entry.map_err(|e| damage(&last, &e))?;
@@ -64,6 +71,12 @@ pub(super) fn unpack(
                 return Err(bad(format!("entry {path:?}: expected a plain file")));
             }
             let place = format!("in {path:?}");
+            let size = entry.size();
+            if let Some(bytes) = member.bytes.filter(|bytes| *bytes != size) {
+                return Err(bad(format!(
+                    "entry {path:?}: got {size} bytes, expected {bytes}"
+                )));
+            }
             write_entry(&mut entry, &folder.join(member.name), |e| damage(&place, e))?;
         }
         last = format!("after {path:?}");
@@ -184,5 +197,42 @@ mod tests {
         let (_dir, _, result) = unpacked(b"<html>please sign in</html>");
         let error = result.unwrap_err().to_string();
         assert!(error.starts_with("damaged at its beginning"), "{error}");
+    }
+
+    #[test]
+    fn a_small_archive_that_unpacks_to_gigabytes_is_refused() {
+        let mut tar = Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
+        let mut header = Header::new_ustar();
+        header.set_path("c/readme.html").unwrap();
+        header.set_size(1 << 40);
+        header.set_cksum();
+        // A member that is passed over, and whose end never comes.
+        tar.append(&header, io::repeat(0).take(600 << 20)).unwrap();
+        let whole = tar.into_inner().unwrap().finish().unwrap();
+        assert!(whole.len() < 1 << 20, "{}", whole.len());
+        let (_dir, folder, result) = unpacked(&whole);
+        let error = result.unwrap_err().to_string();
+        let told = format!("it unpacks from {} to more than ", whole.len());
+        assert!(error.contains(&told), "{error}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_member_of_another_length_is_refused_before_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tar.gz");
+        fs::write(
+            &path,
+            archive(&[("c/train.bin", EntryType::Regular, b"pixels")]),
+        )
+        .unwrap();
+        let files = [Member {
+            name: "train.bin",
+            bytes: Some(7),
+        }];
+        let result = unpack(&files, &path, dir.path(), &mut Notes::default());
+        let error = result.unwrap_err().to_string();
+        assert_eq!(error, "entry \"c/train.bin\": got 6 bytes, expected 7");
+        assert!(!dir.path().join("train.bin").exists());
     }
 }

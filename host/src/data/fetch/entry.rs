@@ -54,6 +54,27 @@ pub(super) fn inside(entry: &str) -> Result<Vec<&str>, UnpackError> {
     Ok(parts)
 }
 
+/// What stops where it would go on for more bytes than `most`; a compressed file may hold any number.
+pub(super) struct Limited<R> {
+    /// Where the bytes come from.
+    pub inner: R,
+    /// Bytes that may still come.
+    pub left: u64,
+    /// What is told of more.
+    pub fault: String,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.left = match self.left.checked_sub(n as u64) {
+            Some(left) => left,
+            None => return Err(io::Error::other(self.fault.clone())),
+        };
+        Ok(n)
+    }
+}
+
 /// Writes an entry to a new file; `damage` says where the archive broke.
 pub(super) fn write_entry(
     entry: &mut impl Read,
@@ -97,5 +118,18 @@ mod tests {
         let text = write_error(Path::new("/d/a.part"), &io::Error::from_raw_os_error(28));
         assert!(text.starts_with("cannot write /d/a.part: No space left on device"));
         assert!(text.ends_with("free some space, or choose another --to"));
+    }
+
+    #[test]
+    fn what_goes_on_beyond_its_limit_is_stopped() {
+        let read = |left: u64| {
+            let fault = "too long".to_owned();
+            let inner = io::repeat(7).take(1000);
+            let mut limited = Limited { inner, left, fault };
+            let mut bytes = Vec::new();
+            limited.read_to_end(&mut bytes).map_err(|e| e.to_string())
+        };
+        assert_eq!(read(1000), Ok(1000));
+        assert_eq!(read(999), Err("too long".to_owned()));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     entry::{UnpackError, bad, disk, inside, write_entry},
     watch::Watch,
 };
+use crate::data::growth;
 
 const ANNOTATIONS: &str = "val/val_annotations.txt";
 /// Classes, training images and validation images of the published set: 500 and 50 of each class (Y. Le, X. Yang, *Tiny
@@ -38,6 +39,9 @@ pub(super) fn unpack(
             "got {bytes} bytes that are not a complete zip archive ({e}): truncated, or an error page from the server"
         ))
     })?;
+    if let Some(fault) = growth::fault(unpacked_bytes(&mut zip), bytes) {
+        return Err(bad(fault));
+    }
     let root = zip
         .file_names()
         .flatten()
@@ -76,6 +80,13 @@ pub(super) fn unpack(
         ));
     }
     Ok(())
+}
+
+/// What the archive tells of the length of all entries; of one that goes on beyond, the crate takes no more.
+fn unpacked_bytes(zip: &mut Zip) -> u64 {
+    let count = zip.len();
+    let size = |index| zip.by_index_raw(index).map_or(0, |entry| entry.size());
+    (0..count).map(size).fold(0, u64::saturating_add)
 }
 
 fn damaged(name: &str, error: &dyn std::fmt::Display) -> UnpackError {
@@ -331,6 +342,27 @@ mod tests {
         let error = result.unwrap_err().to_string();
         assert!(
             error.starts_with("damaged in \"tiny/test/images/t0.JPEG\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_small_archive_that_unpacks_to_gigabytes_is_refused() {
+        let mut bytes = archive(&WHOLE);
+        let name = b"tiny/test/images/t0.JPEG";
+        let last = bytes.windows(name.len()).rposition(|w| w == name).unwrap();
+        // In the central directory, the unpacked length stands 22 bytes before the name (APPNOTE 4.3.12).
+        bytes[last - 22..last - 18].copy_from_slice(&u32::MAX.wrapping_sub(9).to_le_bytes());
+        let (dir, _, result) = unpacked(&bytes);
+        let error = result.unwrap_err().to_string();
+        assert!(error.starts_with("it unpacks from "), "{error}");
+        assert!(!dir.path().join("set/train").exists());
+        // And an entry that is longer than is told of it.
+        bytes[last - 22..last - 18].copy_from_slice(&3u32.to_le_bytes());
+        let (_dir, _, result) = unpacked(&bytes);
+        let error = result.unwrap_err().to_string();
+        assert!(
+            error.contains("t0.JPEG\": File is larger than its declared uncompressed size"),
             "{error}"
         );
     }

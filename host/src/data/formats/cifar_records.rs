@@ -199,6 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn names_may_begin_with_the_mark_of_an_editor() {
+        let (_dir, path) = write(
+            Some(("batches.meta.txt", "\u{feff}cat\ndog\n\n")),
+            &record(&[1], 7),
+        );
+        assert_eq!(
+            CifarRecords.class_names(&train(&[path])).unwrap(),
+            ["cat", "dog"]
+        );
+    }
+
+    #[test]
     fn a_file_of_another_length_is_refused() {
         let mut bytes = record(&[1], 7);
         bytes.pop();

@@ -2,9 +2,14 @@
 
 mod cifar_records;
 mod image_folder;
+mod label;
 mod listing;
+mod parquet_bounds;
 mod parquet_columns;
 mod parquet_file;
+#[cfg(test)]
+mod parquet_labels_test;
+mod parquet_table;
 mod spool;
 mod tar_file;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::label::{Label, Meaning};
 use super::listing::{Keep, Listing, Shape, Source};
-use crate::data::classes::Translation;
 use crate::data::decode::{IMAGE, is_image};
 use crate::data::fault::{Fault, unless};
 use crate::data::item::{Item, Place, Stored, Within};
@@ -38,29 +38,12 @@ struct Member {
     size: u64,
 }
 
-/// A label as it is written.
-enum Label {
-    Number(i64),
-    /// The name of a class.
-    Name(String),
-}
-
-impl Label {
-    /// A number, also one like `1.0` or `"1"`; anything else is a name.
-    fn of(text: &str) -> Self {
-        let text = text.trim().trim_matches('"');
-        let whole = |v: &f64| v.fract() == 0. && v.abs() < 1e15;
-        let number = text.parse().ok();
-        let number = number.or_else(|| text.parse().ok().filter(whole).map(|v| v as i64));
-        number.map_or_else(|| Self::Name(text.to_owned()), Self::Number)
-    }
-
-    fn of_json(value: &serde_json::Value) -> Option<Self> {
-        match value {
-            serde_json::Value::Number(number) => Some(Self::of(&number.to_string())),
-            serde_json::Value::String(text) => Some(Self::of(text)),
-            _ => None,
-        }
+/// The label in a JSON file, where it is one.
+fn of_json(value: &serde_json::Value) -> Option<Label> {
+    match value {
+        serde_json::Value::Number(number) => Some(Label::of(&number.to_string())),
+        serde_json::Value::String(text) => Some(Label::of(text)),
+        _ => None,
     }
 }
 
@@ -108,7 +91,7 @@ fn class_names(split: &Source, path: &Path) -> Result<Option<Vec<String>>, Vec<F
     let beside = path.with_file_name(NAMES);
     let text = split.text(beside.is_file().then_some(beside))?;
     Ok(text.map(|text| {
-        let text = text.trim_start_matches('\u{feff}').trim_end();
+        let text = text.trim_end();
         text.lines().map(|line| line.trim().to_string()).collect()
     }))
 }
@@ -122,7 +105,7 @@ fn list(
 ) -> Result<Vec<Item>, Vec<String>> {
     let (shown, file) = (path.display(), Arc::<Path>::from(path));
     let one = |message: String| vec![message];
-    let translation = Translation::new(own, all).map_err(|m| one(format!("{shown}: {m}")))?;
+    let meaning = Meaning::new(own, all).map_err(|m| one(format!("{shown}: {m}")))?;
     let samples = samples(path).map_err(one)?;
     if samples.is_empty() {
         return Err(one(format!("{shown} has no samples")));
@@ -151,14 +134,7 @@ fn list(
             None => Err(format!(
                 "no label, expected a number in a member {key}.cls, or \"label\" in {key}.json"
             )),
-            Some(Label::Number(label)) => translation.label(Some(*label)),
-            Some(Label::Name(class)) => {
-                let place = all.iter().position(|n| n == class).map(|i| i as i64);
-                place.map(Some).ok_or_else(|| {
-                    let class: String = class.chars().take(40).collect();
-                    format!("got \"{class}\", expected the number of a class, or a name of {NAMES}")
-                })
-            }
+            label => meaning.class(label.as_ref()),
         };
         match label {
             Err(message) => wrong.push(format!("{shown} member {name}: {message}")),
@@ -217,8 +193,7 @@ fn samples(path: &Path) -> Result<Vec<Sample>, String> {
             ));
         }
         let (key, extension) = split(&name);
-        // What macOS keeps beside a file.
-        if key.rsplit('/').next().is_some_and(|base| base.is_empty()) {
+        if is_junk(key) {
             continue;
         }
         let extension = extension.to_lowercase();
@@ -241,7 +216,7 @@ fn samples(path: &Path) -> Result<Vec<Sample>, String> {
                 let value: serde_json::Value = serde_json::from_str(&text)
                     .map_err(|e| format!("{shown} member {name}: invalid JSON: {e}"))?;
                 if sample.label.is_none() {
-                    sample.label = Label::of_json(&value["label"]);
+                    sample.label = of_json(&value["label"]);
                 }
             }
             _ if is_image(Path::new(&name)) => sample.images.push(Member {
@@ -255,6 +230,14 @@ fn samples(path: &Path) -> Result<Vec<Sample>, String> {
         last = format!("member {name}");
     }
     Ok(samples)
+}
+
+/// What tools leave beside the files: attributes of macOS (`._x.jpg`, `__MACOSX/`), hidden files, and headers of PAX that an old `tar`
+/// took for files.
+fn is_junk(key: &str) -> bool {
+    let mut parts = key.rsplit('/');
+    let is_hidden = parts.next().is_some_and(str::is_empty);
+    is_hidden || parts.any(|folder| folder == "__MACOSX" || folder.starts_with("PaxHeader"))
 }
 
 /// gzip and zstd: their members have no place of their own.

@@ -77,7 +77,7 @@ fn labels_that_lack_or_are_none_are_named() {
     );
     let fault = faults(&[("0.png", &image), ("0.cls", b"cat")]);
     assert!(
-        fault.contains("member 0.png: got \"cat\", expected the number of a class"),
+        fault.contains("member 0.png: got \"cat\", expected the number or the name of a class"),
         "{fault}"
     );
     let dir = tempfile::tempdir().unwrap();
