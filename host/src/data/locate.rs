@@ -1,14 +1,46 @@
-//! From what the TOML says (a path or a glob, relative to its folder) to the files on disk.
+//! From what the TOML says (a path, a glob or a range in braces, relative to its folder) to the files on disk.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The paths that `pattern` names, sorted, each of which exists.
+/// Files that the braces of one pattern may stand for.
+const MOST_PATTERNS: usize = 100_000;
+
+/// The paths that `pattern` names, each of which exists: those of a glob sorted, those of braces in their order.
 ///
 /// A pattern that is itself the name of an existing path means that path, whatever characters it holds.
 ///
 /// # Errors
-/// The path does not exist, the glob is malformed or nothing matches it.
+/// A path does not exist, the glob is malformed or nothing matches it.
 pub(super) fn locate(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String> {
+    let literal = base.join(pattern);
+    if literal.exists() {
+        return Ok(vec![literal]);
+    }
+    let patterns = expanded(pattern, 0)?;
+    let (mut paths, mut missing) = (Vec::new(), Vec::new());
+    for one in &patterns {
+        match located(one, base) {
+            Ok(found) => paths.extend(found),
+            Err(message) => missing.push(message),
+        }
+    }
+    let Some(first) = missing.first() else {
+        let mut seen = BTreeSet::new();
+        paths.retain(|path| seen.insert(path.clone()));
+        return Ok(paths);
+    };
+    Err(match patterns.len() {
+        1 => first.clone(),
+        all => format!(
+            "{first}; {} of the {all} names that \"{pattern}\" stands for are missing",
+            missing.len()
+        ),
+    })
+}
+
+/// The paths of a pattern without braces.
+fn located(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String> {
     let literal = base.join(pattern);
     if literal.exists() {
         return Ok(vec![literal]);
@@ -24,6 +56,63 @@ pub(super) fn locate(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String>
         ));
     }
     Ok(paths)
+}
+
+/// The patterns that one with braces stands for, as WebDataset's do: `{00000..00009}` and `{train,val}`, behind byte `from`; braces
+/// around anything else are characters.
+fn expanded(pattern: &str, from: usize) -> Result<Vec<String>, String> {
+    let Some(close) = pattern[from..].find('}').map(|at| from + at) else {
+        return Ok(vec![pattern.to_string()]);
+    };
+    let Some(open) = pattern[from..close].rfind('{').map(|at| from + at) else {
+        return expanded(pattern, close + 1);
+    };
+    let too_many = || format!("\"{pattern}\" stands for more than {MOST_PATTERNS} files");
+    let inside = &pattern[open + 1..close];
+    let parts = match numbers(inside) {
+        Some(numbers) => numbers.ok_or_else(too_many)?,
+        None if inside.contains(',') => inside.split(',').map(str::to_string).collect(),
+        None => return expanded(pattern, close + 1),
+    };
+    let mut patterns = Vec::new();
+    for part in parts {
+        let one = format!("{}{part}{}", &pattern[..open], &pattern[close + 1..]);
+        patterns.extend(expanded(&one, from)?);
+        if patterns.len() > MOST_PATTERNS {
+            return Err(too_many());
+        }
+    }
+    Ok(patterns)
+}
+
+/// The numbers from `first` to `last` in `first..last`, as wide as the wider one where one begins with a zero; none within where they are
+/// too many.
+fn numbers(range: &str) -> Option<Option<Vec<String>>> {
+    let (first, last) = range.split_once("..")?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(first) || !is_number(last) {
+        return None;
+    }
+    let is_padded = [first, last]
+        .iter()
+        .any(|n| n.len() > 1 && n.starts_with('0'));
+    let width = if is_padded {
+        first.len().max(last.len())
+    } else {
+        0
+    };
+    let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else {
+        return Some(None);
+    };
+    if first.abs_diff(last) >= MOST_PATTERNS as u64 {
+        return Some(None);
+    }
+    let mut numbers: Vec<u64> = (first.min(last)..=first.max(last)).collect();
+    if last < first {
+        numbers.reverse();
+    }
+    let padded = numbers.into_iter().map(|n| format!("{n:0width$}"));
+    Some(Some(padded.collect()))
 }
 
 /// The matches of a glob below `base`, whose own name is taken literally.
@@ -110,6 +199,42 @@ mod tests {
             locate("[x].parquet", &base).unwrap(),
             [base.join("[x].parquet")]
         );
+    }
+
+    #[test]
+    fn ranges_in_braces_are_files_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a-08.tar", "a-09.tar", "a-10.tar", "b-0.tar", "x{1}.tar"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let names = |pattern: &str| -> Result<Vec<String>, String> {
+            let found = locate(pattern, dir.path())?;
+            Ok(found.iter().map(|p| name_of(p)).collect())
+        };
+        let all = ["a-08.tar", "a-09.tar", "a-10.tar"].map(String::from);
+        assert_eq!(names("a-{08..10}.tar").unwrap(), all);
+        assert_eq!(names("a-{10..08}.tar").unwrap()[0], "a-10.tar");
+        let two = names("{b-{0..0},a-*8}.tar").unwrap();
+        assert_eq!(two, ["b-0.tar", "a-08.tar"]);
+        assert_eq!(names("x{1}.tar").unwrap(), ["x{1}.tar"]);
+        let error = names("a-{08..11}.tar").unwrap_err();
+        assert!(
+            error.contains(
+                "a-11.tar\"; 1 of the 4 names that \"a-{08..11}.tar\" stands for are missing"
+            ),
+            "{error}"
+        );
+        for many in [
+            "a-{0..99999999}.tar",
+            "{0..999}{0..999}",
+            "{0..99999999999999999999}",
+        ] {
+            let error = names(many).unwrap_err();
+            assert!(
+                error.ends_with("stands for more than 100000 files"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
