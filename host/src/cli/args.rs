@@ -203,8 +203,9 @@ pub enum PluginCommand {
 pub enum DataCommand {
     /// Show counts, classes, sizes, mean, standard deviation and broken images
     Info {
-        /// A parquet, tar or CIFAR file, a folder of those, or an ImageFolder
-        path: PathBuf,
+        /// Parquet, tar or CIFAR files, a folder of those, or an ImageFolder
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
         /// Print as JSON
         #[arg(long)]
         json: bool,

@@ -1,12 +1,12 @@
 //! `alambic data`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::{
     data::{
-        self,
+        self, Spread,
         fetch::{self, DataSet, Watch},
     },
     experiment::failure::{Failure, config_fault},
@@ -18,7 +18,7 @@ use super::args::{DataCommand, DataSetArg};
 /// `alambic data`.
 pub fn data(command: &DataCommand) -> Result<(), Failure> {
     match command {
-        DataCommand::Info { path, json } => info(path, *json),
+        DataCommand::Info { paths, json } => info(paths, *json),
         DataCommand::Fetch { set, to, from } => {
             let set = match set {
                 DataSetArg::Cifar10 => fetch::CIFAR10,
@@ -76,8 +76,8 @@ impl Watch for Screen {
     }
 }
 
-fn info(path: &Path, json: bool) -> Result<(), Failure> {
-    let info = data::info(path).map_err(Failure::Config)?;
+fn info(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
+    let info = data::info(paths).map_err(Failure::Config)?;
     if json {
         say!(
             "{}",
@@ -99,6 +99,14 @@ fn info(path: &Path, json: bool) -> Result<(), Failure> {
             rounded(&split.mean),
             rounded(&split.std)
         );
+        if split.num_sizes > 1 {
+            say!("  {} sizes", split.num_sizes);
+        }
+        for (side, spread) in [("width", split.widths), ("height", split.heights)] {
+            if let Some(Spread { min, median, max }) = spread.filter(|s| s.min < s.max) {
+                say!("  {side:<6} minimum {min}, median {median}, maximum {max} px");
+            }
+        }
         for size in &split.sizes {
             say!(
                 "  {:>6} images of {}x{}",

@@ -19,28 +19,37 @@ pub struct Info {
     pub splits: Vec<SplitInfo>,
 }
 
-/// Looks at files (one, a glob of them, or a folder of them), or at a folder of class folders (or of splits of those).
+/// Looks at files, globs of files, folders of files, folders of class folders, or folders of splits of those. Shards of one split count
+/// together, wherever they are given.
 ///
 /// # Errors
-/// Nothing is there, or it is of no known format; a file is damaged or lacks its columns. Broken rows are no errors but are listed.
-pub fn info(path: &Path) -> Result<Info, Vec<Fault>> {
-    let key = path.display().to_string();
-    let fault = |message: String| vec![Fault::new(&key, message)];
-    let found = locate(&path.to_string_lossy(), Path::new("")).map_err(fault)?;
-    let folder = found.first().filter(|p| found.len() == 1 && p.is_dir());
-    let splits = match folder {
-        Some(folder) => in_folder(folder).map_err(fault)?,
-        None => found
-            .first()
-            .and_then(|file| Some((file_format(file)?, by_split(&found)))),
+/// Nothing is there, or it is of no known format, or of several; a file is damaged or lacks its columns. Broken rows are no errors but
+/// are listed.
+pub fn info(paths: &[PathBuf]) -> Result<Info, Vec<Fault>> {
+    let (mut splits, mut formats) = (Splits::new(), Vec::new());
+    for path in paths {
+        let (format, own) = found(path)?;
+        formats.push(format);
+        for (name, files) in own {
+            splits.entry(name).or_default().extend(files);
+        }
+    }
+    let shown = paths.first().map(|path| path.display().to_string());
+    let shown = shown.unwrap_or_default();
+    let key = match paths.len() {
+        0 | 1 => shown,
+        more => format!("{shown} and {} more", more - 1),
     };
-    let (format, splits) = splits.ok_or_else(|| match (folder, endings()) {
-        (Some(_), endings) => fault(format!(
-            "neither {endings} files nor class folders with images in it"
-        )),
-        (None, endings) => fault(format!("neither a folder nor a {endings} file")),
-    })?;
-    let of_split = |(name, paths): (String, Vec<PathBuf>)| {
+    let fault = |message: &str| vec![Fault::new(&key, message)];
+    let Some(&format) = formats.first() else {
+        return Err(fault("got nothing, expected files or folders"));
+    };
+    if formats.iter().any(|other| *other != format) {
+        return Err(fault("got files of several formats, expected one"));
+    }
+    let of_split = |(name, mut paths): (String, Vec<PathBuf>)| {
+        paths.sort();
+        paths.dedup();
         let (listing, columns) = (format.listing(), Columns::default());
         let split = Source {
             paths,
@@ -55,6 +64,25 @@ pub fn info(path: &Path) -> Result<Info, Vec<Fault>> {
     Ok(Info {
         format,
         splits: splits?,
+    })
+}
+
+/// The format and the splits at a path.
+fn found(path: &Path) -> Result<(Format, Splits), Vec<Fault>> {
+    let fault = |message: String| vec![Fault::new(path.display().to_string(), message)];
+    let found = locate(&path.to_string_lossy(), Path::new("")).map_err(fault)?;
+    let folder = found.first().filter(|p| found.len() == 1 && p.is_dir());
+    let splits = match folder {
+        Some(folder) => in_folder(folder).map_err(fault)?,
+        None => found
+            .first()
+            .and_then(|file| Some((file_format(file)?, by_split(&found)))),
+    };
+    splits.ok_or_else(|| match (folder, endings()) {
+        (Some(_), endings) => fault(format!(
+            "neither {endings} files nor class folders with images in it"
+        )),
+        (None, endings) => fault(format!("neither a folder nor a {endings} file")),
     })
 }
 
@@ -119,112 +147,49 @@ fn file_format(file: &Path) -> Option<Format> {
 /// Files or folders by the name of their split.
 type Splits = BTreeMap<String, Vec<PathBuf>>;
 
-/// `train` of `train-00000-of-00004.parquet`; CIFAR-10 calls its training files `data_batch_1.bin`.
 fn by_split<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Splits {
     let mut splits = Splits::new();
     for file in files {
-        let name = name_of(file);
-        let stem = name.split(['-', '.']).next().unwrap_or_default();
-        let split = match stem.starts_with("data_batch_") {
-            true => "train",
-            false => stem.strip_suffix("_batch").unwrap_or(stem),
-        };
-        let files = splits.entry(split.to_string()).or_default();
-        files.push(file.clone());
+        splits.entry(split_of(file)).or_default().push(file.clone());
     }
     splits
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::fixtures::{png, write_folder};
-    use super::*;
-
-    #[test]
-    fn digits_have_two_splits() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/data/digits");
-        let info = info(Path::new(path)).unwrap();
-        assert_eq!(info.format, Format::Parquet);
-        let counts: Vec<(&str, usize)> = info
-            .splits
-            .iter()
-            .map(|s| (s.name.as_str(), s.images))
-            .collect();
-        assert_eq!(counts, [("test", 360), ("train", 1437)]);
-        let train = &info.splits[1];
-        assert_eq!(train.classes.iter().map(|c| c.count).sum::<usize>(), 1437);
-        assert_eq!(
-            (train.num_sizes, train.sizes[0].width, train.sizes[0].count),
-            (1, 8, 1437)
-        );
-        assert!(train.broken.is_empty() && train.mean[0] > 0.2 && train.std[0] > 0.2);
-        let json = serde_json::to_value(&info).unwrap();
-        assert_eq!(json["format"], "parquet");
-        assert_eq!(json["splits"][0]["classes"][9]["name"], "9");
-    }
-
-    #[test]
-    fn image_folders_are_found_with_and_without_splits() {
-        let dir = tempfile::tempdir().unwrap();
-        let images = [
-            ("cat", "a.png", png(5, 3, [0; 3])),
-            ("dog", "b.png", png(4, 4, [0; 3])),
-        ];
-        for split in ["train", "val"] {
-            write_folder(&dir.path().join(split), &images);
+/// The name of the split that a file is of: `train` of `train-00000-of-00004.parquet`, of `train_3.tar` and of `train/0003.parquet`.
+/// CIFAR-10 calls its training files `data_batch_1.bin`.
+fn split_of(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    // The number of a shard is the last part of a name, or followed by how many there are.
+    let is_shard = |at: usize| {
+        let mut parts = stem[at..].split(['-', '_', '.']);
+        let is_number_first = parts.next().is_some_and(is_number);
+        is_number_first
+            && match parts.next() {
+                None => true,
+                Some(next) => next == "of" && parts.next().is_some_and(is_number),
+            }
+    };
+    let ends = stem.match_indices(['-', '_', '.']);
+    let end = ends.map(|(at, _)| at).find(|at| is_shard(at + 1));
+    let name = match end {
+        Some(end) => &stem[..end],
+        None if is_shard(0) => {
+            let folder = file.parent().map(name_of).filter(|name| !name.is_empty());
+            return folder.unwrap_or_else(|| stem.to_string());
         }
-        let whole = info(dir.path()).unwrap();
-        assert_eq!(whole.format, Format::ImageFolder);
-        assert_eq!(whole.splits.len(), 2);
-        assert_eq!(whole.splits[1].name, "val");
-        let one = info(&dir.path().join("train")).unwrap();
-        assert_eq!(one.splits, whole.splits[..1]);
-        assert_eq!(
-            (one.splits[0].num_sizes, one.splits[0].classes[1].count),
-            (2, 1)
-        );
-    }
-
-    #[test]
-    fn cifars_files_are_two_splits() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, value) in [
-            ("data_batch_1.bin", 1),
-            ("data_batch_2.bin", 1),
-            ("test_batch.bin", 0),
-        ] {
-            std::fs::write(dir.path().join(name), vec![value; 3073]).unwrap();
-        }
-        std::fs::write(dir.path().join("readme.html"), "").unwrap();
-        let info = info(dir.path()).unwrap();
-        assert_eq!(info.format, Format::Cifar);
-        let counts: Vec<_> = info
-            .splits
-            .iter()
-            .map(|s| (s.name.as_str(), s.images))
-            .collect();
-        assert_eq!(counts, [("test", 1), ("train", 2)]);
-        assert_eq!(info.splits[1].sizes[0].width, 32);
-    }
-
-    #[test]
-    fn a_folder_of_neither_kind_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("notes.txt"), "").unwrap();
-        let faults = info(dir.path()).unwrap_err();
-        let endings = endings();
-        assert!(
-            ["parquet, tar", " or ", "bin"]
-                .iter()
-                .all(|part| endings.contains(part))
-        );
-        let expected = format!("neither {endings} files nor class folders with images in it");
-        assert_eq!(faults[0].message, expected);
-        let faults = info(&dir.path().join("none")).unwrap_err();
-        assert!(
-            faults[0].message.starts_with("no file or folder"),
-            "{}",
-            faults[0]
-        );
+        // As in `train00012`.
+        None => match stem.trim_end_matches(|c: char| c.is_ascii_digit()) {
+            name if stem.len() - name.len() >= 4 => name,
+            _ => &stem,
+        },
+    };
+    match name {
+        "data_batch" => "train".to_string(),
+        name => name.strip_suffix("_batch").unwrap_or(name).to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "info_test.rs"]
+mod tests;

@@ -36,7 +36,7 @@ pub use info::{Info, info};
 pub use inputs::Inputs;
 pub use item::{DecodeError, Place, Within};
 pub use normalization::{Normalization, Rounding};
-pub use survey::{Broken, ClassCount, SizeCount, SplitInfo};
+pub use survey::{Broken, ClassCount, SizeCount, SplitInfo, Spread};
 pub use whitening::Whitening;
 
 pub use crate::picture::Exif;

@@ -31,6 +31,10 @@ pub struct SplitInfo {
     pub sizes: Vec<SizeCount>,
     /// How many sizes there are.
     pub num_sizes: usize,
+    /// Widths of all images that can be decoded, in pixels; none where none can.
+    pub widths: Option<Spread>,
+    /// Heights of the same.
+    pub heights: Option<Spread>,
     /// Mean of each channel over all pixels at their own size, for pixels in 0 to 1.
     pub mean: [f64; 3],
     /// Standard deviation of each channel, likewise.
@@ -59,6 +63,39 @@ pub struct SizeCount {
     pub count: usize,
 }
 
+/// How far lengths spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Spread {
+    /// The smallest.
+    pub min: u32,
+    /// As many are smaller as are larger; of two in the middle the smaller one.
+    pub median: u32,
+    /// The largest.
+    pub max: u32,
+}
+
+impl Spread {
+    /// Of lengths and how often each occurs.
+    fn of(lengths: impl Iterator<Item = (u32, usize)>) -> Option<Self> {
+        let mut counts = BTreeMap::<u32, usize>::new();
+        for (length, count) in lengths {
+            *counts.entry(length).or_default() += count;
+        }
+        let mut left = counts.values().sum::<usize>().div_ceil(2);
+        let mut of_middle = counts.iter().filter(|(_, count)| {
+            let is_middle = left > 0 && left <= **count;
+            left = left.saturating_sub(**count);
+            is_middle
+        });
+        let median = *of_middle.next()?.0;
+        Some(Self {
+            min: *counts.first_key_value()?.0,
+            median,
+            max: *counts.last_key_value()?.0,
+        })
+    }
+}
+
 /// A row that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Broken {
@@ -81,6 +118,9 @@ pub(super) fn summarize(name: &str, class_names: Vec<String>, items: &[Item]) ->
             Err(message) => total.broken.push(item.error(message)),
         }
     }
+    let all = total.sizes.iter();
+    let widths = Spread::of(all.clone().map(|(&(width, _), &count)| (width, count)));
+    let heights = Spread::of(all.map(|(&(_, height), &count)| (height, count)));
     let mut sizes: Vec<SizeCount> = total
         .sizes
         .iter()
@@ -110,6 +150,8 @@ pub(super) fn summarize(name: &str, class_names: Vec<String>, items: &[Item]) ->
             .collect(),
         sizes,
         num_sizes,
+        widths,
+        heights,
         mean,
         std,
         broken: total.broken.into_iter().map(broken).collect(),
@@ -161,6 +203,19 @@ impl Tally {
 mod tests {
     use super::super::fixtures::{ParquetFixture, png};
     use super::super::info::info;
+    use super::Spread;
+
+    #[test]
+    fn sizes_are_told_as_minimum_median_and_maximum() {
+        let spread = |lengths: &[(u32, usize)]| {
+            let spread = Spread::of(lengths.iter().copied());
+            spread.map(|s| [s.min, s.median, s.max])
+        };
+        assert_eq!(spread(&[(9, 1), (3, 2), (5, 2)]), Some([3, 5, 9]));
+        assert_eq!(spread(&[(9, 1), (3, 1)]), Some([3, 3, 9]));
+        assert_eq!(spread(&[(7, 4)]), Some([7, 7, 7]));
+        assert_eq!(spread(&[]), None);
+    }
 
     #[test]
     fn what_is_broken_is_listed_with_its_place() {
@@ -176,9 +231,16 @@ mod tests {
         ParquetFixture::optional(rows)
             .names(&["a", "b"])
             .write(&path);
-        let info = info(&path).unwrap();
+        let info = info(std::slice::from_ref(&path)).unwrap();
         let split = &info.splits[0];
         assert_eq!((split.name.as_str(), split.images), ("all", 4));
+        let spread = |length| Spread {
+            min: length,
+            median: length,
+            max: length,
+        };
+        assert_eq!(split.widths, Some(spread(2)));
+        assert_eq!(split.heights, Some(spread(1)));
         assert_eq!((split.mean, split.std), ([1., 0., 0.2], [0.; 3]));
         let counts: Vec<usize> = split.classes.iter().map(|c| c.count).collect();
         assert_eq!(counts, [1, 2]);
