@@ -108,7 +108,7 @@ fn experiment(path: &Path, _: &[u8]) {
 
 /// Counts, sizes, statistics: every image is decoded.
 fn data_set(path: &Path, _: &[u8]) {
-    drop(data::info(path));
+    drop(data::info(&[path.to_owned()]));
 }
 
 fn weights_of(path: &Path, _: &[u8]) {
