@@ -25,6 +25,9 @@ pub enum ElfFault {
 }
 
 /// Checks kind, machine and length.
+///
+/// # Errors
+/// What is not as it must be.
 pub fn check(file: &[u8]) -> Result<(), ElfFault> {
     let not = |what: &str| Err(ElfFault::NotShared(what.to_owned()));
     if !file.starts_with(b"\x7fELF") {
