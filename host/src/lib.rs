@@ -16,6 +16,7 @@ mod fence;
 mod lock;
 mod picture;
 pub mod plugins;
+mod regular;
 pub mod report;
 pub mod stages;
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use safetensors::{SafeTensors, tensor::TensorView};
 
-use crate::engine::Value;
+use crate::{engine::Value, regular};
 
 use super::{
     atomic,
@@ -96,7 +95,8 @@ pub fn load_sealed(path: &Path, device: &Device, mend: &'static str) -> Result<S
         what: what.to_owned(),
         mend,
     };
-    let bytes = fs::read(path).map_err(|error| damaged(&format!("cannot be read ({error})")))?;
+    let bytes =
+        regular::read(path).map_err(|error| damaged(&format!("cannot be read ({error})")))?;
     if let Some(fault) = seal_fault(&bytes) {
         bail!(damaged(fault));
     }
@@ -122,7 +122,7 @@ pub struct Damaged {
 /// # Errors
 /// When the file is missing or damaged.
 pub fn load(path: &Path, device: &Device) -> Result<Stored> {
-    let inner = || decode(&fs::read(path)?, device);
+    let inner = || decode(&regular::read(path)?, device);
     inner().with_context(|| format!("cannot read tensors from {}", path.display()))
 }
 
@@ -186,9 +186,9 @@ mod tests {
             ("y".to_owned(), "2".to_owned()),
         ]);
         save(&path, &tensors, &texts).unwrap();
-        let first = fs::read(&path).unwrap();
+        let first = std::fs::read(&path).unwrap();
         save(&path, &tensors, &texts).unwrap();
-        assert_eq!(first, fs::read(&path).unwrap());
+        assert_eq!(first, std::fs::read(&path).unwrap());
         let (back, back_texts) = load(&path, &device).unwrap();
         assert_eq!(back_texts, texts);
         assert_eq!(back["b"].to_vec2::<f32>().unwrap(), [[1., 2.], [3., 4.]]);

@@ -11,6 +11,7 @@ use crate::{
     },
     experiment::failure::{Failure, config_fault},
     report::{progress::Progress, units::human_bytes},
+    say::visible,
 };
 
 use super::args::{DataCommand, DataSetArg};
@@ -116,7 +117,7 @@ fn info(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
             );
         }
         for class in split.classes.iter().take(20) {
-            say!("  {:>6} {}", class.count, class.name);
+            say!("  {:>6} {}", class.count, visible(&class.name));
         }
         if split.classes.len() > 20 {
             say!("         and {} more classes", split.classes.len() - 20);

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
+use crate::{regular, say::visible};
+
 /// Of a file of its own, this much is read to find the size: metadata may come first.
 const HEADER_BYTES: u64 = 1 << 18;
 
@@ -34,11 +36,11 @@ pub enum Within {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        f.write_str(&visible(&self.file.display().to_string()))?;
         match &self.within {
             Within::All => Ok(()),
             Within::Row(row) => write!(f, " row {row}"),
-            Within::Member(name) => write!(f, " member {name}"),
+            Within::Member(name) => write!(f, " member {}", visible(name)),
         }
     }
 }
@@ -108,9 +110,9 @@ impl Item {
                      in an image folder"
                 )));
             }
-            Stored::File => std::fs::read(&self.place.file),
+            Stored::File => regular::read(&self.place.file),
             Stored::At(offset) => {
-                File::open(&self.place.file).and_then(|file| self.range(&file, *offset))
+                regular::open(&self.place.file).and_then(|file| self.range(&file, *offset))
             }
             Stored::Spool(spool, offset) => self.range(spool, *offset),
         };
@@ -145,7 +147,7 @@ impl Item {
             return self.read();
         }
         let mut start = Vec::new();
-        let read = File::open(&self.place.file)
+        let read = regular::open(&self.place.file)
             .and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut start));
         read.map_err(|e| self.error(format!("cannot read the image: {e}")))?;
         Ok(start)

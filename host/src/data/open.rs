@@ -12,6 +12,7 @@ use super::formats::{Columns, Source};
 use super::item::Item;
 use super::locate::locate;
 use crate::picture::Exif;
+use crate::say::visible;
 
 /// Below this many images every header is checked.
 const CHECK_ALL_BELOW: usize = 512;
@@ -98,6 +99,7 @@ fn part_of(opened: Opened, split: Split, holdout: Option<u32>) -> Result<Opened,
         .filter(|(_, count)| **count <= holdout);
     let short: Vec<String> = short
         .map(|(name, count)| {
+            let name = visible(name);
             format!("got {holdout}, and class \"{name}\" has {count} training images")
         })
         .collect();

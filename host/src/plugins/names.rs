@@ -1,5 +1,7 @@
 //! The hint for an unknown name: the known names, and the nearest one.
 
+use crate::say::visible;
+
 /// The one of `have` that `name` was probably meant to be.
 pub fn nearest<'a>(name: &str, have: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase();
@@ -21,9 +23,11 @@ pub fn hint(name: &str, have: &[&str]) -> String {
     if have.is_empty() {
         return "(there are none)".to_owned();
     }
-    let list = have.join(", ");
+    let list = visible(&have.join(", ")).into_owned();
     match nearest(name, have) {
-        Some(near) if have.len() > 1 => format!("(have: {list}; did you mean \"{near}\"?)"),
+        Some(near) if have.len() > 1 => {
+            format!("(have: {list}; did you mean \"{}\"?)", visible(near))
+        }
         _ => format!("(have: {list})"),
     }
 }

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use minijinja::{Environment, Value, context};
+use minijinja::{Value, context};
 use serde::Serialize;
 
 use super::{
+    page::environment,
     scores::Scores,
     table::{TableFormat, mean_and_std, one_line, table},
     units::{human_bytes, human_duration},
@@ -279,8 +280,7 @@ fn html(rows: &[Row]) -> Result<String> {
         .collect();
     let rows: Vec<Value> = cells.into_iter().map(|cells| context! { cells }).collect();
     let page = context! { columns, words => WORDS, rows, sources };
-    let environment = Environment::new();
-    (environment.render_named_str("comparison.html", PAGE, page)).context("comparison")
+    (environment().render_named_str("comparison.html", PAGE, page)).context("comparison")
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use minijinja::{Environment, Value, context};
+use minijinja::{Value, context};
 
+use super::page::environment;
 use super::summary::{ResultRow, StageStatus, Summary};
 use super::table::{RESULT_COLUMNS, mean_and_std};
 use super::units::{human_bytes, human_count, human_duration};
@@ -69,8 +70,7 @@ pub fn render(input: &ReportInput) -> Result<String> {
         warnings => input.warnings.to_vec(),
         version => summary.alambic_version.as_str(),
     };
-    let environment = Environment::new();
-    (environment.render_named_str(TEMPLATE.0, TEMPLATE.1, page)).context("report")
+    (environment().render_named_str(TEMPLATE.0, TEMPLATE.1, page)).context("report")
 }
 
 /// What was distilled into what, as a sentence.

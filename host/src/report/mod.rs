@@ -12,6 +12,7 @@ pub mod events;
 pub mod gallery;
 pub mod html;
 pub mod log;
+mod page;
 pub mod progress;
 pub mod scores;
 pub mod summary;

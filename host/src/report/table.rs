@@ -1,6 +1,7 @@
 //! Tables, for a terminal or as Markdown.
 
 use super::{summary::ResultRow, units::human_bytes};
+use crate::say::visible;
 
 /// What a column shows of a row.
 pub type Cell = fn(&ResultRow) -> String;
@@ -109,9 +110,7 @@ pub fn mean_and_std(mean: f64, std: Option<f64>) -> String {
 
 /// Names are the user's: a line break in one must not break the table.
 pub fn one_line(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    visible(name).into_owned()
 }
 
 fn seeds(seeds: &[u64]) -> String {
@@ -138,10 +137,10 @@ mod tests {
             row("full-data", "hard", "résnet\n18", &[98.3]),
         ];
         let expected = "\
-set        labels  network    images  top-1 last (%)  top-1 best (%)  image bytes  label bytes    seeds
----------  ------  ---------  ------  --------------  --------------  -----------  -----------  -------
-distilled  soft    convnet       100    92.27 ± 0.47    92.77 ± 0.47     45.0 KiB      600 KiB  0, 1, 2
-full-data  hard    résnet 18     100           98.30           98.80     45.0 KiB      600 KiB        0
+set        labels  network     images  top-1 last (%)  top-1 best (%)  image bytes  label bytes    seeds
+---------  ------  ----------  ------  --------------  --------------  -----------  -----------  -------
+distilled  soft    convnet        100    92.27 ± 0.47    92.77 ± 0.47     45.0 KiB      600 KiB  0, 1, 2
+full-data  hard    résnet\\n18     100           98.30           98.80     45.0 KiB      600 KiB        0
 ";
         assert_eq!(result_table(&rows, TableFormat::Terminal), expected);
     }

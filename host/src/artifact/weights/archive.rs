@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use zip::ZipArchive;
 
-use crate::engine::{Value, memory};
+use crate::{
+    engine::{Value, memory},
+    regular,
+};
 
 use super::{
     choice::{Dictionary, Outline},
@@ -36,7 +39,7 @@ impl Archive {
     /// # Errors
     /// When it is damaged, or holds no dictionary of tensors.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path)?;
+        let file = regular::open(path)?;
         let bytes = file.metadata()?.len();
         let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| {
             anyhow!("truncated or damaged: its {bytes} bytes do not end with the directory of a zip file, as written by torch.save ({e})")

@@ -11,7 +11,6 @@ pub mod strict;
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -20,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use serde::Serialize;
 
-use crate::engine::Value;
+use crate::{engine::Value, regular};
 
 use super::{RunFolder, Stage, tensors};
 
@@ -144,7 +143,7 @@ type Opened = (Format, Content, BTreeMap<String, String>);
 
 fn open_any(path: &Path) -> Result<Opened> {
     let mut head = Vec::new();
-    File::open(path)?.take(64).read_to_end(&mut head)?;
+    regular::open(path)?.take(64).read_to_end(&mut head)?;
     if head.starts_with(ZIP) {
         let content = Content::Archive(Box::new(Archive::open(path)?));
         return Ok((Format::PyTorch, content, BTreeMap::new()));
@@ -164,7 +163,7 @@ fn open_any(path: &Path) -> Result<Opened> {
             shown(&head)
         );
     }
-    let bytes = std::fs::read(path)?;
+    let bytes = regular::read(path)?;
     check_extent(&bytes)?;
     let (tensors, texts) = tensors::decode(&bytes, &Device::Cpu)?;
     Ok((Format::Safetensors, Content::Tensors(tensors), texts))

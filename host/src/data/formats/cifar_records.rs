@@ -10,6 +10,7 @@ use super::listing::{Keep, Listing, Shape, Source};
 use crate::data::classes::Translation;
 use crate::data::fault::{Fault, gather};
 use crate::data::item::{Coding, Item, Place, Stored, Within};
+use crate::regular;
 
 /// Pixels a side.
 const SIDE: usize = 32;
@@ -72,7 +73,7 @@ fn class_names(split: &Source, path: &Path) -> Result<Option<Vec<String>>, Vec<F
 
 fn read(path: &Path, translation: &Translation, keep: Keep) -> Result<Vec<Item>, String> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let bytes = regular::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     let labels = label_bytes(path, bytes.len() as u64)?;
     let record = labels + PIXELS;
     let file: Arc<Path> = Arc::from(path);

@@ -9,6 +9,7 @@ use crate::data::decode::{IMAGE, is_image, other_image};
 use crate::data::fault::Fault;
 use crate::data::item::{Item, Place, Stored, Within};
 use crate::data::locate::{entries, name_of, subfolders};
+use crate::{regular, say::visible};
 
 /// Folders of class folders.
 pub struct ImageFolder;
@@ -35,7 +36,12 @@ impl Listing for ImageFolder {
             .class_names(split)?
             .iter()
             .filter(|name| !class_names.contains(name))
-            .map(|name| format!("class folder \"{name}\" is not among the training classes"))
+            .map(|name| {
+                format!(
+                    "class folder \"{}\" is not among the training classes",
+                    visible(name)
+                )
+            })
             .collect();
         if !unknown.is_empty() {
             return Err(Fault::listed(split.key, unknown));
@@ -138,7 +144,7 @@ fn collect(
         }
     }
     for file in files.into_iter().filter(|f| is_image(f)) {
-        let bytes = std::fs::metadata(&file)
+        let bytes = regular::metadata(&file)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?
             .len();
         items.push(Item {

@@ -72,7 +72,7 @@ impl Source<'_> {
     /// The text of a file beside the images, where there is one, without the mark that some editors begin it with.
     pub fn text(&self, file: Option<PathBuf>) -> Result<Option<String>, Vec<Fault>> {
         let read = |path: PathBuf| {
-            let text = std::fs::read_to_string(&path);
+            let text = crate::regular::read_to_string(&path);
             let text = text.map(|text| text.trim_start_matches('\u{feff}').to_string());
             text.map_err(|e| self.fault(format!("cannot read {}: {e}", path.display())))
         };

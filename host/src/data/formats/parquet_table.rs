@@ -2,7 +2,6 @@
 //!
 //! The crate panics over some damage, so it is called behind a fence; what a row group would unpack to is checked before it is read.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use super::parquet_columns::{find_image, find_label, is_text, path_beside};
 use crate::data::fault::Fault;
 use crate::data::growth;
 use crate::fence::fenced;
+use crate::regular;
 
 /// Rows decoded at a time, which bounds the copies held beside the row group itself.
 const ROWS_PER_READ: usize = 256;
@@ -55,7 +55,7 @@ impl Table {
             )));
         }
         let file =
-            File::open(path).and_then(|file| Ok((file.metadata()?.len(), Bounded::new(file)?)));
+            regular::open(path).and_then(|file| Ok((file.metadata()?.len(), Bounded::new(file)?)));
         let (bytes, file) = file.map_err(|e| fault(format!("cannot open {shown}: {e}")))?;
         let reader = fenced(CRATE, || {
             SerializedFileReader::new(file).map_err(|e| e.to_string())

@@ -14,6 +14,7 @@ use super::listing::{Keep, Listing, Shape, Source};
 use crate::data::decode::{IMAGE, is_image};
 use crate::data::fault::{Fault, unless};
 use crate::data::item::{Item, Place, Stored, Within};
+use crate::regular;
 
 /// Beside the tar files: a class name a line.
 pub(super) const NAMES: &str = "classnames.txt";
@@ -169,7 +170,7 @@ fn of_sample(mut images: Vec<Member>) -> Result<Option<Member>, String> {
 /// Goes through the members; those of a sample stand together.
 fn samples(path: &Path) -> Result<Vec<Sample>, String> {
     let shown = path.display();
-    let open = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let open = regular::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
     let (len, mut file) = open.map_err(|e| format!("cannot open {shown}: {e}"))?;
     refuse_compressed(&mut file, path)?;
     let mut archive = tar::Archive::new(file);

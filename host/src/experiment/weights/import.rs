@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +23,7 @@ use crate::{
     data::Fault,
     experiment::failure::Failure,
     plugins::registry::Registry,
+    regular,
     stages::{
         ComponentConfig,
         networks::{Network, fit::Fit, imported::Taken},
@@ -207,7 +207,7 @@ fn read_all(registry: &Registry, request: &Request) -> Result<Named, Vec<Fault>>
         "plugin" => Fault::new("--architecture", f.message),
         path => Fault::new(format!("--{path}"), f.message),
     }));
-    if request.to.exists() {
+    if request.to.symlink_metadata().is_ok() {
         let message = format!("{} already exists; choose a new file", request.to.display());
         faults.push(Fault::new("--to", message));
     }
@@ -242,7 +242,7 @@ fn read_all(registry: &Registry, request: &Request) -> Result<Named, Vec<Fault>>
 }
 
 fn read_names(path: &Path, classes: usize) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = regular::read_to_string(path).with_context(|| path.display().to_string())?;
     let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
     let found = names.len();
     anyhow::ensure!(
