@@ -23,8 +23,10 @@ pub enum Shape {
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// First value
+    #[schemars(range(min = -1e9, max = 1e9))]
     pub from: f64,
     /// Last value
+    #[schemars(range(min = -1e9, max = 1e9))]
     pub to: f64,
     /// How it gets there
     #[serde(default)]
@@ -44,7 +46,7 @@ fn one() -> f64 {
 #[serde(untagged)]
 pub enum Curve {
     /// The same throughout
-    Constant(f64),
+    Constant(#[schemars(range(min = -1e9, max = 1e9))] f64),
     /// From one number to another
     Change(Change),
 }

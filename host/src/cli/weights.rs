@@ -18,6 +18,7 @@ use crate::{
         failure::{Failure, config_fault},
         file::whole_numbers,
         intact::refuse_damaged_in,
+        toml_json,
         weights::import::{self, Report, Request},
     },
     stages::ComponentConfig,
@@ -82,9 +83,14 @@ fn parsed(text: &str) -> Result<Map<String, Json>, String> {
         true => format!("value = {text}"),
         false => format!("value = {{ {text} }}"),
     };
-    let parsed = toml::from_str::<toml::Table>(&table).ok();
-    match parsed.and_then(|mut t| serde_json::to_value(t.remove("value")?).ok()) {
-        Some(Json::Object(params)) => Ok(params),
+    let mut parsed = toml_json::parse(&table).ok();
+    match parsed.as_mut().map(|(table, _)| table["value"].take()) {
+        Some(Json::Object(params)) => {
+            match parsed.and_then(|(_, faults)| faults.into_iter().next()) {
+                None => Ok(params),
+                Some(fault) => Err(fault.message),
+            }
+        }
         _ => Err(format!(
             "got {text}, expected options as TOML, such as 'depth = 50, stem = \"small\"', or a JSON object"
         )),
@@ -131,7 +137,7 @@ fn print(request: &Request, report: &Report) {
 /// `alambic export-weights`.
 pub fn export(args: &ExportWeightsArgs) -> Result<(), Failure> {
     let file = weights::file_of(&args.model);
-    if args.to.exists() {
+    if args.to.symlink_metadata().is_ok() {
         let message = format!("{} already exists; choose a new file", args.to.display());
         return Err(config_fault("--to", message));
     }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::say::visible;
+
 use super::fault::{Fault, unless};
 
 /// How many names an error lists before it only counts the rest.
@@ -39,7 +41,7 @@ impl Translation {
         if !unknown.is_empty() {
             return Err(format!(
                 "its classes are others than those of the training images; it alone has {}",
-                listed(&unknown)
+                visible(&listed(&unknown))
             ));
         }
         let twice = |names: &[String]| (1..names.len()).any(|i| names[..i].contains(&names[i]));
@@ -74,7 +76,7 @@ impl Translation {
 #[serde(untagged)]
 pub enum ClassRef {
     /// By its index in the whole set, from 0
-    Index(u32),
+    Index(#[schemars(range(max = u32::MAX))] u32),
     /// By its name, as `alambic data info` lists it
     Name(String),
 }
@@ -185,10 +187,13 @@ fn find(all: &[String], class: &ClassRef) -> Result<usize, String> {
                 all.len()
             ))
         }
-        ClassRef::Name(name) => all
-            .iter()
-            .position(|n| n == name)
-            .ok_or_else(|| format!("unknown class \"{name}\" ({})", suggestions(all, name))),
+        ClassRef::Name(name) => all.iter().position(|n| n == name).ok_or_else(|| {
+            format!(
+                "unknown class \"{}\" ({})",
+                visible(name),
+                visible(&suggestions(all, name))
+            )
+        }),
     }
 }
 

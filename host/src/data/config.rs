@@ -29,7 +29,7 @@ pub struct Config {
     /// Images of each class that are held out of the training images, the last of each in the order of the files, and stand in for the
     /// test images: for choosing hyper-parameters without looking at `test`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub holdout: Option<u32>,
     /// Side of the square that every image is resized to, in pixels
     #[schemars(range(min = 1, max = 4096))]
@@ -42,15 +42,18 @@ pub struct Config {
     pub label_column: Option<String>,
     /// Classes to keep, by name or index, in this order; labels are renumbered from 0. All by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub classes: Option<Vec<ClassRef>>,
     /// Classes to leave out, by name or index; the others keep their order, with labels renumbered from 0. Instead of `classes`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude_classes: Option<Vec<ClassRef>>,
     /// Mean of each channel, for pixels in 0 to 1; computed from the training images when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub mean: Option<[f64; 3]>,
     /// Standard deviation of each channel, for pixels in 0 to 1; computed from the training images when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 1e-6, max = 1)))]
     pub std: Option<[f64; 3]>,
     /// Whitening of the normalised network inputs, as in the published MTT and TESLA; none by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +69,7 @@ pub struct Config {
     pub exif: Exif,
     /// Limit on decoded pixels kept in memory for each split, in bytes
     #[serde(default = "default_cache_bytes")]
+    #[schemars(range(max = i64::MAX))]
     pub cache_bytes: u64,
 }
 
@@ -108,6 +112,7 @@ pub enum WhiteningConfig {
 pub struct ZcaConfig {
     /// Added to each eigenvalue of the covariance
     #[serde(default = "epsilon")]
+    #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0))]
     pub epsilon: f64,
 }
 

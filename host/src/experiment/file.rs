@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value as Json;
 
-use crate::{data::Fault, plugins::schema};
+use crate::{data::Fault, plugins::schema, regular};
 
-use super::Experiment;
+use super::{Experiment, toml_json};
 
 /// The experiment files that paths stand for: themselves, or where they are folders the TOML files in them, by name.
 ///
@@ -46,18 +46,15 @@ pub fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
 pub fn read(path: &Path, overrides: &[String]) -> Result<Json, Vec<Fault>> {
     let place = path.display().to_string();
     let fault = |message: String| vec![Fault::new(place.clone(), message)];
-    let text =
-        fs::read_to_string(path).map_err(|e| fault(format!("cannot read the experiment: {e}")))?;
-    let table: toml::Table = toml::from_str(&text).map_err(|e| fault(syntax_error(&e, &text)))?;
-    let mut json = serde_json::to_value(table).map_err(|e| fault(e.to_string()))?;
-    let faults: Vec<Fault> = overrides
-        .iter()
-        .filter_map(|o| {
-            apply(&mut json, o)
-                .err()
-                .map(|e| Fault::new(format!("--set {o}"), format!("{e:#}")))
-        })
-        .collect();
+    let text = regular::read_to_string(path)
+        .map_err(|e| fault(format!("cannot read the experiment: {e}")))?;
+    let parsed = toml_json::parse(&text).map_err(|e| fault(syntax_error(&e, &text)))?;
+    let (mut json, mut faults) = parsed;
+    for change in overrides {
+        if let Err(error) = apply(&mut json, change) {
+            faults.push(Fault::new(format!("--set {change}"), format!("{error:#}")));
+        }
+    }
     if faults.is_empty() {
         whole_numbers(&mut json);
         Ok(json)
@@ -116,9 +113,11 @@ fn syntax_error(error: &toml::de::Error, text: &str) -> String {
 /// Applies `a.b[0].c=VALUE`. The value is read as TOML; what is no TOML is a string.
 fn apply(json: &mut Json, text: &str) -> Result<()> {
     let (key, value) = text.split_once('=').context("expected KEY=VALUE")?;
-    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
-    let value = match parsed {
-        Ok(mut table) => serde_json::to_value(table.remove("value"))?,
+    let value = match toml_json::parse(&format!("value = {value}")) {
+        Ok((mut table, faults)) => match faults.first() {
+            None => table["value"].take(),
+            Some(fault) => bail!("{}", fault.message),
+        },
         Err(_) => Json::String(value.to_owned()),
     };
     let mut at = json;
@@ -222,6 +221,8 @@ mod tests {
             ("a.b=1", "no table"),
             ("list[0]=1", "0 items"),
             ("=1", "empty name"),
+            ("a=inf", "a finite number, got inf"),
+            ("a=nan", "a finite number, got nan"),
         ] {
             let error = format!("{:#}", apply(&mut value, text).unwrap_err());
             assert!(error.contains(part), "{text}: {error}");

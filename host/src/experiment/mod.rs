@@ -17,6 +17,7 @@ pub mod publish;
 pub mod run;
 pub mod selection;
 pub mod soft_labels;
+pub mod toml_json;
 pub mod weights;
 
 use std::path::Path;
@@ -47,13 +48,14 @@ pub struct Experiment {
     pub name: String,
     /// Seed of all random numbers
     #[serde(default)]
+    #[schemars(range(max = i64::MAX))]
     pub seed: u64,
     /// `auto`, `cpu` or `cuda:N`
     #[serde(default = "auto")]
     pub device: String,
     /// Seconds between checkpoints: the most work that a kill can cost
     #[serde(default = "checkpoint_secs")]
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub checkpoint_secs: f64,
     /// Images
     pub data: data::Config,

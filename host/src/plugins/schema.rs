@@ -54,6 +54,9 @@ fn describe(root: &Value, error: &ValidationError<'_>) -> Faults {
     let expected = |what: String| one(format!("expected {what}, got {}", shown(found)));
     let entries = |bound: &str, limit: u64| {
         let exact = parent["minItems"] == parent["maxItems"];
+        if found.as_array().is_some_and(Vec::is_empty) && limit == 1 && !exact {
+            return one("got an empty list, expected at least one".to_owned());
+        }
         let bound = if exact { "exactly" } else { bound };
         let count = found.as_array().map_or(0, Vec::len);
         one(format!("expected {bound} {limit} entries, got {count}"))
@@ -83,10 +86,10 @@ fn describe(root: &Value, error: &ValidationError<'_>) -> Faults {
             std::slice::from_ref(expected_value.as_ref()),
             found,
         )),
-        Kind::Minimum { limit } => expected(format!("at least {limit}")),
-        Kind::Maximum { limit } => expected(format!("at most {limit}")),
-        Kind::ExclusiveMinimum { limit } => expected(format!("more than {limit}")),
-        Kind::ExclusiveMaximum { limit } => expected(format!("less than {limit}")),
+        Kind::Minimum { limit } => expected(format!("at least {}", number(limit))),
+        Kind::Maximum { limit } => expected(format!("at most {}", number(limit))),
+        Kind::ExclusiveMinimum { limit } => expected(format!("more than {}", number(limit))),
+        Kind::ExclusiveMaximum { limit } => expected(format!("less than {}", number(limit))),
         Kind::MultipleOf { multiple_of } => expected(format!("a multiple of {multiple_of}")),
         Kind::MinItems { limit } => entries("at least", *limit),
         Kind::MaxItems { limit } => entries("at most", *limit),
@@ -138,6 +141,19 @@ fn shown(value: &Value) -> String {
             format!("\"{}...\"", text.chars().take(LONGEST).collect::<String>())
         }
         _ => value.to_string(),
+    }
+}
+
+/// A bound as a person writes it: 1000000 where JSON has 1000000.0.
+pub fn number(bound: &Value) -> String {
+    // Up to here floats hold every integer.
+    const EXACT: f64 = 9_007_199_254_740_992.;
+    let whole = bound
+        .as_f64()
+        .filter(|f| f.fract() == 0. && f.abs() <= EXACT);
+    match whole {
+        Some(float) if bound.is_f64() => format!("{}", float as i64),
+        _ => bound.to_string(),
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     Around, ComponentConfig, Identity, Session, Table,
     augment::Augment,
     feeds::dataset::{DatasetFeed, whole},
+    limits::{BATCH, EPOCHS},
     networks::Network,
     session::{fingerprint, input_identity, sizes},
     training::{Decay, Scores, TrainConfig, Training},
@@ -33,13 +34,13 @@ const FIRST_MEMBER: u32 = 1 << 30;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Number of experts
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub count: u32,
     /// Epochs of each expert
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = EPOCHS))]
     pub epochs: u32,
     /// Images per batch
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
     /// Optimizer
     pub optimizer: OptimizerConfig,

@@ -9,6 +9,7 @@ pub mod component;
 pub mod experts;
 pub mod feeds;
 pub mod given;
+mod limits;
 pub mod matching;
 pub mod networks;
 pub mod recover;

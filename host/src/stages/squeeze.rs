@@ -17,12 +17,15 @@ use crate::{
         gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::CosineConfig},
     },
+    say::visible,
 };
 
 use super::{
     Around, ComponentConfig, Identity, Session, Table,
     feeds::dataset::DatasetFeed,
-    half, n,
+    half,
+    limits::{BATCH, EPOCHS},
+    n,
     networks::{
         Network,
         accuracy::accuracy,
@@ -46,11 +49,11 @@ pub struct Config {
     pub weights: Option<WeightsConfig>,
     /// Epochs
     #[serde(default = "n::<50, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = EPOCHS))]
     pub epochs: u32,
     /// Images per batch
     #[serde(default = "n::<256, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
@@ -82,7 +85,7 @@ pub struct Config {
     pub decay: Decay,
     /// Epochs between evaluations; the last epoch is always evaluated
     #[serde(default = "n::<1, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = EPOCHS))]
     pub evaluate_every: u32,
 }
 
@@ -322,7 +325,7 @@ pub fn check_classes(texts: &BTreeMap<String, String>, data: &[String]) -> Resul
             .iter()
             .take(8)
             .enumerate()
-            .map(|(i, n)| format!("{i} {n}"))
+            .map(|(i, n)| format!("{i} {}", visible(n)))
             .collect();
         let more = if names.len() > 8 {
             format!(", .. {} in all", names.len())

@@ -22,6 +22,7 @@ mod plugins;
 mod profile;
 mod python;
 mod quickstart;
+mod ranges;
 mod recipes;
 mod resume;
 mod several;

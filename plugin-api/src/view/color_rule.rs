@@ -18,9 +18,9 @@ const LARGEST: f64 = 32_767.;
 #[serde(untagged)]
 pub enum Jitter {
     /// A factor from max(0, 1 - b) to 1 + b; for the hue, a shift from -b to b
-    Around(f64),
+    Around(#[schemars(range(min = 0, max = LARGEST))] f64),
     /// Smallest and largest
-    Between([f64; 2]),
+    Between(#[schemars(inner(range(min = -0.5, max = LARGEST)))] [f64; 2]),
 }
 
 impl Jitter {

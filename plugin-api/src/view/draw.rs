@@ -117,8 +117,8 @@ pub fn draw_crop_in(rule: &CropRule, [rows, columns]: [u32; 2], rng: &mut Rng) -
 fn whole_in_ratio([rows, columns]: [u32; 2], ratio: [f64; 2]) -> Crop {
     let (rows, columns) = (f64::from(rows), f64::from(columns));
     let (width, height) = match columns / rows {
-        r if r < ratio[0] => (columns, (columns / ratio[0]).round_ties_even()),
-        r if r > ratio[1] => ((rows * ratio[1]).round_ties_even(), rows),
+        r if r < ratio[0] => (columns, (columns / ratio[0]).round_ties_even().max(1.)),
+        r if r > ratio[1] => ((rows * ratio[1]).round_ties_even().max(1.), rows),
         _ => (columns, rows),
     };
     // Python's division of integers rounds down; neither side is larger than the image.
@@ -268,6 +268,16 @@ pub(super) mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(crops(7), crops(50));
+    }
+
+    #[test]
+    fn a_crop_of_an_extreme_ratio_has_a_pixel() {
+        let mut rng = Rng::new(0, "test", "crop", StreamId::default());
+        for ratio in [[1e-3; 2], [1e3; 2]] {
+            let scale = [1e-6, 1.];
+            let crop = draw_crop(&CropRule::RandomResized { scale, ratio }, 8, &mut rng);
+            assert!(crop.width >= 1 && crop.height >= 1, "{crop:?}");
+        }
     }
 
     #[test]

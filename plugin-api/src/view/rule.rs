@@ -15,14 +15,17 @@ pub enum CropRule {
     RandomResized {
         /// Smallest and largest fraction of the image's area
         #[serde(default = "full_scale")]
+        #[schemars(inner(range(min = 1e-6, max = 1)))]
         scale: [f64; 2],
         /// Smallest and largest width / height
         #[serde(default = "full_ratio")]
+        #[schemars(inner(range(min = 1e-3, max = 1e3)))]
         ratio: [f64; 2],
     },
     /// Black padding, then a random window of the image's size (torchvision's RandomCrop with padding).
     Padded {
         /// Pixels added on each side
+        #[schemars(range(max = 4096))]
         padding: u32,
     },
 }
@@ -45,12 +48,14 @@ pub enum MixRule {
     CutMix {
         /// Parameter of the Beta distribution
         #[serde(default = "cutmix_alpha")]
+        #[schemars(range(min = 1e-3, max = 1e3))]
         alpha: f64,
     },
     /// One weight per batch, from Beta(alpha, alpha); partners by a permutation of the batch.
     MixUp {
         /// Parameter of the Beta distribution
         #[serde(default = "mixup_alpha")]
+        #[schemars(range(min = 1e-3, max = 1e3))]
         alpha: f64,
     },
 }

@@ -91,12 +91,16 @@ impl OptimizerConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct AdamConfig {
     /// Learning rate; 0.001 by default.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub lr: f64,
     /// Decay of the first and second moment; 0.9 and 0.999 by default.
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub betas: [f64; 2],
     /// Added to the root of the second moment; 1e-8 by default.
+    #[schemars(range(min = 0, max = 1000))]
     pub eps: f64,
     /// L2 penalty; 0 by default.
+    #[schemars(range(min = 0, max = 1000))]
     pub weight_decay: f64,
 }
 
@@ -116,12 +120,16 @@ impl Default for AdamConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct AdamWConfig {
     /// Learning rate; 0.001 by default.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub lr: f64,
     /// Decay of the first and second moment; 0.9 and 0.999 by default.
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub betas: [f64; 2],
     /// Added to the root of the second moment; 1e-8 by default.
+    #[schemars(range(min = 0, max = 1000))]
     pub eps: f64,
     /// Decoupled decay, multiplied by the learning rate; 0.01 by default.
+    #[schemars(range(min = 0, max = 1000))]
     pub weight_decay: f64,
 }
 
@@ -141,12 +149,15 @@ impl Default for AdamWConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct SgdConfig {
     /// Learning rate; 0.001 by default.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub lr: f64,
     /// Decay of the running sum of gradients; 0 by default.
+    #[schemars(range(min = 0, max = 1))]
     pub momentum: f64,
     /// Nesterov momentum; off by default.
     pub nesterov: bool,
     /// L2 penalty; 0 by default.
+    #[schemars(range(min = 0, max = 1000))]
     pub weight_decay: f64,
 }
 

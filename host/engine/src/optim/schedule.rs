@@ -28,8 +28,10 @@ impl Default for ScheduleConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct WarmupConfig {
     /// Steps until the peak rate is reached; 0 by default.
+    #[schemars(range(max = 1_000_000_000))]
     pub warmup_steps: usize,
     /// Factor on the peak rate at the first step of the warm-up; 0 by default.
+    #[schemars(range(min = 0, max = 1))]
     pub warmup_start: f64,
 }
 
@@ -47,15 +49,19 @@ impl Default for WarmupConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct CosineConfig {
     /// Steps until the peak rate is reached; 0 by default.
+    #[schemars(range(max = 1_000_000_000))]
     pub warmup_steps: usize,
     /// Factor on the peak rate at the first step of the warm-up; 0 by default.
+    #[schemars(range(min = 0, max = 1))]
     pub warmup_start: f64,
     /// Steps of the whole half cosine as a multiple of those that there are: 2 ends at half the peak rate (zeta of RDED); 1 by default.
     #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1e-6, max = 1e6))]
     pub stretch: f64,
     /// Share of the steps after which the rate is that of the cosine there times the share that is left, as in EDC's code for CIFAR;
     /// 1, never, by default.
     #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 0, max = 1))]
     pub tail: f64,
 }
 
@@ -80,15 +86,19 @@ fn is_one(value: &f64) -> bool {
 #[serde(deny_unknown_fields)]
 pub struct StepConfig {
     /// Steps at which the rate falls, ascending.
+    #[schemars(length(min = 1), inner(range(max = 1_000_000_000)))]
     pub milestones: Vec<usize>,
     /// Factor at each milestone; 0.1 by default.
     #[serde(default = "tenth")]
+    #[schemars(range(min = 1e-6, max = 1e6))]
     pub gamma: f64,
     /// Steps until the peak rate is reached; 0 by default.
     #[serde(default)]
+    #[schemars(range(max = 1_000_000_000))]
     pub warmup_steps: usize,
     /// Factor on the peak rate at the first step of the warm-up; 0 by default.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
     pub warmup_start: f64,
 }
 

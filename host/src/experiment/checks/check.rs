@@ -27,6 +27,7 @@ use super::{
     matching,
     parts::{folder_name_fault, network, rule_faults, size_fault, tiles_fault, too_few},
     tables,
+    told::told_once,
 };
 
 /// An experiment in which nothing was found wrong, and its data.
@@ -48,7 +49,7 @@ pub struct Checked {
 /// # Errors
 /// All faults, in the order of the file's tables.
 pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, Vec<Fault>> {
-    let mut faults = file::schema_faults(json);
+    let mut faults = Vec::new();
     let device = json.get("device").and_then(Json::as_str).unwrap_or("auto");
     let device = device::open(device)
         .map_err(|message| faults.push(Fault::new("device", message)))
@@ -60,11 +61,13 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
         .for_each(|stage| checking.check(stage));
     let Checking {
         mut faults,
+        of_schema,
         sets,
         notes,
         ..
     } = checking;
     faults.extend(tables::faults(json));
+    let faults = told_once(of_schema, faults);
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -104,6 +107,8 @@ pub(super) struct Checking<'a> {
     pub(super) faults: Vec<Fault>,
     /// What was chosen where the file leaves a choice.
     pub(super) notes: Vec<String>,
+    /// What the schema does not allow: keys, types, ranges.
+    pub(super) of_schema: Vec<Fault>,
 }
 
 impl<'a> Checking<'a> {
@@ -128,6 +133,7 @@ impl<'a> Checking<'a> {
             teachers: Vec::new(),
             faults,
             notes: Vec::new(),
+            of_schema: file::schema_faults(json),
         }
     }
 
@@ -328,7 +334,8 @@ impl<'a> Checking<'a> {
     fn validate(&mut self, config: &validate::Config) {
         self.students(config);
         let relabel: Option<relabel::Config> = self.table(Stage::Relabel);
-        if let (Some(relabel), Some(input), true) = (relabel, self.input, self.faults.is_empty())
+        let is_sound = self.faults.is_empty() && self.of_schema.is_empty();
+        if let (Some(relabel), Some(input), true) = (relabel, self.input, is_sound)
             && let Err(error) = try_labels(
                 self.registry,
                 &relabel,
@@ -357,23 +364,16 @@ impl<'a> Checking<'a> {
                 .hard_loss
                 .faults(registry, Kind::LOSS, "validate.hard_loss"),
         );
-        for (key, empty) in [
-            ("architectures", config.architectures.is_empty()),
-            ("seeds", config.seeds.is_empty()),
+        let of_full_data = config.full_data.seeds.as_deref().unwrap_or_default();
+        for (key, seeds) in [
+            ("validate.seeds", config.seeds.as_slice()),
+            ("validate.full_data.seeds", of_full_data),
         ] {
-            if empty {
-                faults.push(Fault::new(
-                    format!("validate.{key}"),
-                    "got an empty list, expected at least one",
-                ));
+            let twice = (0..seeds.len()).find(|&i| seeds[..i].contains(&seeds[i]));
+            if let Some(i) = twice {
+                let message = format!("seed {} is listed twice", seeds[i]);
+                faults.push(Fault::new(key, message));
             }
-        }
-        let repeated = |i: usize| config.seeds[..i].contains(&config.seeds[i]);
-        if let Some(i) = (0..config.seeds.len()).find(|&i| repeated(i)) {
-            faults.push(Fault::new(
-                "validate.seeds",
-                format!("seed {} is listed twice", config.seeds[i]),
-            ));
         }
         let mut labels: Vec<String> = Vec::new();
         for (i, student) in config.architectures.iter().enumerate() {

@@ -5,5 +5,6 @@ pub mod matching;
 mod parts;
 mod tables;
 mod teachers;
+mod told;
 
 pub use check::{Checked, check};

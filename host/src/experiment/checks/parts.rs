@@ -9,6 +9,7 @@ use crate::{
     engine::memory,
     plugins::registry::Registry,
     report::units::human_bytes,
+    say::visible,
     stages::{ComponentConfig, networks::Network, sets::Origin},
 };
 
@@ -84,11 +85,23 @@ pub fn size_fault(origin: &Origin, input: InputShape) -> Option<Fault> {
     let key = format!("{}.images_per_class", origin.stage);
     Some(Fault::new(key, message))
 }
+/// Bytes of a name. A file system takes 255, and `-seed` with a number, or a hash, may follow.
+const LONGEST_NAME: usize = 150;
 
 /// What to say of a name that cannot be that of a folder.
 pub fn folder_name_fault(name: &str) -> Option<String> {
-    let unfit = name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']);
-    unfit.then(|| format!("got \"{name}\", expected a valid folder name, without slashes"))
+    if name.len() > LONGEST_NAME {
+        let length = name.len();
+        return Some(format!(
+            "got {length} bytes, expected at most {LONGEST_NAME}, because it becomes the name of a folder"
+        ));
+    }
+    let unfit = name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']);
+    (unfit || name.contains(char::is_control)).then(|| {
+        format!(
+            "got {name:?}, expected a valid folder name, without slashes and control characters"
+        )
+    })
 }
 
 /// What to say where some classes have fewer than `wanted` real images.
@@ -96,7 +109,7 @@ pub fn too_few(wanted: usize, train: &Dataset) -> Option<String> {
     let short: Vec<String> = (0..train.num_classes())
         .map(|c| (c, train.indices_of_class(c as u32).len()))
         .filter(|&(_, count)| count < wanted)
-        .map(|(c, count)| format!("\"{}\" has {count}", train.class_names()[c]))
+        .map(|(c, count)| format!("\"{}\" has {count}", visible(&train.class_names()[c])))
         .collect();
     let shown: Vec<String> = short.iter().take(4).cloned().collect();
     let more = match short.len().saturating_sub(4) {

@@ -39,7 +39,7 @@ impl Checking<'_> {
             let own = own
                 .into_iter()
                 .map(|(key, message)| Fault::new(place(&key), message));
-            self.faults.extend(own);
+            self.of_schema.extend(own);
             match serde_json::from_value::<squeeze::Config>(whole) {
                 Ok(config) => self.teacher(&config, &further.name, &path),
                 Err(_) => self.teachers.push((further.name, None)),

@@ -123,7 +123,7 @@ fn all_faults_come_at_once_with_their_paths() {
             ": missing field \"name\" (a text)",
             ": unknown field \"sed\" (have: name, recover, seed; did you mean \"seed\"?)",
             "recover.betas: expected exactly 2 entries, got 1",
-            "recover.lr: expected at least 0.0, got -1",
+            "recover.lr: expected at least 0, got -1",
             "recover.regularizers[0].weight: expected a number, got \"two\"",
             "recover.regularizers[1]: missing field \"plugin\" (a text)",
             "recover.regularizers[1]: unknown field \"plugni\" (have: norm, plugin, size, weight; did you mean \"plugin\"?)",

@@ -18,6 +18,7 @@ use crate::{
 use self::folders::{By, matched};
 use super::{
     Around, Identity, Session, Table,
+    limits::PER_CLASS,
     sets::{Init, Order, Origin},
 };
 
@@ -28,7 +29,7 @@ pub struct Config {
     /// Folder of a run, or of class folders with images of `data.resolution`, relative to the experiment file
     pub images: String,
     /// Images per class
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = PER_CLASS))]
     pub images_per_class: u32,
 }
 
@@ -52,9 +53,12 @@ impl Config {
         }
     }
 
-    fn folder(&self, base: &Path) -> PathBuf {
+    fn folder(&self, base: &Path) -> Result<PathBuf> {
         let path = base.join(&self.images);
-        RunFolder::at(&path).made_images().unwrap_or(path)
+        let run = RunFolder::at(&path);
+        // A run of a newer program is refused here.
+        run.manifest()?;
+        Ok(run.made_images().unwrap_or(path))
     }
 
     /// The images; `base` is the folder of the experiment file.
@@ -72,7 +76,7 @@ impl Config {
         classes: &[String],
         resolution: usize,
     ) -> Result<(ImageSet, Option<String>)> {
-        let folder = self.folder(base);
+        let folder = self.folder(base)?;
         let (set, mapping) = match ImageSet::is_at(&folder) {
             true => (ImageSet::load(&folder)?, None),
             false => of_folders(&folder, classes, resolution)?,

@@ -13,7 +13,9 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
-        keyed, n,
+        keyed,
+        limits::{ITERATIONS, PER_CLASS},
+        n,
         sets::{Init, Order, Origin},
         without,
     },
@@ -34,7 +36,7 @@ pub struct Learned {
 pub struct LearnedRate {
     /// Its initial value
     #[serde(default = "hundredth")]
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0))]
     pub init: f64,
     /// Optimizer
     #[serde(default = "rate_optimizer")]
@@ -50,13 +52,13 @@ pub struct Config {
     /// The network used for matching
     pub architecture: ComponentConfig,
     /// Images per class
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = PER_CLASS))]
     pub images_per_class: u32,
     /// What the images start from
     #[serde(default)]
     pub init: Init,
     /// Optimizer steps on the images
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = ITERATIONS))]
     pub iterations: u64,
     /// Optimizer for the images
     #[serde(default = "optimizer")]
@@ -79,7 +81,7 @@ pub struct Config {
     pub quantization: Rounding,
     /// Iterations between log lines
     #[serde(default = "n::<10, u64>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = ITERATIONS))]
     pub log_every: u64,
 }
 

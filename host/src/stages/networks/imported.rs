@@ -3,7 +3,6 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +22,7 @@ use crate::{
         },
     },
     engine::Value,
+    regular,
 };
 
 use super::fit::Fit;
@@ -77,7 +77,10 @@ impl WeightsConfig {
     /// # Errors
     /// When the file cannot be read.
     pub fn identity(&self, base: &Path) -> Result<Json> {
-        let content = hex(&Sha256::digest(fs::read(self.file(base))?));
+        let file = self.file(base);
+        let read = regular::read(&file);
+        let bytes = read.with_context(|| format!("cannot read {}", file.display()))?;
+        let content = hex(&Sha256::digest(bytes));
         let choice = self.choice();
         Ok(match choice == Choice::default() {
             true => json!(content),

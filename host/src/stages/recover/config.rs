@@ -16,7 +16,9 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
-        half, keyed, n,
+        half, keyed,
+        limits::{BATCH, ITERATIONS, PER_CLASS},
+        n,
         sets::{Init, Order, Origin},
         teachers::{Per, RecoverChoice},
         without,
@@ -55,9 +57,11 @@ pub enum Scope {
 pub struct Roll {
     /// Smallest offset along each axis, in pixels
     #[serde(default)]
+    #[schemars(range(min = -65_536, max = 65_536))]
     pub min: i32,
     /// End of the offsets along each axis, in pixels, exclusive; equal to `min` for no roll
     #[serde(default)]
+    #[schemars(range(min = -65_536, max = 65_536))]
     pub end: i32,
 }
 
@@ -66,14 +70,15 @@ pub struct Roll {
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Images per class
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = PER_CLASS))]
     pub images_per_class: u32,
     /// Steps of gradient descent for each batch; 0 leaves the real images that it starts from as they are
     #[serde(default = "n::<4000, u64>")]
+    #[schemars(range(max = ITERATIONS))]
     pub iterations: u64,
     /// Images optimised together
     #[serde(default = "n::<100, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
     /// Which images share a batch
     #[serde(default, skip_serializing_if = "Order::is_default")]
@@ -142,7 +147,7 @@ pub struct Config {
     pub keep_float: bool,
     /// Iterations between log lines
     #[serde(default = "n::<50, u64>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = ITERATIONS))]
     pub log_every: u64,
 }
 

@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::stages::ComponentConfig;
+use crate::stages::{
+    ComponentConfig,
+    limits::{BATCH, ITERATIONS, PER_CLASS},
+};
 
 /// Which images share a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,10 +27,10 @@ pub enum By {
 pub struct Reference {
     /// Images of each class, drawn; all by default
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = PER_CLASS))]
     pub images_per_class: Option<u32>,
     /// Images per batch
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
     /// Which images share a batch
     pub by: By,
@@ -67,7 +70,7 @@ pub struct HookConfig {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Json>,
     /// Iterations from one call to the next, the first before the first iteration
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = ITERATIONS))]
     pub every: u64,
 }
 
@@ -86,9 +89,9 @@ impl HookConfig {
 #[serde(deny_unknown_fields)]
 pub struct ResolutionConfig {
     /// How many iterations
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = ITERATIONS))]
     pub iterations: u64,
     /// Pixels a side
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub resolution: u32,
 }

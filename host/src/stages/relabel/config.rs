@@ -14,7 +14,12 @@ use serde_json::json;
 use crate::{
     data::Fault,
     engine::gpu::precision::Precision,
-    stages::{Around, ComponentConfig, Identity, Table, half, teachers::LabelChoice, without},
+    stages::{
+        Around, ComponentConfig, Identity, Table, half,
+        limits::{BATCH, EPOCHS},
+        teachers::LabelChoice,
+        without,
+    },
 };
 
 /// How the teacher's BatchNorm normalises while labelling.
@@ -45,19 +50,19 @@ pub struct Config {
     /// How labels are made, stored and read
     pub relabeler: ComponentConfig,
     /// Epochs that a student trains, each with its own views and labels
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = EPOCHS))]
     pub epochs: u32,
     /// Views that the teacher evaluates at once, and that share one cutmix box or mixup weight
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
     /// Views that the teacher evaluates at once, at most and by default `batch_size`. Saves memory and changes labels only by
     /// rounding; needs teacher_mode "eval"
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub teacher_batch_size: Option<u32>,
     /// Views that share the teacher's batch statistics, with teacher_mode "train-statistics": `batch_size` by default
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub statistics_batch: Option<u32>,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(skip_serializing_if = "Precision::is_f32")]

@@ -15,7 +15,9 @@ use crate::{
     data::{Normalization, Rounding},
     engine::Value,
     stages::{
-        ComponentConfig, Session, n,
+        ComponentConfig, Session,
+        limits::BATCH,
+        n,
         teachers::LabelChoice,
         views::{Images as _, Pixels},
     },
@@ -96,25 +98,25 @@ pub struct Selected {
     pub params: Map<String, Json>,
     /// Images of each class to choose from, drawn; all by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub pool: Option<u32>,
     /// Crops of each of them
     #[serde(default = "n::<1, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10_000))]
     pub crops: u32,
     /// How crops are drawn
     #[serde(default = "whole")]
     pub crop: CropRule,
     /// Crops along each side of an image: with 2 an image is made of four crops of half its side
     #[serde(default = "n::<1, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 64))]
     pub tiles: u32,
     /// Which teachers are asked
     #[serde(default, skip_serializing_if = "LabelChoice::is_default")]
     pub teachers: LabelChoice,
     /// Crops that they evaluate at once; changes what they say by rounding only
     #[serde(default = "n::<200, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
 }
 

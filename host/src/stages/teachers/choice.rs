@@ -40,12 +40,14 @@ pub enum Per {
 #[serde(untagged)]
 pub enum Weights {
     /// One for each teacher used, in their order
-    Each(Vec<f64>),
+    Each(#[schemars(length(min = 1), inner(range(min = 1e-6, max = 1e6)))] Vec<f64>),
     /// `softmax(prior / temperature)` of one prior for each teacher used
     Softmax {
         /// One for each teacher used, in their order
+        #[schemars(length(min = 1), inner(range(min = -1e6, max = 1e6)))]
         prior: Vec<f64>,
         /// Divides the priors; above 0
+        #[schemars(range(min = 1e-6, max = 1e6))]
         temperature: f64,
     },
 }
@@ -104,17 +106,19 @@ pub fn mean_logits(logits: &[Value], weights: Option<&Weights>) -> Result<Value>
 pub struct RecoverChoice {
     /// Names of the teachers used, `squeeze` for that of `[squeeze]`; all by default
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub used: Option<Vec<String>>,
     /// Which of them serve at once
     pub pick: Pick,
     /// For how long a pick holds
     pub per: Per,
     /// How many serve at once where they are drawn
-    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub count: Option<u32>,
     /// Groups of names, for pick "groups"
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
     pub groups: Vec<Vec<String>>,
     /// Their weights; all the same by default
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +131,7 @@ pub struct RecoverChoice {
 pub struct LabelChoice {
     /// Names of the teachers used, `squeeze` for that of `[squeeze]`; all by default
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub used: Option<Vec<String>>,
     /// Their weights. With any a relabeler is given the weighted mean of the logits, else the logits of each
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
+        limits::{BATCH, EPOCHS, STUDENT_SEED},
         n,
         sets::{INIT_ONLY, Origin, SELECTED_REAL, made, random_real},
         squeeze,
@@ -78,10 +79,11 @@ impl StudentConfig {
 pub struct FullDataConfig {
     /// Epochs
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = EPOCHS))]
     pub epochs: Option<u32>,
     /// Seeds, one training each; the first of `[validate]` by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), inner(range(max = STUDENT_SEED)))]
     pub seeds: Option<Vec<u64>>,
 }
 
@@ -90,13 +92,15 @@ pub struct FullDataConfig {
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Students
+    #[schemars(length(min = 1))]
     pub architectures: Vec<StudentConfig>,
     /// Seeds, one training each
     #[serde(default = "seeds")]
+    #[schemars(length(min = 1), inner(range(max = STUDENT_SEED)))]
     pub seeds: Vec<u64>,
     /// Epochs on class labels if there is no `[relabel]`; otherwise its epochs apply
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = EPOCHS))]
     pub epochs: Option<u32>,
     /// Differentiable augmentation of each batch with class labels: any of color, crop, cutout, flip, scale and rotate, joined by
     /// `_`; `none` by default
@@ -104,7 +108,7 @@ pub struct Config {
     pub augment: Option<String>,
     /// Views per batch
     #[serde(default = "n::<1024, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
     /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
@@ -127,11 +131,12 @@ pub struct Config {
     /// Images that share BatchNorm statistics: a step takes its batch in parts of so many, whose gradients add up. The whole batch by
     /// default
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = BATCH))]
     pub statistics_batch: Option<u32>,
     /// Decay of an average of the student's parameters, which is tested in their place; running statistics stay the student's own.
     /// No average by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
     pub ema: Option<f64>,
     /// Share of the epochs before which students are not evaluated: with 0.8 the best is that of the last fifth
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -139,14 +144,14 @@ pub struct Config {
     pub evaluate_from: f64,
     /// Epochs between evaluations; the last epoch is always evaluated
     #[serde(default = "n::<10, u32>")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = EPOCHS))]
     pub evaluate_every: u32,
     /// What the distilled set is compared with
     #[serde(default = "controls")]
     pub controls: Vec<Control>,
     /// Draws of random real images, which share no image: one draw is luck
     #[serde(default = "n::<1, u32>", skip_serializing_if = "is_one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10_000))]
     pub random_draws: u32,
     /// The control `full-data`
     #[serde(default)]
