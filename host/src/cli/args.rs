@@ -33,6 +33,12 @@ pub enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// Open plugin files that may end the process; the program itself starts it
+    #[command(hide = true)]
+    ProbePlugins {
+        /// Plugin files
+        files: Vec<PathBuf>,
+    },
     /// Inspect data, and fetch public data sets
     Data {
         /// What to do
@@ -275,9 +281,12 @@ pub struct CompareArgs {
     /// Output format of the table
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
-    /// Write it to a file
+    /// Write it to a new file
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
+    /// Replace the file of `--to` if it exists
+    #[arg(long, requires = "to")]
+    pub force: bool,
 }
 
 /// `alambic export`.

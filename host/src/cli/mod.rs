@@ -7,6 +7,7 @@ mod export;
 mod install;
 mod pages;
 mod plugin;
+mod probe;
 mod report;
 mod run;
 mod verify;
@@ -65,6 +66,10 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Run(ref run) => run::run(cli, run),
         Command::Check(ref check) => run::check(cli, check),
         Command::Plugin { ref command } => plugin::plugin(cli, command),
+        Command::ProbePlugins { ref files } => {
+            probe::probe(files);
+            Ok(())
+        }
         Command::Data { ref command } => data::data(command),
         Command::Report(ref report) => report::report(report),
         Command::Verify(ref args) => verify::verify(args),

@@ -13,18 +13,19 @@ use crate::{
     experiment::failure::{Failure, config_fault},
     plugins::{
         Component, Registry,
-        check::{Outcome, check_file},
+        check::{Outcome, check_all},
         installed_folder,
         names::hint,
         scaffold::{PluginApi, write_plugin},
         schema::words::{OptionWords, options},
     },
+    say::visible,
 };
 
 use super::{
     args::{Cli, KindArg, PluginCommand},
     install::install,
-    run::registry,
+    run::{prober, registry},
 };
 
 /// `alambic plugin`.
@@ -49,8 +50,9 @@ pub fn plugin(cli: &Cli, command: &PluginCommand) -> Result<(), Failure> {
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
-    let checks =
-        check_file(path, &BTreeMap::new()).map_err(|e| config_fault("plugin", e.to_string()))?;
+    let registry = Registry::of_file(path, prober().as_ref());
+    let registry = registry.map_err(|e| config_fault("plugin", e.to_string()))?;
+    let checks = check_all(&registry, &BTreeMap::new());
     for check in &checks {
         say!("{check}");
     }
@@ -141,10 +143,10 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
             say!(
                 "{:<13} {:<width$}  {} ({} {})",
                 kind.name(),
-                c.name,
-                c.description,
-                plugin.name,
-                plugin.version
+                visible(&c.name),
+                visible(&c.description),
+                visible(&plugin.name),
+                visible(&plugin.version)
             );
         }
     }
@@ -168,8 +170,8 @@ fn show(registry: &Registry, name: &str, json: bool) -> Result<(), Failure> {
         say!(
             "{} \"{}\": {}",
             component.kind.name(),
-            component.name,
-            component.description
+            visible(&component.name),
+            visible(&component.description)
         );
         say!(
             "plugin {} {}, {}",

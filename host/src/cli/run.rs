@@ -15,7 +15,7 @@ use crate::{
         file, run,
         selection::Selection,
     },
-    plugins::registry::Registry,
+    plugins::{Prober, Registry},
     report::summary::Summary,
     report::table::{TableFormat, result_table},
     report::units::human_bytes,
@@ -23,10 +23,15 @@ use crate::{
 
 use super::args::{ChangeArgs, CheckArgs, Cli, RunArgs};
 
+/// What opens unknown plugin files first: this program, in another process.
+pub fn prober() -> Option<Prober> {
+    std::env::current_exe().ok().map(Prober::new)
+}
+
 /// Opens the plugins; broken ones are reported once.
 pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
-    let registry =
-        Registry::open(&cli.plugin_dir).map_err(|e| config_fault("--plugin-dir", e.to_string()))?;
+    let registry = Registry::open(&cli.plugin_dir, prober().as_ref())
+        .map_err(|e| config_fault("--plugin-dir", e.to_string()))?;
     for broken in registry.broken() {
         tell!("warning: plugin skipped: {broken}");
     }

@@ -70,13 +70,17 @@ pub fn check_file(
     path: &Path,
     params: &BTreeMap<String, Value>,
 ) -> std::result::Result<Vec<Check>, LoadError> {
-    let registry = Registry::of_file(path)?;
+    Ok(check_all(&Registry::of_file(path, None)?, params))
+}
+
+/// Checks each component, with the options that `params` has under its name (none by default).
+pub fn check_all(registry: &Registry, params: &BTreeMap<String, Value>) -> Vec<Check> {
     let none = json!({});
     let checks = registry.components().iter().flat_map(|component| {
         let params = params.get(&component.name).unwrap_or(&none);
-        check_component(&registry, component, params)
+        check_component(registry, component, params)
     });
-    Ok(checks.collect())
+    checks.collect()
 }
 
 fn check_component(registry: &Registry, component: &Component, params: &Value) -> Vec<Check> {

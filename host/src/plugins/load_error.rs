@@ -46,6 +46,9 @@ pub enum LoadFault {
         /// Bytes promised.
         expected: u64,
     },
+    /// Opening it ends the process that does, in this way.
+    #[error("{0}; the file is damaged: copy or build it again")]
+    Deadly(String),
     /// The system's loader refused it, with this message.
     #[error("the system cannot load it: {0}")]
     System(String),

@@ -17,6 +17,8 @@ use plugin_api::abi::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::say::visible;
+
 use super::{
     elf::{self, ElfFault},
     load_error::{LoadError, LoadFault},
@@ -39,19 +41,58 @@ pub struct Opened {
 /// # Errors
 /// [`LoadError`], for anything that is wrong with the file; the process lives on.
 pub fn open(path: &Path) -> Result<Opened, LoadError> {
+    inspect(path)?.open()
+}
+
+/// A file that is a sound library by its header, and not yet opened.
+pub(super) struct Inspected {
+    /// Its canonical path.
+    pub path: PathBuf,
+    /// SHA-256 of its content.
+    pub sha256: String,
+}
+
+/// Reads a file without opening it as a library.
+///
+/// # Errors
+/// When it is no file, or its header is not that of a whole library.
+pub(super) fn inspect(path: &Path) -> Result<Inspected, LoadError> {
     let canonical = path.canonicalize();
     let path = canonical.map_err(|e| LoadError::at(path, LoadFault::Unreadable(e)))?;
-    let opened = read(&path).and_then(|bytes| open_checked(&path, &bytes));
-    opened.map_err(|fault| LoadError::at(&path, fault))
+    let read = read(&path).and_then(|bytes| Inspected::of(&path, &bytes));
+    read.map_err(|fault| LoadError::at(&path, fault))
 }
 
 /// Nothing for a file that does not even mention the preamble: opening it would run the initialisers of a stranger.
-pub(super) fn open_if_plugin(path: &Path) -> Result<Option<Opened>, LoadError> {
-    let opened = read(path).and_then(|bytes| match mentions_preamble(&bytes) {
-        true => open_checked(path, &bytes).map(Some),
+pub(super) fn inspect_if_plugin(path: &Path) -> Result<Option<Inspected>, LoadError> {
+    let read = read(path).and_then(|bytes| match mentions_preamble(&bytes) {
+        true => Inspected::of(path, &bytes).map(Some),
         false => Ok(None),
     });
-    opened.map_err(|fault| LoadError::at(path, fault))
+    read.map_err(|fault| LoadError::at(path, fault))
+}
+
+impl Inspected {
+    fn of(path: &Path, bytes: &[u8]) -> Result<Self, LoadFault> {
+        elf::check(bytes).map_err(|fault| match fault {
+            ElfFault::NotShared(reason) => LoadFault::NotShared(reason),
+            ElfFault::Truncated(got, expected) => LoadFault::Truncated { got, expected },
+        })?;
+        let digest = Sha256::digest(bytes);
+        Ok(Self {
+            path: path.to_owned(),
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+
+    /// Opens it as a plugin.
+    ///
+    /// # Errors
+    /// For anything that is wrong with it.
+    pub fn open(self) -> Result<Opened, LoadError> {
+        let path = self.path.clone();
+        open_inspected(self).map_err(|fault| LoadError::at(&path, fault))
+    }
 }
 
 /// Whether the bytes hold the preamble's name, as the symbol table of a plugin does, whole or truncated.
@@ -73,15 +114,10 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadFault> {
     fs::read(path).map_err(LoadFault::Unreadable)
 }
 
-/// Opens a file of these bytes, once its ELF header is found to be sound.
-fn open_checked(path: &Path, bytes: &[u8]) -> Result<Opened, LoadFault> {
-    elf::check(bytes).map_err(|fault| match fault {
-        ElfFault::NotShared(reason) => LoadFault::NotShared(reason),
-        ElfFault::Truncated(got, expected) => LoadFault::Truncated { got, expected },
-    })?;
+fn open_inspected(Inspected { path, sha256 }: Inspected) -> Result<Opened, LoadFault> {
     // RTLD_NOW: a missing symbol shows up here, not in the middle of a run. RTLD_LOCAL: plugins do not see each other.
     // SAFETY: opening runs the file's initialisers; whoever put a plugin on the search path trusts it as far as that.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
     let library = library.map_err(|e| LoadFault::System(one_line(&e)))?;
     // SAFETY: the symbol is a static of this layout in every plugin of every version; its magic is checked before anything else.
     let preamble = unsafe { library.get::<*const Preamble>(PREAMBLE_SYMBOL.as_bytes()) };
@@ -113,12 +149,8 @@ fn open_checked(path: &Path, bytes: &[u8]) -> Result<Opened, LoadFault> {
         plugin,
         reason: e.to_string(),
     })?;
-    let sha256 = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     Ok(Opened {
-        path: path.to_owned(),
+        path,
         sha256,
         api,
         root,
@@ -150,7 +182,7 @@ fn write_report(report: &str) -> io::Result<PathBuf> {
 /// A NUL-terminated text of a preamble.
 fn text(bytes: &[u8]) -> String {
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).into_owned()
+    visible(&String::from_utf8_lossy(text)).into_owned()
 }
 
 /// The innermost cause of a loader's error, on one line.

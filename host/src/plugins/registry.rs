@@ -10,11 +10,13 @@ use plugin_api::{
 use serde_json::Value;
 
 use super::{
-    LoadError,
+    LoadError, LoadFault,
     component::{Component, CreateError, LookupError, Plugin},
-    loader::Opened,
-    names, schema,
-    search::{self, Found, SearchError},
+    loader::{self, Opened},
+    names,
+    probe::Prober,
+    schema,
+    search::{self, SearchError},
 };
 
 /// A fault in a table `{ plugin = "...", params = { ... } }`.
@@ -40,17 +42,19 @@ impl Registry {
     /// Opens the plugins of `folders` (those of `--plugin-dir`), of `ALAMBIC_PLUGINS`, of this program's own folder and of the one where
     /// `alambic plugin install` puts them.
     ///
+    /// Files that the prober does not know are opened by another process first.
+    ///
     /// # Errors
     /// When one of `folders` cannot be read. A file that is no plugin, or an unfit one, is no error here: see
     /// [`Registry::broken`].
-    pub fn open(folders: &[PathBuf]) -> Result<Self, SearchError> {
+    pub fn open(folders: &[PathBuf], prober: Option<&Prober>) -> Result<Self, SearchError> {
         let standing = search::standing_folders();
         let there = standing.iter().filter(|folder| folder.is_dir());
         let searched: Vec<PathBuf> = folders.iter().chain(there).cloned().collect();
         let looked_in = [folders, &standing].concat();
         Ok(Self {
             looked_in,
-            ..Self::of_folders(&searched)?
+            ..Self::search(&searched, prober)?
         })
     }
 
@@ -59,10 +63,11 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn of_folders(folders: &[PathBuf]) -> Result<Self, SearchError> {
-        let mut found = Found::default();
-        for folder in folders {
-            search::search(folder, &mut found)?;
-        }
+        Self::search(folders, None)
+    }
+
+    fn search(folders: &[PathBuf], prober: Option<&Prober>) -> Result<Self, SearchError> {
+        let found = search::open_all(search::candidates(folders)?, prober);
         let mut registry = Self {
             broken: found.broken,
             looked_in: folders.to_vec(),
@@ -72,13 +77,19 @@ impl Registry {
         Ok(registry)
     }
 
-    /// The plugin of one file.
+    /// The plugin of one file, which another process opens first where the prober does not know it.
     ///
     /// # Errors
     /// [`LoadError`] when it is unfit.
-    pub fn of_file(path: &Path) -> Result<Self, LoadError> {
+    pub fn of_file(path: &Path, prober: Option<&Prober>) -> Result<Self, LoadError> {
+        let file = loader::inspect(path)?;
+        let known = [(file.path.as_path(), file.sha256.as_str())];
+        let deadly = prober.map_or_else(Vec::new, |prober| prober.deadly(&known));
+        if let Some((path, how)) = deadly.into_iter().next() {
+            return Err(LoadError::at(path, LoadFault::Deadly(how)));
+        }
         let mut registry = Self::default();
-        registry.add(super::loader::open(path)?);
+        registry.add(file.open()?);
         Ok(registry)
     }
 

@@ -1,14 +1,15 @@
 //! Where plugin files are looked for, and which files there are plugins.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{
     load_error::{LoadError, LoadFault},
-    loader::{self, Opened},
+    loader::{self, Inspected, Opened},
+    probe::Prober,
 };
 
 /// The environment variable with more folders, separated as in `PATH`.
@@ -24,6 +25,14 @@ pub struct SearchError {
     pub reason: io::Error,
 }
 
+/// A file that a search found.
+pub(super) struct Candidate {
+    /// The number of its folder among those that were searched.
+    folder: usize,
+    /// The file, or what is wrong with it before it is even opened.
+    file: Result<Inspected, LoadError>,
+}
+
 /// What a search found.
 #[derive(Default)]
 pub(super) struct Found {
@@ -31,7 +40,6 @@ pub(super) struct Found {
     pub opened: Vec<Opened>,
     /// Files that are meant to be plugins and are not fit.
     pub broken: Vec<LoadError>,
-    seen: BTreeSet<PathBuf>,
 }
 
 /// The folder of this program.
@@ -68,9 +76,29 @@ pub(super) fn none_in(folders: &[PathBuf]) -> String {
     )
 }
 
-/// Opens every plugin file of a folder. Other libraries are passed over, and so is a plugin of which an earlier folder has one
-/// of the same name: a folder on the command line can stand in for what lies beside the program.
-pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError> {
+/// The files of folders that are meant to be plugins, in the order of the folders and of their names; other libraries are passed over.
+pub(super) fn candidates(folders: &[PathBuf]) -> Result<Vec<Candidate>, SearchError> {
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    for (number, folder) in folders.iter().enumerate() {
+        for file in libraries(folder)? {
+            // The same file again, through a link or a folder that is named twice.
+            let Ok(path) = file.canonicalize() else {
+                continue;
+            };
+            if !seen.insert(path.clone()) {
+                continue;
+            }
+            let inspected = loader::inspect_if_plugin(&path).transpose();
+            found.extend(inspected.map(|file| Candidate {
+                folder: number,
+                file,
+            }));
+        }
+    }
+    Ok(found)
+}
+
+fn libraries(folder: &Path) -> Result<Vec<PathBuf>, SearchError> {
     let fault = |reason| SearchError {
         folder: folder.to_owned(),
         reason,
@@ -83,29 +111,54 @@ pub(super) fn search(folder: &Path, found: &mut Found) -> Result<(), SearchError
         }
     }
     files.sort();
-    let earlier = found.opened.len();
-    for file in files {
-        // The same file again, through a link or a folder that is named twice.
-        let Ok(path) = file.canonicalize() else {
-            continue;
-        };
-        if !found.seen.insert(path.clone()) {
-            continue;
+    Ok(files)
+}
+
+/// Opens files, but for those that a prober finds deadly. A plugin is passed over of which an earlier folder has one of the same name:
+/// a folder on the command line can stand in for what lies beside the program.
+pub(super) fn open_all(candidates: Vec<Candidate>, prober: Option<&Prober>) -> Found {
+    let files = candidates.iter().filter_map(|c| c.file.as_ref().ok());
+    let files: Vec<(&Path, &str)> = files
+        .map(|f| (f.path.as_path(), f.sha256.as_str()))
+        .collect();
+    let deadly = prober.map_or_else(Vec::new, |prober| prober.deadly(&files));
+    let mut deadly: BTreeMap<PathBuf, String> = deadly
+        .into_iter()
+        .map(|(path, how)| (path.to_owned(), how))
+        .collect();
+    let mut found = Found::default();
+    // How many plugins were open when the candidate's folder began.
+    let (mut folder, mut earlier) = (0, 0);
+    for candidate in candidates {
+        if candidate.folder != folder {
+            (folder, earlier) = (candidate.folder, found.opened.len());
         }
-        match loader::open_if_plugin(&path) {
-            Ok(None)
-            | Err(LoadError {
+        let opened = candidate
+            .file
+            .and_then(|file| match deadly.remove(&file.path) {
+                Some(how) => Err(LoadError::at(&file.path, LoadFault::Deadly(how))),
+                None => open_once(file, &found.opened),
+            });
+        match opened {
+            // A copy of a plugin that is there already.
+            Ok(None) => {}
+            Ok(Some(opened)) if shadows(&found.opened[..earlier], &opened) => {}
+            Ok(Some(opened)) => found.opened.push(opened),
+            Err(LoadError {
                 fault: LoadFault::NotAPlugin(_),
                 ..
             }) => {}
-            // A copy of a plugin that is there already.
-            Ok(Some(opened)) if found.opened.iter().any(|o| o.sha256 == opened.sha256) => {}
-            Ok(Some(opened)) if shadows(&found.opened[..earlier], &opened) => {}
-            Ok(Some(opened)) => found.opened.push(opened),
             Err(error) => found.broken.push(error),
         }
     }
-    Ok(())
+    found
+}
+
+fn open_once(file: Inspected, opened: &[Opened]) -> Result<Option<Opened>, LoadError> {
+    match opened.iter().any(|other| other.sha256 == file.sha256) {
+        true => Ok(None),
+        false => file.open().map(Some),
+    }
 }
 
 fn shadows(earlier: &[Opened], opened: &Opened) -> bool {
@@ -127,10 +180,8 @@ mod tests {
             fs::write(folder.path().join(name), bytes).unwrap();
         }
         fs::create_dir(folder.path().join("folder.so")).unwrap();
-        let mut found = Found::default();
-        for _ in 0..2 {
-            search(folder.path(), &mut found).unwrap();
-        }
+        let twice = [folder.path().to_owned(), folder.path().to_owned()];
+        let found = open_all(candidates(&twice).unwrap(), None);
         assert!(found.opened.is_empty());
         let broken: Vec<String> = found.broken.iter().map(LoadError::to_string).collect();
         assert!(
@@ -141,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_told() {
-        let error = search(Path::new("/no/such/folder"), &mut Found::default()).unwrap_err();
+        let error = candidates(&["/no/such/folder".into()]).err().unwrap();
         assert!(
             error
                 .to_string()

@@ -220,7 +220,11 @@ impl Lab {
 pub fn alambic() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alambic"));
     command.arg("--plugin-dir").arg(support::plugin_dir());
-    command.env_remove("ALAMBIC_PLUGINS");
+    command
+        .env_remove("ALAMBIC_PLUGINS")
+        .env_remove("ALAMBIC_CACHE");
+    // What was found sound of the plugins of this build stays with it.
+    command.env("XDG_CACHE_HOME", support::nested_target_dir().join("cache"));
     command
 }
 

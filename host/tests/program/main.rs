@@ -16,6 +16,7 @@ mod installed;
 mod layering;
 mod matching;
 mod pipeline;
+mod plugin_damage;
 mod plugin_new;
 mod plugin_registry;
 mod plugins;

@@ -102,10 +102,8 @@ fn bounds(schemas: &[&Value]) -> Vec<String> {
         ("exclusiveMaximum", "<"),
     ];
     let bound = |(key, sign): (&str, &str)| {
-        let given = schemas
-            .iter()
-            .find_map(|schema| schema.get(key)?.as_f64())?;
-        Some(format!("{sign} {given}"))
+        let given = schemas.iter().find_map(|schema| schema.get(key))?;
+        Some(format!("{sign} {}", number(given)))
     };
     signs.into_iter().filter_map(bound).collect()
 }
