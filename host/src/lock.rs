@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 /// What a file system answers that has no locks: ENOSYS, ENOLCK and EOPNOTSUPP of Linux.
 const WITHOUT_LOCKS: [i32; 3] = [38, 37, 95];
@@ -40,6 +40,20 @@ pub fn lock(path: &Path) -> Result<Option<File>> {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
     }
+}
+
+/// Whether an error is that of a folder that cannot be written to.
+pub fn is_read_only(error: &Error) -> bool {
+    let kinds = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<IoError>());
+    let mut kinds = kinds.map(IoError::kind);
+    kinds.any(|kind| {
+        matches!(
+            kind,
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+        )
+    })
 }
 
 fn has_no_locks(error: &IoError) -> bool {

@@ -2,20 +2,18 @@
 
 use std::{
     fs,
-    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use super::{
     Stage, atomic,
     manifest::Manifest,
+    manifest_file,
     own_files::{self, Own},
-    seal::{self, Seal},
     sums::{self, Sum, Sums},
-    tensors::Damaged,
 };
 
 const LOCK: &str = ".lock";
@@ -216,24 +214,7 @@ impl RunFolder {
     /// # Errors
     /// When it is damaged.
     pub fn manifest(&self) -> Result<Option<Manifest>> {
-        let path = self.manifest_path();
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            read => read.with_context(|| format!("cannot read {}", path.display()))?,
-        };
-        let damaged = |what: &str| Damaged {
-            file: path.clone(),
-            what: format!("is damaged: {what}"),
-            mend: "put it back, or begin the run anew with another --out",
-        };
-        let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|error| damaged(&error.to_string()))?;
-        match seal::check(&bytes) {
-            Seal::Whole => Ok(Some(manifest)),
-            Seal::Absent if manifest.format_version < 2 => Ok(Some(manifest)),
-            Seal::Absent => bail!(damaged("it has no checksum")),
-            Seal::Broken => bail!(damaged("its checksum is another")),
-        }
+        manifest_file::read(&self.manifest_path())
     }
 
     /// Replaces the manifest.
@@ -241,14 +222,7 @@ impl RunFolder {
     /// # Errors
     /// When the disk says no.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
-        let sealed = Manifest {
-            seal: seal::unset(),
-            ..manifest.clone()
-        };
-        let mut text = serde_json::to_string_pretty(&sealed)?.into_bytes();
-        text.push(b'\n');
-        seal::set(&mut text);
-        atomic::write(&self.manifest_path(), &text)
+        manifest_file::write(&self.manifest_path(), manifest)
     }
 
     /// The folders and files of a stage.
@@ -327,8 +301,9 @@ impl RunFolder {
         if !self.root.is_dir() {
             return Ok(true);
         }
-        for entry in fs::read_dir(&self.root)? {
-            let name = entry?.file_name();
+        let unreadable = || format!("cannot read {}", self.root.display());
+        for entry in fs::read_dir(&self.root).with_context(unreadable)? {
+            let name = entry.with_context(unreadable)?.file_name();
             // A run that was killed before its first manifest leaves these two behind.
             let own = name == LOCK || name.to_string_lossy().starts_with(".part-");
             if !own {

@@ -22,6 +22,7 @@ use crate::{
         gpu::{Gpu, resident::Resident},
     },
     picture::{self, Exif},
+    regular,
 };
 
 /// How images are stored.
@@ -170,11 +171,12 @@ impl ImageSet {
         };
         atomic::replace_folder(folder, |fresh| {
             for (class, name) in self.class_names.iter().enumerate() {
-                fs::create_dir_all(fresh.join(class_folder(class, name)))?;
+                let class = class_folder(class, name);
+                fs::create_dir_all(fresh.join(&class)).with_context(|| class.clone())?;
             }
             for (i, file) in files.iter().enumerate() {
-                let (image, at) = (self.encode(i, format)?, fresh.join(file));
-                fs::write(&at, &image).with_context(|| format!("cannot write {}", at.display()))?;
+                let image = self.encode(i, format)?;
+                fs::write(fresh.join(file), &image).with_context(|| file.clone())?;
                 sums::note(&folder.join(file), &image);
             }
             own_files::carry_over(folder, fresh)
@@ -263,7 +265,7 @@ pub fn rgb(chw: &[u8], resolution: usize) -> RgbImage {
 /// When it cannot be read, is damaged or truncated, or has another size.
 pub fn decode(path: &Path, resolution: usize) -> Result<Vec<u8>> {
     let decoded = || {
-        let encoded = fs::read(path)?;
+        let encoded = regular::read(path)?;
         let (width, height) = picture::size(&encoded, Exif::Ignore).map_err(Error::msg)?;
         let square = u32::try_from(resolution)?;
         ensure!(

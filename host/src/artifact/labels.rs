@@ -93,7 +93,7 @@ impl LabelWriter {
             "the labels in {} belong to another set or relabeler",
             folder.display()
         );
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         atomic::sweep(folder);
         Ok(Self {
             folder: folder.to_owned(),
@@ -131,7 +131,10 @@ impl LabelWriter {
         let file = format!("labels-{first_pass:05}.safetensors");
         let path = self.folder.join(&file);
         tensors::save(&path, &records, &BTreeMap::new())?;
-        let bytes = fs::metadata(&path)?.len();
+        let metadata = fs::metadata(&path);
+        let bytes = metadata
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .len();
         self.index.shards.push(Shard {
             file,
             first_pass,

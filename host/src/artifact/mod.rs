@@ -8,6 +8,7 @@ pub mod folder;
 pub mod images;
 pub mod labels;
 pub mod manifest;
+mod manifest_file;
 pub mod own_files;
 pub mod seal;
 mod stage;

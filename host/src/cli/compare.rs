@@ -22,6 +22,10 @@ use super::{
 
 /// Prints one table of several runs, or writes it to a file.
 pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
+    // Before a protocol, which may take hours.
+    if let Some(fault) = args.to.as_ref().and_then(|file| taken(file, args.force)) {
+        return Err(config_fault("--to", fault));
+    }
     let mut runs: Vec<(RunFolder, Vec<Row>)> = Vec::new();
     for path in &args.runs {
         let folder = existing(path)?;
@@ -37,16 +41,25 @@ pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
     let text = write(&rows, args.format)?;
     match &args.to {
         None => say_part!("{text}"),
-        Some(file) if file.is_dir() => {
-            let message = format!("{} is a folder, expected a file", file.display());
-            return Err(config_fault("--to", message));
-        }
-        Some(file) => {
-            let file = std::path::absolute(file).map_err(anyhow::Error::from)?;
-            atomic::write(&file, text.as_bytes())?;
-        }
+        Some(file) => atomic::write(file, text.as_bytes())?,
     }
     Ok(())
+}
+
+/// Why a file cannot be written: something is there, and it is not to be replaced.
+fn taken(file: &Path, force: bool) -> Option<String> {
+    let place = file.display();
+    let found = file.symlink_metadata().ok()?.file_type();
+    match () {
+        () if found.is_dir() => Some(format!("{place} is a folder, expected a file")),
+        () if !found.is_file() => Some(format!(
+            "{place} is a link, a pipe or a device, expected a file; leave --to out to print the table"
+        )),
+        () if !force => Some(format!(
+            "{place} already exists; choose a new file, or replace it with --force"
+        )),
+        () => None,
+    }
 }
 
 fn judge(

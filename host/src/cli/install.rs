@@ -16,6 +16,8 @@ use crate::{
     plugins::{Registry, installed_folder},
 };
 
+use super::run::prober;
+
 /// Copies the plugins among `from`, files or folders of them, once all have been found fit.
 pub fn install(from: &[PathBuf], to: Option<&Path>) -> Result<(), Failure> {
     let Some(folder) = to.map(Path::to_owned).or_else(installed_folder) else {
@@ -48,12 +50,14 @@ pub fn install(from: &[PathBuf], to: Option<&Path>) -> Result<(), Failure> {
 
 /// What to copy for a path: each plugin, and from a folder also the library that tests of plugins need; with words for each.
 fn found(path: &Path) -> Result<Vec<(String, PathBuf)>, Vec<Fault>> {
+    let prober = prober();
+    let prober = prober.as_ref();
     let fault = |message: String| vec![Fault::new(path.display().to_string(), message)];
     let registry = match path.is_dir() {
-        true => Registry::of_folders(slice::from_ref(&path.to_owned()))
+        true => Registry::search(slice::from_ref(&path.to_owned()), prober)
             .map_err(|error| fault(error.reason.to_string()))?,
         // The error names the file.
-        false => Registry::of_file(path)
+        false => Registry::of_file(path, prober)
             .map_err(|error| vec![Fault::new("plugin install", error.to_string())])?,
     };
     let broken = registry.broken().iter();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value as Json;
 
 use crate::{
@@ -58,9 +58,11 @@ pub fn publish(
     if let Some(png) = contact_sheet(&rows, &MosaicOptions::default())? {
         atomic::write(&folder.figure("images.png"), &png)?;
     }
+    let experiment_toml = fs::read_to_string(folder.experiment())
+        .with_context(|| format!("cannot read {}", folder.experiment().display()))?;
     let html = render(&ReportInput {
         summary,
-        experiment_toml: &fs::read_to_string(folder.experiment())?,
+        experiment_toml: &experiment_toml,
         curves,
         gallery: class_figures(&rows, &MosaicOptions::default())?,
         warnings: &warnings(experiment, summary),

@@ -16,7 +16,7 @@ use crate::{
     },
     data::{DecodeError, Normalization},
     engine::{allocation, gpu::device, gpu::precision::Precision, profile},
-    lock::lock,
+    lock::{is_read_only, lock},
     plugins::registry::Registry,
     report::summary::Summary,
     stages::{Session, Table},
@@ -91,10 +91,21 @@ pub fn run(
     };
     refuse_stale(&plan, &manifest, selection)?;
     folder.prepare()?;
-    let _lock = claim(&folder)?;
+    let redone = selection.redone();
+    let mut finished = plan.stages.iter().map(|s| is_finished(&manifest, s));
+    let _lock = match claim(&folder) {
+        // Nothing is left to write: what is there is told.
+        Err(Failure::Run(error))
+            if is_read_only(&error) && redone.is_empty() && finished.all(|is| is) =>
+        {
+            refuse_damaged(&folder, &plan, &manifest, selection)?;
+            tell!("finished; {error:#}, and its report stays as it is");
+            return Ok(outcome::summary(experiment, &folder, checked)?);
+        }
+        claimed => claimed?,
+    };
     folder.sweep();
     refuse_damaged(&folder, &plan, &manifest, selection)?;
-    let redone = selection.redone();
     for stage in &redone {
         manifest.stages.remove(stage.name());
     }

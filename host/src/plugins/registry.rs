@@ -66,7 +66,11 @@ impl Registry {
         Self::search(folders, None)
     }
 
-    fn search(folders: &[PathBuf], prober: Option<&Prober>) -> Result<Self, SearchError> {
+    /// The same; another process opens first what the prober does not know.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn search(folders: &[PathBuf], prober: Option<&Prober>) -> Result<Self, SearchError> {
         let found = search::open_all(search::candidates(folders)?, prober);
         let mut registry = Self {
             broken: found.broken,

@@ -15,6 +15,7 @@ mod gpu_pipeline;
 mod installed;
 mod layering;
 mod matching;
+mod outputs;
 mod pipeline;
 mod plugin_damage;
 mod plugin_new;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::resolve;
+use super::{number, resolve};
 
 /// One option.
 #[derive(Clone, Debug, PartialEq, Eq)]

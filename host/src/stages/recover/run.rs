@@ -85,7 +85,7 @@ pub fn run(session: &Session<'_>, config: &Config, teachers: &Teachers) -> Resul
     let output = recovery.store(teachers)?;
     atomic::remove(&folder.checkpoint())?;
     for batch in 0..recovery.at.batch {
-        std::fs::remove_file(folder.batch(batch)).context("cannot remove a finished batch")?;
+        atomic::remove(&folder.batch(batch))?;
     }
     Ok(output)
 }

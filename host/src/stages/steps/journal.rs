@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Map, Value as Json};
 
 use crate::{
@@ -38,7 +38,8 @@ impl Journal {
     ) -> Result<Self> {
         let (log, events) = (folder.log(), run.events(name));
         for parent in [log.parent(), events.parent()].into_iter().flatten() {
-            std::fs::create_dir_all(parent)?;
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
         }
         let before = |line: &Json| {
             line.get(step_key)
