@@ -141,9 +141,12 @@ fn a_tar_of_macos_is_read_without_its_junk() {
     let mut tar = tar::Builder::new(Vec::new());
     let mut add = |name: &str, kind: tar::EntryType, bytes: &[u8]| {
         let mut header = tar::Header::new_ustar();
+        // The builder's own way would take the "./" from the names.
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_entry_type(kind);
         header.set_size(bytes.len() as u64);
-        tar.append_data(&mut header, name, bytes).unwrap();
+        header.set_cksum();
+        tar.append(&header, bytes).unwrap();
     };
     let (file, pax) = (tar::EntryType::Regular, tar::EntryType::XHeader);
     let whole = png(4, 4, [9; 3]);

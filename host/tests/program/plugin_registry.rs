@@ -105,7 +105,7 @@ fn all_faults_in_options_are_told_at_once() {
     );
     assert_eq!(
         told("ordinary", json!({"scale": -1})),
-        ["params.scale: expected at least 0.0, got -1"]
+        ["params.scale: expected at least 0, got -1"]
     );
     assert_eq!(
         told("refuses", json!({"low": "x", "hihg": 1})),

@@ -74,9 +74,10 @@ fn faults_of_all_files_are_told_before_anything_is_computed() {
     let parts = [
         "all/first.toml: match.matcher.plugin: ",
         "all/second.toml: validate.epochs: ",
+        "all/second.toml: validate.seeds: ",
     ];
     let lines = run(&lab, &["all"]).refused(2, &parts);
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(!lab.path("runs").exists());
     run(&lab, &["all", "--out", "x"]).refused(2, &["--out: names the folder of one run"]);
     let twice = ["all/fine.toml", "all/fine.toml"];

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The largest learning rate: beyond, a gradient of 1 makes steps that f32 (up to 3e38) soon lacks.
+const LARGEST_RATE: f64 = 1e30;
+
 /// An optimizer and its hyper-parameters; omitted ones have PyTorch's defaults.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -91,7 +94,7 @@ impl OptimizerConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct AdamConfig {
     /// Learning rate; 0.001 by default.
-    #[schemars(range(min = 0, max = 1_000_000))]
+    #[schemars(range(min = 0, max = LARGEST_RATE))]
     pub lr: f64,
     /// Decay of the first and second moment; 0.9 and 0.999 by default.
     #[schemars(inner(range(min = 0, max = 1)))]
@@ -100,7 +103,7 @@ pub struct AdamConfig {
     #[schemars(range(min = 0, max = 1000))]
     pub eps: f64,
     /// L2 penalty; 0 by default.
-    #[schemars(range(min = 0, max = 1000))]
+    #[schemars(range(min = 0, max = 1e9))]
     pub weight_decay: f64,
 }
 
@@ -120,7 +123,7 @@ impl Default for AdamConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct AdamWConfig {
     /// Learning rate; 0.001 by default.
-    #[schemars(range(min = 0, max = 1_000_000))]
+    #[schemars(range(min = 0, max = LARGEST_RATE))]
     pub lr: f64,
     /// Decay of the first and second moment; 0.9 and 0.999 by default.
     #[schemars(inner(range(min = 0, max = 1)))]
@@ -129,7 +132,7 @@ pub struct AdamWConfig {
     #[schemars(range(min = 0, max = 1000))]
     pub eps: f64,
     /// Decoupled decay, multiplied by the learning rate; 0.01 by default.
-    #[schemars(range(min = 0, max = 1000))]
+    #[schemars(range(min = 0, max = 1e9))]
     pub weight_decay: f64,
 }
 
@@ -149,7 +152,7 @@ impl Default for AdamWConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct SgdConfig {
     /// Learning rate; 0.001 by default.
-    #[schemars(range(min = 0, max = 1_000_000))]
+    #[schemars(range(min = 0, max = LARGEST_RATE))]
     pub lr: f64,
     /// Decay of the running sum of gradients; 0 by default.
     #[schemars(range(min = 0, max = 1))]
@@ -157,7 +160,7 @@ pub struct SgdConfig {
     /// Nesterov momentum; off by default.
     pub nesterov: bool,
     /// L2 penalty; 0 by default.
-    #[schemars(range(min = 0, max = 1000))]
+    #[schemars(range(min = 0, max = 1e9))]
     pub weight_decay: f64,
 }
 

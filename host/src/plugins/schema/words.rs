@@ -93,19 +93,19 @@ fn of_type(root: &Value, schemas: &[&Value], name: &str) -> String {
     }
 }
 
-/// The range of a number.
+/// The range of a number: either end as the first schema has it that names one.
 fn bounds(schemas: &[&Value]) -> Vec<String> {
-    let signs = [
-        ("minimum", ">="),
-        ("exclusiveMinimum", ">"),
-        ("maximum", "<="),
-        ("exclusiveMaximum", "<"),
+    let ends = [
+        [("exclusiveMinimum", ">"), ("minimum", ">=")],
+        [("exclusiveMaximum", "<"), ("maximum", "<=")],
     ];
-    let bound = |(key, sign): (&str, &str)| {
-        let given = schemas.iter().find_map(|schema| schema.get(key))?;
-        Some(format!("{sign} {}", number(given)))
+    let end = |kinds: [(&str, &str); 2]| {
+        schemas.iter().find_map(|schema| {
+            let of_kind = |(key, sign)| Some(format!("{sign} {}", number(schema.get(key)?)));
+            kinds.into_iter().find_map(of_kind)
+        })
     };
-    signs.into_iter().filter_map(bound).collect()
+    ends.into_iter().filter_map(end).collect()
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
     fn a_curve_has_a_type_and_its_range() {
         assert_eq!(
             facts("temperature"),
-            "number > 0 | { from, shape, to, until }, required"
+            "number > 0 and <= 1000000000 | { from, shape, to, until }, required"
         );
         let schema = serde_json::to_value(schema_for!(Options)).unwrap();
         let docs = |option: &OptionWords| option.docs == "Softens both, teacher and student";
