@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Stage,
-    sums::{Sum, Sums},
+    sums::{Sum, Sums, hex},
 };
 
 /// The version of the run folder's layout. The first one had no checksums.
@@ -117,11 +117,6 @@ pub fn hash_json(value: &Json) -> String {
     let mut hasher = Sha256::new();
     feed(&mut hasher, value);
     hex(&hasher.finalize())
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn feed(hasher: &mut Sha256, value: &Json) {

@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::hex;
+use super::sums::hex;
 
 /// What stands before the digits.
 const MARK: &str = "sealed-sha256:";

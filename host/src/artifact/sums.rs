@@ -13,8 +13,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::manifest::hex;
-
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -28,6 +26,11 @@ pub struct Sum {
 
 /// Files with their sums, by their paths in the run folder, with `/` between names.
 pub type Sums = BTreeMap<String, Sum>;
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
 
 impl Sum {
     /// That of these bytes.

@@ -15,7 +15,7 @@ use crate::{engine::Value, lock::lock};
 
 use super::{
     atomic,
-    sums::{Sum, Sums},
+    sums::{Sum, Sums, damage},
     tensors::{self, Damaged},
 };
 
@@ -98,9 +98,13 @@ impl Trajectories {
         Ok(lock)
     }
 
+    fn expert(&self, expert: u32) -> PathBuf {
+        self.folder.join(format!("expert-{expert:05}"))
+    }
+
     fn file(&self, expert: u32, epoch: u64) -> PathBuf {
-        let expert = self.folder.join(format!("expert-{expert:05}"));
-        expert.join(format!("epoch-{epoch:04}.safetensors"))
+        self.expert(expert)
+            .join(format!("epoch-{epoch:04}.safetensors"))
     }
 
     /// Whether an expert was trained for so many epochs.
@@ -110,7 +114,7 @@ impl Trajectories {
 
     /// The checksums of an expert's files: the folder may belong to several runs, so no manifest has them.
     fn sums(&self, expert: u32) -> PathBuf {
-        self.folder.join(format!("expert-{expert:05}/sums.json"))
+        self.expert(expert).join("sums.json")
     }
 
     fn read_sums(&self, expert: u32) -> Result<Option<Sums>> {
@@ -137,6 +141,21 @@ impl Trajectories {
         atomic::write(&path, &bytes)
     }
 
+    /// Compares all files of so many experts with their checksums.
+    ///
+    /// # Errors
+    /// [`Damaged`] for the first that has changed.
+    pub fn verify(&self, experts: u32) -> Result<()> {
+        for expert in 0..experts {
+            let folder = self.expert(expert);
+            let sums = self.read_sums(expert)?.unwrap_or_default();
+            if let Some((file, what)) = damage(&folder, sums.iter().collect()).into_iter().next() {
+                bail!(damaged(folder.join(file), what));
+            }
+        }
+        Ok(())
+    }
+
     /// The parameters of an expert after an epoch, by name.
     ///
     /// # Errors
@@ -153,15 +172,19 @@ impl Trajectories {
         if let Some(sums) = self.read_sums(expert)?
             && sums.get(&name_of(&path)) != Some(&Sum::of(&bytes))
         {
-            bail!(Damaged {
-                what: "has changed since it was written".to_owned(),
-                mend: "put it back, or delete the expert's folder and redo the stage with --from experts",
-                file: path,
-            });
+            bail!(damaged(path, "has changed since it was written".to_owned()));
         }
         let decoded = tensors::decode(&bytes, device);
         let (values, _) = decoded.with_context(|| format!("cannot read {}", path.display()))?;
         Ok(values)
+    }
+}
+
+fn damaged(file: PathBuf, what: String) -> Damaged {
+    Damaged {
+        file,
+        what,
+        mend: "put it back, or delete the expert's folder and redo the stage with --from experts",
     }
 }
 
@@ -194,6 +217,10 @@ mod tests {
         assert!(
             error.contains("epoch-0001.safetensors has changed"),
             "{error}"
+        );
+        assert_eq!(
+            store.verify(1).unwrap_err().to_string(),
+            error.replace(" since it was written", " (its SHA-256 is another)")
         );
         read(0).unwrap();
         fs::remove_file(dir.path().join("expert-00000/sums.json")).unwrap();

@@ -18,7 +18,7 @@ use super::{
 /// Copies the distilled images out of a run.
 pub fn export(cli: &Cli, args: &ExportArgs) -> Result<(), Failure> {
     let folder = existing(&args.run)?;
-    if args.to.exists() {
+    if args.to.symlink_metadata().is_ok() {
         return Err(config_fault(
             "--to",
             format!("{} already exists; choose a new folder", args.to.display()),

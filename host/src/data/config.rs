@@ -46,6 +46,7 @@ pub struct Config {
     pub classes: Option<Vec<ClassRef>>,
     /// Classes to leave out, by name or index; the others keep their order, with labels renumbered from 0. Instead of `classes`
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub exclude_classes: Option<Vec<ClassRef>>,
     /// Mean of each channel, for pixels in 0 to 1; computed from the training images when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -160,9 +160,14 @@ impl Experiment {
                 experts::run(session, config, network, base).map(drop)
             }
             Stage::Match => {
-                let stored =
-                    |e: &experts::Config| Experts::Stored(e.store(session.folder, base), e.count);
-                let experts = self.experts.as_ref().map_or(Experts::Absent, stored);
+                let experts = match &self.experts {
+                    Some(config) => {
+                        let store = config.store(session.folder, base);
+                        store.verify(config.count)?;
+                        Experts::Stored(store, config.count)
+                    }
+                    None => Experts::Absent,
+                };
                 self.select(session, &matching()?.origin())?;
                 matching::run(session, matching()?, experts).map(drop)
             }

@@ -276,7 +276,7 @@ fn a_run_of_a_newer_program_is_refused_by_all_that_read_it() {
     let text = fs::read_to_string(&manifest).unwrap();
     // It may have other keys than the manifests that this program knows.
     let newer = text.replace(
-        "\"format_version\": 1",
+        "\"format_version\": 2",
         "\"format_version\": 9, \"new\": {}",
     );
     let newer = newer.replace("\"seed\"", "\"seeds\"");
@@ -284,7 +284,7 @@ fn a_run_of_a_newer_program_is_refused_by_all_that_read_it() {
     fs::write(&manifest, newer).unwrap();
     let before = files(&lab.path("run"));
     let parts = [
-        "manifest.json has format_version 9, expected at most 1",
+        "manifest.json has format_version 9, expected at most 2",
         "use a newer program",
     ];
     lab.run(&[]).refused(1, &parts);

@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    artifact::{ImageFormat, ImageSet, RunFolder, Stage, atomic, images::decode, manifest::hex},
+    artifact::{ImageFormat, ImageSet, RunFolder, Stage, atomic, images::decode, sums::hex},
     data::{Rounding, class_folders},
 };
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     artifact::{
-        manifest::hex,
+        sums::hex,
         weights::{
             self,
             choice::{Candidate, Choice, told},
