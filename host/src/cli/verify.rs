@@ -47,11 +47,9 @@ fn verify_run(folder: &RunFolder, manifest: &Manifest) -> Result<Vec<Fault>, Fai
             Err(error) => Some(format!("cannot be read ({error})")),
         };
         if let Some(what) = what {
-            let key = stage_of(&file.to_string_lossy()).map_or("run", Stage::name);
-            let message = format!(
-                "{} {what}; delete it, and alambic run computes anew what it held",
-                path.display()
-            );
+            let file = file.to_string_lossy();
+            let key = stage_of(&file).map_or("run", Stage::name);
+            let message = format!("{} {what}; {}", path.display(), mended_by_a_run(&file));
             damaged.push(Fault::new(key, message));
         }
     }
