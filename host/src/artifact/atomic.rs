@@ -54,13 +54,21 @@ fn sync_all_below(folder: &Path) -> Result<()> {
 /// # Errors
 /// When the disk says no; the old file then stays.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    sums::note(path, bytes);
+    write_unlisted(path, bytes)
+}
+
+/// The same for a file that no manifest lists, such as one with its own checksum.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_unlisted(path: &Path, bytes: &[u8]) -> Result<()> {
     let inner = || -> Result<()> {
         let folder = parent(path)?;
         fs::create_dir_all(folder)?;
         let mut file = beside().tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        sums::note(path, bytes);
         // Without the temporary file, whose name says nothing.
         file.persist(path).map_err(|e| e.error)?;
         sync_folder(folder)

@@ -70,5 +70,5 @@ pub(super) fn write(path: &Path, manifest: &Manifest) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&sealed)?.into_bytes();
     text.push(b'\n');
     seal::set(&mut text);
-    atomic::write(path, &text)
+    atomic::write_unlisted(path, &text)
 }

@@ -73,7 +73,7 @@ pub fn save_sealed(
     texts.insert(SEAL.to_owned(), seal::unset());
     let mut bytes = encode(tensors, &texts)?;
     seal::set(&mut bytes);
-    atomic::write(path, &bytes)
+    atomic::write_unlisted(path, &bytes)
 }
 
 /// Whether a file that [`save_sealed`] wrote is as it was; if not, what has happened to it.
