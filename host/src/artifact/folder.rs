@@ -305,7 +305,9 @@ impl RunFolder {
         for entry in fs::read_dir(&self.root).with_context(unreadable)? {
             let name = entry.with_context(unreadable)?.file_name();
             // A run that was killed before its first manifest leaves these two behind.
-            let own = name == LOCK || name.to_string_lossy().starts_with(".part-");
+            let left = name == LOCK || name.to_string_lossy().starts_with(".part-");
+            // Those of a sweep of the same name.
+            let own = left || Self::at(self.root.join(&name)).manifest_path().exists();
             if !own {
                 return Ok(true);
             }
@@ -345,6 +347,10 @@ mod tests {
             !folder.is_foreign().unwrap(),
             "a run killed at its start goes on"
         );
+        fs::create_dir(dir.path().join("a=1")).unwrap();
+        assert!(folder.is_foreign().unwrap(), "a folder of somebody");
+        fs::write(dir.path().join("a=1/manifest.json"), "").unwrap();
+        assert!(!folder.is_foreign().unwrap(), "a run of a sweep");
         fs::write(dir.path().join("thesis.txt"), "").unwrap();
         assert!(folder.is_foreign().unwrap());
         let file = RunFolder::at(dir.path().join("thesis.txt"));

@@ -107,6 +107,9 @@ pub struct StageRecord {
     /// What `batch_size` was before, where the stage went on from its saved state with another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_batch_sizes: Vec<u32>,
+    /// The folder of the run whose finished stage it is, where it was taken from another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
     /// Its files when it was last finished; none if a version without checksums finished it.
     #[serde(default, skip_serializing_if = "Sums::is_empty")]
     pub files: Sums,

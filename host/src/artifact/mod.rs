@@ -13,6 +13,7 @@ pub mod own_files;
 pub mod seal;
 mod stage;
 pub mod sums;
+mod taken;
 pub mod tensors;
 pub mod trajectories;
 pub mod view_columns;

@@ -7,6 +7,8 @@ use clap_complete::Shell;
 
 use crate::report::comparison::Format;
 
+use super::weights_args::{ExportWeightsArgs, ImportWeightsArgs};
+
 /// Dataset distillation: turn a large labelled image set into a small synthetic one.
 #[derive(Parser, Debug)]
 #[command(version, propagate_version = true, max_term_width = 100)]
@@ -25,6 +27,10 @@ pub struct Cli {
 pub enum Command {
     /// Run experiments, or resume them
     Run(RunArgs),
+    /// Run an experiment with several values of some keys; what its runs have in common is computed once
+    Sweep(SweepArgs),
+    /// Show an experiment with all its defaults, as a run saves it
+    Show(ShowArgs),
     /// Check an experiment without running it (plugins, options, data, sizes), and estimate time and memory
     Check(CheckArgs),
     /// List, show, check and create plugins
@@ -100,6 +106,9 @@ pub struct RunArgs {
     /// Resume an unfinished stage from its saved state although its `batch_size` has changed, e.g. after a GPU ran out of memory
     #[arg(long, conflicts_with = "from")]
     pub keep_state: bool,
+    /// Take finished stages from this run where they are those of this experiment; may be repeated
+    #[arg(long, value_name = "RUN")]
+    pub reuse: Vec<PathBuf>,
     /// Run folder, for a single experiment; runs/NAME by default
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -109,6 +118,44 @@ pub struct RunArgs {
     /// Measure memory use and the time of each operation; print it after each stage and show it in the report
     #[arg(long)]
     pub profile: bool,
+}
+
+/// `alambic sweep`.
+#[derive(Args, Debug)]
+pub struct SweepArgs {
+    /// Experiment file (TOML), with or without a [sweep] table
+    pub file: PathBuf,
+    /// Overrides, applied to each run before its own values
+    #[command(flatten)]
+    pub changes: ChangeArgs,
+    /// Values of a key: `--grid validate.batch_size=[10, 20]`; may be repeated, and every combination is a run
+    #[arg(long, value_name = "KEY=[VALUE, ..]")]
+    pub grid: Vec<String>,
+    /// A TOML file with further runs, each a table [[runs]] with `name` and `set = ["KEY=VALUE", ..]`
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// Take finished stages from this run too; may be repeated
+    #[arg(long, value_name = "RUN")]
+    pub reuse: Vec<PathBuf>,
+    /// Folder of the run folders; runs/NAME by default
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// List the runs, and what they take from each other, without running them
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the summaries as JSON, one per line
+    #[arg(long, conflicts_with = "dry_run")]
+    pub json: bool,
+}
+
+/// `alambic show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// Run folder, or experiment file (TOML)
+    pub experiment: PathBuf,
+    /// Overrides
+    #[command(flatten)]
+    pub changes: ChangeArgs,
 }
 
 /// `alambic check`.
@@ -316,65 +363,4 @@ pub enum ExportFormat {
     Imagefolder,
     /// One parquet file, in the layout of the `datasets` library
     Parquet,
-}
-
-/// Which weights of a file are meant.
-#[derive(Args, Debug)]
-pub struct ChoiceArgs {
-    /// Key of the weights in a file with several, such as model_ema; below other keys joined by dots, empty for the whole file
-    #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
-    /// Remove this prefix from the names, and leave out the tensors without it
-    #[arg(long, value_name = "PREFIX")]
-    pub strip_prefix: Option<String>,
-}
-
-/// `alambic import-weights`.
-#[derive(Args, Debug)]
-pub struct ImportWeightsArgs {
-    /// A safetensors file, or a state dict saved by torch.save (.pth, .pt)
-    pub file: PathBuf,
-    /// Architecture, as in an experiment: a component's name
-    #[arg(long, value_name = "NAME")]
-    pub architecture: String,
-    /// Its options, as JSON or TOML: 'depth = 50, stem = "small"'
-    #[arg(long, value_name = "OPTIONS")]
-    pub params: Option<String>,
-    /// Number of classes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub classes: u32,
-    /// Side of the images, in pixels
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub resolution: u32,
-    /// Class names in order, one per line; `check` then compares them with those of the data
-    #[arg(long, value_name = "FILE")]
-    pub class_names: Option<PathBuf>,
-    /// Which weights
-    #[command(flatten)]
-    pub choice: ChoiceArgs,
-    /// Leave out tensors whose names have this prefix, such as auxiliary heads; may be repeated
-    #[arg(long, value_name = "PREFIX")]
-    pub leave_out: Vec<String>,
-    /// Safetensors file to create
-    #[arg(long, value_name = "FILE")]
-    pub to: PathBuf,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `alambic export-weights`.
-#[derive(Args, Debug)]
-pub struct ExportWeightsArgs {
-    /// Run folder, or a file of weights
-    pub model: PathBuf,
-    /// Which weights
-    #[command(flatten)]
-    pub choice: ChoiceArgs,
-    /// Safetensors file to create
-    #[arg(long, value_name = "FILE")]
-    pub to: PathBuf,
-    /// Print what was done as JSON
-    #[arg(long)]
-    pub json: bool,
 }

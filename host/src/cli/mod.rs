@@ -10,26 +10,25 @@ mod plugin;
 mod probe;
 mod report;
 mod run;
+mod show;
+mod sweep;
+mod told;
 mod verify;
 mod weights;
+mod weights_args;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::{
-    data::Fault,
     engine::{allocation, gpu::layout::requested_order, kernel::isa::requested_isa},
-    experiment::{failure::Failure, run::start_profile},
+    experiment::run::start_profile,
 };
 
 pub use args::Cli;
 use args::Command;
-
-/// The run failed.
-const FAILED: u8 = 1;
-/// The command or a configuration is at fault.
-const USAGE: u8 = 2;
+use told::{FAILED, USAGE};
 
 /// Looks at the variables of the environment that choose how to compute.
 fn environment() -> Result<(), String> {
@@ -64,6 +63,8 @@ pub fn main() -> ExitCode {
 fn carry_out(cli: &Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(ref run) => run::run(cli, run),
+        Command::Sweep(ref sweep) => sweep::sweep(cli, sweep),
+        Command::Show(ref args) => show::show(args),
         Command::Check(ref check) => run::check(cli, check),
         Command::Plugin { ref command } => plugin::plugin(cli, command),
         Command::ProbePlugins { ref files } => {
@@ -88,47 +89,6 @@ fn carry_out(cli: &Cli) -> ExitCode {
                 ExitCode::from(FAILED)
             }
         },
-        Err(Failure::Config(faults)) => {
-            print_faults(&faults);
-            ExitCode::from(USAGE)
-        }
-        Err(Failure::Run(error)) => {
-            tell!("error: {}", without_backtrace(&format!("{error:#}")));
-            ExitCode::from(FAILED)
-        }
-    }
-}
-
-/// Errors of candle carry a backtrace in their text when RUST_BACKTRACE is set; the message comes before it.
-fn without_backtrace(text: &str) -> String {
-    let is_frame = |line: &str| {
-        let number = line.trim_start().split(':').next().unwrap_or_default();
-        line.starts_with(' ') && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
-    };
-    let message: Vec<&str> = text.lines().take_while(|line| !is_frame(line)).collect();
-    message.join("\n").trim_end().to_owned()
-}
-
-fn print_faults(faults: &[Fault]) {
-    for fault in faults {
-        tell!("error: {fault}");
-    }
-    if faults.len() > 1 {
-        tell!("{} errors", faults.len());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backtraces_are_left_out() {
-        let text = "stage x stopped: bad dtype\n   0: candle_core::error\n             at file.rs:3\n   1: main\n";
-        assert_eq!(without_backtrace(text), "stage x stopped: bad dtype");
-        assert_eq!(
-            without_backtrace("two\n  teacher: 0 cat"),
-            "two\n  teacher: 0 cat"
-        );
+        Err(failure) => told::tell(&failure),
     }
 }

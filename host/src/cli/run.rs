@@ -12,8 +12,9 @@ use crate::{
         checks::{self, Checked},
         estimate,
         failure::{Failure, config_fault},
-        file, run,
+        file, reuse, run,
         selection::Selection,
+        sweep::{self, Sweep},
     },
     plugins::{Prober, Registry},
     report::summary::Summary,
@@ -41,18 +42,41 @@ pub fn registry(cli: &Cli) -> Result<Registry, Failure> {
     Ok(registry)
 }
 
-fn checked(
-    file: &Path,
-    changes: &ChangeArgs,
-    registry: &Registry,
-) -> Result<(Checked, PathBuf), Failure> {
+/// An experiment that was checked, and the folder that its paths are relative to.
+pub struct Ready {
+    /// The experiment.
+    pub checked: Checked,
+    /// The folder.
+    pub base: PathBuf,
+}
+
+/// An experiment file with the changes of the command line.
+pub fn read(file: &Path, changes: &ChangeArgs) -> Result<Json, Failure> {
     let mut json = file::read(file, &changes.overrides).map_err(Failure::Config)?;
     if let Some(device) = &changes.device {
         json["device"] = Json::String(device.clone());
     }
+    Ok(json)
+}
+
+/// Checks an experiment that `file` has described.
+pub fn checked(json: &Json, file: &Path, registry: &Registry) -> Result<Ready, Failure> {
     let base = file.parent().map(Path::to_owned).unwrap_or_default();
-    let checked = checks::check(&json, registry, &base).map_err(Failure::Config)?;
-    Ok((checked, base))
+    let checked = checks::check(json, registry, &base).map_err(Failure::Config)?;
+    Ok(Ready { checked, base })
+}
+
+/// The same of a file that is to be run by itself.
+fn checked_file(file: &Path, changes: &ChangeArgs, registry: &Registry) -> Result<Ready, Failure> {
+    let json = read(file, changes)?;
+    if json.get(sweep::TABLE).is_some() {
+        let message = format!(
+            "the file has several runs; alambic sweep {}",
+            file.display()
+        );
+        return Err(config_fault(sweep::TABLE, message));
+    }
+    checked(&json, file, registry)
 }
 
 /// `alambic run`.
@@ -79,9 +103,9 @@ fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(),
     for file in files {
         let place =
             |fault: Fault| Fault::new(format!("{}: {}", file.display(), fault.path), fault.message);
-        match checked(file, &args.changes, registry) {
-            Ok((checked, _)) => {
-                let name = checked.experiment.name;
+        match checked_file(file, &args.changes, registry) {
+            Ok(ready) => {
+                let name = ready.checked.experiment.name;
                 if let Some((_, other)) = names.iter().find(|(n, _)| *n == name) {
                     let message = format!("{} also has the name \"{name}\"", other.display());
                     faults.push(place(Fault::new("name", message)));
@@ -103,14 +127,17 @@ fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(),
 }
 
 fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failure> {
-    let (checked, base) = checked(file, &args.changes, registry)?;
+    let ready = checked_file(file, &args.changes, registry)?;
+    let name = &ready.checked.experiment.name;
     let root = args
         .out
         .clone()
-        .unwrap_or_else(|| Path::new("runs").join(&checked.experiment.name));
-    tell_notes(&checked);
+        .unwrap_or_else(|| Path::new("runs").join(name));
     let selection = Selection::new(args.from.as_deref(), args.only.as_deref(), args.keep_state)?;
-    let summary = run::run(&checked, registry, &base, root.clone(), &selection)?;
+    let Ready { checked, base } = &ready;
+    tell_notes(checked);
+    let runs = reuse::runs(&checked.experiment, base, &args.reuse)?;
+    let summary = run::run(checked, registry, base, root.clone(), &selection, &runs)?;
     if args.json {
         print_json(&summary)?;
     } else {
@@ -121,7 +148,7 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failu
 }
 
 /// Says why `auto` is not the GPU, and what was chosen where the file leaves a choice.
-fn tell_notes(checked: &Checked) {
+pub fn tell_notes(checked: &Checked) {
     for note in &checked.notes {
         tell!("note: {note}");
     }
@@ -133,7 +160,18 @@ fn tell_notes(checked: &Checked) {
 /// `alambic check`.
 pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     let registry = registry(cli)?;
-    let (checked, _) = checked(&args.file, &args.changes, &registry)?;
+    let mut json = read(&args.file, &args.changes)?;
+    if Sweep::taken_from(&mut json)
+        .map_err(Failure::Config)?
+        .is_some()
+    {
+        tell!(
+            "note: without the runs of its [sweep], which alambic sweep {} --dry-run checks",
+            args.file.display()
+        );
+    }
+    let Ready { checked, base } = checked(&json, &args.file, &registry)?;
+    reuse::runs(&checked.experiment, &base, &[])?;
     let Checked {
         experiment,
         train,

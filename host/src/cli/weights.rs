@@ -25,8 +25,9 @@ use crate::{
 };
 
 use super::{
-    args::{ChoiceArgs, Cli, ExportWeightsArgs, ImportWeightsArgs},
+    args::Cli,
     run::registry,
+    weights_args::{ChoiceArgs, ExportWeightsArgs, ImportWeightsArgs},
 };
 
 /// `alambic import-weights`.

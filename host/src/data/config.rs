@@ -1,6 +1,6 @@
 //! The `[data]` table of an experiment: which images, which classes, at what size.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::classes::ClassRef;
 use super::fault::Fault;
 use super::formats::Format;
+use super::locate::absolute;
 use crate::picture::Exif;
 
 /// Sides that make sense for a square canvas; the upper end bounds a canvas to 48 MiB.
@@ -177,6 +178,13 @@ impl Config {
         match split {
             Split::Train => &self.train,
             Split::Test => &self.test,
+        }
+    }
+
+    /// Makes the paths hold from anywhere; they were relative to `base`.
+    pub fn rebase(&mut self, base: &Path) {
+        for pattern in [&mut self.train, &mut self.test] {
+            *pattern = absolute(pattern, base);
         }
     }
 

@@ -39,6 +39,20 @@ pub(super) fn locate(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String>
     })
 }
 
+/// The pattern as one that names the same paths from anywhere.
+pub(super) fn absolute(pattern: &str, base: &Path) -> String {
+    let is_glob = pattern.contains(['*', '?', '[']) && !base.join(pattern).exists();
+    let base = base.to_string_lossy();
+    let base = match is_glob {
+        true => glob::Pattern::escape(&base),
+        false => base.into_owned(),
+    };
+    Path::new(&base)
+        .join(pattern)
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The paths of a pattern without braces.
 fn located(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String> {
     let literal = base.join(pattern);

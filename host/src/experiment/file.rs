@@ -112,6 +112,15 @@ fn syntax_error(error: &toml::de::Error, text: &str) -> String {
 
 /// Applies `a.b[0].c=VALUE`. The value is read as TOML; what is no TOML is a string.
 fn apply(json: &mut Json, text: &str) -> Result<()> {
+    let (key, value) = assignment(text)?;
+    set(json, &key, value)
+}
+
+/// `KEY=VALUE` in its parts.
+///
+/// # Errors
+/// Without an equals sign, and for a number that JSON lacks.
+pub fn assignment(text: &str) -> Result<(String, Json)> {
     let (key, value) = text.split_once('=').context("expected KEY=VALUE")?;
     let value = match toml_json::parse(&format!("value = {value}")) {
         Ok((mut table, faults)) => match faults.first() {
@@ -120,8 +129,16 @@ fn apply(json: &mut Json, text: &str) -> Result<()> {
         },
         Err(_) => Json::String(value.to_owned()),
     };
+    Ok((key.trim().to_owned(), value))
+}
+
+/// Puts a value at `a.b[0].c`, with the tables that it needs.
+///
+/// # Errors
+/// When the key is none, or leads through something that is no table.
+pub fn set(json: &mut Json, key: &str, value: Json) -> Result<()> {
     let mut at = json;
-    for part in steps(key.trim())? {
+    for part in steps(key)? {
         at = match part {
             Step::Key(name) => {
                 let table = at

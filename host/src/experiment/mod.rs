@@ -14,9 +14,11 @@ pub mod outcome;
 pub mod plan;
 pub mod protocol;
 pub mod publish;
+pub mod reuse;
 pub mod run;
 pub mod selection;
 pub mod soft_labels;
+pub mod sweep;
 pub mod toml_json;
 pub mod weights;
 
@@ -57,6 +59,9 @@ pub struct Experiment {
     #[serde(default = "checkpoint_secs")]
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub checkpoint_secs: f64,
+    /// Folders of runs, relative to the TOML's, whose finished stages are taken where they are those of this experiment
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reuse: Vec<String>,
     /// Images
     pub data: data::Config,
     /// The teacher; a matched set needs one only for its labels
@@ -86,6 +91,29 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    /// The same experiment with paths that hold from anywhere; they were relative to `base`.
+    ///
+    /// # Errors
+    /// When the current folder is not known.
+    pub fn with_absolute_paths(mut self, base: &Path) -> Result<Self> {
+        let base = match base.as_os_str().is_empty() {
+            true => std::env::current_dir()?,
+            false => std::path::absolute(base)?,
+        };
+        self.data.rebase(&base);
+        let own = self.squeeze.iter_mut().filter_map(|s| s.weights.as_mut());
+        own.for_each(|weights| weights.rebase(&base));
+        for further in &mut self.teachers {
+            further.rebase(&base)?;
+        }
+        let experts = self.experts.iter_mut().filter_map(|e| e.folder.as_mut());
+        let given = self.given.iter_mut().map(|given| &mut given.images);
+        for path in experts.chain(given).chain(&mut self.reuse) {
+            *path = base.join(&*path).to_string_lossy().into_owned();
+        }
+        Ok(self)
+    }
+
     /// All teachers by name, that of `[squeeze]` first; none without `[squeeze]`.
     ///
     /// # Errors

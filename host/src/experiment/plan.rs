@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-use super::Experiment;
+use super::{Experiment, checks::Checked};
 
 /// A stage of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,17 @@ pub struct Plan {
     pub stages: Vec<Planned>,
     /// Plugins.
     pub plugins: Vec<PluginRecord>,
+}
+
+/// Plans a checked experiment, whose paths are relative to `base`, by its own data.
+///
+/// # Errors
+/// Those of [`plan`], and where an image cannot be decoded.
+pub fn plan_checked(checked: &Checked, registry: &Registry, base: &Path) -> Result<Plan> {
+    let (experiment, train) = (&checked.experiment, checked.train.as_ref());
+    let normalization = Normalization::resolve(&experiment.data, train)?;
+    let sets = (train, &checked.test);
+    plan(experiment, registry, sets, &normalization, base)
 }
 
 /// Plans an experiment. Device, threads and the time between checkpoints are outside of every hash.

@@ -178,7 +178,7 @@ impl<'a> Protocol<'a> {
     fn carry_out(&self, json: &Json, out: PathBuf) -> Result<Summary, Failure> {
         let checked = check(json, self.registry, &self.base).map_err(Failure::Config)?;
         let all = Selection::default();
-        run(&checked, self.registry, &self.base, out, &all)
+        run(&checked, self.registry, &self.base, out, &all, &[])
     }
 }
 

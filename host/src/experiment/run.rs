@@ -33,6 +33,7 @@ use super::{
     outcome,
     plan::{Planned, plan},
     publish,
+    reuse::take_stages,
     selection::Selection,
 };
 
@@ -42,7 +43,8 @@ pub fn start_profile() {
     profile::set_profiling(true);
 }
 
-/// Carries out a checked experiment in `root`; `base` is the folder that its paths are relative to.
+/// Carries out a checked experiment in `root`; `base` is the folder that its paths are relative to, `reuse` the runs whose finished
+/// stages it may take.
 ///
 /// # Errors
 /// [`Failure::Config`] before anything is computed, [`Failure::Run`] after that.
@@ -52,6 +54,7 @@ pub fn run(
     base: &Path,
     root: PathBuf,
     selection: &Selection,
+    reuse: &[PathBuf],
 ) -> Result<Summary, Failure> {
     let experiment = &checked.experiment;
     let folder = RunFolder::at(root);
@@ -105,6 +108,7 @@ pub fn run(
         claimed => claimed?,
     };
     folder.sweep();
+    take_stages(&folder, &plan, &mut manifest, selection, reuse)?;
     refuse_damaged(&folder, &plan, &manifest, selection)?;
     for stage in &redone {
         manifest.stages.remove(stage.name());
@@ -125,7 +129,8 @@ pub fn run(
     for stage in redone {
         folder.clear_stage(stage)?;
     }
-    let text = toml::to_string(experiment).context("the resolved experiment as TOML")?;
+    let resolved = experiment.clone().with_absolute_paths(base)?;
+    let text = toml::to_string(&resolved).context("the resolved experiment as TOML")?;
     atomic::write(&folder.experiment(), text.as_bytes())?;
 
     let mut session = Session {
@@ -229,6 +234,7 @@ fn do_stage(
         peak_bytes: meter.peak_bytes().max(earlier.and_then(|r| r.peak_bytes)),
         batch: planned.batch.clone(),
         earlier_batch_sizes: earlier.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone()),
+        taken_from: earlier.and_then(|r| r.taken_from.clone()),
         files: Sums::new(),
     };
     // The libraries need memory too, besides what earlier stages have cached.

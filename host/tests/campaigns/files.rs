@@ -18,6 +18,29 @@ const READERS: [[&str; 2]; 3] = [
 #[test]
 fn no_file_of_a_finished_run_is_damaged_in_silence() {
     let lab = Lab::finished();
+    let named = damage_every_file(&lab);
+    assert!(
+        named > 20,
+        "the campaign struck {named} files that a stage reads"
+    );
+}
+
+#[test]
+fn no_file_of_a_finished_quickstart_is_damaged_in_silence() {
+    if !is_whole() {
+        println!("left out: ALAMBIC_CAMPAIGNS=whole runs it");
+        return;
+    }
+    let lab = Lab::quickstart();
+    let named = damage_every_file(&lab);
+    assert!(
+        named > 500,
+        "the campaign struck {named} files that a stage reads"
+    );
+}
+
+/// Gives how often a stage was about to read a damaged file.
+fn damage_every_file(lab: &Lab) -> usize {
     lab.run(&[]).done();
     let root = lab.path("run");
     let whole = files(&root);
@@ -62,11 +85,11 @@ fn no_file_of_a_finished_run_is_damaged_in_silence() {
             restore(&root, &whole);
         }
     }
-    println!("{struck} files damaged; {named} times a stage was about to read one");
-    assert!(
-        named > 20,
-        "the campaign struck {named} files that a stage reads"
+    println!(
+        "{} files, {struck} damages; {named} times a stage was about to read one",
+        whole.len()
     );
+    named
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
         net::{UnixListener, UnixStream},
         process::ExitStatusExt,
     },
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -27,12 +27,16 @@ pub struct Gated {
 impl Lab {
     /// Starts `alambic run` of the experiment into the folder `run`.
     pub fn start(&self, arguments: &[&str]) -> Gated {
+        self.start_command(self.command("run", arguments))
+    }
+
+    /// Starts any command that computes.
+    pub fn start_command(&self, mut command: Command) -> Gated {
         let address = self.path("gate");
         // That of an earlier run.
         let _ = std::fs::remove_file(&address);
         let gate = UnixListener::bind(&address).expect("a socket in a temporary folder");
         gate.set_nonblocking(true).expect("a socket that is asked");
-        let mut command = self.command("run", arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.env("LD_PRELOAD", fixture("gate", &[]));
         command.env("ALAMBIC_TEST_GATE", &address);

@@ -124,6 +124,13 @@ impl Lab {
         Self::of(MATCHING)
     }
 
+    /// The quickstart, as it is shipped.
+    pub fn quickstart() -> Self {
+        let file = support::project().join("experiments/quickstart.toml");
+        let text = fs::read_to_string(file).expect("the quickstart");
+        Self::of(&text.replace("data/digits", "DATA"))
+    }
+
     fn of(experiment: &str) -> Self {
         let toml = experiment.replace("DATA", &digits().to_string_lossy());
         let lab = Self {

@@ -86,7 +86,7 @@ fn keys_types_and_ranges() {
             ["squeeze: ", "unknown field \"tiles\"", "have: "],
         ),
         ("seed=-1", ["seed: ", "at least 0", "-1"]),
-        ("name=\"a/b\"", ["name: ", "\"a/b\"", "without slashes"]),
+        ("name=\"a//b\"", ["name: ", "\"\"", "without slashes"]),
         ("validate.seeds=[]", ["validate.seeds: ", "empty", "one"]),
         (
             "validate.seeds=[1, 1]",

@@ -32,6 +32,7 @@ mod silent;
 mod sizes;
 mod steps;
 mod stops;
+mod sweeps;
 mod teachers;
 mod variants;
 mod weights;

@@ -1,6 +1,9 @@
 //! The experiment files of `experiments/`: complete, without a fault, named after their file, and open about their sources.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::common::{Answer, alambic, digits};
 
@@ -8,6 +11,7 @@ fn recipes() -> Vec<PathBuf> {
     let experiments = crate::support::project().join("experiments");
     let mut files: Vec<PathBuf> = Vec::new();
     let folders = [
+        experiments.join("ablations"),
         experiments.join("best"),
         experiments.join("comparison"),
         experiments.join("gpu"),
@@ -24,50 +28,90 @@ fn recipes() -> Vec<PathBuf> {
     files
 }
 
-/// With the digits in place of their data, and without the weights that some import.
+/// With the digits in place of their data, and without the weights that some import; as it is shipped, and from another folder as a
+/// run saves it.
 #[test]
 fn every_recipe_is_without_a_fault() {
     let digits = digits();
+    let elsewhere = tempfile::tempdir().expect("a folder");
     for file in recipes() {
+        let mut show = alambic();
+        let shown = show.arg("show").arg(&file).output();
+        let shown = Answer::of(shown.expect("the program starts")).done().stdout;
+        let saved = elsewhere.path().join("experiment.toml");
+        fs::write(&saved, shown).expect("an experiment");
+        check(&file, &file, &digits);
+        check(&saved, &file, &digits);
+    }
+}
+
+/// `checked` is the recipe `file`, or as a run of it saves it.
+fn check(checked: &Path, file: &Path, digits: &Path) {
+    let mut command = alambic();
+    command.current_dir(checked.parent().expect("a folder"));
+    command.arg("check").arg("--no-estimate").arg(checked);
+    let changes = changes(file, digits);
+    command.args(changes.iter().flat_map(|change| ["--set", change]));
+    let answer = Answer::of(command.output().expect("the program starts"));
+    let faults = answer.stderr.lines().filter(|l| l.starts_with("error: "));
+    // The digits have other classes, and the weights are the user's to import.
+    let imported = |line: &str| {
+        let further = line.starts_with("error: teachers[") && line.contains("].weights: ");
+        further || line.starts_with("error: squeeze.weights: ")
+    };
+    let (beside, faults): (Vec<&str>, Vec<&str>) =
+        faults.partition(|line| line.starts_with("error: data.classes[") || imported(line));
+    assert!(faults.is_empty(), "{}: {faults:?}", file.display());
+    let expected = if beside.is_empty() { 0 } else { 2 };
+    assert_eq!(
+        answer.code,
+        Some(expected),
+        "{}: {}",
+        file.display(),
+        answer.stderr
+    );
+}
+
+/// What makes a recipe one of the digits.
+fn changes(file: &Path, digits: &Path) -> Vec<String> {
+    let digits = digits.display();
+    let mut changes = vec![
+        "data.format=parquet".to_owned(),
+        format!("data.train={digits}/train-*.parquet"),
+        format!("data.test={digits}/test-*.parquet"),
+    ];
+    // There are no 200 digits of a class.
+    let text = fs::read_to_string(file).expect("a recipe");
+    if text.contains("[recover]") {
+        changes.push("recover.images_per_class=10".to_owned());
+    }
+    // Nor do their ten classes fill a batch of a hundred images of one number.
+    if text.contains("per = \"image\"") {
+        changes.push("recover.batch_size=10".to_owned());
+    }
+    if text.contains("real_per_class") {
+        changes.push("match.matcher.params.real_per_class=10".to_owned());
+    }
+    changes
+}
+
+#[test]
+fn every_run_of_an_ablation_is_without_a_fault() {
+    let digits = digits();
+    let own = |file: &PathBuf| file.parent().is_some_and(|p| p.ends_with("ablations"));
+    let files: Vec<PathBuf> = recipes().into_iter().filter(own).collect();
+    assert_eq!(files.len(), 8);
+    for file in files {
         let mut command = alambic();
-        command.arg("check").arg("--no-estimate").arg(&file);
-        for (key, value) in [
-            ("format", "parquet".to_owned()),
-            ("train", format!("{}/train-*.parquet", digits.display())),
-            ("test", format!("{}/test-*.parquet", digits.display())),
-        ] {
-            command.arg("--set").arg(format!("data.{key}={value}"));
-        }
-        // There are no 200 digits of a class.
-        let text = fs::read_to_string(&file).expect("a recipe");
-        if text.contains("[recover]") {
-            command.args(["--set", "recover.images_per_class=10"]);
-        }
-        // Nor do their ten classes fill a batch of a hundred images of one number.
-        if text.contains("per = \"image\"") {
-            command.args(["--set", "recover.batch_size=10"]);
-        }
-        if text.contains("real_per_class") {
-            command.args(["--set", "match.matcher.params.real_per_class=10"]);
-        }
-        let answer = Answer::of(command.output().expect("the program starts"));
-        let faults = answer.stderr.lines().filter(|l| l.starts_with("error: "));
-        // The digits have other classes, and the weights are the user's to import.
-        let imported = |line: &str| {
-            let further = line.starts_with("error: teachers[") && line.contains("].weights: ");
-            further || line.starts_with("error: squeeze.weights: ")
-        };
-        let (beside, faults): (Vec<&str>, Vec<&str>) =
-            faults.partition(|line| line.starts_with("error: data.classes[") || imported(line));
-        assert!(faults.is_empty(), "{}: {faults:?}", file.display());
-        let expected = if beside.is_empty() { 0 } else { 2 };
-        assert_eq!(
-            answer.code,
-            Some(expected),
-            "{}: {}",
-            file.display(),
-            answer.stderr
-        );
+        command.args(["sweep", "--dry-run"]).arg(&file);
+        let changes = changes(&file, &digits);
+        command.args(changes.iter().flat_map(|change| ["--set", change]));
+        let answer = Answer::of(command.output().expect("the program starts")).done();
+        // The teacher is that of the first run, unless it is what the runs differ in.
+        let taken = answer.stdout.contains("  squeeze: taken from ")
+            || answer.stdout.contains("  squeeze, recover: taken from ");
+        let is_about_it = file.to_string_lossy().contains("squeeze_");
+        assert_eq!(taken, !is_about_it, "{}", answer.stdout);
     }
 }
 

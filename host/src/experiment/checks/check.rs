@@ -89,8 +89,9 @@ fn check_name(json: &Json, faults: &mut Vec<Fault>) {
     let Some(name) = json.get("name").and_then(Json::as_str) else {
         return;
     };
-    let fault = folder_name_fault(name).map(|message| Fault::new("name", message));
-    faults.extend(fault);
+    // That of a run of a sweep has two parts.
+    let message = name.split('/').find_map(folder_name_fault);
+    faults.extend(message.map(|message| Fault::new("name", message)));
 }
 
 /// An experiment that is being checked.

@@ -2,7 +2,7 @@
 
 mod check;
 pub mod matching;
-mod parts;
+pub mod parts;
 mod tables;
 mod teachers;
 mod told;

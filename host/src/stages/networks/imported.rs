@@ -59,6 +59,12 @@ impl WeightsConfig {
         }
     }
 
+    /// Makes the path of the file one that holds from anywhere; it was relative to `base`.
+    pub fn rebase(&mut self, base: &Path) {
+        let (Self::File(file) | Self::Chosen(Chosen { file, .. })) = self;
+        *file = base.join(&*file).to_string_lossy().into_owned();
+    }
+
     /// What was chosen of it.
     pub fn choice(&self) -> Choice {
         match self {

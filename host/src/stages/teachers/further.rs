@@ -1,8 +1,13 @@
 //! `[[teachers]]`: teachers beside the one of `[squeeze]`.
 
+use std::path::Path;
+
+use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+
+use crate::stages::networks::imported::WeightsConfig;
 
 /// A teacher beside the one of `[squeeze]`: its name, and the keys of `[squeeze]` in which it differs. Weights are never taken over
 /// from there.
@@ -13,6 +18,21 @@ pub struct Further {
     /// Keys of `[squeeze]` and their values for this teacher
     #[serde(flatten)]
     pub keys: Map<String, Json>,
+}
+
+impl Further {
+    /// Makes the path of its weights hold from anywhere; it was relative to `base`.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn rebase(&mut self, base: &Path) -> Result<()> {
+        if let Some(value) = self.keys.get_mut("weights") {
+            let mut weights: WeightsConfig = serde_json::from_value(value.take())?;
+            weights.rebase(base);
+            *value = serde_json::to_value(weights)?;
+        }
+        Ok(())
+    }
 }
 
 /// The whole table of a further teacher: `[squeeze]` with the keys of its own.
