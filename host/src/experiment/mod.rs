@@ -5,6 +5,7 @@ pub mod compare;
 pub mod estimate;
 pub mod failure;
 pub mod file;
+pub mod film;
 pub mod finished;
 pub mod intact;
 pub mod labels;
