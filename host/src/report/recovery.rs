@@ -20,12 +20,13 @@ const STRIP_BYTES: usize = 400_000;
 
 /// Ways to draw a film, each smaller than the one before: pixels of an image, images, states. The last of either fits whatever the
 /// images show: noise of 8 bits in 3 colours has that many bytes.
-const ANIMATIONS: [(u32, usize, usize); 6] = [
+const ANIMATIONS: [(u32, usize, usize); 7] = [
     (128, 20, 64),
     (96, 20, 64),
     (64, 20, 64),
     (64, 10, 48),
     (48, 10, 24),
+    (32, 10, 24),
     (32, 5, 64),
 ];
 const STRIPS: [(u32, usize, usize); 4] = [(96, 10, 8), (64, 10, 8), (64, 6, 5), (48, 6, 8)];
@@ -80,12 +81,17 @@ impl Recovery {
     /// # Errors
     /// Fails when the template does, which no input is known to cause.
     pub fn section(&self) -> Result<String> {
-        let picture = |picture: &Picture| {
+        let picture = |picture: &Picture, alt: &str| {
             let png = BASE64_STANDARD.encode(&picture.png);
             let src = format!("data:image/png;base64,{png}");
-            context! { src => Value::from_safe_string(src), caption => picture.caption.as_str() }
+            context! { src => Value::from_safe_string(src), caption => picture.caption.as_str(), alt }
         };
-        let page = context! { pictures => [picture(&self.animation), picture(&self.strip)] };
+        let page = context! {
+            pictures => [
+                picture(&self.animation, "Animation of the images, iteration by iteration"),
+                picture(&self.strip, "A row for each image, a column for each of some iterations"),
+            ],
+        };
         let section = environment().render_named_str("recovery.html", SECTION, page);
         section.context("the animation in the report")
     }
@@ -95,7 +101,7 @@ const SECTION: &str = r#"<section class="recovery">
 <h2>How the images came to be</h2>
 {%- for picture in pictures %}
 <figure style="margin: 0 0 20px">
-<img src="{{ picture.src }}" alt="{{ picture.caption }}" style="display: block; max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px">
+<img src="{{ picture.src }}" alt="{{ picture.alt }}" style="display: block; max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px">
 <p class="note" style="margin: 8px 0 0">{{ picture.caption }}</p>
 </figure>
 {%- endfor %}

@@ -8,7 +8,7 @@ use candle_core::Device;
 
 use crate::{
     artifact::{
-        Frames, ImageSet, Stage,
+        Frames, ImageSet, atomic,
         frames::{Shown, State as Frame},
     },
     engine::Value,
@@ -60,11 +60,6 @@ impl<'a> Recorder<'a> {
         );
         let last = *self.iterations.last().unwrap_or(&0);
         *self = Self::new(self.session, self.origin.clone(), frames, last);
-    }
-
-    /// The number of states that it was made for.
-    pub fn frames(&self) -> u32 {
-        self.frames
     }
 
     /// Sees the images of a batch, [N, 3, R, R], of which the first has the place `first` in the set, after so many iterations; takes their
@@ -169,12 +164,12 @@ impl<'a> Recorder<'a> {
     /// # Errors
     /// When a state is missing or the disk says no.
     pub fn store(&self, batches: &[Taken], set: &ImageSet) -> Result<()> {
-        let stage: Stage = self.origin.stage;
+        let stage = self.origin.stage;
         let frames = self.frames_of(batches, set)?;
         let path = self.session.folder.stage(stage).frames();
         match self.frames {
             // Of an attempt with other settings.
-            0 => crate::artifact::atomic::remove(&path)?,
+            0 => atomic::remove(&path)?,
             _ => frames.save(&path)?,
         }
         super::tell_pictures(self.session.folder, stage, &frames)
