@@ -59,7 +59,9 @@ pub fn out_without_waiting(text: &str) {
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.push_str(text);
     while !waiting.is_empty() && takes_more(libc::STDOUT_FILENO, 0) {
-        let end = waiting.floor_char_boundary(CHUNK / LONGEST_SPELLING);
+        let most = waiting.len().min(CHUNK / LONGEST_SPELLING);
+        let end = (0..=most).rev().find(|&end| waiting.is_char_boundary(end));
+        let end = end.unwrap_or(0);
         let chunk: String = waiting.drain(..end).collect();
         print(visible_lines(&chunk).as_bytes());
     }

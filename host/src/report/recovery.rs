@@ -64,13 +64,13 @@ impl Recovery {
         }
         let (shown, cell, png) = smallest(film, &ANIMATIONS, ANIMATION_BYTES, animation)?;
         let animation = Picture {
-            caption: caption(film, &shown, cell, "one after the other"),
+            caption: caption(film, &shown, cell, (ANIMATIONS[0], "one after the other")),
             png,
         };
         let firsts = one_of_each(film);
         let (shown, cell, png) = smallest(&firsts, &STRIPS, STRIP_BYTES, strip)?;
         let strip = Picture {
-            caption: caption(&firsts, &shown, cell, "side by side"),
+            caption: caption(&firsts, &shown, cell, (STRIPS[0], "side by side")),
             png,
         };
         Ok(Some(Self { animation, strip }))
@@ -153,7 +153,12 @@ fn one_of_each(film: &Film) -> Film {
 }
 
 /// Which images and iterations are shown, and what was left out so that the page stays small.
-fn caption(film: &Film, shown: &Film, cell_px: u32, how: &str) -> String {
+fn caption(
+    film: &Film,
+    shown: &Film,
+    cell_px: u32,
+    ((_, images, states), how): ((u32, usize, usize), &str),
+) -> String {
     let iterations: Vec<String> = shown
         .states
         .iter()
@@ -172,12 +177,16 @@ fn caption(film: &Film, shown: &Film, cell_px: u32, how: &str) -> String {
     if cell_px < film.side() {
         less.push(format!("at {cell_px} of {} pixels", film.side()));
     }
-    if count < film.subjects.len() {
-        less.push(format!("{count} of {} images", film.subjects.len()));
+    // More are never shown in this way, however small they are.
+    let [images, states] = [
+        film.subjects.len().min(images),
+        film.states.len().min(states),
+    ];
+    if count < images {
+        less.push(format!("{count} of {images} images"));
     }
-    if shown.states.len() < film.states.len() {
-        let (some, all) = (shown.states.len(), film.states.len());
-        less.push(format!("{some} of {all} stored states"));
+    if shown.states.len() < states {
+        less.push(format!("{} of {states} states", shown.states.len()));
     }
     if !less.is_empty() {
         caption += &format!(" Shown {}, so that this page stays small.", less.join(", "));

@@ -17,6 +17,7 @@ use image::{AnimationDecoder, Rgb, RgbImage, codecs::png::PngDecoder};
 
 use crate::common::{Answer, Lab, alambic, assert_same, files};
 
+const POOLED: &str = r#"plugin = "resnet", params = { depth = 18, stem = "small", width = 2 }"#;
 const STATES: [&str; 2] = ["--set", "recover.frames=9"];
 
 fn kept(lab: &Lab, stage: &str) -> Frames {
@@ -157,9 +158,26 @@ fn a_matched_set_has_states_too() {
 #[test]
 fn states_of_several_resolutions_are_kept_as_they_were() {
     let lab = Lab::new();
+    // A network that takes images of any size.
+    lab.edit(&[
+        (
+            "plugin = \"convnet\", params = { depth = 2, width = 16, norm = \"batch\" }",
+            POOLED,
+        ),
+        ("epochs = 4\n", "epochs = 1\n"),
+    ]);
     let stages = "recover.resolutions=[{ iterations = 20, resolution = 4 }, { iterations = 100, resolution = 8 }]";
-    lab.run(&["--set", stages, "--set", "recover.frames=5"])
-        .done();
+    for stage in ["squeeze", "recover"] {
+        let only = [
+            "--only",
+            stage,
+            "--set",
+            stages,
+            "--set",
+            "recover.frames=5",
+        ];
+        lab.run(&only).done();
+    }
     ends_as_stored(&lab, "recover");
     let sides = kept(&lab, "recover").states.into_iter();
     let sides: Vec<_> = sides.map(|s| (s.iteration, s.resolution)).collect();
