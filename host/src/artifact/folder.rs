@@ -52,6 +52,11 @@ impl WorkFolder {
         self.0.join("images.safetensors")
     }
 
+    /// States of a few images on their way.
+    pub fn frames(&self) -> PathBuf {
+        self.0.join("frames.safetensors")
+    }
+
     /// The network.
     pub fn model(&self) -> PathBuf {
         self.0.join("model.safetensors")

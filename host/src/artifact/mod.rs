@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod export;
 pub mod folder;
+pub mod frames;
 pub mod images;
 pub mod labels;
 pub mod manifest;
@@ -22,6 +23,7 @@ pub mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use folder::{RunFolder, WorkFolder};
+pub use frames::Frames;
 pub use images::{ImageFormat, ImageSet, Scaling};
 pub use labels::{LabelReader, LabelWriter};
 pub use manifest::{Manifest, PluginRecord, StageRecord, Status, hash_json};

@@ -11,9 +11,10 @@ use anyhow::{Context, Result};
 use super::atomic::is_part;
 
 /// Files that a stage leaves.
-const LEFT: [&str; 9] = [
+const LEFT: [&str; 10] = [
     "model.safetensors",
     "images.safetensors",
+    "frames.safetensors",
     "labels.safetensors",
     "metrics.json",
     "results.json",

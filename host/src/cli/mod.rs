@@ -5,6 +5,7 @@ mod compare;
 mod data;
 mod export;
 mod install;
+mod interrupt;
 mod pages;
 mod plugin;
 mod probe;
@@ -81,6 +82,8 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { ref dir } => pages::man(dir),
     };
+    // What has waited for a reader.
+    say_part!("");
     match done {
         Ok(()) => match crate::say::lost() {
             None => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     args::ReportArgs,
-    run::{print_json, print_summary},
+    run::{json_of, text_of},
 };
 
 /// `alambic report`.
@@ -29,10 +29,10 @@ pub fn report(args: &ReportArgs) -> Result<(), Failure> {
         refuse_damaged_in(&folder, |file| file.starts_with("report/"))?;
         let summary = Summary::from_json(&compare::read(&folder.summary())?)?;
         if args.json {
-            print_json(&summary)?;
+            say_part!("{}", json_of(&summary)?);
         } else {
             say!("{}", summary.name);
-            print_summary(&summary, format);
+            say_part!("{}", text_of(&summary, format));
             say!("report: {}", folder.page().display());
         }
     }

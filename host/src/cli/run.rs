@@ -20,9 +20,13 @@ use crate::{
     report::summary::Summary,
     report::table::{TableFormat, result_table},
     report::units::human_bytes,
+    say::out_without_waiting,
 };
 
-use super::args::{ChangeArgs, CheckArgs, Cli, RunArgs};
+use super::{
+    args::{ChangeArgs, CheckArgs, Cli, RunArgs},
+    interrupt,
+};
 
 /// What opens unknown plugin files first: this program, in another process.
 pub fn prober() -> Option<Prober> {
@@ -81,16 +85,24 @@ fn checked_file(file: &Path, changes: &ChangeArgs, registry: &Registry) -> Resul
 
 /// `alambic run`.
 pub fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
+    interrupt::goes_on_with(cli, args, 0, &args.files);
+    interrupt::listen().context("cannot listen for signals")?;
     let registry = registry(cli)?;
     let files = file::listed(&args.files).map_err(|fault| Failure::Config(vec![fault]))?;
     let [file] = files.as_slice() else {
-        return run_all(&files, args, &registry);
+        return run_all(cli, &files, args, &registry);
     };
-    run_one(file, args, &registry)
+    say_part!("{}", run_one(file, args, &registry)?);
+    Ok(())
 }
 
 /// One after the other, once no fault was found in any.
-fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(), Failure> {
+fn run_all(
+    cli: &Cli,
+    files: &[PathBuf],
+    args: &RunArgs,
+    registry: &Registry,
+) -> Result<(), Failure> {
     if args.out.is_some() {
         let message = format!(
             "names the folder of one run, but there are {} experiments",
@@ -121,30 +133,35 @@ fn run_all(files: &[PathBuf], args: &RunArgs, registry: &Registry) -> Result<(),
     }
     for (i, file) in files.iter().enumerate() {
         tell!("{} of {}: {}", i + 1, files.len(), file.display());
-        run_one(file, args, registry)?;
+        interrupt::goes_on_with(cli, args, i, files);
+        // A reader that waits holds up no further run.
+        out_without_waiting(&run_one(file, args, registry)?);
     }
     Ok(())
 }
 
-fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<(), Failure> {
+/// Runs an experiment; returns what to print of it.
+fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<String, Failure> {
     let ready = checked_file(file, &args.changes, registry)?;
     let name = &ready.checked.experiment.name;
     let root = args
         .out
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(name));
-    let selection = Selection::new(args.from.as_deref(), args.only.as_deref(), args.keep_state)?;
+    let selection = Selection {
+        on_redone: Some(interrupt::redone),
+        ..Selection::new(args.from.as_deref(), args.only.as_deref(), args.keep_state)?
+    };
     let Ready { checked, base } = &ready;
     tell_notes(checked);
     let runs = reuse::runs(&checked.experiment, base, &args.reuse)?;
     let summary = run::run(checked, registry, base, root.clone(), &selection, &runs)?;
     if args.json {
-        print_json(&summary)?;
-    } else {
-        print_summary(&summary, TableFormat::Terminal);
-        say!("report: {}", RunFolder::at(root).page().display());
+        return json_of(&summary);
     }
-    Ok(())
+    let page = RunFolder::at(root).page();
+    let summary = text_of(&summary, TableFormat::Terminal);
+    Ok(format!("{summary}report: {}\n", page.display()))
 }
 
 /// Says why `auto` is not the GPU, and what was chosen where the file leaves a choice.
@@ -234,36 +251,35 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints a summary for programs.
-pub fn print_json(summary: &Summary) -> Result<(), Failure> {
+/// A summary for programs.
+pub fn json_of(summary: &Summary) -> Result<String, Failure> {
     let text = serde_json::to_string(summary).context("summary as JSON")?;
-    say!("{text}");
-    Ok(())
+    Ok(text + "\n")
 }
 
-/// Prints a summary for people.
-pub fn print_summary(summary: &Summary, format: TableFormat) {
+/// A summary for people.
+pub fn text_of(summary: &Summary, format: TableFormat) -> String {
+    let mut lines = Vec::new();
     if let Some(teacher) = &summary.teacher {
-        say!(
-            "teacher {}: top-1 {:.2} %",
-            teacher.architecture,
-            teacher.top1
-        );
+        let (network, top1) = (&teacher.architecture, teacher.top1);
+        lines.push(format!("teacher {network}: top-1 {top1:.2} %"));
     }
     if let Some(recover) = &summary.recover {
-        say!(
+        lines.push(format!(
             "distilled {} images; the teacher classifies {:.2} % of them correctly",
-            recover.images,
-            recover.teacher_accuracy_on_distilled
-        );
+            recover.images, recover.teacher_accuracy_on_distilled
+        ));
         if let (Some(first), Some(last)) = (
             recover.bn_statistics_loss_first,
             recover.bn_statistics_loss_last,
         ) {
-            say!("BatchNorm-statistics loss: {first:.3} at first, {last:.3} at last");
+            lines.push(format!(
+                "BatchNorm-statistics loss: {first:.3} at first, {last:.3} at last"
+            ));
         }
     }
     if !summary.results.is_empty() {
-        say!("{}", result_table(&summary.results, format));
+        lines.push(result_table(&summary.results, format));
     }
+    lines.into_iter().map(|line| line + "\n").collect()
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use serde_json::Value as Json;
 
 use crate::{
@@ -25,8 +25,8 @@ use crate::{
 
 use super::{
     args::{Cli, CompareArgs, SweepArgs},
-    compare,
-    run::{Ready, checked, print_json, read, registry, tell_notes},
+    compare, interrupt,
+    run::{Ready, checked, json_of, read, registry, tell_notes},
     told,
 };
 
@@ -39,6 +39,8 @@ struct Member {
 
 /// Runs all points one after the other, once no fault was found in any. One that fails does not stop the others.
 pub fn sweep(cli: &Cli, args: &SweepArgs) -> Result<(), Failure> {
+    interrupt::goes_on_as_typed();
+    interrupt::listen().context("cannot listen for signals")?;
     let registry = registry(cli)?;
     let members = members(args)?;
     let mut faults = Vec::new();
@@ -148,7 +150,7 @@ fn carry_out(
         match run_one(member, args, &done, registry) {
             Ok(summary) => {
                 if args.json {
-                    print_json(&summary)?;
+                    say_part!("{}", json_of(&summary)?);
                 }
                 done.push(member.folder.clone());
             }

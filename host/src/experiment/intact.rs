@@ -125,9 +125,10 @@ pub fn is_of_set(file: &str) -> bool {
     inside.is_some_and(|file| file == "/set.json" || file.starts_with("/images/"))
 }
 
-/// What the report reads, which each `alambic run` draws: scores, logs, images.
+/// What the report reads, which each `alambic run` draws: scores, logs, images and their earlier states.
 fn is_reported(file: &str) -> bool {
-    !is_for_others(file) && !file.ends_with(".safetensors")
+    let is_shown = file.ends_with("/frames.safetensors") || !file.ends_with(".safetensors");
+    is_shown && !is_for_others(file)
 }
 
 /// What other programs read: TensorBoard.

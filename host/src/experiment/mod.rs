@@ -5,6 +5,7 @@ pub mod compare;
 pub mod estimate;
 pub mod failure;
 pub mod file;
+pub mod film;
 pub mod finished;
 pub mod intact;
 pub mod labels;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     artifact::Stage,
     data,
+    report::overall,
     stages::{
         Session, Table, experts, given,
         matching::{self, Experts},
@@ -203,7 +205,9 @@ impl Experiment {
             Stage::Relabel => {
                 let config = of(&self.relabel, stage)?;
                 let teachers = load(config.teachers.used())?;
-                for name in self.set_names() {
+                let sets = self.set_names();
+                overall::expect(sets.iter().map(|set| (relabel::told_as(set), 1.)));
+                for name in sets {
                     let images = sets::load(session, &origin()?, &name)?;
                     relabel::run(session, config, &teachers, &name, &images)?;
                 }

@@ -9,9 +9,10 @@ use crate::{
     artifact::{ImageSet, RunFolder, Stage, WorkFolder, atomic, images::rgb},
     report::{
         curves::{ChartOptions, Curve, line_chart},
-        gallery::{ClassRow, MosaicOptions, class_figures, contact_sheet},
+        gallery::{ClassRow, MosaicOptions, contact_sheet, figures_within},
         html::{ReportInput, render},
         log,
+        recovery::{GALLERY_BYTES, Recovery},
         summary::Summary,
     },
     stages::{
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 
-use super::Experiment;
+use super::{Experiment, film::film};
 
 /// Classes that the report shows, and images of each: enough to judge, small enough to open.
 const SHOWN_CLASSES: usize = 20;
@@ -58,13 +59,29 @@ pub fn publish(
     if let Some(png) = contact_sheet(&rows, &MosaicOptions::default())? {
         atomic::write(&folder.figure("images.png"), &png)?;
     }
+    let recovery = match film(folder)? {
+        Some(film) => Recovery::of(&film)?,
+        None => None,
+    };
+    let pictures = [("recovery.png", 0), ("recovery-strip.png", 1)];
+    for (file, picture) in pictures {
+        let of = recovery.as_ref();
+        match of.map(|of| [&of.animation.png, &of.strip.png][picture]) {
+            Some(png) => atomic::write(&folder.figure(file), png)?,
+            // Of an earlier run of the stage.
+            None => atomic::remove(&folder.figure(file))?,
+        }
+    }
+    let (gallery, gallery_note) = figures_within(&rows, GALLERY_BYTES)?;
     let experiment_toml = fs::read_to_string(folder.experiment())
         .with_context(|| format!("cannot read {}", folder.experiment().display()))?;
     let html = render(&ReportInput {
         summary,
         experiment_toml: &experiment_toml,
         curves,
-        gallery: class_figures(&rows, &MosaicOptions::default())?,
+        gallery,
+        gallery_note,
+        recovery: recovery.as_ref(),
         warnings: &warnings(experiment, summary),
     })?;
     atomic::write(&folder.page(), html.as_bytes())

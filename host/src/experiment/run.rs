@@ -18,7 +18,10 @@ use crate::{
     engine::{allocation, gpu::device, gpu::precision::Precision, profile},
     lock::{is_read_only, lock},
     plugins::registry::Registry,
-    report::summary::Summary,
+    report::{
+        overall::{self, Later, Stages},
+        summary::Summary,
+    },
     stages::{Session, Table},
 };
 
@@ -110,8 +113,11 @@ pub fn run(
     folder.sweep();
     take_stages(&folder, &plan, &mut manifest, selection, reuse)?;
     refuse_damaged(&folder, &plan, &manifest, selection)?;
+    let mut before = BTreeMap::new();
     for stage in &redone {
-        manifest.stages.remove(stage.name());
+        let record = manifest.stages.remove(stage.name());
+        let finished = record.filter(|record| record.status == Status::Finished);
+        before.extend(finished.map(|record| (*stage, record.seconds)));
     }
     // A mended image has another size than the unreadable one had: from here on the new sizes count.
     for stage in &plan.stages {
@@ -129,6 +135,9 @@ pub fn run(
     for stage in redone {
         folder.clear_stage(stage)?;
     }
+    if let Some(on_redone) = selection.on_redone {
+        on_redone();
+    }
     let resolved = experiment.clone().with_absolute_paths(base)?;
     let text = toml::to_string(&resolved).context("the resolved experiment as TOML")?;
     atomic::write(&folder.experiment(), text.as_bytes())?;
@@ -145,15 +154,29 @@ pub fn run(
         inputs: normalization.into(),
     };
     let mut worked = false;
-    for stage in &plan.stages {
+    for (number, stage) in plan.stages.iter().enumerate() {
         if selection.only.is_some_and(|only| only != stage.stage) {
             continue;
         }
         if is_finished(&manifest, stage) {
             tell!("{}: finished, skipped", stage.stage);
+            let table = experiment.table(stage.stage);
+            if let Some(table) = table
+                && let Some(what) = table.unkept(&folder)?
+            {
+                tell!("{what}");
+            }
             continue;
         }
         worked = true;
+        let later = plan.stages[number + 1..].iter();
+        let later = later.filter(|s| selection.only.is_none() && !is_finished(&manifest, s));
+        let later = later.map(|s| Later {
+            name: s.stage.name().to_owned(),
+            secs: before.get(&s.stage).copied(),
+        });
+        let place = Stages::new(number + 1, plan.stages.len(), later.collect());
+        overall::enter(Some(place));
         if let Err(error) = do_stage(&mut session, experiment, stage, &mut manifest, base) {
             if is_unreadable_image(&error) {
                 await_mending(&plan, &mut manifest);
@@ -167,6 +190,7 @@ pub fn run(
             return Err(error.context(message).into());
         }
     }
+    overall::enter(None);
     let is_whole = plan.stages.iter().all(|s| is_finished(&manifest, s));
     if !is_whole {
         manifest.finished = None;

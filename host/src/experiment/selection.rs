@@ -13,6 +13,8 @@ pub struct Selection {
     pub only: Option<Stage>,
     /// Go on from the saved state of an unfinished stage whose `batch_size` alone has changed.
     pub keep_state: bool,
+    /// Called once nothing is left of what is redone: from then on the run goes on without `from`.
+    pub on_redone: Option<fn()>,
 }
 
 impl Selection {
@@ -26,6 +28,7 @@ impl Selection {
             from: stage(from)?,
             only: stage(only)?,
             keep_state,
+            on_redone: None,
         })
     }
 

@@ -1,17 +1,19 @@
-//! TensorBoard event files: scalars as TFRecords of protobuf messages, encoded by hand.
+//! TensorBoard event files: scalars and images as TFRecords of protobuf messages, encoded by hand.
 //!
 //! A record is `length: u64 LE, masked crc32c of it: u32 LE, data, masked crc32c of data: u32 LE`. The data is TensorFlow's
 //! `Event { wall_time: double = 1, step: int64 = 2, file_version: string = 3, summary: Summary = 5 }`, where
-//! `Summary { value: repeated Value = 1 }` and `Value { tag: string = 1, simple_value: float = 2 }`.
+//! `Summary { value: repeated Value = 1 }` and `Value { tag: string = 1, simple_value: float = 2, image: Image = 4 }`, with
+//! `Image { height: int32 = 1, width: int32 = 2, colorspace: int32 = 3, encoded_image_string: bytes = 4 }`.
 //! TensorBoard reads a file only if its name contains `tfevents`.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 use super::append::{AppendFile, read_or_empty};
+use crate::picture::{self, Exif};
 
 const CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 const FILE_VERSION: &[u8] = b"brain.Event:2";
@@ -21,6 +23,9 @@ const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
 const FIXED32: u64 = 5;
+
+/// The number of colours by red, green and blue.
+const RGB: u64 = 3;
 
 /// An event file, open for appending.
 #[derive(Debug)]
@@ -72,8 +77,31 @@ impl EventWriter {
         put_bytes(&mut entry, 1, tag.as_bytes());
         put_key(&mut entry, 2, FIXED32);
         entry.extend_from_slice(&(value as f32).to_le_bytes());
+        self.summary(&entry, step, wall_time)
+    }
+
+    /// Appends one image, a PNG file.
+    ///
+    /// # Errors
+    /// Fails when it is no image, or the file cannot be written.
+    pub fn image(&mut self, tag: &str, step: u64, png: &[u8], wall_time: f64) -> Result<()> {
+        let (width, height) = picture::size(png, Exif::Ignore).map_err(Error::msg)?;
+        let mut image = Vec::new();
+        for (field, number) in [(1, u64::from(height)), (2, u64::from(width)), (3, RGB)] {
+            put_key(&mut image, field, VARINT);
+            put_varint(&mut image, number);
+        }
+        put_bytes(&mut image, 4, png);
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 1, tag.as_bytes());
+        put_bytes(&mut entry, 4, &image);
+        self.summary(&entry, step, wall_time)
+    }
+
+    /// Appends an event with one value.
+    fn summary(&mut self, entry: &[u8], step: u64, wall_time: f64) -> Result<()> {
         let mut summary = Vec::new();
-        put_bytes(&mut summary, 1, &entry);
+        put_bytes(&mut summary, 1, entry);
         let mut event = wall_time_and_step(wall_time, step);
         put_bytes(&mut event, 5, &summary);
         self.0.append(&framed(&event))
@@ -280,6 +308,30 @@ mod tests {
             );
             assert_eq!((read[2].3, read[3].3), (1. / 3., 0.5));
         }
+    }
+
+    #[test]
+    fn an_image_is_written_with_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.out.tfevents.0");
+        let mut png = std::io::Cursor::new(Vec::new());
+        let picture = image::RgbImage::new(3, 2);
+        picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        let png = png.into_inner();
+        let mut events = EventWriter::create(&path).unwrap();
+        events.image("recover/cat", 7, &png, 1.).unwrap();
+        assert!(events.image("recover/cat", 8, b"no image", 1.).is_err());
+        events.flush().unwrap();
+        let file = fs::read(&path).unwrap();
+        let (first, _) = first_record(&file).unwrap();
+        let (_, event) = first_record(&file[first.len()..]).unwrap();
+        assert_eq!(step_of(event), Some(7));
+        // Height 2, width 3, colours RGB; then the file, whose length takes one or two bytes.
+        let size = [0x08, 2, 0x10, 3, 0x18, 3, 0x22];
+        let at = event.windows(7).position(|bytes| bytes == size).unwrap();
+        assert!(event.ends_with(&png) && event.len() - png.len() - at <= 9);
+        let tag = [&[0x0a, 11][..], b"recover/cat"].concat();
+        assert!(event.windows(13).any(|bytes| bytes == tag));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use minijinja::{Value, context};
 
 use super::page::environment;
+use super::recovery::Recovery;
 use super::summary::{ResultRow, StageStatus, Summary};
 use super::table::{RESULT_COLUMNS, mean_and_std};
 use super::units::{human_bytes, human_count, human_duration};
@@ -25,6 +26,10 @@ pub struct ReportInput<'a> {
     pub curves: Vec<(String, String)>,
     /// Images: caption (a class) and PNG file, distilled ones on the left and real ones on the right.
     pub gallery: Vec<(String, Vec<u8>)>,
+    /// What was left out of them, if anything.
+    pub gallery_note: Option<String>,
+    /// How the images came to be, where states of them were kept.
+    pub recovery: Option<&'a Recovery>,
     /// What the reader should know before trusting a figure.
     pub warnings: &'a [String],
 }
@@ -45,6 +50,7 @@ pub fn render(input: &ReportInput) -> Result<String> {
             context! { caption, src => Value::from_safe_string(src) }
         })
         .collect();
+    let recovery = input.recovery.map(Recovery::section).transpose()?;
     let rows: Vec<Value> = (summary.results.iter())
         .map(|row| {
             let cells = RESULT_COLUMNS.map(|(_, cell)| cell(row)).to_vec();
@@ -63,6 +69,8 @@ pub fn render(input: &ReportInput) -> Result<String> {
         recover_facts => recover_facts(summary),
         curves,
         gallery,
+        gallery_note => input.gallery_note.as_deref(),
+        recovery => recovery.map(Value::from_safe_string),
         costs => costs(summary, total_secs),
         total_time => human_duration(total_secs),
         size_facts => size_facts(summary),
@@ -263,6 +271,8 @@ mod tests {
             experiment_toml: "name = \"x\"  # a < b\n",
             curves: vec![("Squeeze & co".into(), "<svg id=\"chart\"></svg>".into())],
             gallery: vec![(caption.into(), b"foobar".to_vec())],
+            gallery_note: None,
+            recovery: None,
             warnings,
         };
         render(&input).unwrap()

@@ -4,16 +4,21 @@
 
 pub mod append;
 pub mod axis;
+mod bar;
 pub mod comparison;
 pub mod cost;
 pub mod curves;
 mod draws;
 pub mod events;
+pub mod film;
 pub mod gallery;
 pub mod html;
+mod lettering;
 pub mod log;
+pub mod overall;
 mod page;
 pub mod progress;
+pub mod recovery;
 pub mod scores;
 pub mod summary;
 pub mod table;

@@ -1,12 +1,19 @@
-//! Progress of a stage on stderr: a bar on a terminal, otherwise a plain line every few seconds.
+//! Progress of a stage on stderr: on a terminal a bar below the line of the run, otherwise a plain line every few seconds.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle};
+use console::Term;
+use indicatif::{
+    ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle, WeakProgressBar,
+};
 
-use super::units::human_duration;
+use super::{
+    bar::{self, Parts},
+    overall,
+    units::human_duration,
+};
 
 /// Plain lines end up in files and job logs, where one every few seconds is enough.
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(5);
@@ -30,7 +37,7 @@ struct Work {
 
 #[derive(Debug)]
 enum View {
-    Bar(ProgressBar),
+    Bar(ProgressBar, Arc<Mutex<String>>),
     Lines(Mutex<LastLine>),
 }
 
@@ -57,8 +64,14 @@ impl Progress {
             start: position,
             started,
         };
+        overall::begin(stage);
         let view = match std::io::stderr().is_terminal() {
-            true => View::Bar(bar(&work)),
+            true => {
+                let message = Arc::default();
+                let bar = bar(&work, &message);
+                *locked(&SHOWN) = Some(bar.downgrade());
+                View::Bar(bar, message)
+            }
             false => View::Lines(Mutex::new(LastLine {
                 printed: started,
                 position,
@@ -71,13 +84,12 @@ impl Progress {
     /// Moves to `position`, with a message such as the current loss, which may be empty. Cheap enough for every step.
     pub fn set(&self, position: u64, message: &str) {
         match &self.view {
-            View::Bar(bar) => {
+            View::Bar(bar, shown) => {
+                message.clone_into(&mut locked(shown));
                 bar.set_position(position);
-                bar.set_message(message.to_owned());
             }
             View::Lines(last) => {
-                // A panic elsewhere cannot leave the last line half-written in a way that matters.
-                let mut last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut last = locked(last);
                 last.position = position;
                 last.message.clear();
                 last.message.push_str(message);
@@ -97,11 +109,15 @@ impl Progress {
     pub fn finish(self) {
         let elapsed = self.work.started.elapsed();
         match self.view {
-            View::Bar(bar) => bar.abandon(),
+            View::Bar(bar, message) => {
+                overall::end(&self.work.bar(bar.position()));
+                // The line of the run goes on above the next bar.
+                bar.set_style(style(&self.work, &message, false));
+                bar.abandon();
+            }
             View::Lines(last) => {
-                let last = last
-                    .into_inner()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner());
+                let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+                overall::end(&self.work.bar(last.position));
                 tell!("{}", self.work.line(last.position, &last.message, elapsed));
             }
         }
@@ -109,6 +125,32 @@ impl Progress {
 }
 
 impl Work {
+    /// How far it is, for the line of the run.
+    fn bar(&self, position: u64) -> overall::Bar<'_> {
+        overall::Bar {
+            name: &self.stage,
+            counts: [self.start, position, self.total],
+            secs: self.started.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// The line of a bar on a terminal of so many columns.
+    fn bar_line(&self, position: u64, message: &str, elapsed: Duration, columns: usize) -> String {
+        let [rate, time] = [self.rate(position, elapsed), self.time(position, elapsed)];
+        let parts = Parts {
+            name: &self.stage,
+            share: position as f64 / self.total.max(1) as f64,
+            texts: [
+                (0, &format!("{position}/{}", self.total)),
+                (2, &self.unit),
+                (3, &rate),
+                (1, &time),
+                (4, message),
+            ],
+        };
+        bar::line(&parts, columns)
+    }
+
     /// `recover: 120/1000 images (12 %), 3.4 images/s, 4 min 19 s left, loss 1.2`; the time taken, once all is done.
     fn line(&self, position: u64, message: &str, elapsed: Duration) -> String {
         let Self {
@@ -163,27 +205,62 @@ impl Work {
     }
 }
 
-fn bar(work: &Work) -> ProgressBar {
+/// A bar below the line of the run, each as wide as the terminal.
+fn bar(work: &Work, message: &Arc<Mutex<String>>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(work.total), ProgressDrawTarget::stderr())
         .with_position(work.start)
-        .with_prefix(work.stage.clone())
         .with_finish(ProgressFinish::Abandon);
-    let key = |text: fn(&Work, u64, Duration) -> String| {
-        let work = work.clone();
-        move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            // Writing to indicatif's line buffer does not fail.
-            let _ = out.write_str(&text(&work, state.pos(), work.started.elapsed()));
-        }
+    bar.set_style(style(
+        work,
+        message,
+        overall::line(&work.bar(work.start), 0).is_some(),
+    ));
+    bar
+}
+
+fn style(work: &Work, message: &Arc<Mutex<String>>, below_a_run: bool) -> ProgressStyle {
+    let template = if below_a_run {
+        "{run}\n{line}"
+    } else {
+        "{line}"
     };
-    let style = ProgressStyle::with_template(
-        "{prefix:>9} {bar:30.cyan/dim} {pos}/{len} {unit}  {rate}  {time}  {wide_msg:.dim}",
-    )
-    .expect("the template is valid")
-    .progress_chars("━━─")
-    .with_key("unit", key(|work, _, _| work.unit.clone()))
-    .with_key("rate", key(Work::rate))
-    .with_key("time", key(Work::time));
-    bar.with_style(style)
+    let columns = || Term::stderr().size().1.into();
+    let (of_run, of_line, message) = (work.clone(), work.clone(), Arc::clone(message));
+    ProgressStyle::with_template(template)
+        .expect("the template is valid")
+        .with_key(
+            "run",
+            move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let line = overall::line(&of_run.bar(state.pos()), columns());
+                // Writing to indicatif's line buffer does not fail.
+                let _ = out.write_str(&line.unwrap_or_default());
+            },
+        )
+        .with_key(
+            "line",
+            move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let elapsed = of_line.started.elapsed();
+                let line = of_line.bar_line(state.pos(), &locked(&message), elapsed, columns());
+                let _ = out.write_str(&line);
+            },
+        )
+}
+
+/// A panic elsewhere cannot leave what is behind these locks half-written in a way that matters.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The bar on the terminal, if there is one.
+static SHOWN: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+/// Takes the bar off the terminal while something else is printed.
+pub fn beside_the_bar(print: impl FnOnce()) {
+    let shown = locked(&SHOWN).as_ref().and_then(WeakProgressBar::upgrade);
+    match shown {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
 }
 
 #[cfg(test)]
@@ -242,21 +319,41 @@ mod tests {
 
     #[test]
     fn both_views_take_any_position() {
+        let message = Arc::default();
+        let bar = bar(&work(0, 10), &message);
+        bar.set_draw_target(ProgressDrawTarget::hidden());
         let bar = Progress {
             work: work(0, 10),
-            view: View::Bar(bar(&work(0, 10))),
+            view: View::Bar(bar, message),
         };
-        if let View::Bar(bar) = &bar.view {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
         for progress in [bar, Progress::starting_at("recover", 3, 10, "images")] {
             progress.set(5, "loss 1.0");
             progress.set(12, "");
             match &progress.view {
-                View::Bar(bar) => assert_eq!(bar.position(), 12),
+                View::Bar(bar, _) => assert_eq!(bar.position(), 12),
                 View::Lines(last) => assert_eq!(last.lock().unwrap().position, 12),
             }
             progress.finish();
+        }
+    }
+
+    #[test]
+    fn a_bar_is_as_wide_as_the_terminal_at_any_position() {
+        let work = work(900, 12_000);
+        for (position, secs) in [
+            (900, 0),
+            (950, 1),
+            (4321, 3600),
+            (12_000, 90_000),
+            (13_000, 1),
+        ] {
+            let elapsed = Duration::from_secs(secs);
+            for columns in [160, 80, 40] {
+                let line = work.bar_line(position, "batch 3/12, loss 2.3026", elapsed, columns);
+                assert_eq!(console::measure_text_width(&line), columns, "{line}");
+            }
+            let line = work.bar_line(position, "loss 1", elapsed, 15);
+            assert!(console::measure_text_width(&line) <= 15, "{line}");
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     artifact::{RunFolder, Stage, Trajectories, atomic, trajectories::Identity as Trained},
     data::{Dataset, Fault},
     engine::optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig},
+    report::overall,
 };
 
 use super::{
@@ -172,6 +173,8 @@ pub fn run(
     let _lock = store.claim(&own)?;
     let hard = ComponentConfig::cross_entropy();
     let loss = session.registry.create_loss(&hard.plugin, &hard.params())?;
+    let left = (0..config.count).filter(|expert| !store.has(*expert, u64::from(config.epochs)));
+    overall::expect(left.map(|expert| (session.folder.expert(expert).1, 1.)));
     let mut top1 = Vec::new();
     for expert in 0..config.count {
         let (folder, name) = session.folder.expert(expert);

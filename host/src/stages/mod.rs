@@ -8,6 +8,7 @@ pub mod augment;
 pub mod component;
 pub mod experts;
 pub mod feeds;
+pub mod frames;
 pub mod given;
 mod limits;
 pub mod matching;
@@ -31,6 +32,7 @@ use plugin_api::abi::Kind;
 use serde_json::Value as Json;
 
 use crate::{
+    artifact::RunFolder,
     data::{Dataset, Fault},
     engine::gpu::precision::Precision,
 };
@@ -49,6 +51,14 @@ pub trait Table {
     /// What layers compute in on a GPU.
     fn precision(&self) -> Precision {
         Precision::default()
+    }
+
+    /// What it asks for that the stage, finished in this run, does not have, where that changes no result: the stage stays finished.
+    ///
+    /// # Errors
+    /// When a file of the stage is damaged.
+    fn unkept(&self, _: &RunFolder) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// Images in a step, where it can go on with another number of them: its saved state is that of whole images.

@@ -17,6 +17,7 @@ use crate::{
         gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::CosineConfig},
     },
+    report::overall,
     say::visible,
 };
 
@@ -193,6 +194,11 @@ pub struct Output {
 /// # Errors
 /// When the weights do not fit, or the training fails.
 pub fn run(session: &Session<'_>, all: &[(String, Config)], base: &Path) -> Result<()> {
+    let left = all.iter().filter(|(name, config)| {
+        config.weights.is_none() && !place(session, name).0.metrics().exists()
+    });
+    let told = |(name, config): &(String, Config)| (place(session, name).1, config.epochs.into());
+    overall::expect(left.map(told));
     for (number, (name, config)) in all.iter().enumerate() {
         let (folder, _) = place(session, name);
         // One that an interrupted run has finished stays.

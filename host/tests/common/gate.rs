@@ -1,7 +1,7 @@
 //! Runs that are killed at a place of the test's choice: they wait at each file that they make durable until the test has looked.
 
 use std::{
-    io::ErrorKind,
+    io::{ErrorKind, Read},
     os::unix::{
         net::{UnixListener, UnixStream},
         process::ExitStatusExt,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Lab;
+use super::{Answer, Lab};
 use crate::support::fixture;
 
 /// Far more than the way from one file to the next takes.
@@ -27,17 +27,22 @@ pub struct Gated {
 impl Lab {
     /// Starts `alambic run` of the experiment into the folder `run`.
     pub fn start(&self, arguments: &[&str]) -> Gated {
-        self.start_command(self.command("run", arguments))
+        self.start_telling(Stdio::null(), arguments)
+    }
+
+    /// The same, with its standard error.
+    pub fn start_telling(&self, stderr: Stdio, arguments: &[&str]) -> Gated {
+        self.start_command(self.command("run", arguments), stderr)
     }
 
     /// Starts any command that computes.
-    pub fn start_command(&self, mut command: Command) -> Gated {
+    pub fn start_command(&self, mut command: Command, stderr: Stdio) -> Gated {
         let address = self.path("gate");
         // That of an earlier run.
         let _ = std::fs::remove_file(&address);
         let gate = UnixListener::bind(&address).expect("a socket in a temporary folder");
         gate.set_nonblocking(true).expect("a socket that is asked");
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::null()).stderr(stderr);
         command.env("LD_PRELOAD", fixture("gate", &[]));
         command.env("ALAMBIC_TEST_GATE", &address);
         let child = command.spawn().expect("the program starts");
@@ -74,6 +79,23 @@ impl Gated {
             assert_eq!(ended, None, "the run ended before {what}");
             assert!(since.elapsed() < PATIENCE, "never came: {what}");
             thread::sleep(Duration::from_micros(300));
+        }
+    }
+
+    /// Presses Ctrl-C where the run stands, and reads what it answers.
+    #[track_caller]
+    pub fn interrupt(mut self) -> Answer {
+        let child = libc::pid_t::try_from(self.child.id()).expect("the number of a process");
+        // SAFETY: kill takes any numbers; the child was not waited for, so its number is its own.
+        assert_eq!(unsafe { libc::kill(child, libc::SIGINT) }, 0, "SIGINT");
+        let mut stderr = String::new();
+        let mut told = self.child.stderr.take().expect("a pipe");
+        told.read_to_string(&mut stderr).expect("a text");
+        let status = self.child.wait().expect("the child ends");
+        Answer {
+            code: status.code(),
+            stdout: String::new(),
+            stderr,
         }
     }
 

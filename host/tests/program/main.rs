@@ -10,9 +10,11 @@ mod docs;
 mod exports;
 mod faults;
 mod fetch;
+mod frames;
 #[cfg(debug_assertions)] // release builds have no emulated device
 mod gpu_pipeline;
 mod installed;
+mod interrupt;
 mod layering;
 mod matching;
 mod outputs;

@@ -65,11 +65,13 @@ fn a_run_leaves_images_scores_and_a_report() {
 }
 
 /// The network of gradient matching goes on through a round, so that a state has it too.
-const GRADIENT: [&str; 6] = [
+const GRADIENT: [&str; 8] = [
     "--set",
     "match.matcher={ plugin = \"gradient\", params = { outer = 7, inner = 1, real_per_class = 8 } }",
     "--set",
     "match.optimizer.lr=0.1",
+    "--set",
+    "match.frames=6",
     "--set",
     "checkpoint_secs=0",
 ];
@@ -95,7 +97,9 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
         exact(&lab, "run") == exact(&lab, "whole"),
         "other images after kills"
     );
-    assert_same(&lab.results("run"), &lab.results("whole"));
+    let results = lab.results("run");
+    assert!(results.contains_key("match/frames.safetensors"));
+    assert_same(&results, &lab.results("whole"));
 }
 
 #[test]

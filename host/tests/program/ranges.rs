@@ -33,6 +33,7 @@ const OF_SMALL: &[&str] = &[
     "squeeze.optimizer={ kind = \"sgd\" }",
     "squeeze.color_jitter={ brightness = 0.4, contrast = [0.5, 2.0] }",
     "squeeze.mix={ kind = \"mixup\" }",
+    "recover.frames=5",
     "recover.crop={ kind = \"random-resized\" }",
     "recover.crop_from={ from = 0.5, to = 0.1 }",
     "recover.init={ plugin = \"medium\", pool = 100, crops = 2, tiles = 2, teachers = { weights = [1.0] } }",
@@ -54,6 +55,7 @@ const OF_SMALL: &[&str] = &[
 /// The same of the experiment with a matcher.
 const OF_MATCHING: &[&str] = &[
     "data.whitening={ kind = \"zca\" }",
+    "match.frames=5",
     "match.labels={}",
     "match.learning_rate={}",
     "experts={ count = 1, epochs = 3 }",

@@ -99,6 +99,21 @@ fn images_survive_kills() {
     assert_eq!(steps.len(), 26);
 }
 
+/// The first batch is killed with no state but the start, in the middle and after its last; the second early.
+#[test]
+fn earlier_states_of_images_survive_kills() {
+    let lab = Lab::new();
+    let options = [&OPTIONS[..], &["--set", "recover.frames=9"]].concat();
+    for at in [(0, 1), (0, 55), (0, 119), (1, 0), (1, 3)] {
+        start_to(&lab, &options, "recover/checkpoint.safetensors", at).kill();
+    }
+    lab.run_into("whole", &options[2..]).done();
+    lab.run(&options).done();
+    let whole = lab.results("whole");
+    assert!(whole.contains_key("recover/frames.safetensors"));
+    assert_same(&whole, &lab.results("run"));
+}
+
 #[test]
 fn a_committee_and_its_statistics_survive_kills() {
     let lab = Lab::new();

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use crate::common::{Answer, Lab, alambic, assert_same, files};
@@ -98,7 +98,7 @@ fn a_sweep_that_is_killed_ends_with_the_same_bytes() {
         ),
     ] {
         let stop = lab.path(run).join(stop);
-        let mut child = lab.start_command(sweep(&lab, &arguments));
+        let mut child = lab.start_command(sweep(&lab, &arguments), Stdio::null());
         child.until("the file", || stop.exists());
         child.kill();
     }

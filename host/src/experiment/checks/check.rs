@@ -184,7 +184,7 @@ impl<'a> Checking<'a> {
         let bare = bare.next().map(|(name, _)| name.clone());
         let side = self.input.map(|input| input.height);
         self.faults
-            .extend(side.and_then(|side| config.resolution_fault(side)));
+            .extend(side.into_iter().flat_map(|side| config.faults_at(side)));
         for (i, hook) in config.hooks.iter().enumerate() {
             let path = format!("recover.hooks[{i}]");
             let own = hook.component().faults(registry, Kind::CANVAS, &path);

@@ -33,6 +33,8 @@ pub fn faults(
     input: Option<InputShape>,
 ) -> Vec<Fault> {
     let mut faults = config.faults();
+    let side = input.map(|input| input.height);
+    faults.extend(side.and_then(|side| config.frames_fault(side)));
     faults.extend(experts.into_iter().flat_map(experts::Config::faults));
     let own = config
         .matcher

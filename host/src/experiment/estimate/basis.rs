@@ -11,6 +11,7 @@ use crate::{
     artifact::Stage,
     stages::{
         ComponentConfig, Session,
+        frames::choice,
         networks::{Network, accuracy::EVALUATION_BATCH},
         sets::Origin,
         training::TrainConfig,
@@ -246,6 +247,16 @@ impl<'a> Basis<'a> {
     pub fn pixels(&self, images: usize) -> u64 {
         let side = self.session.train.resolution();
         (images * 3 * side * side) as u64
+    }
+
+    /// Bytes of the states that a stage keeps of some images of a set, which are in the machine's memory.
+    pub fn frames(&self, origin: &Origin, frames: u32, iterations: u64) -> u64 {
+        let train = self.session.train;
+        let (classes, side) = (train.num_classes(), train.resolution());
+        match self.session.device.is_cpu() {
+            true => choice::bytes(frames, iterations, origin, classes, side),
+            false => 0,
+        }
     }
 
     /// A stage whose steps hold `besides_bytes` more, and that needs `others_bytes` at other moments.

@@ -54,9 +54,10 @@ impl Basis<'_> {
         };
         let found = probe::matching(self.session, config)?;
         let images = self.session.train.num_classes() as u64 * u64::from(config.images_per_class);
+        let frames = self.frames(&config.origin(), config.frames, config.iterations);
         Ok(Some(StageEstimate {
             stage: Stage::Match,
-            peak_bytes: found.peak_bytes + self.caches().0,
+            peak_bytes: found.peak_bytes + self.caches().0 + frames,
             seconds: found.step_secs * config.iterations as f64,
             steps: config.iterations,
             step_secs: found.step_secs,

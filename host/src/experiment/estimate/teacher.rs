@@ -111,7 +111,8 @@ impl Basis<'_> {
             },
         ];
         let others = largest(others) + caches;
-        let stage = self.stage(Stage::Recover, (&law, batch), caches, others);
+        let besides = caches + self.frames(&config.origin(), config.frames, config.iterations);
+        let stage = self.stage(Stage::Recover, (&law, batch), besides, others);
         let steps = config.iterations * images.div_ceil(batch.max(1)) as u64;
         let seconds = config.iterations as f64 * batches(&law, images, batch)
             + batches(&evaluation, images, EVALUATION_BATCH)

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    artifact::{ImageFormat, Stage},
+    artifact::{ImageFormat, RunFolder, Stage},
     data::{Fault, Rounding},
     engine::optim::{OptimizerConfig, config::SgdConfig},
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
+        frames::choice::{self, FRAMES},
         keyed,
         limits::{ITERATIONS, PER_CLASS},
         n,
@@ -79,6 +80,10 @@ pub struct Config {
     /// How values are rounded to bytes
     #[serde(default)]
     pub quantization: Rounding,
+    /// States of a few images that are kept on the way, the first and the last included, early ones close together; they change no result
+    #[serde(default, skip_serializing_if = "choice::is_off")]
+    #[schemars(range(max = FRAMES))]
+    pub frames: u32,
     /// Iterations between log lines
     #[serde(default = "n::<10, u64>")]
     #[schemars(range(min = 1, max = ITERATIONS))]
@@ -118,6 +123,11 @@ impl Config {
         }
     }
 
+    /// What is wrong with the states that are kept for data of so many pixels a side.
+    pub fn frames_fault(&self, side: usize) -> Option<Fault> {
+        choice::size_fault(Stage::Match, self.frames, self.iterations, side)
+    }
+
     /// What is wrong with the numbers and the strategy.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults: Vec<Fault> = Vec::new();
@@ -132,6 +142,7 @@ impl Config {
         if let Err(error) = Augment::parse(&self.augment) {
             add("augment", vec![error.to_string()]);
         }
+        faults.extend(choice::fault(Stage::Match, self.frames, self.iterations));
         faults
     }
 }
@@ -140,7 +151,7 @@ impl Table for Config {
     fn identity(&self, _: &Around<'_>) -> Result<Identity> {
         let selected = self.init.selected();
         Ok(Identity {
-            table: without(json!(self), &["log_every"]),
+            table: without(json!(self), &["log_every", "frames"]),
             components: [
                 (Kind::MATCHER, self.matcher.clone()),
                 (Kind::ARCHITECTURE, self.architecture.clone()),
@@ -150,5 +161,10 @@ impl Table for Config {
             .collect(),
             ..Identity::default()
         })
+    }
+
+    fn unkept(&self, folder: &RunFolder) -> Result<Option<String>> {
+        let path = folder.stage(Stage::Match).frames();
+        choice::unkept(Stage::Match, &path, self.frames, self.iterations)
     }
 }

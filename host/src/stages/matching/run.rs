@@ -10,6 +10,7 @@ use crate::{
     engine::Value,
     stages::{
         Session,
+        frames::{Recorder, choice},
         sets::exact,
         steps::{State, Steps, carry_out, journal::Journal},
     },
@@ -72,6 +73,9 @@ struct Progressed {
     iteration: u64,
     loss_first: f64,
     loss_last: f64,
+    /// States that were asked for when the stage began.
+    #[serde(default, skip_serializing_if = "choice::is_off")]
+    frames: u32,
 }
 
 /// Learns the set and stores it in `match/`.
@@ -83,7 +87,11 @@ pub fn run(session: &Session<'_>, config: &Config, experts: Experts) -> Result<O
     let mut matching = Matching {
         config,
         stepper: Stepper::new(session, config, experts)?,
-        at: Progressed::default(),
+        recorder: Recorder::new(session, config.origin(), config.frames, config.iterations),
+        at: Progressed {
+            frames: config.frames,
+            ..Progressed::default()
+        },
     };
     carry_out(session, &folder, &mut matching)?;
     let output = matching.store(session)?;
@@ -95,6 +103,7 @@ pub fn run(session: &Session<'_>, config: &Config, experts: Experts) -> Result<O
 struct Matching<'a> {
     config: &'a Config,
     stepper: Stepper<'a>,
+    recorder: Recorder<'a>,
     at: Progressed,
 }
 
@@ -105,6 +114,8 @@ impl Matching<'_> {
         let pixels = origin.to_bytes(session, stepper.images())?;
         let set = origin.set_of(session, pixels);
         origin.save(session, &set)?;
+        self.recorder
+            .store(std::slice::from_ref(self.recorder.taken()), &set)?;
         let normalised = session.inputs.to_normalised(stepper.images())?;
         exact::save(&folder.float_images(), normalised, &set.class_names)?;
         if let Some(labels) = stepper.labels() {
@@ -139,6 +150,8 @@ impl Steps for Matching<'_> {
 
     fn resume(&mut self, state: State, at: Progressed) -> Result<()> {
         self.stepper.load(&state)?;
+        self.recorder.go_on_with(at.frames);
+        self.recorder.restore(&state)?;
         self.at = at;
         Ok(())
     }
@@ -148,11 +161,18 @@ impl Steps for Matching<'_> {
     }
 
     fn save(&self) -> Result<(State, Progressed)> {
-        Ok((self.stepper.save()?, self.at.clone()))
+        let mut state = self.stepper.save()?;
+        state.put("", self.recorder.named());
+        Ok((state, self.at.clone()))
     }
 
     fn prepare(&mut self) -> Result<bool> {
-        Ok(self.at.iteration < self.config.iterations)
+        let is_left = self.at.iteration < self.config.iterations;
+        if is_left {
+            let images = self.stepper.images();
+            self.recorder.see(self.at.iteration, 0, images)?;
+        }
+        Ok(is_left)
     }
 
     fn step(&mut self) -> Result<Moved> {
@@ -176,8 +196,8 @@ impl Steps for Matching<'_> {
                 numbers.push(("learning_rate", rate));
             }
             journal.record(iteration, &numbers)?;
-            journal.progress(next, &format!("loss {loss:.4}"));
         }
+        journal.progress(next, &format!("loss {loss:.4}"));
         at.iteration = next;
         Ok(false)
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    artifact::{ImageFormat, Stage},
+    artifact::{ImageFormat, RunFolder, Stage},
     data::{Fault, Rounding},
     engine::{
         gpu::precision::Precision,
@@ -16,6 +16,7 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         component::WeightedComponent,
+        frames::choice::{self, FRAMES},
         half, keyed,
         limits::{BATCH, ITERATIONS, PER_CLASS},
         n,
@@ -145,6 +146,10 @@ pub struct Config {
     /// Also store the images as floats
     #[serde(default)]
     pub keep_float: bool,
+    /// States of a few images that are kept on the way, the first and the last included, early ones close together; they change no result
+    #[serde(default, skip_serializing_if = "choice::is_off")]
+    #[schemars(range(max = FRAMES))]
+    pub frames: u32,
     /// Iterations between log lines
     #[serde(default = "n::<50, u64>")]
     #[schemars(range(min = 1, max = ITERATIONS))]
@@ -202,8 +207,16 @@ impl Config {
         stage.map(|stage| stage.resolution as usize)
     }
 
-    /// What is wrong with the resolutions for data of so many pixels a side.
-    pub fn resolution_fault(&self, side: usize) -> Option<Fault> {
+    /// What is wrong for data of so many pixels a side.
+    pub fn faults_at(&self, side: usize) -> Vec<Fault> {
+        let frames = choice::size_fault(Stage::Recover, self.frames, self.iterations, side);
+        self.resolution_fault(side)
+            .into_iter()
+            .chain(frames)
+            .collect()
+    }
+
+    fn resolution_fault(&self, side: usize) -> Option<Fault> {
         let last = self.resolutions.last()?.resolution as usize;
         let sum: u64 = self.resolutions.iter().map(|stage| stage.iterations).sum();
         let message = match () {
@@ -274,7 +287,8 @@ impl Config {
     pub fn faults(&self) -> Vec<Fault> {
         let optimizer = keyed("recover.optimizer".to_owned(), self.optimizer.faults());
         let schedule = keyed("recover.schedule".to_owned(), self.schedule.faults());
-        let mut faults: Vec<Fault> = optimizer.chain(schedule).collect();
+        let frames = choice::fault(Stage::Recover, self.frames, self.iterations);
+        let mut faults: Vec<Fault> = optimizer.chain(schedule).chain(frames).collect();
         let mut add =
             |key: &str, message: String| faults.push(Fault::new(format!("recover.{key}"), message));
         for (key, crop) in [
@@ -332,7 +346,7 @@ impl Table for Config {
         let selected = self.init.selected();
         components.extend(selected.map(|s| (Kind::SELECTOR, s.component())));
         Ok(Identity {
-            table: without(json!(self), &["log_every"]),
+            table: without(json!(self), &["log_every", "frames"]),
             components,
             ..Identity::default()
         })
@@ -340,6 +354,11 @@ impl Table for Config {
 
     fn precision(&self) -> Precision {
         self.precision
+    }
+
+    fn unkept(&self, folder: &RunFolder) -> Result<Option<String>> {
+        let path = folder.stage(Stage::Recover).frames();
+        choice::unkept(Stage::Recover, &path, self.frames, self.iterations)
     }
 
     fn batch_size(&self) -> Option<u32> {

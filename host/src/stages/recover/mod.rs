@@ -7,10 +7,12 @@ mod member;
 mod reference;
 mod run;
 mod stepper;
+mod store;
 mod tables;
 mod view;
 
 pub use config::{Config, Keep, Reference};
 pub use hooks::Shown;
-pub use run::{Output, run};
+pub use run::run;
 pub use stepper::{Stepper, Terms};
+pub use store::Output;

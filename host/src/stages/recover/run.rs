@@ -11,8 +11,8 @@ use crate::{
     engine::{Value, optim::Optimizer},
     stages::{
         Session,
-        networks::{accuracy::accuracy, is_finite},
-        sets::{self, exact},
+        frames::{Recorder, choice},
+        networks::is_finite,
         steps::{State, Steps, carry_out, journal::Journal},
         teachers::Teachers,
     },
@@ -23,20 +23,8 @@ use super::{
     hooks::{Hooks, Moment, Shown, resized},
     member::Labelled,
     stepper::{Stepper, Terms},
+    store::{Output, REDO, store},
 };
-
-/// What recover produced, besides the images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Output {
-    /// Share of the stored images that the teacher, the first of several, classifies correctly, percent.
-    pub teacher_accuracy: f64,
-    /// Loss terms, unweighted, at the first iteration; mean over the batches.
-    pub terms_first: BTreeMap<String, f64>,
-    /// The same at the last iteration.
-    pub terms_last: BTreeMap<String, f64>,
-    /// Bytes of the image files.
-    pub image_bytes: u64,
-}
 
 /// Iteration `iteration` of the batch that begins with image `first`, after `batch` finished ones of any size, is the next to do.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -53,6 +41,9 @@ struct Progressed {
     /// Whether what comes before the iteration is done.
     #[serde(default, skip_serializing_if = "is_false")]
     prepared: bool,
+    /// States that were asked for when the stage began.
+    #[serde(default, skip_serializing_if = "choice::is_off")]
+    frames: u32,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
@@ -75,23 +66,26 @@ pub fn run(session: &Session<'_>, config: &Config, teachers: &Teachers) -> Resul
         hooks: Hooks::new(session, config)?,
         folder: &folder,
         labels: config.origin().labels(session.train.num_classes()),
-        at: Progressed::default(),
+        recorder: Recorder::new(session, config.origin(), config.frames, config.iterations),
+        at: Progressed {
+            frames: config.frames,
+            ..Progressed::default()
+        },
         under_way: None,
     };
     if config.iterations > 0 {
         recovery.stepper.learn()?;
         carry_out(session, &folder, &mut recovery)?;
     }
-    let output = recovery.store(teachers)?;
+    let Recovery { recorder, at, .. } = &recovery;
+    let terms = [&at.terms_first[..], &at.terms_last];
+    let output = store(session, config, teachers, (recorder, at.batch, terms))?;
     atomic::remove(&folder.checkpoint())?;
     for batch in 0..recovery.at.batch {
         atomic::remove(&folder.batch(batch))?;
     }
     Ok(output)
 }
-
-/// What to do where a finished batch is lost.
-const REDO: &str = "redo the stage with --from recover";
 
 /// The images on their way.
 struct Recovery<'a> {
@@ -103,6 +97,7 @@ struct Recovery<'a> {
     /// What a selector chose.
     start: Option<ImageSet>,
     labels: Vec<u32>,
+    recorder: Recorder<'a>,
     at: Progressed,
     under_way: Option<Batch>,
 }
@@ -142,8 +137,10 @@ impl Recovery<'_> {
             is_finite(&kept)?,
             "recover: the images of batch {batch} are not finite after the last iteration; lower the learning rate or a weight"
         );
-        let images = [("images".to_owned(), kept)];
+        let mut images = vec![("images".to_owned(), kept)];
+        images.extend(self.recorder.named());
         tensors::save_sealed(&self.folder.batch(batch), &images, BTreeMap::new())?;
+        self.recorder.forget();
         self.at.first = self.range().end;
         self.at.batch += 1;
         self.at.iteration = 0;
@@ -206,48 +203,6 @@ impl Recovery<'_> {
         let origin = self.config.origin();
         origin.initial_images(self.session, range, self.start.as_ref())
     }
-
-    fn store(&self, teachers: &Teachers) -> Result<Output> {
-        // Batch by batch into bytes: the floats of a large set need four times as much memory, and only `keep_float` asks for them.
-        let (session, config, count) = (self.session, self.config, self.labels.len());
-        let side = session.train.resolution();
-        let size = 3 * side * side;
-        let (mut pixels_nchw, mut floats) = (Vec::with_capacity(count * size), Vec::new());
-        for batch in 0..self.at.batch {
-            let path = self.folder.batch(batch);
-            let (mut values, _) = tensors::load_sealed(&path, &Device::Cpu, REDO)?;
-            let images = values.remove("images").context("a batch without images")?;
-            pixels_nchw.extend(config.origin().to_bytes(session, &images)?);
-            if config.keep_float {
-                floats.push(images);
-            }
-        }
-        if config.iterations == 0 {
-            let untouched = sets::load(session, &config.origin(), sets::INIT_ONLY)?;
-            pixels_nchw = untouched.pixels_nchw;
-        }
-        let made = pixels_nchw.len() / size;
-        ensure!(
-            made == count,
-            "recover made {made} images, expected {count}"
-        );
-        let set = config.origin().set_of(session, pixels_nchw);
-        config.origin().save(session, &set)?;
-        if config.keep_float && !floats.is_empty() {
-            let images = Value::cat(&floats, 0)?;
-            exact::save(&self.folder.float_images(), images, &set.class_names)?;
-        }
-        drop((set, floats));
-        let stored = ImageSet::load(&session.folder.images(Stage::Recover))?;
-        let output = Output {
-            teacher_accuracy: accuracy(session, teachers.first(), &stored)?,
-            terms_first: Terms::mean(&self.at.terms_first),
-            terms_last: Terms::mean(&self.at.terms_last),
-            image_bytes: stored.encoded_bytes(config.format)?,
-        };
-        atomic::write_json(&self.folder.metrics(), &output)?;
-        Ok(output)
-    }
 }
 
 impl Steps for Recovery<'_> {
@@ -269,6 +224,7 @@ impl Steps for Recovery<'_> {
     fn resume(&mut self, mut state: State, at: Progressed) -> Result<()> {
         self.stepper.load_plugins(&state)?;
         self.hooks.load(&state)?;
+        self.recorder.go_on_with(at.frames);
         self.at = at;
         for batch in 0..self.at.batch {
             tensors::load_sealed(&self.folder.batch(batch), &Device::Cpu, REDO)?;
@@ -285,6 +241,7 @@ impl Steps for Recovery<'_> {
             self.at.prepared = false;
             return Ok(());
         }
+        self.recorder.restore(&state)?;
         let mut optimizer = self.optimizer(&canvas);
         optimizer.load_state(&state.under("optimizer."), &self.session.device)?;
         self.under_way = Some(Batch {
@@ -307,6 +264,7 @@ impl Steps for Recovery<'_> {
             state.put("", batch.best.clone().map(|b| ("best".to_owned(), b)));
             state.put("", batch.mask.clone().map(|m| ("mask".to_owned(), m)));
             state.put("optimizer.", batch.optimizer.state()?);
+            state.put("", self.recorder.named());
         }
         self.stepper.save_plugins(&mut state)?;
         self.hooks.save(&mut state)?;
@@ -325,6 +283,10 @@ impl Steps for Recovery<'_> {
                 best: None,
                 mask: None,
             });
+        }
+        if let (Some(batch), false) = (&self.under_way, self.at.prepared) {
+            let at = &self.at;
+            self.recorder.see(at.iteration, at.first, &batch.canvas)?;
         }
         self.before()?;
         Ok(true)
@@ -365,9 +327,9 @@ impl Steps for Recovery<'_> {
         let last = at.iteration + 1 == config.iterations;
         if at.iteration.is_multiple_of(config.log_every) || last {
             journal.record(step, &terms.numbers())?;
-            let message = format!("batch {}/{batches}, loss {:.4}", at.batch + 1, terms.total);
-            journal.progress(step + 1, &message);
         }
+        let message = format!("batch {}/{batches}, loss {:.4}", at.batch + 1, terms.total);
+        journal.progress(step + 1, &message);
         if at.iteration == 0 {
             at.terms_first.push(terms.clone());
         }

@@ -6,4 +6,4 @@ mod run;
 
 pub use config::{Config, TeacherMode};
 pub use labeller::Labeller;
-pub use run::{run, shard_passes};
+pub use run::{run, shard_passes, told_as};

@@ -24,6 +24,11 @@ pub fn shard_passes(pass_bytes: u64) -> u32 {
     fitting.min(u64::from(SHARD_PASSES)) as u32
 }
 
+/// What the labels of a set are called in progress.
+pub fn told_as(set: &str) -> String {
+    format!("{} {set}", Stage::Relabel)
+}
+
 /// Labels a set and stores the labels in `relabel/<set>`.
 ///
 /// # Errors
@@ -48,11 +53,8 @@ pub fn run(
     let folder = session.folder.labels(name);
     let mut writer = LabelWriter::open(&folder, fresh)?;
     let from = u64::from(writer.next_pass());
-    let (what_for, passes) = (
-        format!("{} {name}", Stage::Relabel),
-        u64::from(layout.passes),
-    );
-    let progress = Progress::starting_at(&what_for, from, passes, "passes");
+    let passes = u64::from(layout.passes);
+    let progress = Progress::starting_at(&told_as(name), from, passes, "passes");
     while writer.next_pass() < layout.passes {
         let (mut rows, mut views) = (Vec::new(), Vec::new());
         let mut records = BTreeMap::<String, Vec<Value>>::new();

@@ -252,13 +252,13 @@ impl Origin {
     /// # Errors
     /// When the images cannot be read.
     pub fn to_bytes(&self, session: &Session<'_>, images: &Value) -> Result<Vec<u8>> {
-        let side = session.train.resolution();
+        let (_, _, height, width) = images.dims4()?;
         let normalised = session
             .inputs
             .to_normalised(&images.to_device(&session.device)?)?;
         let values = normalised.flatten_all()?.to_vec1::<f32>()?;
         let normalization = &session.inputs.normalization;
-        Ok(normalization.to_bytes(&values, side * side, self.quantization))
+        Ok(normalization.to_bytes(&values, height * width, self.quantization))
     }
 
     /// Stores the files of a set's images.

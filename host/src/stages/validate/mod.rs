@@ -2,6 +2,7 @@
 
 mod config;
 mod run;
+mod work;
 
 pub use config::{Config, Control, FullDataConfig, StudentConfig};
 pub use run::{Upstream, run};

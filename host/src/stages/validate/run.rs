@@ -5,7 +5,10 @@ use plugin_api::loss::Loss;
 
 use crate::{
     artifact::{ImageSet, LabelReader, Stage, atomic},
-    report::summary::{ResultRow, SeedScore},
+    report::{
+        overall,
+        summary::{ResultRow, SeedScore},
+    },
     stages::{
         ComponentConfig, Session,
         augment::Augment,
@@ -24,7 +27,10 @@ use crate::{
     },
 };
 
-use super::config::{Config, Control, StudentConfig};
+use super::{
+    config::{Config, Control, StudentConfig},
+    work::{self, Kind},
+};
 
 /// The configurations of the stages before, which validation follows.
 pub struct Upstream<'a> {
@@ -66,6 +72,14 @@ pub fn run(
     config: &Config,
     upstream: &Upstream<'_>,
 ) -> Result<Vec<ResultRow>> {
+    let (relabel, squeeze) = (upstream.relabel, upstream.squeeze);
+    overall::expect(work::left(
+        session,
+        config,
+        &upstream.origin,
+        relabel,
+        squeeze,
+    ));
     let mut rows = Vec::new();
     for set in config.set_names(&upstream.origin) {
         let images = sets::load(session, &upstream.origin, &set)?;
@@ -78,17 +92,13 @@ pub fn run(
             images: &images,
             image_bytes,
         };
-        let mut arms = Vec::new();
-        if upstream.relabel.is_some() {
-            arms.push(arm(upstream.relabel, true, &config.loss));
-        }
-        if upstream.relabel.is_none() || config.controls.contains(&Control::HardLabel) {
-            arms.push(arm(None, true, &config.hard_loss));
-        }
-        if config.controls.contains(&Control::Unaugmented) {
-            arms.push(arm(None, false, &config.hard_loss));
-        }
-        for arm in &arms {
+        let arms = work::kinds(config, upstream.relabel.is_some());
+        let arms = arms.into_iter().map(|kind| match kind {
+            Kind::Stored => arm(upstream.relabel, true, &config.loss),
+            Kind::Hard => arm(None, true, &config.hard_loss),
+            Kind::Unaugmented => arm(None, false, &config.hard_loss),
+        });
+        for arm in &arms.collect::<Vec<_>>() {
             for student in &config.architectures {
                 rows.push(train_arm(session, config, upstream, arm, student)?);
             }
@@ -126,10 +136,11 @@ fn train_arm(
         None => None,
     };
     let set_name = match (arm.stored, arm.augmented) {
-        (Some(_), _) => arm.set.to_owned(),
-        (None, true) => format!("{}-{HARD}", arm.set),
-        (None, false) => format!("{}-{HARD}{UNAUGMENTED}", arm.set),
+        (Some(_), _) => Kind::Stored,
+        (None, true) => Kind::Hard,
+        (None, false) => Kind::Unaugmented,
     };
+    let set_name = set_name.place(arm.set);
     let is_matched = arm.stored.is_none() && arm.set == MATCHED;
     let exact = match is_matched {
         true => Some(ExactImages::load(session, &upstream.origin, arm.images)?),
