@@ -1,6 +1,6 @@
 //! Relabel from the first pass to stored labels, shard by shard.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
 
@@ -24,7 +24,7 @@ pub fn shard_passes(pass_bytes: u64) -> u32 {
     fitting.min(u64::from(SHARD_PASSES)) as u32
 }
 
-/// Labels a set and stores the labels in `relabel/<set>`.
+/// Labels a set, which has a name in progress, and stores the labels in a folder.
 ///
 /// # Errors
 /// When an operation fails; whole shards stay on disk.
@@ -32,7 +32,7 @@ pub fn run(
     session: &Session<'_>,
     config: &Config,
     teachers: &Teachers,
-    name: &str,
+    (name, folder): (&str, &Path),
     images: &ImageSet,
 ) -> Result<LabelIndex> {
     let labeller = Labeller::new(session, config, teachers, images)?;
@@ -45,8 +45,7 @@ pub fn run(
         shards: Vec::new(),
         complete: false,
     };
-    let folder = session.folder.labels(name);
-    let mut writer = LabelWriter::open(&folder, fresh)?;
+    let mut writer = LabelWriter::open(folder, fresh)?;
     let from = u64::from(writer.next_pass());
     let (what_for, passes) = (
         format!("{} {name}", Stage::Relabel),
