@@ -16,6 +16,7 @@ use crate::{
         selection::Selection,
     },
     plugins::{Prober, Registry},
+    report::continual::{self, of_run},
     report::summary::Summary,
     report::table::{TableFormat, result_table},
     report::units::human_bytes,
@@ -227,5 +228,8 @@ pub fn print_summary(summary: &Summary, format: TableFormat) {
     }
     if !summary.results.is_empty() {
         say!("{}", result_table(&summary.results, format));
+    }
+    if !summary.continual.is_empty() {
+        say!("{}", continual::table(&of_run(&summary.continual), format));
     }
 }

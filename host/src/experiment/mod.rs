@@ -11,6 +11,7 @@ pub mod labels;
 pub mod meter;
 mod out_of_memory;
 pub mod outcome;
+mod per_step;
 pub mod plan;
 pub mod protocol;
 pub mod publish;
@@ -30,7 +31,9 @@ use crate::{
     artifact::Stage,
     data,
     stages::{
-        Session, Table, experts, given,
+        Session, Table,
+        continual::{self, Distill},
+        experts, given,
         matching::{self, Experts},
         recover, relabel,
         sets::{self, Origin},
@@ -83,6 +86,9 @@ pub struct Experiment {
     /// The evaluation
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<validate::Config>,
+    /// The evaluation while classes arrive step by step
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continual: Option<continual::Config>,
 }
 
 impl Experiment {
@@ -125,6 +131,7 @@ impl Experiment {
             Stage::Given => some(&self.given),
             Stage::Relabel => some(&self.relabel).filter(|_| self.origin().is_some()),
             Stage::Validate => some(&self.validate),
+            Stage::Continual => some(&self.continual),
         }
     }
 
@@ -177,7 +184,8 @@ impl Experiment {
                 let teachers = load(config.teachers.used())?;
                 for name in self.set_names() {
                     let images = sets::load(session, &origin()?, &name)?;
-                    relabel::run(session, config, &teachers, &name, &images)?;
+                    let store = session.folder.labels(&name);
+                    relabel::run(session, config, &teachers, (&name, &store), &images)?;
                 }
                 Ok(())
             }
@@ -188,6 +196,22 @@ impl Experiment {
                     relabel: self.relabel.as_ref(),
                 };
                 validate::run(session, of(&self.validate, stage)?, &upstream).map(drop)
+            }
+            Stage::Continual => {
+                let config = of(&self.continual, stage)?;
+                let recipe = validate::Recipe {
+                    config: of(&self.validate, stage)?,
+                    relabel: self.relabel.as_ref(),
+                };
+                let labels = recipe.relabel.filter(|_| config.distill == Distill::Once);
+                let teachers = labels.map(|relabel| load(relabel.teachers.used()));
+                let upstream = continual::Upstream {
+                    origin: origin()?,
+                    recipe,
+                    teachers: teachers.transpose()?,
+                    distill: &|folder, classes| self.distill(session, folder, classes, base),
+                };
+                continual::run(session, config, &upstream).map(drop)
             }
         }
     }

@@ -5,6 +5,7 @@
 pub mod append;
 pub mod axis;
 pub mod comparison;
+pub mod continual;
 pub mod cost;
 pub mod curves;
 mod draws;
@@ -15,6 +16,7 @@ pub mod log;
 mod page;
 pub mod progress;
 pub mod scores;
+mod statistics;
 pub mod summary;
 pub mod table;
 pub mod units;
