@@ -25,7 +25,7 @@ use crate::{
 use super::{
     super::{Experiment, file, labels::try_labels},
     matching,
-    parts::{folder_name_fault, network, rule_faults, size_fault, tiles_fault, too_few},
+    parts::{folder_name_fault, rule_faults, size_fault, tiles_fault, too_few},
     tables,
     told::told_once,
 };
