@@ -121,7 +121,7 @@ pub(super) mod tests {
         assert_eq!(row.top1[1], [[70., 40.], [72., 42.]]);
         assert_eq!(row.mean, [66., 41.]);
         // numpy.std([60, 62, 70, 72], ddof=1), numpy.std([40, 42], ddof=1)
-        let expected = [5.887_840_577_551_898, 1.414_213_562_373_095_1];
+        let expected = [5.887_840_577_551_898, 2f64.sqrt()];
         for (std, expected) in row.std.iter().zip(expected) {
             assert!((std.unwrap() - expected).abs() < 1e-12, "{std:?}");
         }
