@@ -179,9 +179,14 @@ impl RunFolder {
         self.training(Stage::Validate, &[set, &format!("{network}-seed{seed}")])
     }
 
-    /// The rows of all students.
-    pub fn results(&self) -> PathBuf {
-        self.root.join(Stage::Validate.name()).join("results.json")
+    /// A part of continual learning by the names of its folders: its folder, and its name.
+    pub fn continual(&self, parts: &[&str]) -> (WorkFolder, String) {
+        self.training(Stage::Continual, parts)
+    }
+
+    /// The rows of all students of a stage that trains them.
+    pub fn results(&self, stage: Stage) -> PathBuf {
+        self.root.join(stage.name()).join("results.json")
     }
 
     /// TensorBoard's event file of a stage or training; `name` may have several levels.

@@ -86,6 +86,15 @@ impl ImageSet {
         [self.len(), self.class_names.len(), self.resolution]
     }
 
+    /// Some of its images, in the order of their places.
+    #[must_use]
+    pub fn some(&self, places: &[usize]) -> Self {
+        let pixels = places.iter().flat_map(|&i| self.image(i)).copied();
+        let labels = places.iter().map(|&i| self.labels[i]).collect();
+        let names = self.class_names.clone();
+        Self::new(self.resolution, pixels.collect(), labels, names)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()

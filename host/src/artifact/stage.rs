@@ -22,11 +22,13 @@ pub enum Stage {
     Relabel,
     /// The evaluation.
     Validate,
+    /// The evaluation while classes arrive step by step.
+    Continual,
 }
 
 impl Stage {
-    /// All of them in their order, of which validation is the last.
-    pub const ALL: [Self; Self::Validate as usize + 1] = [
+    /// All of them in their order.
+    pub const ALL: [Self; Self::Continual as usize + 1] = [
         Self::Squeeze,
         Self::Recover,
         Self::Experts,
@@ -34,6 +36,7 @@ impl Stage {
         Self::Given,
         Self::Relabel,
         Self::Validate,
+        Self::Continual,
     ];
 
     /// Those that make the distilled images, of which an experiment has one at most.
@@ -49,6 +52,7 @@ impl Stage {
             Self::Given => "given",
             Self::Relabel => "relabel",
             Self::Validate => "validate",
+            Self::Continual => "continual",
         }
     }
 
@@ -65,6 +69,7 @@ impl Stage {
             Self::Experts => &[&[Self::Match]],
             Self::Relabel => &[&Self::MAKERS, &[Self::Squeeze]],
             Self::Validate => &[&Self::MAKERS],
+            Self::Continual => &[&[Self::Validate]],
         }
     }
 
@@ -76,6 +81,13 @@ impl Stage {
             Self::Match => &[Self::Squeeze, Self::Experts],
             Self::Relabel => &[Self::Squeeze, Self::Recover, Self::Match, Self::Given],
             Self::Validate => &[Self::Recover, Self::Match, Self::Given, Self::Relabel],
+            Self::Continual => &[
+                Self::Squeeze,
+                Self::Recover,
+                Self::Match,
+                Self::Given,
+                Self::Validate,
+            ],
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         sweep::{self, Sweep},
     },
     plugins::{Prober, Registry},
+    report::continual::{self, of_run},
     report::summary::Summary,
     report::table::{TableFormat, result_table},
     report::units::human_bytes,
@@ -280,6 +281,9 @@ pub fn text_of(summary: &Summary, format: TableFormat) -> String {
     }
     if !summary.results.is_empty() {
         lines.push(result_table(&summary.results, format));
+    }
+    if !summary.continual.is_empty() {
+        lines.push(continual::table(&of_run(&summary.continual), format));
     }
     lines.into_iter().map(|line| line + "\n").collect()
 }

@@ -22,6 +22,11 @@ impl Cache {
         }
     }
 
+    /// Another one of the same bound, with room for `len` images.
+    pub fn empty(&self, len: usize) -> Self {
+        Self::new(len, self.bound_bytes)
+    }
+
     /// Bytes of the images that are kept now.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes.load(Ordering::Relaxed)

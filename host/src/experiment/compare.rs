@@ -8,6 +8,7 @@ use crate::{
     artifact::{ImageSet, RunFolder, Stage},
     report::{
         comparison::{Accuracy, Common, Row},
+        continual::ContinualRow,
         scores::{Scores, augmentation_robust_score, label_robust_score},
         summary::{ResultRow, StageCost, Summary},
     },
@@ -140,7 +141,8 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
     let (method, network) = method(experiment);
     let folder = folder.root().display().to_string();
     let of = |stage: Stage| move |cost: &&StageCost| cost.stage == stage.name();
-    let making = || summary.stages.iter().filter(|s| !of(Stage::Validate)(s));
+    let is_judging = |s: &&StageCost| of(Stage::Validate)(s) || of(Stage::Continual)(s);
+    let making = || summary.stages.iter().filter(|s| !is_judging(s));
     let optimised = making().filter(|s| of(Stage::Recover)(s) || of(Stage::Match)(s));
     Row {
         run: summary.name.clone(),
@@ -160,6 +162,7 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
         peak_bytes: making().filter_map(|s| s.peak_bytes).max(),
         common: None,
         scores: beside.scores(own, &folder),
+        continual: of_student(&summary.continual, &own.network),
         folder,
     }
 }
@@ -201,6 +204,11 @@ fn accuracy(row: &ResultRow) -> Accuracy {
         std: row.std_last,
         seeds: row.seeds.len(),
     }
+}
+
+fn of_student(rows: &[ContinualRow], network: &str) -> Vec<ContinualRow> {
+    let own = rows.iter().filter(|row| row.network == network);
+    own.cloned().collect()
 }
 
 /// Stage and components that made the images, and the network in which they were made.

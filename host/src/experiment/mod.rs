@@ -12,6 +12,7 @@ pub mod labels;
 pub mod meter;
 mod out_of_memory;
 pub mod outcome;
+mod per_step;
 pub mod plan;
 pub mod protocol;
 pub mod publish;
@@ -34,7 +35,9 @@ use crate::{
     data,
     report::overall,
     stages::{
-        Session, Table, experts, given,
+        Session, Table,
+        continual::{self, Distill},
+        experts, given,
         matching::{self, Experts},
         recover, relabel,
         sets::{self, Origin},
@@ -90,6 +93,9 @@ pub struct Experiment {
     /// The evaluation
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<validate::Config>,
+    /// The evaluation while classes arrive step by step
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continual: Option<continual::Config>,
 }
 
 impl Experiment {
@@ -155,6 +161,7 @@ impl Experiment {
             Stage::Given => some(&self.given),
             Stage::Relabel => some(&self.relabel).filter(|_| self.origin().is_some()),
             Stage::Validate => some(&self.validate),
+            Stage::Continual => some(&self.continual),
         }
     }
 
@@ -209,7 +216,8 @@ impl Experiment {
                 overall::expect(sets.iter().map(|set| (relabel::told_as(set), 1.)));
                 for name in sets {
                     let images = sets::load(session, &origin()?, &name)?;
-                    relabel::run(session, config, &teachers, &name, &images)?;
+                    let store = session.folder.labels(&name);
+                    relabel::run(session, config, &teachers, (&name, &store), &images)?;
                 }
                 Ok(())
             }
@@ -220,6 +228,22 @@ impl Experiment {
                     relabel: self.relabel.as_ref(),
                 };
                 validate::run(session, of(&self.validate, stage)?, &upstream).map(drop)
+            }
+            Stage::Continual => {
+                let config = of(&self.continual, stage)?;
+                let recipe = validate::Recipe {
+                    config: of(&self.validate, stage)?,
+                    relabel: self.relabel.as_ref(),
+                };
+                let labels = recipe.relabel.filter(|_| config.distill == Distill::Once);
+                let teachers = labels.map(|relabel| load(relabel.teachers.used()));
+                let upstream = continual::Upstream {
+                    origin: origin()?,
+                    recipe,
+                    teachers: teachers.transpose()?,
+                    distill: &|folder, classes| self.distill(session, folder, classes, base),
+                };
+                continual::run(session, config, &upstream).map(drop)
             }
         }
     }

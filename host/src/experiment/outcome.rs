@@ -41,7 +41,8 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
     };
     let stages = experiment.stages().into_iter().map(cost);
     let stages: Vec<StageCost> = stages.collect::<Result<_>>()?;
-    let results: Vec<ResultRow> = read_if_there(&folder.results())?.unwrap_or_default();
+    let results: Vec<ResultRow> =
+        read_if_there(&folder.results(Stage::Validate))?.unwrap_or_default();
     let metrics = |stage: Stage| folder.stage(stage).metrics();
     let squeezed: Option<squeeze::Output> = read_if_there(&metrics(Stage::Squeeze))?;
     let recovered: Option<recover::Output> = read_if_there(&metrics(Stage::Recover))?;
@@ -108,6 +109,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         teacher,
         recover,
         results,
+        continual: read_if_there(&folder.results(Stage::Continual))?.unwrap_or_default(),
         bytes,
     })
 }

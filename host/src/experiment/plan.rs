@@ -87,6 +87,7 @@ pub fn plan(
         further: experiment.all_teachers()?.into_iter().skip(1).collect(),
         matched_in: experiment.matching.as_ref().map(|m| &m.architecture),
         sets: experiment.set_names(),
+        students: experiment.validate.as_ref(),
     };
     let (mut stages, mut plugins) = (Vec::new(), BTreeSet::new());
     for stage in Stage::ALL {

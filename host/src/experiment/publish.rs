@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::{
     artifact::{ImageSet, RunFolder, Stage, WorkFolder, atomic, images::rgb},
     report::{
+        continual::{self, of_run},
         curves::{ChartOptions, Curve, line_chart},
         gallery::{ClassRow, MosaicOptions, contact_sheet, figures_within},
         html::{ReportInput, render},
@@ -39,6 +40,10 @@ pub fn publish(
     summary: &Summary,
 ) -> Result<()> {
     atomic::write_json(&folder.summary(), summary)?;
+    let continual = of_run(&summary.continual);
+    if let Some(svg) = continual::chart(&continual, "Continual learning")? {
+        atomic::write(&folder.figure("continual.svg"), svg.as_bytes())?;
+    }
     let mut curves = Vec::new();
     for (file, options, lines) in charts(experiment, folder)? {
         if let Some(svg) = line_chart(&lines, &options)? {
@@ -166,6 +171,7 @@ fn curve(name: &str, lines: &[Json], x: &str, y: &str) -> Curve {
     Curve {
         name: name.to_owned(),
         points: lines.iter().filter_map(point).collect(),
+        ..Curve::default()
     }
 }
 

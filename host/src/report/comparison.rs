@@ -6,6 +6,7 @@ use minijinja::{Value, context};
 use serde::Serialize;
 
 use super::{
+    continual::{self, ContinualRow, Learner},
     page::environment,
     scores::Scores,
     table::{TableFormat, mean_and_std, one_line, table},
@@ -168,6 +169,9 @@ pub struct Row {
     pub common: Option<Common>,
     /// Of the common protocol where there is one, otherwise of the run's own.
     pub scores: Scores,
+    /// Continual learning of the student, on the set and its controls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub continual: Vec<ContinualRow>,
 }
 
 /// Output format of a comparison.
@@ -192,7 +196,12 @@ pub enum Format {
 pub fn write(rows: &[Row], format: Format) -> Result<String> {
     let text = |format| {
         let (columns, cells) = shown(rows);
-        table(&columns, WORDS, cells, format) + "\n" + &sources(rows).join("\n") + "\n"
+        let learners = learners(rows);
+        let continual = match learners.is_empty() {
+            true => String::new(),
+            false => continual::table(&learners, format) + "\n",
+        };
+        table(&columns, WORDS, cells, format) + "\n" + &continual + &sources(rows).join("\n") + "\n"
     };
     match format {
         Format::Terminal => Ok(text(TableFormat::Terminal)),
@@ -208,6 +217,16 @@ impl Row {
     fn common<'a, T>(&'a self, of: impl Fn(&'a Common) -> Option<T>) -> Option<T> {
         self.common.as_ref().and_then(of)
     }
+}
+
+/// The continual learning of all runs.
+fn learners(rows: &[Row]) -> Vec<Learner<'_>> {
+    let learners = rows.iter().flat_map(|row| {
+        let run = Some(row.run.as_str());
+        let own = row.continual.iter();
+        own.map(move |row| Learner { run, row })
+    });
+    learners.collect()
 }
 
 fn or_dash<T>(value: Option<T>, shown: impl Fn(T) -> String) -> String {
@@ -278,8 +297,9 @@ fn html(rows: &[Row]) -> Result<String> {
     let sources: Vec<String> = (sources(rows).iter())
         .map(|line| line.trim_start_matches("- ").to_owned())
         .collect();
+    let continual = Value::from_safe_string(continual::section(&learners(rows))?);
     let rows: Vec<Value> = cells.into_iter().map(|cells| context! { cells }).collect();
-    let page = context! { columns, words => WORDS, rows, sources };
+    let page = context! { columns, words => WORDS, rows, continual, sources };
     (environment().render_named_str("comparison.html", PAGE, page)).context("comparison")
 }
 
@@ -315,6 +335,7 @@ mod tests {
             peak_bytes: Some(400 << 20),
             common: None,
             scores: Scores::default(),
+            continual: Vec::new(),
         }
     }
 

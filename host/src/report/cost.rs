@@ -28,7 +28,7 @@ pub enum StageStatus {
 /// What a stage cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageCost {
-    /// Name of the stage: squeeze, recover, match, relabel or validate.
+    /// Name of the stage: squeeze, recover, match, relabel, validate or continual.
     pub stage: String,
     /// Seconds of work, summed over all sessions.
     pub seconds: f64,

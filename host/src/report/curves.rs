@@ -42,6 +42,9 @@ const TITLE_PX: i32 = 17 * SCALE;
 const X_LABELS: usize = 8;
 const Y_LABELS: usize = 6;
 
+/// Bands lie upon each other.
+const BAND_OPACITY: f64 = 0.15;
+
 /// The most points that a curve is drawn with; a longer one keeps the extremes of each stretch.
 const MAX_POINTS: usize = 800;
 
@@ -52,6 +55,8 @@ pub struct Curve {
     pub name: String,
     /// Points (x, y) in the order of x; those that are not finite are left out.
     pub points: Vec<(f64, f64)>,
+    /// A band around them (x, low, high), in the order of x; empty for none.
+    pub band: Vec<(f64, f64, f64)>,
 }
 
 /// The labels around the curves.
@@ -77,6 +82,7 @@ pub fn line_chart(curves: &[Curve], options: &ChartOptions) -> Result<Option<Str
         .map(|curve| Curve {
             name: label(&curve.name),
             points: drawable(&curve.points, options.log_y),
+            band: curve.band.clone(),
         })
         .filter(|curve| !curve.points.is_empty())
         .collect();
@@ -135,7 +141,11 @@ fn draw(
         root.draw_text(&curve.name, &beside, (x + SWATCH + 6 * SCALE, y))?;
     }
 
-    let values = || curves.iter().flat_map(|curve| &curve.points).map(|p| p.1);
+    let values = || {
+        let points = curves.iter().flat_map(|curve| &curve.points).map(|p| p.1);
+        let bands = curves.iter().flat_map(|curve| &curve.band);
+        points.chain(bands.flat_map(|(_, low, high)| [*low, *high]))
+    };
     let (_, area) = root.split_vertically(top);
     match options.log_y {
         true => plot(&area, curves, options, logarithmic(values()))?,
@@ -178,6 +188,13 @@ where
         .y_label_formatter(&|y| tick_text(*y))
         .draw()?;
     for (idx, curve) in curves.iter().enumerate() {
+        let low = curve.band.iter().map(|(x, low, _)| (*x, *low));
+        let high = curve.band.iter().rev().map(|(x, _, high)| (*x, *high));
+        let around: Vec<(f64, f64)> = low.chain(high).collect();
+        if curve.band.len() > 1 {
+            let shade = colour(idx).mix(BAND_OPACITY).filled();
+            chart.draw_series([Polygon::new(around, shade)])?;
+        }
         let points = curve.points.iter().copied();
         if curve.points.len() == 1 {
             chart.draw_series(points.map(|p| Circle::new(p, 4 * SCALE, colour(idx).filled())))?;
@@ -257,6 +274,7 @@ mod tests {
         Curve {
             name: name.into(),
             points: points.to_vec(),
+            ..Curve::default()
         }
     }
 

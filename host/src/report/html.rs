@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use minijinja::{Value, context};
 
+use super::continual::{of_run, section};
 use super::page::environment;
 use super::recovery::Recovery;
 use super::summary::{ResultRow, StageStatus, Summary};
@@ -66,6 +67,7 @@ pub fn render(input: &ReportInput) -> Result<String> {
         headline => headline(summary),
         columns => RESULT_COLUMNS.map(|(heading, _)| heading).to_vec(),
         rows,
+        continual => Value::from_safe_string(section(&of_run(&summary.continual))?),
         recover_facts => recover_facts(summary),
         curves,
         gallery,
@@ -338,6 +340,7 @@ mod tests {
         let curves = [Curve {
             name: "loss".into(),
             points: vec![(0., 1.), (1., 2.)],
+            ..Curve::default()
         }];
         let svg = line_chart(&curves, &ChartOptions::default())
             .unwrap()

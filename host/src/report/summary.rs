@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use super::cost::{StageCost, StageStatus};
+use super::{continual::row::ContinualRow, statistics::mean_std};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -46,6 +47,9 @@ pub struct Summary {
     /// One row for each set, kind of label and validation network.
     #[serde(default)]
     pub results: Vec<ResultRow>,
+    /// The same for continual learning: classes arrive step by step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub continual: Vec<ContinualRow>,
     /// Size of the distilled set.
     #[serde(default)]
     pub bytes: Bytes,
@@ -204,17 +208,6 @@ impl Summary {
     }
 }
 
-/// Mean and sample standard deviation `sqrt(Σ(x - mean)² / (n - 1))`: no mean of nothing, no deviation of one value.
-pub fn mean_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
-    let count = values.len() as f64;
-    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / count)?;
-    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    Some((
-        mean,
-        (values.len() > 1).then(|| (squares / (count - 1.)).sqrt()),
-    ))
-}
-
 /// The JSON schema of [`Summary`], indented.
 pub fn summary_schema() -> String {
     let schema = schemars::schema_for!(Summary);
@@ -312,6 +305,7 @@ pub(super) mod tests {
                 row("init-only", "soft", "convnet", &[31.2, 28.9, 33.4]),
                 row("full-data", "hard", "convnet", &[98.3]),
             ],
+            continual: Vec::new(),
             bytes: Bytes {
                 images: 46_080,
                 labels: 614_400,

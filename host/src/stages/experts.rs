@@ -198,6 +198,7 @@ pub fn run(
             folder: &folder,
             config: &config.train(),
             loss: &loss as &dyn Loss,
+            tested: None,
             after_epoch: Some(&keep),
         };
         let seed = session.seed ^ u64::from(expert + 1);

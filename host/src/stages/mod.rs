@@ -1,4 +1,4 @@
-//! The steps of the paper: squeeze, recover, relabel, and a fourth that validates; `matching` makes a set in recover's place. Each has a
+//! The steps of the paper: squeeze, recover, relabel, and a fourth that validates (`continual` while classes arrive); `matching` makes a set in recover's place. Each has a
 //! `Config`, an output and a `run`. They talk to each other through the artifact's types alone.
 //!
 //! What they share has rooms of its own: computing in steps that a kill may stop (`steps`), networks and their training, views of
@@ -6,6 +6,7 @@
 
 pub mod augment;
 pub mod component;
+pub mod continual;
 pub mod experts;
 pub mod feeds;
 pub mod frames;
@@ -92,6 +93,8 @@ pub struct Around<'a> {
     pub matched_in: Option<&'a ComponentConfig>,
     /// Sets that are relabelled and trained on.
     pub sets: Vec<String>,
+    /// The table of students.
+    pub students: Option<&'a validate::Config>,
 }
 
 /// A table as JSON without some of its keys.

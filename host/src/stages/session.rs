@@ -78,6 +78,17 @@ impl Session<'_> {
         compute_in(self.precision)
     }
 
+    /// The same in another precision.
+    #[must_use]
+    pub fn computing_in(&self, precision: Precision) -> Self {
+        Self {
+            device: self.device.clone(),
+            inputs: self.inputs.clone(),
+            precision,
+            ..*self
+        }
+    }
+
     /// The context of a call into a plugin.
     ///
     /// # Errors

@@ -263,6 +263,7 @@ fn squeeze(
                 folder: &folder,
                 config: &config.train(),
                 loss: &loss,
+                tested: None,
                 after_epoch: None,
             };
             training.run(&mut network, &mut feed)?

@@ -226,9 +226,16 @@ impl Lab {
         let mut files = files(&self.path(out));
         // Times, and what is drawn from them, differ from run to run; log lines are compared on their own.
         files.retain(|name, _| {
-            ["squeeze/", "recover/", "match/", "relabel/", "validate/"]
-                .iter()
-                .any(|stage| name.starts_with(stage))
+            let stages = [
+                "squeeze",
+                "recover",
+                "match",
+                "relabel",
+                "validate",
+                "continual",
+            ];
+            let stage = name.split('/').next().unwrap_or_default();
+            stages.contains(&stage) && !name.contains("/events/")
         });
         let made = ["squeeze/model.safetensors", "match/images.safetensors"];
         assert!(made.iter().any(|f| files.contains_key(*f)), "{out}");

@@ -6,6 +6,7 @@ mod common;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod continual;
 mod docs;
 mod exports;
 mod faults;

@@ -50,6 +50,7 @@ const OF_SMALL: &[&str] = &[
     "validate.random_draws=2",
     "validate.controls=[\"random-real\", \"full-data\"]",
     "validate.full_data={ epochs = 1, seeds = [0] }",
+    "continual={ steps = 2, orders = [3, [3, 1, 0, 2]], seeds = [0], budget = 8 }",
 ];
 
 /// The same of the experiment with a matcher.

@@ -14,6 +14,7 @@ fn recipes() -> Vec<PathBuf> {
         experiments.join("ablations"),
         experiments.join("best"),
         experiments.join("comparison"),
+        experiments.join("continual"),
         experiments.join("gpu"),
         experiments.join("variants"),
         experiments,
@@ -59,8 +60,14 @@ fn check(checked: &Path, file: &Path, digits: &Path) {
         let further = line.starts_with("error: teachers[") && line.contains("].weights: ");
         further || line.starts_with("error: squeeze.weights: ")
     };
+    // So are orders of all classes.
+    let of_classes = |line: &str| {
+        let keys = ["data.classes[", "continual.orders["];
+        keys.iter()
+            .any(|key| line.starts_with(&format!("error: {key}")))
+    };
     let (beside, faults): (Vec<&str>, Vec<&str>) =
-        faults.partition(|line| line.starts_with("error: data.classes[") || imported(line));
+        faults.partition(|line| of_classes(line) || imported(line));
     assert!(faults.is_empty(), "{}: {faults:?}", file.display());
     let expected = if beside.is_empty() { 0 } else { 2 };
     assert_eq!(

@@ -25,7 +25,7 @@ use crate::{
 use super::{
     super::{Experiment, file, labels::try_labels},
     matching,
-    parts::{folder_name_fault, network, rule_faults, size_fault, tiles_fault, too_few},
+    parts::{folder_name_fault, rule_faults, size_fault, tiles_fault, too_few},
     tables,
     told::told_once,
 };
@@ -150,10 +150,11 @@ impl<'a> Checking<'a> {
             Stage::Given => self.with(stage, Self::given),
             Stage::Relabel => self.with(stage, Self::relabel),
             Stage::Validate => self.with(stage, Self::validate),
+            Stage::Continual => self.with(stage, Self::continual),
         }
     }
 
-    fn table<T: DeserializeOwned>(&self, stage: Stage) -> Option<T> {
+    pub(super) fn table<T: DeserializeOwned>(&self, stage: Stage) -> Option<T> {
         table(self.json, stage.name())
     }
 
@@ -350,46 +351,6 @@ impl<'a> Checking<'a> {
                 relabel.relabeler.plugin
             );
             self.faults.push(Fault::new("validate.loss", message));
-        }
-    }
-
-    fn students(&mut self, config: &validate::Config) {
-        let (registry, input, faults) = (self.registry, self.input, &mut self.faults);
-        faults.extend(config.train(1).faults(Stage::Validate.name()));
-        if let Err(error) = config.augmentation() {
-            faults.push(Fault::new("validate.augment", error.to_string()));
-        }
-        faults.extend(config.loss.faults(registry, Kind::LOSS, "validate.loss"));
-        faults.extend(
-            config
-                .hard_loss
-                .faults(registry, Kind::LOSS, "validate.hard_loss"),
-        );
-        let of_full_data = config.full_data.seeds.as_deref().unwrap_or_default();
-        for (key, seeds) in [
-            ("validate.seeds", config.seeds.as_slice()),
-            ("validate.full_data.seeds", of_full_data),
-        ] {
-            let twice = (0..seeds.len()).find(|&i| seeds[..i].contains(&seeds[i]));
-            if let Some(i) = twice {
-                let message = format!("seed {} is listed twice", seeds[i]);
-                faults.push(Fault::new(key, message));
-            }
-        }
-        let mut labels: Vec<String> = Vec::new();
-        for (i, student) in config.architectures.iter().enumerate() {
-            let path = format!("validate.architectures[{i}]");
-            network(registry, &student.component(), &path, input, faults);
-            let label = student.label();
-            let fault = folder_name_fault(&label);
-            faults.extend(fault.map(|message| Fault::new(format!("{path}.name"), message)));
-            if labels.contains(&label) {
-                let message = format!(
-                    "two architectures are called \"{label}\"; give one of them another `name`"
-                );
-                faults.push(Fault::new(path, message));
-            }
-            labels.push(label);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Finds every mistake before anything is computed, and reports them all together.
 
 mod check;
+mod continual;
 pub mod matching;
 pub mod parts;
+mod students;
 mod tables;
 mod teachers;
 mod told;

@@ -5,6 +5,7 @@
 //! checkpoints. Nothing depends on how the engine computes.
 
 mod basis;
+mod continual;
 mod law;
 mod matching;
 mod memory;
@@ -111,6 +112,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
             Stage::Given => Ok(None),
             Stage::Relabel => basis.relabel(experiment),
             Stage::Validate => basis.validate(experiment),
+            Stage::Continual => basis.continual(experiment, &estimate.stages),
         };
         match made {
             Ok(None) => {}

@@ -130,6 +130,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         folder: &folder,
         config: recipe.train,
         loss: &loss,
+        tested: None,
         after_epoch: None,
     };
     let first = First {

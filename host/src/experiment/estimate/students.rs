@@ -9,7 +9,11 @@ use crate::{
     artifact::{Stage, view_columns},
     experiment::Experiment,
     stages::{
-        feeds::dataset::whole, networks::plugin_error, relabel, sets::INIT_ONLY, validate::Control,
+        feeds::dataset::whole,
+        networks::plugin_error,
+        relabel,
+        sets::INIT_ONLY,
+        validate::{self, Control},
     },
 };
 
@@ -20,12 +24,20 @@ use super::{
 };
 
 /// What is stored of a set.
-struct Labels {
-    passes: u64,
+pub(super) struct Labels {
+    pub passes: u64,
     /// Rows of a pass.
     rows: u64,
     view_bytes: u64,
     record_bytes: u64,
+}
+
+/// The one of two estimates that needs more memory.
+pub(super) fn larger(worst: Option<StageEstimate>, next: StageEstimate) -> Option<StageEstimate> {
+    match worst {
+        Some(worst) if worst.peak_bytes >= next.peak_bytes => Some(worst),
+        _ => Some(next),
+    }
 }
 
 impl Basis<'_> {
@@ -89,7 +101,7 @@ impl Basis<'_> {
             return Ok(None);
         };
         let train = config.train(epochs);
-        let kinds = config.kinds_of_labels(relabel.is_some());
+        let kinds = validate::Labels::of(config, relabel.is_some()).len();
         let trainings = experiment.set_names().len() * kinds * config.seeds.len();
         let (mut worst, mut seconds, mut steps): (Option<StageEstimate>, _, _) = (None, 0., 0);
         for student in &config.architectures {
@@ -100,7 +112,8 @@ impl Basis<'_> {
                 train: &train,
                 views: relabel.map_or_else(|| whole(config.batch_size), |r| r.views()),
             };
-            let training = self.train(recipe, images)?;
+            let (training, stage) =
+                self.student(Stage::Validate, recipe, images, labels.as_ref())?;
             seconds += trainings as f64 * training.secs(images, tests, &train);
             steps += trainings as u64 * Training::count(images, &train);
             let full = config.full_train(experiment.squeeze.as_ref());
@@ -109,25 +122,41 @@ impl Basis<'_> {
                 seconds += seeds as f64 * training.secs(session.train.len(), tests, &full);
                 steps += seeds as u64 * Training::count(session.train.len(), &full);
             }
-            let caches = self.all_caches() + self.left_by_others(&training.laws());
-            // The pass in use: its records, its views as columns, and as they are, kept and handed on.
-            let pass = labels.as_ref().map_or(0, |labels| {
-                let view = labels.view_bytes + 2 * size_of::<View>() as u64;
-                labels.rows * (labels.record_bytes + view)
-            });
-            let besides = caches + self.pixels(images) + pass;
-            let evaluating = training.evaluation_bytes() + training.moment_bytes;
-            let others = evaluating.max(training.checkpoint_bytes) + besides;
-            let stage = self.stage(Stage::Validate, training.steps(), besides, others);
-            worst = match worst {
-                Some(worst) if worst.peak_bytes >= stage.peak_bytes => Some(worst),
-                _ => Some(stage),
-            };
+            worst = larger(worst, stage);
         }
         Ok(worst.map(|stage| stage.taking(seconds, steps)))
     }
 
-    fn labels(&self, config: &relabel::Config, images: usize) -> Result<Labels> {
+    /// Tries a student of a stage on so many images with stored labels, where there are any: its training, and the stage with it.
+    ///
+    /// # Errors
+    /// When a trial fails.
+    pub(super) fn student(
+        &self,
+        stage: Stage,
+        recipe: Recipe<'_>,
+        images: usize,
+        labels: Option<&Labels>,
+    ) -> Result<(Training, StageEstimate)> {
+        let training = self.train(recipe, images)?;
+        let caches = self.all_caches() + self.left_by_others(&training.laws());
+        // The pass in use: its records, its views as columns, and as they are, kept and handed on.
+        let pass = labels.map_or(0, |labels| {
+            let view = labels.view_bytes + 2 * size_of::<View>() as u64;
+            labels.rows * (labels.record_bytes + view)
+        });
+        let besides = caches + self.pixels(images) + pass;
+        let evaluating = training.evaluation_bytes() + training.moment_bytes;
+        let others = evaluating.max(training.checkpoint_bytes) + besides;
+        let stage = self.stage(stage, training.steps(), besides, others);
+        Ok((training, stage))
+    }
+
+    /// What is stored of so many images.
+    ///
+    /// # Errors
+    /// When the relabeler refuses its options or the set.
+    pub(super) fn labels(&self, config: &relabel::Config, images: usize) -> Result<Labels> {
         let session = self.session;
         let (registry, relabeler) = (session.registry, &config.relabeler);
         let relabeler = registry.create_relabeler(&relabeler.plugin, &relabeler.params())?;

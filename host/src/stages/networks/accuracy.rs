@@ -22,10 +22,24 @@ pub const EVALUATION_BATCH: usize = 256;
 /// # Errors
 /// When an operation fails or an image cannot be decoded.
 pub fn accuracy(session: &Session<'_>, network: &Network, images: &dyn Images) -> Result<f64> {
+    let all: Vec<u32> = (0..images.count() as u32).collect();
+    accuracy_on(session, network, images, &all)
+}
+
+/// The same of some images, by their places; the network answers with any of its classes.
+///
+/// # Errors
+/// As [`accuracy`].
+pub fn accuracy_on(
+    session: &Session<'_>,
+    network: &Network,
+    images: &dyn Images,
+    places: &[u32],
+) -> Result<f64> {
     let (labels, side) = (images.labels(), images.resolution() as u32);
     let ctx = session.ctx(Stage::Validate)?;
-    let count = images.count();
-    let views: Vec<View> = (0..count as u32).map(|i| View::whole(i, side)).collect();
+    let count = places.len();
+    let views: Vec<View> = places.iter().map(|&i| View::whole(i, side)).collect();
     let mut batches = Batches::new(&views, &session.inputs, &session.device);
     let (mut correct, mut from, mut at_once) = (0usize, 0, EVALUATION_BATCH);
     while from < count {
@@ -44,8 +58,9 @@ pub fn accuracy(session: &Session<'_>, network: &Network, images: &dyn Images) -
             }
             other => other?,
         };
-        let own = labels[rows(from)].iter().zip(&answers);
-        correct += own.filter(|(label, answer)| label == answer).count();
+        let own = places[rows(from)].iter().map(|&i| labels[i as usize]);
+        let own = own.zip(&answers);
+        correct += own.filter(|(label, answer)| label == *answer).count();
         from += answers.len();
     }
     Ok(100. * correct as f64 / count.max(1) as f64)

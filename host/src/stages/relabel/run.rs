@@ -1,6 +1,6 @@
 //! Relabel from the first pass to stored labels, shard by shard.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
 
@@ -29,7 +29,7 @@ pub fn told_as(set: &str) -> String {
     format!("{} {set}", Stage::Relabel)
 }
 
-/// Labels a set and stores the labels in `relabel/<set>`.
+/// Labels a set, which has a name in progress, and stores the labels in a folder.
 ///
 /// # Errors
 /// When an operation fails; whole shards stay on disk.
@@ -37,7 +37,7 @@ pub fn run(
     session: &Session<'_>,
     config: &Config,
     teachers: &Teachers,
-    name: &str,
+    (name, folder): (&str, &Path),
     images: &ImageSet,
 ) -> Result<LabelIndex> {
     let labeller = Labeller::new(session, config, teachers, images)?;
@@ -50,8 +50,7 @@ pub fn run(
         shards: Vec::new(),
         complete: false,
     };
-    let folder = session.folder.labels(name);
-    let mut writer = LabelWriter::open(&folder, fresh)?;
+    let mut writer = LabelWriter::open(folder, fresh)?;
     let from = u64::from(writer.next_pass());
     let passes = u64::from(layout.passes);
     let progress = Progress::starting_at(&told_as(name), from, passes, "passes");

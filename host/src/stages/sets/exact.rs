@@ -68,10 +68,29 @@ impl ExactImages {
             let (mean, std) = (mean[i % 3], std[i % 3]);
             plane.iter_mut().for_each(|v| *v = *v * std + mean);
         }
-        Ok(Self {
-            set: set.clone(),
-            values_nchw,
-        })
+        Ok(Self::new(set.clone(), values_nchw))
+    }
+
+    /// Values on the scale of pixels of a set, [N, 3, R, R].
+    pub fn new(set: ImageSet, values_nchw: Vec<f32>) -> Self {
+        Self { set, values_nchw }
+    }
+
+    /// Those of some of the images, in the order of their places.
+    #[must_use]
+    pub fn some(&self, places: &[usize]) -> Self {
+        let values = places.iter().flat_map(|&i| self.image(i)).copied();
+        Self::new(self.set.some(places), values.collect())
+    }
+
+    /// All values, [N, 3, R, R], on the scale of pixels.
+    pub fn values_nchw(self) -> Vec<f32> {
+        self.values_nchw
+    }
+
+    fn image(&self, place: usize) -> &[f32] {
+        let size = 3 * self.set.resolution * self.set.resolution;
+        &self.values_nchw[place * size..(place + 1) * size]
     }
 }
 
@@ -89,8 +108,7 @@ impl Images for ExactImages {
     }
 
     fn crop(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
-        let (size, image) = (out.len(), crop.image as usize);
-        let values = &self.values_nchw[image * size..(image + 1) * size];
+        let values = self.image(crop.image as usize);
         render_crop(values, 1., self.resolution(), crop, out);
         Ok(())
     }

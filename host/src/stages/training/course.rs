@@ -10,7 +10,10 @@ use crate::{
     engine::{Value, optim::Optimizer},
     stages::{
         feeds::Feed,
-        networks::{Network, accuracy::accuracy},
+        networks::{
+            Network,
+            accuracy::{accuracy, accuracy_on},
+        },
         steps::{State, Steps, carry_out, exploded, journal::Journal},
         views::Batches,
     },
@@ -57,6 +60,15 @@ impl Training<'_> {
         };
         carry_out(self.session, self.folder, &mut course)?;
         Ok(course.at.scores)
+    }
+
+    /// Accuracy on the test images that count, percent.
+    fn accuracy(&self, network: &Network) -> Result<f64> {
+        let (session, images) = (self.session, self.session.test);
+        match self.tested {
+            None => accuracy(session, network, images),
+            Some(places) => accuracy_on(session, network, images, places),
+        }
     }
 
     fn batches(&self, views: Vec<View>) -> Batches<'_> {
@@ -110,7 +122,6 @@ impl Course<'_> {
 
     fn end_epoch(&mut self, journal: &mut Journal) -> Result<()> {
         let Training {
-            session,
             config,
             after_epoch,
             ..
@@ -125,13 +136,13 @@ impl Course<'_> {
         let loss = at.loss_sum / at.loss_count.max(1) as f64;
         let mut numbers = vec![("loss", loss), ("lr", self.lr)];
         if config.is_tested_after(done) {
-            let top1 = accuracy(session, self.network, session.test)?;
+            let top1 = self.training.accuracy(self.network)?;
             let top1 = match &mut self.average {
                 None => top1,
                 Some(average) => {
                     numbers.push(("top1_live", top1));
                     swap(self.network, average);
-                    let averaged = accuracy(session, self.network, session.test);
+                    let averaged = self.training.accuracy(self.network);
                     swap(self.network, average);
                     averaged?
                 }

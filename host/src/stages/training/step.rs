@@ -34,6 +34,8 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// The loss.
     pub loss: &'a dyn Loss,
+    /// Places of the test images that count; all where absent.
+    pub tested: Option<&'a [u32]>,
     /// Called after each epoch with the number of finished epochs and the current network; called again for earlier epochs when a training resumes.
     pub after_epoch: Option<AfterEpoch<'a>>,
 }

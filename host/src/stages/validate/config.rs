@@ -204,16 +204,6 @@ impl Config {
         names
     }
 
-    /// How often each set is trained on, with `relabelled` labels stored.
-    pub fn kinds_of_labels(&self, relabelled: bool) -> usize {
-        let wanted = |control| usize::from(self.controls.contains(&control));
-        let hard = match relabelled {
-            true => 1 + wanted(Control::HardLabel),
-            false => 1,
-        };
-        hard + wanted(Control::Unaugmented)
-    }
-
     /// The augmentation of batches with class labels.
     ///
     /// # Errors

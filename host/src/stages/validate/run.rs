@@ -1,35 +1,28 @@
 //! All students on all sets: a row for each set, kind of labels and network.
 
 use anyhow::{Context, Result};
-use plugin_api::loss::Loss;
 
 use crate::{
-    artifact::{ImageSet, LabelReader, Stage, atomic},
-    report::{
-        overall,
-        summary::{ResultRow, SeedScore},
-    },
+    artifact::{Stage, atomic},
+    report::{overall, summary::ResultRow},
     stages::{
-        ComponentConfig, Session,
+        Session,
         augment::Augment,
-        feeds::{
-            Feed,
-            dataset::{DatasetFeed, whole},
-            labels::LabelFeed,
-        },
-        matching::Beside,
-        networks::Network,
+        feeds::dataset::{DatasetFeed, whole},
         relabel,
-        sets::{self, ExactImages, FULL_DATA, HARD, LEARNED, MATCHED, Origin, UNAUGMENTED},
+        sets::{FULL_DATA, HARD, Origin},
         squeeze,
-        training::{Scores, TrainConfig, Training},
         views::Images,
     },
 };
 
 use super::{
     config::{Config, Control, StudentConfig},
-    work::{self, Kind},
+    labels::Labels,
+    lesson::{Lesson, Recipe},
+    set::TaughtSet,
+    student::Student,
+    work,
 };
 
 /// The configurations of the stages before, which validation follows.
@@ -42,27 +35,6 @@ pub struct Upstream<'a> {
     pub relabel: Option<&'a relabel::Config>,
 }
 
-/// A set as students see it: its images and their labels.
-struct Arm<'a> {
-    set: &'a str,
-    /// How the stored labels were made; absent for class labels.
-    stored: Option<&'a relabel::Config>,
-    /// Whether class labels come with the views or the augmentation of the experiment.
-    augmented: bool,
-    loss: &'a ComponentConfig,
-    images: &'a ImageSet,
-    image_bytes: u64,
-}
-
-impl Arm<'_> {
-    /// What class labels are called in tables.
-    fn labels(&self, learned: bool) -> String {
-        let kind = if learned { LEARNED } else { HARD };
-        let suffix = if self.augmented { "" } else { UNAUGMENTED };
-        format!("{kind}{suffix}")
-    }
-}
-
 /// Trains all students and gives a row for each set, kind of labels and network.
 ///
 /// # Errors
@@ -72,35 +44,46 @@ pub fn run(
     config: &Config,
     upstream: &Upstream<'_>,
 ) -> Result<Vec<ResultRow>> {
-    let (relabel, squeeze) = (upstream.relabel, upstream.squeeze);
+    let recipe = Recipe {
+        config,
+        relabel: upstream.relabel,
+    };
+    let relabelled = recipe.relabel.is_some();
     overall::expect(work::left(
         session,
-        config,
+        recipe,
         &upstream.origin,
-        relabel,
-        squeeze,
+        upstream.squeeze,
     ));
     let mut rows = Vec::new();
-    for set in config.set_names(&upstream.origin) {
-        let images = sets::load(session, &upstream.origin, &set)?;
-        let image_bytes = images.encoded_bytes(upstream.origin.format)?;
-        let arm = |stored, augmented, loss| Arm {
-            set: &set,
-            stored,
-            augmented,
-            loss,
-            images: &images,
-            image_bytes,
-        };
-        let arms = work::kinds(config, upstream.relabel.is_some());
-        let arms = arms.into_iter().map(|kind| match kind {
-            Kind::Stored => arm(upstream.relabel, true, &config.loss),
-            Kind::Hard => arm(None, true, &config.hard_loss),
-            Kind::Unaugmented => arm(None, false, &config.hard_loss),
-        });
-        for arm in &arms.collect::<Vec<_>>() {
+    for name in config.set_names(&upstream.origin) {
+        let set = TaughtSet::load(session, config, (&upstream.origin, relabelled), &name)?;
+        let image_bytes = set.images.encoded_bytes(upstream.origin.format)?;
+        for labels in Labels::of(config, relabelled) {
+            let store = session.folder.labels(&name);
+            let mut lesson = Lesson::new(session, recipe, &set, labels, &store)?;
             for student in &config.architectures {
-                rows.push(train_arm(session, config, upstream, arm, student)?);
+                let (label, folder) = (student.label(), labels.of_set(&name));
+                let train = |&seed| {
+                    let place = session.folder.student(&folder, &label, seed);
+                    lesson.train(student, seed, None, place)
+                };
+                let scores: Vec<_> = config.seeds.iter().map(train).collect::<Result<_>>()?;
+                let row = ResultRow {
+                    set: name.clone(),
+                    labels: recipe.named(labels, &set),
+                    network: label,
+                    images: set.images.len() as u64,
+                    images_per_class: Some(u64::from(upstream.origin.images_per_class)),
+                    image_bytes,
+                    label_bytes: lesson.label_bytes,
+                    epochs: u64::from(recipe.epochs()?),
+                    ..ResultRow::default()
+                };
+                rows.push(
+                    row.with_scores(&scores)
+                        .context("validate.seeds is empty")?,
+                );
             }
         }
     }
@@ -109,125 +92,8 @@ pub fn run(
             rows.push(train_full(session, config, upstream.squeeze, student)?);
         }
     }
-    atomic::write_json(&session.folder.results(), &rows)?;
+    atomic::write_json(&session.folder.results(Stage::Validate), &rows)?;
     Ok(rows)
-}
-
-fn train_arm(
-    session: &Session<'_>,
-    config: &Config,
-    upstream: &Upstream<'_>,
-    arm: &Arm<'_>,
-    student: &StudentConfig,
-) -> Result<ResultRow> {
-    let relabelled = upstream.relabel.map(|r| r.epochs);
-    let epochs = relabelled.or(config.epochs).context("validate.epochs")?;
-    let mut label_bytes = 0;
-    let mut labels = match arm.stored {
-        Some(relabel) => {
-            let reader = LabelReader::open(&session.folder.labels(arm.set))?;
-            label_bytes = reader.index().bytes();
-            let (relabeler, set) = (
-                &relabel.relabeler,
-                relabel.set_info(session.seed, arm.images.sizes()),
-            );
-            Some(LabelFeed::new(session, relabeler, set, arm.images, reader)?)
-        }
-        None => None,
-    };
-    let set_name = match (arm.stored, arm.augmented) {
-        (Some(_), _) => Kind::Stored,
-        (None, true) => Kind::Hard,
-        (None, false) => Kind::Unaugmented,
-    };
-    let set_name = set_name.place(arm.set);
-    let is_matched = arm.stored.is_none() && arm.set == MATCHED;
-    let exact = match is_matched {
-        true => Some(ExactImages::load(session, &upstream.origin, arm.images)?),
-        false => None,
-    };
-    let images: &dyn Images = match &exact {
-        Some(exact) => exact,
-        None => arm.images,
-    };
-    let beside = match is_matched && upstream.relabel.is_none() {
-        true => Beside::read(session)?,
-        false => Beside::default(),
-    };
-    label_bytes += beside.label_bytes;
-    let mut train = config.train(epochs);
-    if let Some(rate) = beside.learning_rate {
-        train.optimizer = train.optimizer.with_lr(rate);
-    }
-    let mut scores = Vec::new();
-    for &seed in &config.seeds {
-        let mut classes;
-        let feed: &mut dyn Feed = match &mut labels {
-            Some(labels) => labels,
-            None => {
-                classes = match arm.augmented {
-                    true => class_feed(session, config, upstream.relabel, images, seed)?,
-                    false => plain_feed(session, config, images, seed),
-                };
-                classes = classes.with_labels(beside.labels.clone());
-                &mut classes
-            }
-        };
-        let one = One {
-            session,
-            student,
-            set: &set_name,
-            config: &train,
-            loss: arm.loss,
-        };
-        scores.push(one.train(seed, feed)?);
-    }
-    let row = ResultRow {
-        set: arm.set.to_owned(),
-        labels: match (arm.stored, &beside.labels) {
-            (Some(relabel), _) => relabel.relabeler.plugin.clone(),
-            (None, learned) => arm.labels(learned.is_some()),
-        },
-        network: student.label(),
-        images: arm.images.len() as u64,
-        images_per_class: Some(u64::from(upstream.origin.images_per_class)),
-        image_bytes: arm.image_bytes,
-        label_bytes,
-        epochs: u64::from(epochs),
-        ..ResultRow::default()
-    };
-    row.with_scores(&scores).context("validate.seeds is empty")
-}
-
-/// Images with class labels: under the views of `[relabel]`, the same for all students, or as they are under the augmentation of
-/// `[validate]`, drawn for each student.
-fn class_feed<'a>(
-    session: &Session<'_>,
-    config: &Config,
-    relabel: Option<&relabel::Config>,
-    images: &'a dyn Images,
-    seed: u64,
-) -> Result<DatasetFeed<'a>> {
-    let (device, augment) = (&session.device, config.augmentation()?);
-    let feed = match relabel {
-        Some(relabel) => {
-            let stream = Stage::Relabel.name();
-            DatasetFeed::new(images, relabel.views(), session.seed, stream, device)
-        }
-        None => plain_feed(session, config, images, seed),
-    };
-    Ok(feed.with_augment(augment))
-}
-
-/// Images with class labels as they are, in an order drawn for each student.
-fn plain_feed<'a>(
-    session: &Session<'_>,
-    config: &Config,
-    images: &'a dyn Images,
-    seed: u64,
-) -> DatasetFeed<'a> {
-    let (rule, seed) = (whole(config.batch_size), session.seed ^ (seed + 1));
-    DatasetFeed::new(images, rule, seed, Stage::Validate.name(), &session.device)
 }
 
 fn train_full(
@@ -251,12 +117,13 @@ fn train_full(
         let (images, seed_of_views) = (&**session.train, session.seed ^ (seed + 1));
         let mut feed = DatasetFeed::new(images, rule, seed_of_views, FULL_DATA, &session.device)
             .with_augment(augment);
-        let one = One {
+        let one = Student {
             session,
-            student,
-            set: FULL_DATA,
+            network: student,
+            place: session.folder.student(FULL_DATA, &student.label(), seed),
             config: &train,
             loss: squeeze.map_or(&config.hard_loss, |s| &s.loss),
+            tested: None,
         };
         scores.push(one.train(seed, &mut feed)?);
     }
@@ -274,57 +141,4 @@ fn train_full(
     };
     row.with_scores(&scores)
         .context("validate.full_data.seeds is empty")
-}
-
-/// One student on one set.
-struct One<'a> {
-    /// The run.
-    session: &'a Session<'a>,
-    /// The student.
-    student: &'a StudentConfig,
-    /// Name of the set and of its labels, in the run folder.
-    set: &'a str,
-    /// How it is trained.
-    config: &'a TrainConfig,
-    /// The loss.
-    loss: &'a ComponentConfig,
-}
-
-impl One<'_> {
-    /// Trains with a seed, or reads the outcome of a training that is finished.
-    fn train(&self, seed: u64, feed: &mut dyn Feed) -> Result<SeedScore> {
-        let session = self.session;
-        let label = self.student.label();
-        let (folder, name) = session.folder.student(self.set, &label, seed);
-        let outcome = folder.metrics();
-        let scores: Scores = if outcome.exists() {
-            atomic::read_json(&outcome)?
-        } else {
-            // Member 0 is the teacher.
-            let member = seed as u32 + 1;
-            let mut network = Network::fresh(session, &self.student.component(), member)?;
-            let loss = session
-                .registry
-                .create_loss(&self.loss.plugin, &self.loss.params())?;
-            let training = Training {
-                session,
-                stage: Stage::Validate,
-                name,
-                folder: &folder,
-                config: self.config,
-                loss: &loss as &dyn Loss,
-                after_epoch: None,
-            };
-            let scores = training.run(&mut network, feed)?;
-            atomic::write_json(&outcome, &scores)?;
-            scores
-        };
-        // A kill between the outcome and this left the checkpoint.
-        atomic::remove(&folder.checkpoint())?;
-        Ok(SeedScore {
-            seed,
-            top1_last: scores.top1_last,
-            top1_best: scores.top1_best,
-        })
-    }
 }

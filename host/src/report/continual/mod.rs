@@ -1,0 +1,7 @@
+//! Continual learning: how networks classify the classes seen so far, step by step; its figures, and how they are shown.
+
+pub mod row;
+mod shown;
+
+pub use row::ContinualRow;
+pub use shown::{Learner, chart, of_run, section, table};
