@@ -11,11 +11,12 @@ use anyhow::{Context, Result};
 use super::atomic::is_part;
 
 /// Files that a stage leaves.
-const LEFT: [&str; 9] = [
+const LEFT: [&str; 10] = [
     "model.safetensors",
     "images.safetensors",
     "labels.safetensors",
     "metrics.json",
+    "confusion.json",
     "results.json",
     "set.json",
     "index.json",

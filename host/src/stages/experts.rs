@@ -195,6 +195,7 @@ pub fn run(
             folder: &folder,
             config: &config.train(),
             loss: &loss as &dyn Loss,
+            keeps_confusion: false,
             after_epoch: Some(&keep),
         };
         let seed = session.seed ^ u64::from(expert + 1);

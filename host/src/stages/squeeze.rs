@@ -28,7 +28,7 @@ use super::{
     n,
     networks::{
         Network,
-        accuracy::accuracy,
+        accuracy::evaluate,
         imported::{self, WeightsConfig},
     },
     sets::exact::class_texts,
@@ -235,11 +235,7 @@ fn squeeze(
             let taken = network.load_state(given.tensors, &session.device);
             taken.with_context(place)?;
             check_classes(&given.texts, session.train.class_names()).with_context(place)?;
-            let top1 = accuracy(session, &network, session.test)?;
-            Scores {
-                top1_last: top1,
-                top1_best: top1,
-            }
+            Scores::default().after(&evaluate(session, &network, session.test)?)
         }
         None => {
             // Each teacher has initial values and views of its own; the students' seeds differ in the lowest bits.
@@ -257,6 +253,7 @@ fn squeeze(
                 folder: &folder,
                 config: &config.train(),
                 loss: &loss,
+                keeps_confusion: false,
                 after_epoch: None,
             };
             training.run(&mut network, &mut feed)?

@@ -14,7 +14,7 @@ use crate::{
         ComponentConfig, Session,
         feeds::{Feed, dataset::DatasetFeed},
         matching::{self, Experts},
-        networks::{Network, accuracy::accuracy},
+        networks::{Network, accuracy},
         recover::{self, Keep, Shown, Stepper},
         relabel::{self, Labeller},
         squeeze,
@@ -130,6 +130,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         folder: &folder,
         config: recipe.train,
         loss: &loss,
+        keeps_confusion: false,
         after_epoch: None,
     };
     let first = First {
@@ -182,7 +183,9 @@ pub fn evaluate(
         images: session.test,
         count,
     };
-    watch.steps(2, |_| accuracy(session, &network, &images).map(drop))?;
+    watch.steps(2, |_| {
+        accuracy::evaluate(session, &network, &images).map(drop)
+    })?;
     Ok(watch.trial(session, count))
 }
 

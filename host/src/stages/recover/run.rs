@@ -11,7 +11,7 @@ use crate::{
     engine::{Value, optim::Optimizer},
     stages::{
         Session,
-        networks::{accuracy::accuracy, is_finite},
+        networks::{accuracy::evaluate, is_finite},
         sets::{self, exact},
         steps::{State, Steps, carry_out, journal::Journal},
         teachers::Teachers,
@@ -240,7 +240,7 @@ impl Recovery<'_> {
         drop((set, floats));
         let stored = ImageSet::load(&session.folder.images(Stage::Recover))?;
         let output = Output {
-            teacher_accuracy: accuracy(session, teachers.first(), &stored)?,
+            teacher_accuracy: evaluate(session, teachers.first(), &stored)?.top1,
             terms_first: Terms::mean(&self.at.terms_first),
             terms_last: Terms::mean(&self.at.terms_last),
             image_bytes: stored.encoded_bytes(config.format)?,

@@ -7,10 +7,15 @@ use plugin_api::{Ctx, loss::Targets, view::View};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    artifact::atomic,
     engine::{Value, optim::Optimizer},
+    report::confusion::Confusion,
     stages::{
         feeds::Feed,
-        networks::{Network, accuracy::accuracy},
+        networks::{
+            Network,
+            accuracy::{Evaluation, evaluate},
+        },
         steps::{State, Steps, carry_out, exploded, journal::Journal},
         views::Batches,
     },
@@ -25,6 +30,21 @@ pub struct Scores {
     pub top1_last: f64,
     /// The best of all evaluations.
     pub top1_best: f64,
+    /// Top-5 after the last epoch; absent where there are few classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5_last: Option<f64>,
+}
+
+impl Scores {
+    /// The scores once a network was tested again.
+    #[must_use]
+    pub fn after(self, tested: &Evaluation) -> Self {
+        Self {
+            top1_last: tested.top1,
+            top1_best: self.top1_best.max(tested.top1),
+            top5_last: tested.top5,
+        }
+    }
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -111,7 +131,9 @@ impl Course<'_> {
     fn end_epoch(&mut self, journal: &mut Journal) -> Result<()> {
         let Training {
             session,
+            folder,
             config,
+            keeps_confusion,
             after_epoch,
             ..
         } = self.training;
@@ -125,20 +147,25 @@ impl Course<'_> {
         let loss = at.loss_sum / at.loss_count.max(1) as f64;
         let mut numbers = vec![("loss", loss), ("lr", self.lr)];
         if config.is_tested_after(done) {
-            let top1 = accuracy(session, self.network, session.test)?;
-            let top1 = match &mut self.average {
-                None => top1,
+            let tested = evaluate(session, self.network, session.test)?;
+            let tested = match &mut self.average {
+                None => tested,
                 Some(average) => {
-                    numbers.push(("top1_live", top1));
+                    numbers.push(("top1_live", tested.top1));
                     swap(self.network, average);
-                    let averaged = accuracy(session, self.network, session.test);
+                    let averaged = evaluate(session, self.network, session.test);
                     swap(self.network, average);
                     averaged?
                 }
             };
-            at.scores.top1_last = top1;
-            at.scores.top1_best = at.scores.top1_best.max(top1);
-            numbers.push(("top1", top1));
+            at.scores = at.scores.after(&tested);
+            numbers.push(("top1", tested.top1));
+            // Before any checkpoint of the state after this evaluation, from which it would not be made again.
+            if *keeps_confusion && done == config.epochs {
+                let (classes, labels) = (self.network.input().classes, session.test.labels());
+                let confusion = Confusion::of(classes, labels, &tested.answers);
+                atomic::write_json(&folder.confusion(), &confusion)?;
+            }
         }
         journal.record(u64::from(at.epoch), &numbers)?;
         *at = Progressed {

@@ -34,6 +34,8 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// The loss.
     pub loss: &'a dyn Loss,
+    /// Whether the last evaluation leaves what the network takes the images of each class for.
+    pub keeps_confusion: bool,
     /// Called after each epoch with the number of finished epochs and the current network; called again for earlier epochs when a training resumes.
     pub after_epoch: Option<AfterEpoch<'a>>,
 }

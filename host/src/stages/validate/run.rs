@@ -149,7 +149,7 @@ fn train_arm(
         train.optimizer = train.optimizer.with_lr(rate);
     }
     let mut scores = Vec::new();
-    for &seed in &config.seeds {
+    for (number, &seed) in config.seeds.iter().enumerate() {
         let mut classes;
         let feed: &mut dyn Feed = match &mut labels {
             Some(labels) => labels,
@@ -168,6 +168,7 @@ fn train_arm(
             set: &set_name,
             config: &train,
             loss: arm.loss,
+            keeps_confusion: number == 0 && config.is_first(student),
         };
         scores.push(one.train(seed, feed)?);
     }
@@ -231,7 +232,7 @@ fn train_full(
     let first = || config.seeds.iter().take(1).copied().collect();
     let seeds: Vec<u64> = config.full_data.seeds.clone().unwrap_or_else(first);
     let mut scores = Vec::new();
-    for seed in seeds {
+    for (number, seed) in seeds.into_iter().enumerate() {
         let rule = squeeze.map_or_else(|| whole(config.batch_size), |s| s.views());
         let augment = match squeeze {
             Some(_) => Augment::default(),
@@ -246,6 +247,7 @@ fn train_full(
             set: FULL_DATA,
             config: &train,
             loss: squeeze.map_or(&config.hard_loss, |s| &s.loss),
+            keeps_confusion: number == 0 && config.is_first(student),
         };
         scores.push(one.train(seed, &mut feed)?);
     }
@@ -277,6 +279,8 @@ struct One<'a> {
     config: &'a TrainConfig,
     /// The loss.
     loss: &'a ComponentConfig,
+    /// Whether it leaves what it takes the images of each class for.
+    keeps_confusion: bool,
 }
 
 impl One<'_> {
@@ -302,6 +306,7 @@ impl One<'_> {
                 folder: &folder,
                 config: self.config,
                 loss: &loss as &dyn Loss,
+                keeps_confusion: self.keeps_confusion,
                 after_epoch: None,
             };
             let scores = training.run(&mut network, feed)?;
@@ -314,6 +319,7 @@ impl One<'_> {
             seed,
             top1_last: scores.top1_last,
             top1_best: scores.top1_best,
+            top5_last: scores.top5_last,
         })
     }
 }
