@@ -43,6 +43,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         folder: &session.folder.stage(Stage::Squeeze),
         config: &config,
         loss: &loss,
+        keeps_confusion: false,
         after_epoch: None,
     };
     let ctx = session.ctx(Stage::Squeeze)?;

@@ -228,4 +228,7 @@ pub fn print_summary(summary: &Summary, format: TableFormat) {
     if !summary.results.is_empty() {
         say!("{}", result_table(&summary.results, format));
     }
+    for warning in &summary.warnings {
+        say!("warning: {warning}");
+    }
 }

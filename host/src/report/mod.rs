@@ -4,17 +4,28 @@
 
 pub mod append;
 pub mod axis;
+pub mod classes;
 pub mod comparison;
+mod comparison_columns;
+mod comparison_csv;
+mod comparison_row;
+pub mod confusion;
 pub mod cost;
+pub mod curve;
 pub mod curves;
+pub mod difference;
 mod draws;
 pub mod events;
+mod facts;
 pub mod gallery;
+mod headline;
 pub mod html;
 pub mod log;
 mod page;
 pub mod progress;
+pub mod results;
 pub mod scores;
 pub mod summary;
 pub mod table;
+pub mod thumbnails;
 pub mod units;
