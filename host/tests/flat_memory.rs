@@ -178,6 +178,7 @@ fn a_thousand_training_steps() {
             folder: &session.folder.stage(Stage::Squeeze),
             config: &config,
             loss: &loss.expect("a loss"),
+            keeps_confusion: false,
             after_epoch: None,
         };
         let done = training.run(&mut network(session), &mut feed);
