@@ -23,7 +23,7 @@ use alambic::{
         networks::Network,
         recover,
         teachers::{FIRST, Teachers},
-        training::{TrainConfig, Training},
+        training::{Tested, TrainConfig, Training},
         views::Images,
     },
 };
@@ -178,7 +178,7 @@ fn a_thousand_training_steps() {
             folder: &session.folder.stage(Stage::Squeeze),
             config: &config,
             loss: &loss.expect("a loss"),
-            tested: None,
+            tested: Tested::default(),
             after_epoch: None,
         };
         let done = training.run(&mut network(session), &mut feed);

@@ -5,7 +5,7 @@ use alambic::{
     engine::optim::{Optimizer, OptimizerConfig, ScheduleConfig, config::SgdConfig},
     stages::{
         networks::plugin_error,
-        training::{Decay, TrainConfig, Training},
+        training::{Decay, Tested, TrainConfig, Training},
     },
 };
 use anyhow::Result;
@@ -43,7 +43,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         folder: &session.folder.stage(Stage::Squeeze),
         config: &config,
         loss: &loss,
-        tested: None,
+        tested: Tested::default(),
         after_epoch: None,
     };
     let ctx = session.ctx(Stage::Squeeze)?;

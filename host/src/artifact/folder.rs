@@ -47,6 +47,11 @@ impl WorkFolder {
         self.0.join("metrics.json")
     }
 
+    /// What a network takes the test images of each class for.
+    pub fn confusion(&self) -> PathBuf {
+        self.0.join("confusion.json")
+    }
+
     /// Images as floats, normalised.
     pub fn float_images(&self) -> PathBuf {
         self.0.join("images.safetensors")
@@ -215,7 +220,8 @@ impl RunFolder {
         self.figure("summary.json")
     }
 
-    fn manifest_path(&self) -> PathBuf {
+    /// The file of [`RunFolder::manifest`].
+    pub fn manifest_path(&self) -> PathBuf {
         self.root.join("manifest.json")
     }
 

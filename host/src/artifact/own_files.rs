@@ -17,6 +17,7 @@ const LEFT: [&str; 10] = [
     "frames.safetensors",
     "labels.safetensors",
     "metrics.json",
+    "confusion.json",
     "results.json",
     "set.json",
     "index.json",

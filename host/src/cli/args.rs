@@ -328,6 +328,9 @@ pub struct CompareArgs {
     /// Output format of the table
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
+    /// Class whose images an HTML page shows side by side, a name or a number from 0; the first by default
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
     /// Write it to a new file
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,

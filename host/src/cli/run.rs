@@ -285,5 +285,6 @@ pub fn text_of(summary: &Summary, format: TableFormat) -> String {
     if !summary.continual.is_empty() {
         lines.push(continual::table(&of_run(&summary.continual), format));
     }
+    lines.extend(summary.warnings.iter().map(|w| format!("warning: {w}")));
     lines.into_iter().map(|line| line + "\n").collect()
 }

@@ -1,11 +1,12 @@
 //! Compares runs: what each left on disk, as rows of one table.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result};
+use serde_json::Value as Json;
 
 use crate::{
-    artifact::{ImageSet, RunFolder, Stage},
+    artifact::{ImageSet, RunFolder, Stage, Status},
     report::{
         comparison::{Accuracy, Common, Row},
         continual::ContinualRow,
@@ -15,22 +16,115 @@ use crate::{
     stages::sets::{FULL_DATA, HARD, LEARNED, UNAUGMENTED},
 };
 
-use super::{Experiment, protocol::Judged};
+use super::{Experiment, differing::differing, protocol::Judged};
 
-/// A row for each student of a run; one without accuracies where its images have no students yet.
+/// A run that is compared with others.
+pub struct Run {
+    /// Its folder.
+    pub folder: RunFolder,
+    /// Its name.
+    pub name: String,
+    /// Its experiment, where it has come as far as to write it.
+    pub experiment: Option<Experiment>,
+    /// Its figures, once a stage is finished.
+    pub summary: Option<Summary>,
+    /// A row for each student; one without accuracies where it has none yet.
+    pub rows: Vec<Row>,
+}
+
+impl Run {
+    /// Opens a run, however far it has come.
+    ///
+    /// # Errors
+    /// When a file of it is damaged.
+    pub fn open(folder: RunFolder) -> Result<Self> {
+        let manifest = folder.manifest()?;
+        let text = |path: &Path| fs::exists(path)?.then(|| read(path)).transpose();
+        let experiment: Option<Experiment> = (text(&folder.experiment())?)
+            .map(|text| toml::from_str(&text))
+            .transpose()
+            .with_context(|| folder.experiment().display().to_string())?;
+        let summary = text(&folder.summary())?.map(|text| Summary::from_json(&text));
+        let summary = summary.transpose()?;
+        let name = manifest.as_ref().map(|manifest| manifest.name.clone());
+        let is_done = |stage: &Stage| {
+            let record = manifest
+                .as_ref()
+                .and_then(|manifest| manifest.record(*stage));
+            record.is_some_and(|record| record.status == Status::Finished)
+        };
+        let unfinished = match &experiment {
+            Some(experiment) => experiment
+                .stages()
+                .into_iter()
+                .find(|stage| !is_done(stage)),
+            None => Some(Stage::ALL[0]),
+        };
+        let mut run = Self {
+            name: name.unwrap_or_default(),
+            experiment,
+            summary,
+            rows: Vec::new(),
+            folder,
+        };
+        run.rows = run.own_rows()?;
+        for row in &mut run.rows {
+            row.unfinished = unfinished.map(|stage| stage.name().to_owned());
+        }
+        Ok(run)
+    }
+
+    fn own_rows(&self) -> Result<Vec<Row>> {
+        let (Some(experiment), Some(summary)) = (&self.experiment, &self.summary) else {
+            return Ok(vec![self.nameless()]);
+        };
+        let own: Vec<&ResultRow> = own_rows(summary);
+        if !own.is_empty() {
+            let of_student = |own| row(&self.folder, experiment, summary, own);
+            return Ok(own.into_iter().map(of_student).collect());
+        }
+        let images = images_only(&self.folder, experiment, summary)?;
+        Ok(vec![images.unwrap_or_else(|| {
+            let (method, network) = method(experiment);
+            Row {
+                method,
+                network,
+                ..self.nameless()
+            }
+        })])
+    }
+
+    /// The row of a run of which there is nothing to tell yet.
+    fn nameless(&self) -> Row {
+        Row {
+            run: self.name.clone(),
+            folder: self.folder.root().display().to_string(),
+            ..Row::default()
+        }
+    }
+}
+
+/// Enters what each run has for the keys in which their experiments differ, and returns the keys.
 ///
 /// # Errors
-/// When the run has no images, or a file of it is damaged.
-pub fn rows(folder: &RunFolder) -> Result<Vec<Row>> {
-    let summary = Summary::from_json(&read(&folder.summary())?)?;
-    let experiment: Experiment = toml::from_str(&read(&folder.experiment())?)
-        .with_context(|| folder.experiment().display().to_string())?;
-    let own: Vec<&ResultRow> = own_rows(&summary);
-    if own.is_empty() {
-        return Ok(vec![images_only(folder, &experiment, &summary)?]);
+/// When an experiment cannot be serialised, which none is known to cause.
+pub fn enter_keys(runs: &mut [Run]) -> Result<Vec<String>> {
+    let json = |run: &Run| {
+        run.experiment
+            .as_ref()
+            .map(serde_json::to_value)
+            .transpose()
+    };
+    let experiments: Vec<Option<Json>> = runs.iter().map(json).collect::<Result<_, _>>()?;
+    let differing = differing(&experiments);
+    for (i, run) in runs.iter_mut().enumerate() {
+        let own = |d: &super::differing::Differing| Some((d.key.clone(), d.values[i].clone()?));
+        let keys: BTreeMap<String, Json> = differing.iter().filter_map(own).collect();
+        for row in &mut run.rows {
+            row.keys = keys.clone();
+        }
     }
-    let of_student = |own| row(folder, &experiment, &summary, own);
-    Ok(own.into_iter().map(of_student).collect())
+    Ok(differing.into_iter().map(|d| d.key).collect())
 }
 
 /// A file that a finished run has.
@@ -47,7 +141,7 @@ pub fn read(path: &Path) -> Result<String> {
 }
 
 /// The distilled set under the run's own labels: the first of its rows for each student.
-fn own_rows(summary: &Summary) -> Vec<&ResultRow> {
+pub(super) fn own_rows(summary: &Summary) -> Vec<&ResultRow> {
     let mut own: Vec<&ResultRow> = Vec::new();
     for row in summary.results.iter().filter(|r| r.is_distilled()) {
         if own.iter().all(|o| o.network != row.network) {
@@ -115,25 +209,29 @@ impl Beside {
 }
 
 /// The row of a run whose images no student has learned from.
-fn images_only(folder: &RunFolder, experiment: &Experiment, summary: &Summary) -> Result<Row> {
-    let root = folder.root().display();
-    let origin = experiment.origin().zip(folder.made_images());
-    let (origin, images) =
-        origin.with_context(|| format!("{root} has no images yet; go on with the run"))?;
-    let set = ImageSet::load(&images).with_context(|| root.to_string())?;
+fn images_only(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    summary: &Summary,
+) -> Result<Option<Row>> {
+    let Some((origin, images)) = experiment.origin().zip(folder.made_images()) else {
+        return Ok(None);
+    };
+    let set = ImageSet::load(&images).with_context(|| folder.root().display().to_string())?;
     let set = ResultRow {
         images: set.len() as u64,
         images_per_class: Some((set.len() / set.class_names.len().max(1)) as u64),
         image_bytes: set.encoded_bytes(origin.format)?,
         ..ResultRow::default()
     };
-    Ok(Row {
+    Ok(Some(Row {
         student: None,
         labels: None,
         own: None,
+        label_bytes: None,
         scores: Scores::default(),
         ..row(folder, experiment, summary, &set)
-    })
+    }))
 }
 
 fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &ResultRow) -> Row {
@@ -155,15 +253,20 @@ fn row(folder: &RunFolder, experiment: &Experiment, summary: &Summary, own: &Res
         hard: beside.hard.as_ref().map(accuracy),
         random_real: beside.random_real.as_ref().map(accuracy),
         full_data: beside.full_data.as_ref().map(accuracy),
-        image_bytes: own.image_bytes,
-        label_bytes: own.label_bytes,
-        seconds_per_image: optimised.map(|s| s.seconds).sum::<f64>() / own.images.max(1) as f64,
+        ahead: summary.ahead_of_random_real(own),
+        image_bytes: Some(own.image_bytes),
+        label_bytes: Some(own.label_bytes),
+        seconds_per_image: Some(
+            optimised.map(|s| s.seconds).sum::<f64>() / own.images.max(1) as f64,
+        ),
         making_seconds: making().map(|s| s.seconds).sum(),
         peak_bytes: making().filter_map(|s| s.peak_bytes).max(),
         common: None,
         scores: beside.scores(own, &folder),
         continual: of_student(&summary.continual, &own.network),
         folder,
+        unfinished: None,
+        keys: BTreeMap::new(),
     }
 }
 
@@ -231,6 +334,9 @@ fn method(experiment: &Experiment) -> (String, String) {
         .squeeze
         .as_ref()
         .map(|s| s.architecture.plugin.clone());
+    if experiment.given.is_some() {
+        return (Stage::Given.to_string(), teacher.unwrap_or_default());
+    }
     let mut parts = Vec::new();
     if let Some(config) = &experiment.recover {
         parts.push(config.loss.plugin.clone());

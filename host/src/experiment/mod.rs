@@ -1,7 +1,11 @@
 //! An experiment: a TOML file as types, checked whole before anything is computed, and carried out stage by stage.
 
+pub mod changed;
 pub mod checks;
 pub mod compare;
+mod confusions;
+mod courses;
+mod differing;
 pub mod estimate;
 pub mod failure;
 pub mod file;
@@ -19,9 +23,11 @@ pub mod publish;
 pub mod reuse;
 pub mod run;
 pub mod selection;
+pub mod side_by_side;
 pub mod soft_labels;
 pub mod sweep;
 pub mod toml_json;
+mod warnings;
 pub mod weights;
 
 use std::path::Path;
@@ -146,6 +152,12 @@ impl Experiment {
         let matched = || self.matching.as_ref().map(matching::Config::origin);
         let given = || self.given.as_ref().map(given::Config::origin);
         recovered.or_else(matched).or_else(given)
+    }
+
+    /// The name of what makes the stored labels.
+    pub fn relabeler(&self) -> Option<&str> {
+        let relabel = self.relabel.as_ref();
+        relabel.map(|relabel| relabel.relabeler.plugin.as_str())
     }
 
     /// The table of a stage, where the experiment has the stage.

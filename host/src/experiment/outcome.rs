@@ -12,7 +12,7 @@ use crate::{
     stages::{given, matching, recover, squeeze},
 };
 
-use super::{Experiment, checks::Checked};
+use super::{Experiment, checks::Checked, warnings::warnings};
 
 /// The name of the regularizer whose fall the summary shows.
 const BN_STATS: &str = "bn-stats";
@@ -82,12 +82,13 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         (Some(config), Some(output)) => Some(Teacher {
             architecture: config.architecture.plugin.clone(),
             top1: output.scores.top1_last,
+            top5: output.scores.top5_last,
             epochs: config.weights.is_none().then_some(u64::from(config.epochs)),
             parameters: Some(output.parameters as u64),
         }),
         _ => None,
     };
-    Ok(Summary {
+    let mut summary = Summary {
         format_version: FORMAT_VERSION,
         name: experiment.name.clone(),
         seed: experiment.seed,
@@ -97,7 +98,10 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
             .unwrap_or_default(),
         alambic_version: env!("CARGO_PKG_VERSION").to_owned(),
         started: manifest.as_ref().map(|m| m.started.clone()),
-        finished: manifest.as_ref().and_then(|m| m.finished.clone()),
+        finished: manifest
+            .as_ref()
+            .and_then(|m| m.finished.clone())
+            .filter(|_| stages.iter().all(|s| s.status == StageStatus::Done)),
         data: Data {
             train_images: checked.train.len() as u64,
             test_images: checked.test.len() as u64,
@@ -111,7 +115,10 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
         results,
         continual: read_if_there(&folder.results(Stage::Continual))?.unwrap_or_default(),
         bytes,
-    })
+        warnings: Vec::new(),
+    };
+    summary.warnings = warnings(experiment, &summary);
+    Ok(summary)
 }
 
 fn read_if_there<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {

@@ -1,35 +1,54 @@
 //! Draws the report of a run: `report/index.html`, `summary.json`, the curves as SVG and the images as PNG.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use serde_json::Value as Json;
 
 use crate::{
-    artifact::{ImageSet, RunFolder, Stage, WorkFolder, atomic, images::rgb},
+    artifact::{ImageSet, Manifest, RunFolder, Stage, atomic, images::rgb},
+    engine::kernel::isa::isa,
     report::{
         continual::{self, of_run},
-        curves::{ChartOptions, Curve, line_chart},
-        gallery::{ClassRow, MosaicOptions, contact_sheet, figures_within},
+        curves::{ChartOptions, line_chart},
+        gallery::{ClassRow, MosaicOptions, class_figures, contact_sheet},
         html::{ReportInput, render},
-        log,
-        recovery::{GALLERY_BYTES, Recovery},
-        summary::Summary,
+        recovery::Recovery,
+        summary::{self, Summary},
+        thumbnails::thumbnails,
     },
     stages::{
         Session,
-        sets::{HARD, RANDOM_REAL, UNAUGMENTED, real_order},
+        sets::{RANDOM_REAL, real_order},
         views::Images,
     },
 };
 
-use super::{Experiment, film::film};
+use super::{
+    Experiment,
+    changed::{Default as Left, changed, inline},
+    confusions::confusions,
+    courses::charts,
+    film::film,
+};
 
 /// Classes that the report shows, and images of each: enough to judge, small enough to open.
 const SHOWN_CLASSES: usize = 20;
 const SHOWN_IMAGES: usize = 10;
+/// The same of images whose sides are longer than this: fewer of them, which are not shrunk as far.
+const SHOWN_LARGE: usize = 5;
+const LARGE_PX: usize = 32;
+/// The digits of a plugin's SHA-256 that are shown.
+const SHORT_SHA: usize = 12;
 
-/// Writes the report.
+/// The images of a report. They are drawn once they are made, and stay for the reports after later stages.
+pub struct Gallery {
+    sheet: Option<Vec<u8>>,
+    figures: Vec<(String, Vec<u8>)>,
+    note: String,
+    coarse: bool,
+}
+
+/// Writes the report of what there is so far.
 ///
 /// # Errors
 /// When a file of the run is damaged or the disk says no.
@@ -37,7 +56,9 @@ pub fn publish(
     experiment: &Experiment,
     folder: &RunFolder,
     session: &Session<'_>,
+    manifest: &Manifest,
     summary: &Summary,
+    gallery: &mut Option<Gallery>,
 ) -> Result<()> {
     atomic::write_json(&folder.summary(), summary)?;
     let continual = of_run(&summary.continual);
@@ -60,126 +81,191 @@ pub fn publish(
             curves.push((title, svg));
         }
     }
-    let rows = gallery_rows(folder, session)?;
-    if let Some(png) = contact_sheet(&rows, &MosaicOptions::default())? {
-        atomic::write(&folder.figure("images.png"), &png)?;
+    if gallery.is_none() {
+        *gallery = draw_gallery(folder, session)?;
     }
-    let recovery = match film(folder)? {
-        Some(film) => Recovery::of(&film)?,
-        None => None,
-    };
-    let pictures = [("recovery.png", 0), ("recovery-strip.png", 1)];
-    for (file, picture) in pictures {
-        let of = recovery.as_ref();
-        match of.map(|of| [&of.animation.png, &of.strip.png][picture]) {
-            Some(png) => atomic::write(&folder.figure(file), png)?,
-            // Of an earlier run of the stage.
-            None => atomic::remove(&folder.figure(file))?,
-        }
+    if let Some(png) = gallery.as_ref().and_then(|g| g.sheet.as_ref()) {
+        atomic::write(&folder.figure(SHEET), png)?;
     }
-    let (gallery, gallery_note) = figures_within(&rows, GALLERY_BYTES)?;
+    let recovery = draw_recovery(folder)?;
     let experiment_toml = fs::read_to_string(folder.experiment())
         .with_context(|| format!("cannot read {}", folder.experiment().display()))?;
     let html = render(&ReportInput {
         summary,
         experiment_toml: &experiment_toml,
+        changed: told_changes(experiment)?,
         curves,
-        gallery,
-        gallery_note,
+        confusions: confusions(experiment, folder, summary)?,
+        gallery: gallery.as_ref().map_or(Vec::new(), |g| g.figures.clone()),
+        gallery_note: gallery.as_ref().map_or(String::new(), |g| g.note.clone()),
+        coarse: gallery.as_ref().is_some_and(|g| g.coarse),
         recovery: recovery.as_ref(),
-        warnings: &warnings(experiment, summary),
+        files: files(folder, gallery.is_some())?,
+        versions: versions(manifest),
+        plugins: plugins(manifest),
     })?;
     atomic::write(&folder.page(), html.as_bytes())
 }
 
-/// The name of a chart's file, its labels and its lines.
-type Chart = (&'static str, ChartOptions<'static>, Vec<Curve>);
-
-fn charts(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Chart>> {
-    let squeeze = read_log(&folder.stage(Stage::Squeeze))?;
-    let recover = read_log(&folder.stage(Stage::Recover))?;
-    let matching = read_log(&folder.stage(Stage::Match))?;
-    let terms = experiment.recover.iter().flat_map(|config| {
-        let own = ["total".to_owned(), config.loss.plugin.clone()];
-        own.into_iter().chain(config.term_names())
-    });
-    let teacher = vec![curve("loss", &squeeze, "epoch", "loss")];
-    let terms = terms.map(|term| curve(&term, &recover, "step", &term));
-    let matched = vec![curve("loss", &matching, "step", "loss")];
-    let chart = |title, x_label, y_label, log_y| ChartOptions {
-        title,
-        x_label,
-        y_label,
-        log_y,
+/// Draws the states of images, where some were kept.
+fn draw_recovery(folder: &RunFolder) -> Result<Option<Recovery>> {
+    let recovery = match film(folder)? {
+        Some(film) => Recovery::of(&film)?,
+        None => None,
     };
-    let batches = "iteration, over all batches";
-    let [loss, terms_of, match_loss, top1] = [
-        chart("Squeeze: training loss", "epoch", "loss", true),
-        chart("Recover: loss terms, unweighted", batches, "loss", true),
-        chart("Match: the matcher's loss", "iteration", "loss", true),
-        chart("Validate: accuracy, first seed", "epoch", "top-1, %", false),
-    ];
-    Ok(vec![
-        ("squeeze-loss", loss, teacher),
-        ("recover-loss", terms_of, terms.collect()),
-        ("match-loss", match_loss, matched),
-        ("validate-top1", top1, students(experiment, folder)?),
-    ])
-}
-
-/// One curve for each set and student, of the first seed.
-fn students(experiment: &Experiment, folder: &RunFolder) -> Result<Vec<Curve>> {
-    let Some(validate) = &experiment.validate else {
-        return Ok(Vec::new());
-    };
-    let Some(seed) = validate.seeds.first() else {
-        return Ok(Vec::new());
-    };
-    let mut curves = Vec::new();
-    for set in experiment.set_names() {
-        let hard = format!("{set}-{HARD}");
-        for name in [set.clone(), hard.clone(), hard + UNAUGMENTED] {
-            for student in &validate.architectures {
-                let (own, _) = folder.student(&name, &student.label(), *seed);
-                let lines = read_log(&own)?;
-                let several = validate.architectures.len() > 1;
-                let title = if several {
-                    format!("{name}, {}", student.label())
-                } else {
-                    name.clone()
-                };
-                if !lines.is_empty() {
-                    curves.push(curve(&title, &lines, "epoch", "top1"));
-                }
-            }
+    let pictures = recovery.as_ref().map(|of| [&of.animation, &of.strip]);
+    for (picture, file) in ["recovery.png", "recovery-strip.png"].iter().enumerate() {
+        let path = folder.figure(file);
+        match pictures {
+            Some(pictures) => atomic::write(&path, &pictures[picture].png)?,
+            // Of an earlier run of the stage.
+            None => atomic::remove(&path)?,
         }
     }
-    Ok(curves)
+    Ok(recovery)
 }
 
-fn read_log(folder: &WorkFolder) -> Result<Vec<Json>> {
-    let path = folder.log();
-    if path.exists() {
-        log::read(&path)
-    } else {
-        Ok(Vec::new())
+/// The file of all images.
+const SHEET: &str = "images.png";
+
+/// Key, value and default of what an experiment has that is not the default.
+fn told_changes(experiment: &Experiment) -> Result<Vec<[String; 3]>> {
+    let json = serde_json::to_value(experiment).context("the experiment as JSON")?;
+    let told = changed(&json).into_iter().map(|change| {
+        let default = match &change.default {
+            Left::Required => "required".to_owned(),
+            Left::Unset => "not set".to_owned(),
+            Left::OfPlugin => "the plugin's".to_owned(),
+            Left::Value(value) => inline(value),
+        };
+        [change.key, inline(&change.value), default]
+    });
+    Ok(told.collect())
+}
+
+/// Files of the run that are there: what they are, and where from the page.
+fn files(folder: &RunFolder, has_images: bool) -> Result<Vec<(String, String)>> {
+    let of = |stage: Stage| folder.stage(stage);
+    let mut files = vec![
+        ("resolved experiment", folder.experiment()),
+        ("manifest", folder.manifest_path()),
+        ("figures of this report", folder.summary()),
+        ("teacher's weights", of(Stage::Squeeze).model()),
+        ("teacher's log", of(Stage::Squeeze).log()),
+        ("recover's log", of(Stage::Recover).log()),
+        ("match's log", of(Stage::Match).log()),
+        ("results", folder.results()),
+    ];
+    files.extend(
+        folder
+            .made_images()
+            .map(|images| ("distilled images", images)),
+    );
+    if has_images {
+        files.push(("images beside real ones", folder.figure(SHEET)));
     }
-}
-
-fn curve(name: &str, lines: &[Json], x: &str, y: &str) -> Curve {
-    let point = |line: &Json| Some((line.get(x)?.as_f64()?, line.get(y)?.as_f64()?));
-    Curve {
-        name: name.to_owned(),
-        points: lines.iter().filter_map(point).collect(),
-        ..Curve::default()
+    let below = |path: &Path| {
+        let inside = path.strip_prefix(folder.root()).unwrap_or(path);
+        format!("../{}", inside.display())
+    };
+    let mut listed = Vec::new();
+    for (what, path) in files {
+        if fs::exists(&path)? {
+            listed.push((what.to_owned(), below(&path)));
+        }
     }
+    Ok(listed)
 }
 
-fn gallery_rows(folder: &RunFolder, session: &Session<'_>) -> Result<Vec<ClassRow>> {
+fn versions(manifest: &Manifest) -> Vec<(String, String)> {
+    let [major, minor] = plugin_api::abi::API_VERSION;
+    let threads = rayon::current_num_threads();
+    let machine = format!(
+        "{} on {}, {} kernels, {threads} thread(s)",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        isa().name()
+    );
+    let all = [
+        ("alambic", env!("CARGO_PKG_VERSION").to_owned()),
+        ("plugin interface", format!("{major}.{minor}")),
+        (
+            "format of the run folder",
+            manifest.format_version.to_string(),
+        ),
+        (
+            "format of summary.json",
+            summary::FORMAT_VERSION.to_string(),
+        ),
+        ("last session", machine),
+    ];
+    all.map(|(what, which)| (what.to_owned(), which)).to_vec()
+}
+
+fn plugins(manifest: &Manifest) -> Vec<[String; 3]> {
+    let short = |sha: &str| sha.chars().take(SHORT_SHA).collect();
+    let told =
+        (manifest.plugins.iter()).map(|p| [p.name.clone(), p.version.clone(), short(&p.sha256)]);
+    told.collect()
+}
+
+fn draw_gallery(folder: &RunFolder, session: &Session<'_>) -> Result<Option<Gallery>> {
     let Some(images) = folder.made_images() else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let set = ImageSet::load(&images)?;
+    let rows = gallery_rows(&set, session)?;
+    let sheet = contact_sheet(&rows, &MosaicOptions::default())?;
+    let is_large = set.resolution > LARGE_PX;
+    let shown = if is_large { SHOWN_LARGE } else { SHOWN_IMAGES };
+    let most = rows
+        .iter()
+        .map(|row| row.distilled.len())
+        .max()
+        .unwrap_or(0);
+    let count = 2 * rows.len() * most.min(shown);
+    let small = |mut images: Vec<_>| {
+        images.truncate(shown);
+        thumbnails(images, count)
+    };
+    let rows: Vec<ClassRow> = (rows.into_iter())
+        .map(|row| ClassRow {
+            class_name: row.class_name,
+            distilled: small(row.distilled),
+            real: small(row.real),
+        })
+        .collect();
+    // The page enlarges them.
+    let side = rows
+        .iter()
+        .flat_map(|row| &row.distilled)
+        .map(|image| image.width())
+        .max();
+    let options = MosaicOptions {
+        columns: SHOWN_LARGE,
+        gutter_px: (side.unwrap_or(0) / 16).max(1),
+        tile_px: 1,
+    };
+    let mut note = String::new();
+    let classes = set.class_names.len();
+    if rows.len() < classes {
+        note += &format!("These are the first {} of {classes} classes. ", rows.len());
+    }
+    if most > shown || set.len() > most * classes {
+        note += &format!("Of each class the first {shown} images are shown. ");
+    }
+    if let Some(side) = side.filter(|side| (*side as usize) < set.resolution) {
+        note += &format!("They are shrunk from {} to {side} pixels. ", set.resolution);
+    }
+    Ok(Some(Gallery {
+        sheet,
+        figures: class_figures(&rows, &options)?,
+        note: note.trim_end().to_owned(),
+        coarse: !is_large,
+    }))
+}
+
+fn gallery_rows(set: &ImageSet, session: &Session<'_>) -> Result<Vec<ClassRow>> {
     let tile = |chw: &[u8]| rgb(chw, set.resolution);
     let mut rows = Vec::new();
     for (class, name) in set.class_names.iter().enumerate().take(SHOWN_CLASSES) {
@@ -199,43 +285,4 @@ fn gallery_rows(folder: &RunFolder, session: &Session<'_>) -> Result<Vec<ClassRo
         });
     }
     Ok(rows)
-}
-
-fn warnings(experiment: &Experiment, summary: &Summary) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for stage in &summary.stages {
-        let sizes: Vec<String> = stage
-            .earlier_batch_sizes
-            .iter()
-            .map(u32::to_string)
-            .collect();
-        if !sizes.is_empty() {
-            warnings.push(format!(
-                "{} was resumed with another batch_size (before: {}).",
-                stage.stage,
-                sizes.join(", ")
-            ));
-        }
-    }
-    let Some(validate) = &experiment.validate else {
-        return warnings;
-    };
-    if validate.seeds.len() < 3 {
-        warnings.push(format!(
-            "Accuracies come from {} seed(s); three or more are usual.",
-            validate.seeds.len()
-        ));
-    }
-    // Rows of the labels that the experiment is about come first.
-    let distilled = summary.results.iter().find(|r| r.is_distilled());
-    let real = distilled.and_then(|own| summary.random_real(&own.labels, &own.network));
-    if let (Some(distilled), Some(real)) = (distilled, real)
-        && real.mean_last >= distilled.mean_last
-    {
-        let [real, distilled] = [real.mean_last, distilled.mean_last];
-        warnings.push(format!(
-            "The same number of random real images under the same labels does as well or better ({real:.2} % compared with {distilled:.2} %)."
-        ));
-    }
-    warnings
 }

@@ -35,7 +35,7 @@ use super::{
     out_of_memory::explained,
     outcome,
     plan::{Planned, plan},
-    publish,
+    publish::{Gallery, publish},
     reuse::take_stages,
     selection::Selection,
 };
@@ -153,7 +153,7 @@ pub fn run(
         test: &checked.test,
         inputs: normalization.into(),
     };
-    let mut worked = false;
+    let (mut worked, mut drawn) = (false, Drawn::default());
     for (number, stage) in plan.stages.iter().enumerate() {
         if selection.only.is_some_and(|only| only != stage.stage) {
             continue;
@@ -167,6 +167,9 @@ pub fn run(
                 tell!("{what}");
             }
             continue;
+        }
+        if worked {
+            refresh(experiment, checked, &session, &mut manifest, &mut drawn);
         }
         worked = true;
         let later = plan.stages[number + 1..].iter();
@@ -198,11 +201,52 @@ pub fn run(
         manifest.finished = Some(now());
     }
     folder.write_manifest(&manifest)?;
-    let summary = outcome::summary(experiment, &folder, checked)?;
-    publish::publish(experiment, &folder, &session, &summary)?;
-    manifest.files = folder.sums_of_run();
-    folder.write_manifest(&manifest)?;
+    report(experiment, checked, &session, &mut manifest, &mut drawn)
+}
+
+/// What the reports of one process have in common.
+#[derive(Default)]
+struct Drawn {
+    gallery: Option<Gallery>,
+    /// What has been written that belongs to no stage.
+    files: Sums,
+}
+
+/// Draws the report of what there is, and enters its files in the manifest.
+fn report(
+    experiment: &Experiment,
+    checked: &Checked,
+    session: &Session<'_>,
+    manifest: &mut Manifest,
+    drawn: &mut Drawn,
+) -> Result<Summary, Failure> {
+    let folder = session.folder;
+    let summary = outcome::summary(experiment, folder, checked)?;
+    publish(
+        experiment,
+        folder,
+        session,
+        manifest,
+        &summary,
+        &mut drawn.gallery,
+    )?;
+    drawn.files.extend(folder.sums_of_run());
+    manifest.files = drawn.files.clone();
+    folder.write_manifest(manifest)?;
     Ok(summary)
+}
+
+/// The report between two stages. A fault of it ends no run: the report after the last stage would have it too.
+fn refresh(
+    experiment: &Experiment,
+    checked: &Checked,
+    session: &Session<'_>,
+    manifest: &mut Manifest,
+    drawn: &mut Drawn,
+) {
+    if let Err(Failure::Run(error)) = report(experiment, checked, session, manifest, drawn) {
+        tell!("warning: the report is not up to date: {error:#}");
+    }
 }
 
 fn fresh_manifest(experiment: &Experiment) -> Manifest {

@@ -9,7 +9,10 @@ use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::axis::{linear, logarithmic, tick_text};
+use super::{
+    axis::{linear, logarithmic, tick_text},
+    curve::Curve,
+};
 
 /// Colour of text and axes.
 pub const INK: RGBColor = RGBColor(0x3d, 0x44, 0x4d);
@@ -38,26 +41,12 @@ const SWATCH: i32 = 18 * SCALE;
 const TEXT_PX: i32 = 14 * SCALE;
 const TITLE_PX: i32 = 17 * SCALE;
 
+/// How much of the ground a band covers.
+const BAND_OPACITY: f64 = 0.18;
+
 /// The most labels of an axis.
 const X_LABELS: usize = 8;
 const Y_LABELS: usize = 6;
-
-/// Bands lie upon each other.
-const BAND_OPACITY: f64 = 0.15;
-
-/// The most points that a curve is drawn with; a longer one keeps the extremes of each stretch.
-const MAX_POINTS: usize = 800;
-
-/// One line of a chart.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Curve {
-    /// Name in the legend.
-    pub name: String,
-    /// Points (x, y) in the order of x; those that are not finite are left out.
-    pub points: Vec<(f64, f64)>,
-    /// A band around them (x, low, high), in the order of x; empty for none.
-    pub band: Vec<(f64, f64, f64)>,
-}
 
 /// The labels around the curves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,8 +70,7 @@ pub fn line_chart(curves: &[Curve], options: &ChartOptions) -> Result<Option<Str
         .iter()
         .map(|curve| Curve {
             name: label(&curve.name),
-            points: drawable(&curve.points, options.log_y),
-            band: curve.band.clone(),
+            ..curve.drawable(options.log_y)
         })
         .filter(|curve| !curve.points.is_empty())
         .collect();
@@ -141,11 +129,7 @@ fn draw(
         root.draw_text(&curve.name, &beside, (x + SWATCH + 6 * SCALE, y))?;
     }
 
-    let values = || {
-        let points = curves.iter().flat_map(|curve| &curve.points).map(|p| p.1);
-        let bands = curves.iter().flat_map(|curve| &curve.band);
-        points.chain(bands.flat_map(|(_, low, high)| [*low, *high]))
-    };
+    let values = || curves.iter().flat_map(Curve::values);
     let (_, area) = root.split_vertically(top);
     match options.log_y {
         true => plot(&area, curves, options, logarithmic(values()))?,
@@ -187,14 +171,13 @@ where
         .x_label_formatter(&|x| tick_text(*x))
         .y_label_formatter(&|y| tick_text(*y))
         .draw()?;
+    // Bands lie below all lines.
     for (idx, curve) in curves.iter().enumerate() {
-        let low = curve.band.iter().map(|(x, low, _)| (*x, *low));
-        let high = curve.band.iter().rev().map(|(x, _, high)| (*x, *high));
-        let around: Vec<(f64, f64)> = low.chain(high).collect();
-        if curve.band.len() > 1 {
-            let shade = colour(idx).mix(BAND_OPACITY).filled();
-            chart.draw_series([Polygon::new(around, shade)])?;
-        }
+        let area = colour(idx).mix(BAND_OPACITY).filled();
+        let outline = curve.outline();
+        chart.draw_series((outline.len() > 2).then(|| Polygon::new(outline, area)))?;
+    }
+    for (idx, curve) in curves.iter().enumerate() {
         let points = curve.points.iter().copied();
         if curve.points.len() == 1 {
             chart.draw_series(points.map(|p| Circle::new(p, 4 * SCALE, colour(idx).filled())))?;
@@ -249,23 +232,6 @@ fn legend_places(curves: &[Curve]) -> Vec<(i32, i32)> {
     places
 }
 
-/// The finite points, those above 0 on a logarithmic axis, thinned to the extremes of stretches of equal length.
-fn drawable(points: &[(f64, f64)], log_y: bool) -> Vec<(f64, f64)> {
-    let shown = |(x, y): &&(f64, f64)| x.is_finite() && y.is_finite() && (!log_y || *y > 0.);
-    let finite: Vec<(f64, f64)> = points.iter().filter(shown).copied().collect();
-    if finite.len() <= MAX_POINTS {
-        return finite;
-    }
-    let stretch = finite.len().div_ceil(MAX_POINTS / 2);
-    let extremes = finite.chunks(stretch).flat_map(|chunk| {
-        let by_y = |&a: &usize, &b: &usize| chunk[a].1.total_cmp(&chunk[b].1);
-        let lowest = (0..chunk.len()).min_by(by_y).expect("chunks are not empty");
-        let highest = (0..chunk.len()).max_by(by_y).expect("chunks are not empty");
-        [chunk[lowest.min(highest)], chunk[lowest.max(highest)]]
-    });
-    extremes.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,8 +240,25 @@ mod tests {
         Curve {
             name: name.into(),
             points: points.to_vec(),
-            ..Curve::default()
+            band: Vec::new(),
         }
+    }
+
+    #[test]
+    fn seeds_are_a_band_below_their_mean() {
+        let seeds = [[(0., 10.), (1., 30.)], [(0., 20.), (1., 90.)]].map(|points| points.to_vec());
+        let svg = line_chart(&[Curve::over("net", &seeds)], &ChartOptions::default());
+        let svg = svg.unwrap().unwrap();
+        let polygon = svg.find("<polygon").expect("a band");
+        let line = svg.rfind("<polyline").expect("a line");
+        assert!(polygon < line, "the band is drawn first");
+        assert!(svg[polygon..].contains("fill=\"#0072B2\"") && svg.contains("opacity=\"0.18\""));
+        assert!(
+            svg.contains(">\n80\n</text>"),
+            "the axis has room for the band: {svg}"
+        );
+        let one = line_chart(&[curve("one", &seeds[0])], &ChartOptions::default());
+        assert!(!one.unwrap().unwrap().contains("<polygon"));
     }
 
     #[test]
@@ -348,18 +331,6 @@ mod tests {
                 assert_eq!(svg.is_some(), expected, "{points:?}");
             }
         }
-    }
-
-    #[test]
-    fn long_curves_keep_their_extremes() {
-        let mut points: Vec<(f64, f64)> = (0..100_000)
-            .map(|i| (i as f64, (i as f64 * 0.1).sin()))
-            .collect();
-        points[54_321].1 = 9.;
-        let thin = drawable(&points, false);
-        assert!(thin.len() <= MAX_POINTS);
-        assert!(thin.contains(&(54_321., 9.)));
-        assert!(thin.is_sorted_by_key(|p| p.0));
     }
 
     #[test]

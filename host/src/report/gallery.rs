@@ -81,65 +81,6 @@ pub fn class_figures(rows: &[ClassRow], options: &MosaicOptions) -> Result<Vec<(
     Ok(figures)
 }
 
-/// Ways to show a gallery, each smaller than the one before: pixels of an image, and images of a class in either half. The last is
-/// small whatever the images show.
-const WAYS: [(u32, usize); 7] = [
-    (u32::MAX, 10),
-    (128, 10),
-    (96, 10),
-    (64, 10),
-    (64, 5),
-    (48, 5),
-    (32, 5),
-];
-
-/// The [`class_figures`] of a page in which they take at most so many bytes, and what had to be left out for that.
-///
-/// # Errors
-/// As [`contact_sheet`].
-pub fn figures_within(
-    rows: &[ClassRow],
-    most_bytes: usize,
-) -> Result<(Vec<(String, Vec<u8>)>, Option<String>)> {
-    let all = || rows.iter().flat_map(|row| [&row.distilled, &row.real]);
-    let side = all().flatten().map(RgbImage::width).max().unwrap_or(0);
-    let longest = all().map(Vec::len).max().unwrap_or(0);
-    let mut smallest = Vec::new();
-    let mut note = None;
-    for (px, count) in WAYS {
-        let shown: Vec<ClassRow> = rows.iter().map(|row| smaller(row, px, count)).collect();
-        smallest = class_figures(&shown, &MosaicOptions::default())?;
-        let scale = (px < side).then(|| format!("at {px} of {side} pixels"));
-        let fewer = (count < longest).then(|| format!("{count} of {longest} per class"));
-        let less: Vec<String> = scale.into_iter().chain(fewer).collect();
-        note = (!less.is_empty()).then(|| {
-            let less = less.join(", ");
-            format!("Shown {less}, so that this page stays small.")
-        });
-        if smallest.iter().map(|(_, png)| png.len()).sum::<usize>() <= most_bytes {
-            break;
-        }
-    }
-    Ok((smallest, note))
-}
-
-/// The first images of a row, averaged to at most so many pixels a side.
-fn smaller(row: &ClassRow, px: u32, count: usize) -> ClassRow {
-    let half = |tiles: &[RgbImage]| {
-        let kept = tiles.iter().take(count);
-        kept.map(|tile| match tile.width() > px {
-            true => imageops::resize(tile, px, px, imageops::FilterType::Triangle),
-            false => tile.clone(),
-        })
-        .collect()
-    };
-    ClassRow {
-        class_name: row.class_name.clone(),
-        distilled: half(&row.distilled),
-        real: half(&row.real),
-    }
-}
-
 fn head<'a>(tiles: &'a [RgbImage], options: &MosaicOptions) -> &'a [RgbImage] {
     &tiles[..tiles.len().min(options.columns.max(1))]
 }
@@ -301,34 +242,6 @@ mod tests {
             "real images alone start at the left"
         );
         assert_eq!(contact_sheet(&[], &OPTIONS).unwrap(), None);
-    }
-
-    #[test]
-    fn a_gallery_shrinks_to_its_limit_and_says_so() {
-        let noise = |seed: u32| {
-            RgbImage::from_fn(128, 128, |x, y| {
-                let value = (x * 7919 + y * 104_729 + seed).wrapping_mul(2_654_435_761);
-                let [a, b, c, _] = (value ^ value >> 15)
-                    .wrapping_mul(2_246_822_519)
-                    .to_le_bytes();
-                Rgb([a, b, c])
-            })
-        };
-        let rows: Vec<ClassRow> = (0..20)
-            .map(|class| ClassRow {
-                class_name: class.to_string(),
-                distilled: (0..10).map(|i| noise(class * 20 + i)).collect(),
-                real: (10..20).map(|i| noise(class * 20 + i)).collect(),
-            })
-            .collect();
-        let (figures, note) = figures_within(&rows, 1_500_000).unwrap();
-        let bytes: usize = figures.iter().map(|(_, png)| png.len()).sum();
-        assert!(figures.len() == 20 && bytes <= 1_500_000, "{bytes}");
-        let note = note.unwrap();
-        assert!(note.starts_with("Shown at "), "{note}");
-        assert!(note.contains(" of 128 pixels, 5 of 10 per class"), "{note}");
-        let (figures, note) = figures_within(&rows[..1], 1_500_000).unwrap();
-        assert_eq!((figures.len(), note), (1, None));
     }
 
     #[test]

@@ -3,15 +3,19 @@
 //! Every text is escaped by the template engine; only the charts, which [`super::curves`] makes, are inserted as they are.
 
 use anyhow::{Context, Result};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use minijinja::{Value, context};
 
-use super::continual::{of_run, section};
-use super::page::environment;
-use super::recovery::Recovery;
-use super::summary::{ResultRow, StageStatus, Summary};
-use super::table::{RESULT_COLUMNS, mean_and_std};
-use super::units::{human_bytes, human_count, human_duration};
+use super::{
+    classes::{NetworkConfusion, classes},
+    continual::{of_run, section},
+    facts::{costs, recover_facts, run_facts, size_facts},
+    headline::{headline, lead},
+    page::{STYLE, environment, inlined},
+    recovery::Recovery,
+    summary::{StageStatus, Summary},
+    table::{NUM_WORD_COLUMNS, result_columns},
+    units::human_duration,
+};
 
 /// The template's name decides that its output is HTML, so that texts are escaped.
 const TEMPLATE: (&str, &str) = ("index.html", include_str!("template.html"));
@@ -23,16 +27,26 @@ pub struct ReportInput<'a> {
     pub summary: &'a Summary,
     /// The resolved experiment file.
     pub experiment_toml: &'a str,
+    /// What is not at its default: key, value, default.
+    pub changed: Vec<[String; 3]>,
     /// Charts: title, shown as a caption, and SVG document, trusted and best without a title.
     pub curves: Vec<(String, String)>,
+    /// What networks take the classes for; the first is the main one.
+    pub confusions: Vec<NetworkConfusion>,
     /// Images: caption (a class) and PNG file, distilled ones on the left and real ones on the right.
     pub gallery: Vec<(String, Vec<u8>)>,
-    /// What was left out of them, if anything.
-    pub gallery_note: Option<String>,
+    /// What of the images is shown.
+    pub gallery_note: String,
+    /// Whether images are so small that their pixels are to be seen.
+    pub coarse: bool,
     /// How the images came to be, where states of them were kept.
     pub recovery: Option<&'a Recovery>,
-    /// What the reader should know before trusting a figure.
-    pub warnings: &'a [String],
+    /// Files of the run folder: what they are, and where, relative to the page.
+    pub files: Vec<(String, String)>,
+    /// Versions and machine: what, and which.
+    pub versions: Vec<(String, String)>,
+    /// Plugins: name, version, the beginning of the file's SHA-256.
+    pub plugins: Vec<[String; 3]>,
 }
 
 /// Renders the report.
@@ -45,246 +59,98 @@ pub fn render(input: &ReportInput) -> Result<String> {
         .map(|(title, svg)| context! { title, svg => Value::from_safe_string(svg.clone()) })
         .collect();
     let gallery: Vec<Value> = (input.gallery.iter())
-        .map(|(caption, png)| {
-            // Base64 needs no escaping, and escaping each slash would make the page larger.
-            let src = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png));
-            context! { caption, src => Value::from_safe_string(src) }
-        })
+        .map(|(caption, png)| context! { caption, src => inlined(png) })
         .collect();
     let recovery = input.recovery.map(Recovery::section).transpose()?;
+    let columns = result_columns(&summary.results);
     let rows: Vec<Value> = (summary.results.iter())
         .map(|row| {
-            let cells = RESULT_COLUMNS.map(|(_, cell)| cell(row)).to_vec();
+            let cells: Vec<String> = columns.iter().map(|(_, cell)| cell(row)).collect();
             context! { distilled => row.is_distilled(), cells }
         })
         .collect();
     let total_secs: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
+    let outstanding = summary
+        .stages
+        .iter()
+        .filter(|s| s.status != StageStatus::Done);
+    let outstanding: Vec<String> = outstanding.map(|stage| stage.stage.clone()).collect();
 
     let page = context! {
+        style => Value::from_safe_string(STYLE.to_owned()),
         name => summary.name.as_str(),
         lead => lead(summary),
         run_facts => run_facts(summary),
+        outstanding,
         headline => headline(summary),
-        columns => RESULT_COLUMNS.map(|(heading, _)| heading).to_vec(),
+        columns => columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>(),
+        words => NUM_WORD_COLUMNS,
         rows,
+        classes => classes(summary, &input.confusions),
         continual => Value::from_safe_string(section(&of_run(&summary.continual))?),
         recover_facts => recover_facts(summary),
+        recovery => recovery.map(Value::from_safe_string),
         curves,
         gallery,
-        gallery_note => input.gallery_note.as_deref(),
-        recovery => recovery.map(Value::from_safe_string),
+        gallery_note => input.gallery_note.as_str(),
+        coarse => input.coarse,
         costs => costs(summary, total_secs),
         total_time => human_duration(total_secs),
         size_facts => size_facts(summary),
+        changed => input.changed.clone(),
         experiment_toml => input.experiment_toml,
-        warnings => input.warnings.to_vec(),
+        files => input.files.clone(),
+        versions => input.versions.clone(),
+        plugins => input.plugins.clone(),
+        warnings => summary.warnings.clone(),
         version => summary.alambic_version.as_str(),
     };
     (environment().render_named_str(TEMPLATE.0, TEMPLATE.1, page)).context("report")
 }
 
-/// What was distilled into what, as a sentence.
-fn lead(summary: &Summary) -> String {
-    let data = &summary.data;
-    let real = format!(
-        "{} training images of {} classes at {} × {} pixels",
-        human_count(data.train_images),
-        human_count(data.classes),
-        data.resolution,
-        data.resolution
-    );
-    let distilled = summary.results.iter().find(|row| row.is_distilled());
-    let recover = summary.recover.as_ref();
-    let (images, per_class) = match (distilled, recover) {
-        (Some(row), _) => (row.images, row.images_per_class),
-        (None, Some(recover)) => (recover.images, Some(recover.images_per_class)),
-        (None, None) => return format!("{real}; nothing has been distilled yet."),
-    };
-    let per_class = per_class.map(|n| format!(", {} per class", human_count(n)));
-    format!(
-        "{real}, distilled into {} images{}.",
-        human_count(images),
-        per_class.unwrap_or_default()
-    )
-}
-
-/// The first distilled row is the main one; the rows of the same network are shown with it.
-///
-/// The figure is that of the last epoch: the best epoch is chosen on the test set.
-fn headline(summary: &Summary) -> Option<Value> {
-    let main = summary.results.iter().find(|row| row.is_distilled())?;
-    let beside = summary
-        .results
-        .iter()
-        .filter(|row| row.network == main.network);
-    let bars: Vec<Value> = (beside.clone())
-        .map(|row| {
-            context! {
-                name => row.set.clone(),
-                labels => row.labels.clone(),
-                value => mean_and_std(row.mean_last, row.std_last),
-                percent => row.mean_last.clamp(0., 100.),
-                distilled => row.is_distilled(),
-            }
-        })
-        .collect();
-    let control = summary.random_real(&main.labels, &main.network);
-    let chance_percent = 100. / summary.data.classes.max(1) as f64;
-    let of_seeds = match main.seeds.len() {
-        1 => "one seed".to_owned(),
-        count => format!("mean and standard deviation over {count} seeds"),
-    };
-    Some(context! {
-        value => format!("{:.1}", main.mean_last),
-        deviation => main.std_last.map(|std| format!("{std:.1}")),
-        what => format!(
-            "top-1 of {} on {} test images, trained on the {} set with {} labels ({of_seeds})",
-            main.network,
-            human_count(summary.data.test_images),
-            main.set,
-            main.labels
-        ),
-        comparison => control.map(|control| comparison(main, &control)),
-        bars,
-        chance_percent,
-        chance => format!("{chance_percent:.1}"),
-    })
-}
-
-fn comparison(main: &ResultRow, control: &ResultRow) -> String {
-    let points = main.mean_last - control.mean_last;
-    let direction = if points < 0. { "below" } else { "above" };
-    format!(
-        "{:.1} points {direction} the same number of random real images with the same labels",
-        points.abs()
-    )
-}
-
-fn run_facts(summary: &Summary) -> Vec<Value> {
-    let started = summary.started.as_deref();
-    let finished = summary.finished.as_deref().unwrap_or("not yet");
-    let mut facts = vec![
-        fact("seed", summary.seed.to_string()),
-        fact("device", summary.device.as_str()),
-    ];
-    facts.extend(started.map(|time| fact("started", time)));
-    facts.push(fact("finished", finished));
-    facts
-}
-
-/// How well the distilled images answer what was asked of them.
-fn recover_facts(summary: &Summary) -> Vec<Value> {
-    let mut facts = Vec::new();
-    if let Some(teacher) = &summary.teacher {
-        facts.push(fact("teacher", teacher.architecture.as_str()));
-        if let Some(parameters) = teacher.parameters {
-            facts.push(fact("parameters", human_count(parameters)));
-        }
-        let accuracy = format!("{:.1} %", teacher.top1);
-        facts.push(fact("teacher on test images", accuracy));
-    }
-    let Some(recover) = &summary.recover else {
-        return facts;
-    };
-    let accuracy = format!("{:.1} %", recover.teacher_accuracy_on_distilled);
-    facts.push(fact("teacher on distilled images", accuracy));
-    if let (Some(first), Some(last)) = (
-        recover.bn_statistics_loss_first,
-        recover.bn_statistics_loss_last,
-    ) {
-        let change = format!("{} → {}", figure(first), figure(last));
-        facts.push(fact("BatchNorm-statistics loss", change));
-    }
-    for (term, value) in &recover.loss_terms_last {
-        facts.push(fact(&format!("last {term}"), figure(*value)));
-    }
-    facts.push(fact("iterations", human_count(recover.iterations)));
-    let time = human_duration(recover.seconds_per_image);
-    facts.push(fact("time per image", time));
-    facts
-}
-
-fn costs(summary: &Summary, total_secs: f64) -> Vec<Value> {
-    (summary.stages.iter())
-        .map(|stage| {
-            context! {
-                stage => stage.stage.clone(),
-                status => match stage.status {
-                    StageStatus::Done => "done",
-                    StageStatus::Partial => "partial",
-                    StageStatus::Pending => "pending",
-                    StageStatus::Stale => "stale",
-                },
-                time => human_duration(stage.seconds),
-                share_percent => if total_secs > 0. {
-                    100. * stage.seconds / total_secs
-                } else {
-                    0.
-                },
-                memory => stage
-                    .peak_bytes
-                    .map_or_else(|| "not measured".into(), human_bytes),
-                profile => stage.profile.as_ref().map(|p| p.table(&stage.stage)),
-            }
-        })
-        .collect()
-}
-
-fn size_facts(summary: &Summary) -> Vec<Value> {
-    let bytes = summary.bytes;
-    let mut facts = vec![
-        fact("distilled images", human_bytes(bytes.images)),
-        fact("stored labels", human_bytes(bytes.labels)),
-    ];
-    if bytes.images > 0 {
-        let ratio = bytes.labels as f64 / bytes.images as f64;
-        facts.push(fact("label bytes per image byte", figure(ratio)));
-    }
-    facts
-}
-
-fn fact(label: &str, value: impl Into<String>) -> Value {
-    context! { label, value => value.into() }
-}
-
-/// Three significant digits, so that a loss reads the same at any size.
-fn figure(value: f64) -> String {
-    match value.abs() {
-        size if !size.is_finite() => "not finite".into(),
-        0. => "0".into(),
-        size if !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),
-        size => format!(
-            "{value:.*}",
-            (2 - size.log10().floor() as i32).max(0) as usize
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+
     use super::super::cost::StageProfile;
-    use super::super::curves::{ChartOptions, Curve, line_chart};
-    use super::super::summary::tests::{row, summary};
+    use super::super::{
+        classes::tests::network,
+        curve::Curve,
+        curves::{ChartOptions, line_chart},
+    };
+    use super::super::{
+        summary::tests::{row, summary},
+        thumbnails::MAX_PIXELS,
+    };
     use super::*;
 
-    fn page(summary: &Summary, caption: &str, warnings: &[String]) -> String {
-        let input = ReportInput {
+    fn input<'a>(summary: &'a Summary, caption: &str) -> ReportInput<'a> {
+        let text = || caption.to_owned();
+        ReportInput {
             summary,
             experiment_toml: "name = \"x\"  # a < b\n",
+            changed: vec![[text(), text(), text()]],
             curves: vec![("Squeeze & co".into(), "<svg id=\"chart\"></svg>".into())],
-            gallery: vec![(caption.into(), b"foobar".to_vec())],
-            gallery_note: None,
+            confusions: vec![network("distilled", 10)],
+            gallery: vec![(text(), b"foobar".to_vec())],
+            gallery_note: text(),
+            coarse: true,
             recovery: None,
-            warnings,
-        };
-        render(&input).unwrap()
+            files: vec![(text(), "../manifest.json".into())],
+            versions: vec![(text(), text())],
+            plugins: vec![[text(), text(), text()]],
+        }
+    }
+
+    fn page(summary: &Summary, caption: &str) -> String {
+        render(&input(summary, caption)).unwrap()
     }
 
     #[test]
     fn shows_the_result_beside_its_controls() {
         let mut summary = summary();
         summary.stages[1].profile = Some(StageProfile::default());
-        let html = page(&summary, "3", &[]);
+        let html = page(&summary, "3");
         for text in [
             "profile of recover: peak heap 0 B",
             "<h1>sre2l_digits_convnet_ipc10</h1>",
@@ -300,10 +166,46 @@ mod tests {
             "340 MiB",
             "600 KiB",
             "a &lt; b",
+            "href=\"..&#x2f;manifest.json\"",
+            "7 taken for 8: 10 of 30",
         ] {
             assert!(html.contains(text), "{text}");
         }
-        assert!(!html.contains("Warnings"));
+        assert!(!html.contains("Warnings") && !html.contains("Outstanding"));
+    }
+
+    /// The most bytes of a report: what a browser opens at once, and a mail takes.
+    const MAX_BYTES: usize = 5_000_000;
+
+    #[test]
+    fn a_large_run_stays_a_page_of_at_most_five_megabytes() {
+        let mut summary = summary();
+        summary.data.class_names = (0..1000).map(|i| format!("class number {i}")).collect();
+        let sets = (0..12).map(|i| format!("set-{i}"));
+        summary.results = sets
+            .clone()
+            .map(|set| row(&set, "fkd", "resnet", &[40., 41.]))
+            .collect();
+        let points: Vec<(f64, f64)> = (0..5000)
+            .map(|i| (f64::from(i), f64::from(i % 97)))
+            .collect();
+        let shifted = points.iter().map(|(x, y)| (*x, y + 1.)).collect();
+        let lines: Vec<Curve> = sets
+            .clone()
+            .map(|set| Curve::over(&set, &[points.clone(), Vec::clone(&shifted)]))
+            .collect();
+        let svg = line_chart(&lines, &ChartOptions::default())
+            .unwrap()
+            .unwrap();
+        let html = render(&ReportInput {
+            curves: vec![("chart".to_owned(), svg); 5],
+            confusions: sets.map(|set| network(&set, 1000)).collect(),
+            // As many incompressible bytes as the budget of thumbnails allows, in 20 figures.
+            gallery: vec![("class".to_owned(), vec![0; 3 * MAX_PIXELS as usize / 20]); 20],
+            ..input(&summary, "x")
+        });
+        let bytes = html.unwrap().len();
+        assert!(bytes < MAX_BYTES, "{bytes}");
     }
 
     #[test]
@@ -321,15 +223,17 @@ mod tests {
             .unwrap()
             .loss_terms_last
             .insert(attack.into(), 1.);
-        let html = page(&summary, attack, &[attack.to_owned()]);
+        summary.warnings = vec![attack.into()];
+        summary.data.class_names[3] = attack.into();
+        let html = page(&summary, attack);
         assert!(!html.contains("<script"), "no script, ours included");
-        assert!(html.matches("&lt;script&gt;").count() >= 7);
+        assert!(html.matches("&lt;script&gt;").count() >= 20);
         assert!(html.contains("Warnings"));
     }
 
     #[test]
     fn needs_nothing_from_outside() {
-        let html = page(&summary(), "3", &[]);
+        let html = page(&summary(), "3");
         for outside in ["http://", "https://", "src=\"/", "@import", "<link"] {
             assert!(!html.contains(outside), "{outside}");
         }
@@ -337,16 +241,13 @@ mod tests {
 
     #[test]
     fn the_style_recolours_charts_by_the_colours_they_are_drawn_with() {
-        let curves = [Curve {
-            name: "loss".into(),
-            points: vec![(0., 1.), (1., 2.)],
-            ..Curve::default()
-        }];
+        let seeds = [[(0., 1.), (1., 2.)], [(0., 2.), (1., 3.)]].map(|points| points.to_vec());
+        let curves = [Curve::over("loss", &seeds)];
         let svg = line_chart(&curves, &ChartOptions::default())
             .unwrap()
             .unwrap();
-        let selectors: Vec<&str> = TEMPLATE.1.split(".charts svg [").skip(1).collect();
-        assert_eq!(selectors.len(), 4);
+        let selectors: Vec<&str> = STYLE.split(".charts svg [").skip(1).collect();
+        assert_eq!(selectors.len(), 5);
         for selector in selectors {
             let attribute = selector.split(']').next().unwrap();
             assert!(svg.contains(attribute), "{attribute}");
@@ -362,25 +263,11 @@ mod tests {
         partial.stages.truncate(1);
         partial.stages[0].status = StageStatus::Partial;
         partial.stages[0].peak_bytes = None;
-        let html = page(&partial, "3", &[]);
+        let html = page(&partial, "3");
         assert!(html.contains("nothing has been distilled yet") && html.contains("not measured"));
         assert!(html.contains("not yet") && html.contains("partial"));
+        assert!(html.contains("Outstanding: squeeze."), "what is left to do");
         assert!(!html.contains("<h2>Results"), "no empty table");
-    }
-
-    #[test]
-    fn figures_have_three_digits() {
-        let cases = [
-            (0., "0"),
-            (52.41, "52.4"),
-            (0.0021, "0.00210"),
-            (3.4e-7, "3.40e-7"),
-            (1234.5, "1234"),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(figure(value), expected);
-        }
-        assert_eq!(figure(f64::NAN), "not finite");
     }
 
     #[test]

@@ -1,8 +1,18 @@
-//! The engine of the HTML templates: texts are escaped for HTML, and control characters, which HTML does not allow, are spelled out.
+//! What the HTML pages share: their style, images inside a page, and the engine of their templates, where texts are escaped for HTML, and control characters, which HTML does not allow, are spelled out.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use minijinja::{Environment, Value, escape_formatter};
 
 use crate::say::visible_lines;
+
+/// The style of all pages.
+pub(super) const STYLE: &str = include_str!("style.css");
+
+/// A PNG file as the address of an image. Base64 needs no escaping, and escaping each slash would make the page larger.
+pub(super) fn inlined(png: &[u8]) -> Value {
+    let src = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png));
+    Value::from_safe_string(src)
+}
 
 /// An engine without templates.
 pub(super) fn environment() -> Environment<'static> {

@@ -12,9 +12,8 @@ use super::{
 
 /// The most bytes of a report: it is sent by mail, and opens at once.
 pub const PAGE_BYTES: usize = 5_000_000;
-/// Of these, as files, which are a third larger inside the page: the gallery, an animation, a strip. What is left is for charts, tables
-/// and the experiment.
-pub const GALLERY_BYTES: usize = 1_500_000;
+/// Of these, as files, which are a third larger inside the page: an animation, a strip. The gallery takes as much
+/// ([`super::thumbnails`]); what is left is for charts, tables and the experiment.
 const ANIMATION_BYTES: usize = 1_200_000;
 const STRIP_BYTES: usize = 400_000;
 

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::continual::row::ContinualRow;
 pub use super::cost::{StageCost, StageStatus};
-use super::{continual::row::ContinualRow, statistics::mean_std};
+pub use super::results::{ResultRow, SeedScore, mean_std};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -53,6 +54,9 @@ pub struct Summary {
     /// Size of the distilled set.
     #[serde(default)]
     pub bytes: Bytes,
+    /// What to know before trusting a figure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The real data set, after the experiment's class selection.
@@ -78,6 +82,9 @@ pub struct Teacher {
     pub architecture: String,
     /// Accuracy on the test set after the last epoch, percent.
     pub top1: f64,
+    /// Top-5 accuracy on the test set after the last epoch, percent; absent below 20 classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
     /// Epochs of training; absent for imported weights.
     #[serde(default)]
     pub epochs: Option<u64>,
@@ -111,45 +118,6 @@ pub struct Recover {
     pub seconds_per_image: f64,
 }
 
-/// Top-1 accuracy of networks trained on one set with one kind of label.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ResultRow {
-    /// Training set: `distilled`, `matched`, or a control: `random-real`, further draws `random-real-2` and so on, `selected-real`,
-    /// `init-only`, `full-data`.
-    pub set: String,
-    /// Labels: `hard`, `learned` or the name of a relabeler; with the suffix `-unaugmented` if views and augmentation were left out.
-    pub labels: String,
-    /// Label of the validation network.
-    pub network: String,
-    /// Number of training images.
-    pub images: u64,
-    /// Training images per class; absent if classes differ in size.
-    #[serde(default)]
-    pub images_per_class: Option<u64>,
-    /// Seeds, one for each trained network.
-    pub seeds: Vec<u64>,
-    /// Accuracy on the test set after the last epoch, percent, by seed.
-    pub top1_last: Vec<f64>,
-    /// Best accuracy over all evaluations, percent, by seed. It is chosen on the test set, so it is optimistic.
-    pub top1_best: Vec<f64>,
-    /// Mean of `top1_last`.
-    pub mean_last: f64,
-    /// Sample standard deviation of `top1_last`; absent for one seed.
-    #[serde(default)]
-    pub std_last: Option<f64>,
-    /// Mean of `top1_best`.
-    pub mean_best: f64,
-    /// Sample standard deviation of `top1_best`; absent for one seed.
-    #[serde(default)]
-    pub std_best: Option<f64>,
-    /// Bytes of the set's image files.
-    pub image_bytes: u64,
-    /// Bytes of the set's stored labels.
-    pub label_bytes: u64,
-    /// Epochs of training.
-    pub epochs: u64,
-}
-
 /// Bytes of the distilled set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bytes {
@@ -157,34 +125,6 @@ pub struct Bytes {
     pub images: u64,
     /// Bytes of the stored labels.
     pub labels: u64,
-}
-
-/// Accuracy of one trained network, percent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SeedScore {
-    /// Seed of the training.
-    pub seed: u64,
-    /// Accuracy after the last epoch.
-    pub top1_last: f64,
-    /// Best accuracy over all evaluations.
-    pub top1_best: f64,
-}
-
-impl ResultRow {
-    /// Fills in the seeds, the accuracies and their means and deviations; `None` without scores.
-    pub fn with_scores(mut self, scores: &[SeedScore]) -> Option<Self> {
-        self.seeds = scores.iter().map(|score| score.seed).collect();
-        self.top1_last = scores.iter().map(|score| score.top1_last).collect();
-        self.top1_best = scores.iter().map(|score| score.top1_best).collect();
-        (self.mean_last, self.std_last) = mean_std(&self.top1_last)?;
-        (self.mean_best, self.std_best) = mean_std(&self.top1_best)?;
-        Some(self)
-    }
-
-    /// Whether the row is of a distilled set, not of a control.
-    pub fn is_distilled(&self) -> bool {
-        matches!(self.set.as_str(), "distilled" | "matched")
-    }
 }
 
 impl Summary {
@@ -235,6 +175,7 @@ pub(super) mod tests {
                 seed,
                 top1_last: top1,
                 top1_best: top1 + 0.5,
+                top5_last: None,
             })
             .collect();
         let row = ResultRow {
@@ -285,6 +226,7 @@ pub(super) mod tests {
             teacher: Some(Teacher {
                 architecture: "convnet".into(),
                 top1: 98.33,
+                top5: None,
                 epochs: Some(30),
                 parameters: Some(113_098),
             }),
@@ -310,18 +252,8 @@ pub(super) mod tests {
                 images: 46_080,
                 labels: 614_400,
             },
+            warnings: Vec::new(),
         }
-    }
-
-    #[test]
-    fn mean_and_sample_deviation() {
-        assert_eq!(mean_std(&[]), None);
-        assert_eq!(mean_std(&[41.1]), Some((41.1, None)));
-        // numpy.std([2, 4, 4, 4, 5, 5, 7, 9], ddof=1)
-        let (mean, std) = mean_std(&[2., 4., 4., 4., 5., 5., 7., 9.]).unwrap();
-        assert_eq!(mean, 5.);
-        assert!((std.unwrap() - 2.138_089_935_299_395).abs() < 1e-14);
-        assert!(ResultRow::default().with_scores(&[]).is_none());
     }
 
     #[test]

@@ -6,8 +6,11 @@ use crate::say::visible;
 /// What a column shows of a row.
 pub type Cell = fn(&ResultRow) -> String;
 
-/// The columns of the result table: the heading, and the cell of a row.
-pub const RESULT_COLUMNS: [(&str, Cell); 9] = [
+/// A column: its heading, and the cell of a row.
+pub type Column = (&'static str, Cell);
+
+/// The columns of the result table.
+const RESULT_COLUMNS: [Column; 9] = [
     ("set", |row| one_line(&row.set)),
     ("labels", |row| one_line(&row.labels)),
     ("network", |row| one_line(&row.network)),
@@ -23,8 +26,16 @@ pub const RESULT_COLUMNS: [(&str, Cell); 9] = [
     ("seeds", |row| seeds(&row.seeds)),
 ];
 
+/// Of sets with many classes, beside the top-1 of the last epoch.
+const TOP5: Column = ("top-5 last (%)", |row| match row.mean_top5 {
+    Some(mean) => mean_and_std(mean, row.std_top5),
+    None => "-".to_owned(),
+});
+/// How many columns stand before it.
+const BEFORE_TOP5: usize = 5;
+
 /// Columns of words, aligned to the left; the others hold numbers.
-const NUM_WORD_COLUMNS: usize = 3;
+pub const NUM_WORD_COLUMNS: usize = 3;
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +46,20 @@ pub enum TableFormat {
     Markdown,
 }
 
+/// The columns that rows have something for.
+pub fn result_columns(rows: &[ResultRow]) -> Vec<Column> {
+    let mut columns = RESULT_COLUMNS.to_vec();
+    if rows.iter().any(|row| row.mean_top5.is_some()) {
+        columns.insert(BEFORE_TOP5, TOP5);
+    }
+    columns
+}
+
 /// The result table, one line for each row, with a line break at its end.
 pub fn result_table(rows: &[ResultRow], format: TableFormat) -> String {
-    let cells = |row| RESULT_COLUMNS.map(|(_, cell)| cell(row)).to_vec();
-    let headings = RESULT_COLUMNS.map(|(heading, _)| heading);
+    let columns = result_columns(rows);
+    let cells = |row| columns.iter().map(|(_, cell)| cell(row)).collect();
+    let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
     let lines = rows.iter().map(cells).collect();
     table(&headings, NUM_WORD_COLUMNS, lines, format)
 }
@@ -158,6 +179,24 @@ full-data  hard    résnet\\n18     100           98.30           98.80     45.0
             "{table}"
         );
         assert!(lines[2].starts_with(r"| a\|b | soft "), "{table}");
+    }
+
+    #[test]
+    fn top5_is_a_column_where_a_row_has_it() {
+        let mut rows = vec![
+            row("distilled", "soft", "net", &[40.]),
+            row("full-data", "hard", "net", &[60.]),
+        ];
+        assert!(!result_table(&rows, TableFormat::Terminal).contains("top-5"));
+        rows[0].mean_top5 = Some(71.25);
+        let table = result_table(&rows, TableFormat::Markdown);
+        let cells = |line: usize| -> Vec<&str> {
+            let line = table.lines().nth(line).unwrap();
+            line.split('|').map(str::trim).collect()
+        };
+        assert_eq!(cells(0)[5..7], ["top-1 last (%)", "top-5 last (%)"]);
+        assert_eq!(cells(2)[5..7], ["40.00", "71.25"]);
+        assert_eq!(cells(3)[5..7], ["60.00", "-"]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
     limits::{BATCH, EPOCHS},
     networks::Network,
     session::{fingerprint, input_identity, sizes},
-    training::{Decay, Scores, TrainConfig, Training},
+    training::{Decay, Scores, Tested, TrainConfig, Training},
     without,
 };
 
@@ -198,7 +198,7 @@ pub fn run(
             folder: &folder,
             config: &config.train(),
             loss: &loss as &dyn Loss,
-            tested: None,
+            tested: Tested::default(),
             after_epoch: Some(&keep),
         };
         let seed = session.seed ^ u64::from(expert + 1);

@@ -29,12 +29,12 @@ use super::{
     n,
     networks::{
         Network,
-        accuracy::accuracy,
+        accuracy::evaluate,
         imported::{self, WeightsConfig},
     },
     sets::exact::class_texts,
     teachers::{FIRST, Teachers, used_of},
-    training::{Decay, Scores, TrainConfig, Training},
+    training::{Decay, Scores, Tested, TrainConfig, Training},
     without,
 };
 
@@ -241,11 +241,7 @@ fn squeeze(
             let taken = network.load_state(given.tensors, &session.device);
             taken.with_context(place)?;
             check_classes(&given.texts, session.train.class_names()).with_context(place)?;
-            let top1 = accuracy(session, &network, session.test)?;
-            Scores {
-                top1_last: top1,
-                top1_best: top1,
-            }
+            Scores::default().after(&evaluate(session, &network, session.test)?)
         }
         None => {
             // Each teacher has initial values and views of its own; the students' seeds differ in the lowest bits.
@@ -263,7 +259,7 @@ fn squeeze(
                 folder: &folder,
                 config: &config.train(),
                 loss: &loss,
-                tested: None,
+                tested: Tested::default(),
                 after_epoch: None,
             };
             training.run(&mut network, &mut feed)?

@@ -29,6 +29,7 @@ mod python;
 mod quickstart;
 mod ranges;
 mod recipes;
+mod reports;
 mod resume;
 mod several;
 mod silent;

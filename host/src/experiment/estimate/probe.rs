@@ -14,12 +14,12 @@ use crate::{
         ComponentConfig, Session,
         feeds::{Feed, dataset::DatasetFeed},
         matching::{self, Experts},
-        networks::{Network, accuracy::accuracy},
+        networks::{Network, accuracy},
         recover::{self, Keep, Shown, Stepper},
         relabel::{self, Labeller},
         squeeze,
         teachers::{FIRST, Teachers, used_of},
-        training::{TrainConfig, Training},
+        training::{Tested, TrainConfig, Training},
         views::{Images, Pixels, render},
     },
 };
@@ -130,7 +130,7 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         folder: &folder,
         config: recipe.train,
         loss: &loss,
-        tested: None,
+        tested: Tested::default(),
         after_epoch: None,
     };
     let first = First {
@@ -183,7 +183,9 @@ pub fn evaluate(
         images: session.test,
         count,
     };
-    watch.steps(2, |_| accuracy(session, &network, &images).map(drop))?;
+    watch.steps(2, |_| {
+        accuracy::evaluate(session, &network, &images).map(drop)
+    })?;
     Ok(watch.trial(session, count))
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::statistics::mean_std;
+use super::super::results::mean_std;
 
 /// Top-1 accuracy on the classes seen so far, of networks trained on a memory of one set with one kind of label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

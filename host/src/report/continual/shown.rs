@@ -7,7 +7,8 @@ use minijinja::{Value, context};
 
 use super::{
     super::{
-        curves::{ChartOptions, Curve, line_chart},
+        curve::Curve,
+        curves::{ChartOptions, line_chart},
         page::environment,
         table::{TableFormat, mean_and_std, one_line, table as aligned},
     },

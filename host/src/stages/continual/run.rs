@@ -11,6 +11,7 @@ use crate::{
         Session, relabel,
         sets::{Origin, made},
         teachers::Teachers,
+        training::Tested,
         validate::{self, Labels, Lesson, Recipe, StudentConfig, TaughtSet, finished},
     },
 };
@@ -203,7 +204,10 @@ impl Continual<'_> {
                         return Ok(known);
                     }
                     let place = self.place(memory, *labels, network, seed);
-                    let tested = Some(memory.tested.as_slice());
+                    let tested = Tested {
+                        places: Some(&memory.tested),
+                        keeps_confusion: false,
+                    };
                     Ok(lesson.train(network, seed, tested, place)?.top1_last)
                 })?);
             } else {

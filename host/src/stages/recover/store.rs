@@ -12,7 +12,7 @@ use crate::{
     stages::{
         Session,
         frames::{Recorder, taken_of},
-        networks::accuracy::accuracy,
+        networks::accuracy::evaluate,
         sets::{self, exact},
         teachers::Teachers,
     },
@@ -82,7 +82,7 @@ pub(super) fn store(
     drop((set, floats, taken));
     let stored = ImageSet::load(&session.folder.images(Stage::Recover))?;
     let output = Output {
-        teacher_accuracy: accuracy(session, teachers.first(), &stored)?,
+        teacher_accuracy: evaluate(session, teachers.first(), &stored)?.top1,
         terms_first: Terms::mean(terms_first),
         terms_last: Terms::mean(terms_last),
         image_bytes: stored.encoded_bytes(config.format)?,

@@ -7,12 +7,14 @@ use plugin_api::{Ctx, loss::Targets, view::View};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    artifact::atomic,
     engine::{Value, optim::Optimizer},
+    report::confusion::Confusion,
     stages::{
         feeds::Feed,
         networks::{
             Network,
-            accuracy::{accuracy, accuracy_on},
+            accuracy::{Evaluation, evaluate, evaluate_on},
         },
         steps::{State, Steps, carry_out, exploded, journal::Journal},
         views::Batches,
@@ -28,6 +30,21 @@ pub struct Scores {
     pub top1_last: f64,
     /// The best of all evaluations.
     pub top1_best: f64,
+    /// Top-5 after the last epoch; absent where there are few classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5_last: Option<f64>,
+}
+
+impl Scores {
+    /// The scores once a network was tested again.
+    #[must_use]
+    pub fn after(self, tested: &Evaluation) -> Self {
+        Self {
+            top1_last: tested.top1,
+            top1_best: self.top1_best.max(tested.top1),
+            top5_last: tested.top5,
+        }
+    }
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -62,12 +79,12 @@ impl Training<'_> {
         Ok(course.at.scores)
     }
 
-    /// Accuracy on the test images that count, percent.
-    fn accuracy(&self, network: &Network) -> Result<f64> {
+    /// How a network does on the test images that count.
+    fn evaluate(&self, network: &Network) -> Result<Evaluation> {
         let (session, images) = (self.session, self.session.test);
-        match self.tested {
-            None => accuracy(session, network, images),
-            Some(places) => accuracy_on(session, network, images, places),
+        match self.tested.places {
+            None => evaluate(session, network, images),
+            Some(places) => evaluate_on(session, network, images, places),
         }
     }
 
@@ -122,7 +139,9 @@ impl Course<'_> {
 
     fn end_epoch(&mut self, journal: &mut Journal) -> Result<()> {
         let Training {
+            folder,
             config,
+            tested,
             after_epoch,
             ..
         } = self.training;
@@ -136,20 +155,25 @@ impl Course<'_> {
         let loss = at.loss_sum / at.loss_count.max(1) as f64;
         let mut numbers = vec![("loss", loss), ("lr", self.lr)];
         if config.is_tested_after(done) {
-            let top1 = self.training.accuracy(self.network)?;
-            let top1 = match &mut self.average {
-                None => top1,
+            let evaluated = self.training.evaluate(self.network)?;
+            let evaluated = match &mut self.average {
+                None => evaluated,
                 Some(average) => {
-                    numbers.push(("top1_live", top1));
+                    numbers.push(("top1_live", evaluated.top1));
                     swap(self.network, average);
-                    let averaged = self.training.accuracy(self.network);
+                    let averaged = self.training.evaluate(self.network);
                     swap(self.network, average);
                     averaged?
                 }
             };
-            at.scores.top1_last = top1;
-            at.scores.top1_best = at.scores.top1_best.max(top1);
-            numbers.push(("top1", top1));
+            at.scores = at.scores.after(&evaluated);
+            numbers.push(("top1", evaluated.top1));
+            // Before any checkpoint of the state after this evaluation, from which it would not be made again.
+            if tested.keeps_confusion && done == config.epochs {
+                let (classes, test) = (self.network.input().classes, self.training.session.test);
+                let confusion = Confusion::of(classes, test.labels(), &evaluated.answers);
+                atomic::write_json(&folder.confusion(), &confusion)?;
+            }
         }
         journal.record(u64::from(at.epoch), &numbers)?;
         *at = Progressed {

@@ -6,4 +6,4 @@ mod step;
 
 pub use config::{Decay, TrainConfig};
 pub use course::Scores;
-pub use step::{AfterEpoch, Training};
+pub use step::{AfterEpoch, Tested, Training};

@@ -20,6 +20,15 @@ use crate::{
 
 use super::config::{Decay, TrainConfig};
 
+/// How a network is tested.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tested<'a> {
+    /// Places of the test images that count; all where absent.
+    pub places: Option<&'a [u32]>,
+    /// Whether the last evaluation, which is one of all images, leaves what the network takes the images of each class for.
+    pub keeps_confusion: bool,
+}
+
 /// One training, from a fresh network to its scores.
 pub struct Training<'a> {
     /// The run.
@@ -34,8 +43,8 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// The loss.
     pub loss: &'a dyn Loss,
-    /// Places of the test images that count; all where absent.
-    pub tested: Option<&'a [u32]>,
+    /// How it is tested.
+    pub tested: Tested<'a>,
     /// Called after each epoch with the number of finished epochs and the current network; called again for earlier epochs when a training resumes.
     pub after_epoch: Option<AfterEpoch<'a>>,
 }

@@ -212,6 +212,11 @@ impl Config {
         Augment::parse(self.augment.as_deref().unwrap_or("none"))
     }
 
+    /// Whether a student is the first.
+    pub fn is_first(&self, student: &StudentConfig) -> bool {
+        self.architectures.first() == Some(student)
+    }
+
     /// How `full-data` is trained: as the teacher, or as students where there is none; nothing where no table says for how long.
     pub fn full_train(&self, squeeze: Option<&squeeze::Config>) -> Option<TrainConfig> {
         let epochs = self.full_data.epochs.or(squeeze.map(|s| s.epochs))?;

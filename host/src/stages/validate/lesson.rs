@@ -16,7 +16,7 @@ use crate::{
         },
         relabel,
         sets::{HARD, LEARNED, UNAUGMENTED},
-        training::TrainConfig,
+        training::{Tested, TrainConfig},
         views::Images,
     },
 };
@@ -121,7 +121,6 @@ impl<'a> Lesson<'a> {
     }
 
     /// Trains a student in its folder, which has a name in events and progress, or reads the outcome of a training that is finished.
-    /// `tested` are the places of the test images that count; all where it is absent.
     ///
     /// # Errors
     /// When the training fails.
@@ -129,7 +128,7 @@ impl<'a> Lesson<'a> {
         &mut self,
         network: &StudentConfig,
         seed: u64,
-        tested: Option<&[u32]>,
+        tested: Tested<'_>,
         place: (WorkFolder, String),
     ) -> Result<SeedScore> {
         let (session, images) = (self.session, self.set.of_classes());

@@ -12,6 +12,7 @@ use crate::{
         relabel,
         sets::{FULL_DATA, HARD, Origin},
         squeeze,
+        training::Tested,
         views::Images,
     },
 };
@@ -64,11 +65,16 @@ pub fn run(
             let mut lesson = Lesson::new(session, recipe, &set, labels, &store)?;
             for student in &config.architectures {
                 let (label, folder) = (student.label(), labels.of_set(&name));
-                let train = |&seed| {
+                let train = |(number, &seed)| {
                     let place = session.folder.student(&folder, &label, seed);
-                    lesson.train(student, seed, None, place)
+                    let tested = Tested {
+                        places: None,
+                        keeps_confusion: number == 0 && config.is_first(student),
+                    };
+                    lesson.train(student, seed, tested, place)
                 };
-                let scores: Vec<_> = config.seeds.iter().map(train).collect::<Result<_>>()?;
+                let seeds = config.seeds.iter().enumerate();
+                let scores: Vec<_> = seeds.map(train).collect::<Result<_>>()?;
                 let row = ResultRow {
                     set: name.clone(),
                     labels: recipe.named(labels, &set),
@@ -108,7 +114,7 @@ fn train_full(
     let first = || config.seeds.iter().take(1).copied().collect();
     let seeds: Vec<u64> = config.full_data.seeds.clone().unwrap_or_else(first);
     let mut scores = Vec::new();
-    for seed in seeds {
+    for (number, seed) in seeds.into_iter().enumerate() {
         let rule = squeeze.map_or_else(|| whole(config.batch_size), |s| s.views());
         let augment = match squeeze {
             Some(_) => Augment::default(),
@@ -123,7 +129,10 @@ fn train_full(
             place: session.folder.student(FULL_DATA, &student.label(), seed),
             config: &train,
             loss: squeeze.map_or(&config.hard_loss, |s| &s.loss),
-            tested: None,
+            tested: Tested {
+                places: None,
+                keeps_confusion: number == 0 && config.is_first(student),
+            },
         };
         scores.push(one.train(seed, &mut feed)?);
     }

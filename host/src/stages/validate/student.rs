@@ -10,7 +10,7 @@ use crate::{
         ComponentConfig, Session,
         feeds::Feed,
         networks::Network,
-        training::{Scores, TrainConfig, Training},
+        training::{Scores, Tested, TrainConfig, Training},
     },
 };
 
@@ -28,8 +28,8 @@ pub(super) struct Student<'a> {
     pub config: &'a TrainConfig,
     /// The loss.
     pub loss: &'a ComponentConfig,
-    /// Places of the test images that count; all where absent.
-    pub tested: Option<&'a [u32]>,
+    /// How it is tested.
+    pub tested: Tested<'a>,
 }
 
 impl Student<'_> {
@@ -86,6 +86,7 @@ impl Scores {
             seed,
             top1_last: self.top1_last,
             top1_best: self.top1_best,
+            top5_last: self.top5_last,
         }
     }
 }
