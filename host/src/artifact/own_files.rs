@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::atomic::is_part;
 
 /// Files that a stage leaves.
-const LEFT: [&str; 10] = [
+const LEFT: [&str; 11] = [
     "model.safetensors",
     "images.safetensors",
     "frames.safetensors",

@@ -29,7 +29,7 @@ pub enum Command {
     Run(RunArgs),
     /// Run an experiment with several values of some keys; what its runs have in common is computed once
     Sweep(SweepArgs),
-    /// Show an experiment with all its defaults, as a run saves it
+    /// Show what an experiment changes from the defaults
     Show(ShowArgs),
     /// Check an experiment without running it (plugins, options, data, sizes), and estimate time and memory
     Check(CheckArgs),
@@ -156,6 +156,9 @@ pub struct ShowArgs {
     /// Overrides
     #[command(flatten)]
     pub changes: ChangeArgs,
+    /// Print the whole experiment with all its defaults as TOML, with paths that hold from anywhere
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `alambic check`.

@@ -8,6 +8,7 @@ use crate::{
     artifact::RunFolder,
     experiment::{
         Experiment,
+        changed::{Default, changed, inline},
         failure::{Failure, config_fault},
         file,
         intact::refuse_damaged_in,
@@ -17,7 +18,7 @@ use crate::{
 
 use super::{args::ShowArgs, run::read};
 
-/// Prints an experiment with all its defaults and with paths that hold from anywhere.
+/// Prints the keys of an experiment that are not at their defaults, or all of it.
 pub fn show(args: &ShowArgs) -> Result<(), Failure> {
     let path = &args.experiment;
     let path = match path.is_dir() {
@@ -29,8 +30,20 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         false => path.clone(),
     };
     let experiment = parsed(&path, args)?;
-    let text = toml::to_string(&experiment).context("the experiment as TOML")?;
-    say_part!("{text}");
+    if args.all {
+        let text = toml::to_string(&experiment).context("the experiment as TOML")?;
+        say_part!("{text}");
+        return Ok(());
+    }
+    let json = serde_json::to_value(&experiment).context("the experiment as JSON")?;
+    for change in changed(&json) {
+        let note = match &change.default {
+            // Every experiment has these: what they are is all there is to say.
+            Default::Required => String::new(),
+            other => format!("  # default: {}", other.told()),
+        };
+        say!("{} = {}{note}", change.key, inline(&change.value));
+    }
     Ok(())
 }
 

@@ -163,6 +163,7 @@ fn carry_out(
     if !args.json && !done.is_empty() {
         let shown = CompareArgs {
             runs: done,
+            class: None,
             protocol: None,
             overrides: Vec::new(),
             out: None,

@@ -33,6 +33,18 @@ pub enum Default {
     OfPlugin,
 }
 
+impl Default {
+    /// It in words.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Required => "required".to_owned(),
+            Self::Unset => "not set".to_owned(),
+            Self::OfPlugin => "the plugin's".to_owned(),
+            Self::Value(value) => inline(value),
+        }
+    }
+}
+
 /// The keys of a serialised [`Experiment`] that it could not leave out and stay the same, in the order of their names. Tables are gone
 /// through key by key, lists stand whole. The default of a key is what an experiment without it reads as.
 pub fn changed(experiment: &Json) -> Vec<Changed> {

@@ -25,7 +25,7 @@ use crate::{
 
 use super::{
     Experiment,
-    changed::{Default as Left, changed, inline},
+    changed::{changed, inline},
     confusions::confusions,
     courses::charts,
     film::film,
@@ -131,15 +131,8 @@ const SHEET: &str = "images.png";
 /// Key, value and default of what an experiment has that is not the default.
 fn told_changes(experiment: &Experiment) -> Result<Vec<[String; 3]>> {
     let json = serde_json::to_value(experiment).context("the experiment as JSON")?;
-    let told = changed(&json).into_iter().map(|change| {
-        let default = match &change.default {
-            Left::Required => "required".to_owned(),
-            Left::Unset => "not set".to_owned(),
-            Left::OfPlugin => "the plugin's".to_owned(),
-            Left::Value(value) => inline(value),
-        };
-        [change.key, inline(&change.value), default]
-    });
+    let told = changed(&json).into_iter();
+    let told = told.map(|change| [change.key, inline(&change.value), change.default.told()]);
     Ok(told.collect())
 }
 
@@ -154,7 +147,11 @@ fn files(folder: &RunFolder, has_images: bool) -> Result<Vec<(String, String)>> 
         ("teacher's log", of(Stage::Squeeze).log()),
         ("recover's log", of(Stage::Recover).log()),
         ("match's log", of(Stage::Match).log()),
-        ("results", folder.results()),
+        ("results", folder.results(Stage::Validate)),
+        (
+            "results of continual learning",
+            folder.results(Stage::Continual),
+        ),
     ];
     files.extend(
         folder

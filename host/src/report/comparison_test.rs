@@ -43,6 +43,7 @@ fn row() -> Row {
         peak_bytes: Some(400 << 20),
         common: None,
         scores: Scores::default(),
+        continual: Vec::new(),
         unfinished: None,
         keys: BTreeMap::new(),
     }

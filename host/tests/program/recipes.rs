@@ -37,7 +37,7 @@ fn every_recipe_is_without_a_fault() {
     let elsewhere = tempfile::tempdir().expect("a folder");
     for file in recipes() {
         let mut show = alambic();
-        let shown = show.arg("show").arg(&file).output();
+        let shown = show.args(["show", "--all"]).arg(&file).output();
         let shown = Answer::of(shown.expect("the program starts")).done().stdout;
         let saved = elsewhere.path().join("experiment.toml");
         fs::write(&saved, shown).expect("an experiment");
