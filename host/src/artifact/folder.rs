@@ -255,8 +255,13 @@ impl RunFolder {
     /// When one cannot be read.
     pub fn sums(&self, stage: Stage) -> Result<Sums> {
         let [own, events, profile] = self.places(stage);
-        let mut paths = Vec::new();
-        for folder in [own, events] {
+        let (mut paths, mut folders) = (Vec::new(), vec![own, events]);
+        // What a pass of real images told stands with the teacher that it went through.
+        if stage == Stage::Recover {
+            let teachers = self.root.join(EVENTS).join(Stage::Squeeze.name());
+            folders.push(teachers.join(REFERENCE));
+        }
+        for folder in folders {
             let files = own_files::below(&folder)?.into_iter();
             // A pass of real images belongs to recover, which makes it anew where it is missing.
             let files = files.filter(|file| !file.starts_with(REFERENCE));

@@ -17,6 +17,8 @@ use super::{
     selection::Selection,
 };
 
+/// What passes of real images told, which recover shows to the teachers.
+const PASSES: &str = "events/squeeze/reference/";
 /// How many damaged files of a stage are named.
 const NAMED: usize = 8;
 
@@ -114,6 +116,9 @@ pub fn mended_by_a_run(file: &str) -> String {
 pub fn stage_of(file: &str) -> Option<Stage> {
     let mut names = file.split('/');
     let first = names.next()?;
+    if file.starts_with(PASSES) {
+        return Some(Stage::Recover);
+    }
     let named = |name: &str| Stage::named(name.strip_suffix(".json").unwrap_or(name));
     named(first).or_else(|| names.next().and_then(named))
 }

@@ -36,6 +36,7 @@ pub fn summary(experiment: &Experiment, folder: &RunFolder, checked: &Checked) -
                 Some(Status::Finished) => StageStatus::Done,
             },
             earlier_batch_sizes: record.map_or(Vec::new(), |r| r.earlier_batch_sizes.clone()),
+            taken_from: record.and_then(|r| r.taken_from.clone()),
             profile: read_if_there(&folder.profile(stage))?,
         })
     };

@@ -40,6 +40,9 @@ pub struct StageCost {
     /// Its previous `batch_size` values, if it was resumed with another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_batch_sizes: Vec<u32>,
+    /// The folder of the run that did the work, if the stage was taken from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
     /// What `--profile` measured; absent if the stage ran without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<StageProfile>,

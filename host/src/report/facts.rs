@@ -59,11 +59,12 @@ pub(super) fn costs(summary: &Summary, total_secs: f64) -> Vec<Value> {
         .map(|stage| {
             context! {
                 stage => stage.stage.clone(),
-                status => match stage.status {
-                    StageStatus::Done => "done",
-                    StageStatus::Partial => "partial",
-                    StageStatus::Pending => "pending",
-                    StageStatus::Stale => "stale",
+                status => match (stage.status, &stage.taken_from) {
+                    (StageStatus::Done, Some(run)) => format!("taken from {run}"),
+                    (StageStatus::Done, None) => "done".to_owned(),
+                    (StageStatus::Partial, _) => "partial".to_owned(),
+                    (StageStatus::Pending, _) => "pending".to_owned(),
+                    (StageStatus::Stale, _) => "stale".to_owned(),
                 },
                 time => human_duration(stage.seconds),
                 share_percent => if total_secs > 0. {

@@ -196,6 +196,7 @@ pub(super) mod tests {
     pub(crate) fn summary() -> Summary {
         let cost = |stage: &str, seconds, peak_mib: u64| StageCost {
             earlier_batch_sizes: Vec::new(),
+            taken_from: None,
             stage: stage.into(),
             seconds,
             peak_bytes: Some(peak_mib << 20),

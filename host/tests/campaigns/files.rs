@@ -1,6 +1,13 @@
 //! Every file of a finished run is damaged: nothing of it is used in silence, and each message names the file, the stage and what to do.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
+
+use alambic::artifact::RunFolder;
 
 use crate::{
     common::{Answer, Lab, alambic, files},
@@ -37,6 +44,45 @@ fn no_file_of_a_finished_quickstart_is_damaged_in_silence() {
         named > 500,
         "the campaign struck {named} files that a stage reads"
     );
+}
+
+/// Some stages leave files beside those of others: teachers, passes of real images, starts, states of images on their way.
+#[test]
+fn every_file_of_a_run_has_a_checksum() {
+    let lab = Lab::new();
+    lab.edit(&[
+        (
+            "weight = 0.1 }",
+            "weight = 0.1, params = { per = \"class\" } }",
+        ),
+        (
+            "iterations = 120",
+            "iterations = 6\nframes = 3\ninit = { plugin = \"confident\" }",
+        ),
+        (
+            "[recover]",
+            "[[teachers]]\nname = \"early\"\nepochs = 1\n\n[recover]",
+        ),
+    ]);
+    lab.run(&["--profile"]).done();
+    let root = lab.path("run");
+    let manifest = RunFolder::at(&root)
+        .manifest()
+        .expect("a manifest")
+        .expect("a run");
+    let listed: BTreeSet<&String> = manifest.all_files().map(|(file, _)| file).collect();
+    let carry_their_own = ["manifest.json", "statistics.safetensors", ".lock"];
+    let files = files(&root);
+    let without = files.keys().filter(|file| {
+        !listed.contains(file) && !carry_their_own.iter().any(|own| file.ends_with(own))
+    });
+    assert_eq!(without.collect::<Vec<_>>(), Vec::<&String>::new());
+    let pass = listed
+        .iter()
+        .find(|f| f.starts_with("events/squeeze/reference/"));
+    let pass = pass.expect("events of a pass of real images");
+    fs::remove_file(root.join(pass)).expect("a file");
+    alambic_on("verify", &root).refused(2, &[pass, "--from recover"]);
 }
 
 /// Gives how often a stage was about to read a damaged file.

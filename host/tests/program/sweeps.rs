@@ -80,6 +80,9 @@ fn what_the_runs_of_a_sweep_share_is_computed_once() {
     let manifest = lab.path(&run_of(NAMES[1])).join("manifest.json");
     let manifest = fs::read_to_string(manifest).expect("a manifest");
     assert!(manifest.contains(&format!("sweep/{}\"", NAMES[0])));
+    let page = lab.path(&run_of(NAMES[1])).join("report/index.html");
+    let page = fs::read_to_string(page).expect("a report");
+    assert_eq!(page.matches("taken from ").count(), 3);
 }
 
 #[test]
@@ -254,4 +257,20 @@ fn the_experiment_of_a_run_folder_runs_again_from_anywhere() {
         again["experiment.toml"],
         fs::read(lab.path("run/experiment.toml")).expect("an experiment")
     );
+}
+
+#[test]
+fn show_tells_what_a_run_changes_from_the_defaults() {
+    let lab = Lab::finished();
+    let mut show = alambic();
+    show.arg("show").arg(lab.path("run"));
+    let told = answer(show).done().stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    let of = |key: &str| lines.iter().find(|line| line.starts_with(key)).copied();
+    let iterations = "recover.iterations = 120  # default: 4000";
+    assert_eq!(of("recover.iterations"), Some(iterations), "{told}");
+    assert_eq!(of("name"), Some("name = \"small\""), "{told}");
+    assert!(of("validate.loss.params").is_some(), "{told}");
+    // The seed is 0, as without.
+    assert_eq!(of("seed"), None, "{told}");
 }
