@@ -14,12 +14,13 @@ use serde_json::{Value as Json, json};
 use crate::{common::Lab, support};
 
 /// Lists that mean something when they are empty: nothing of the kind.
-const MAY_BE_EMPTY: [&str; 6] = [
+const MAY_BE_EMPTY: [&str; 7] = [
     "controls",
     "groups",
     "hooks",
     "regularizers",
     "resolutions",
+    "reuse",
     "teachers",
 ];
 
