@@ -258,8 +258,8 @@ impl RunFolder {
         let (mut paths, mut folders) = (Vec::new(), vec![own, events]);
         // What a pass of real images told stands with the teacher that it went through.
         if stage == Stage::Recover {
-            let teachers = self.root.join(EVENTS).join(Stage::Squeeze.name());
-            folders.push(teachers.join(REFERENCE));
+            let [teachers, events, _] = self.places(Stage::Squeeze);
+            folders.extend([teachers, events].map(|folder| folder.join(REFERENCE)));
         }
         for folder in folders {
             let files = own_files::below(&folder)?.into_iter();
