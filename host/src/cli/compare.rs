@@ -49,6 +49,7 @@ pub fn run(cli: &Cli, args: &CompareArgs) -> Result<(), Failure> {
     let keys = compare::enter_keys(&mut runs)?;
     let (mut chart, mut class, mut images) = (None, None, Vec::new());
     if args.format == Format::Html {
+        let runs = compare::in_order(&runs, &keys);
         (class, images) = side_by_side::images(&runs, args.class.as_deref())?;
         chart = side_by_side::chart(&runs)?;
     }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::{
     artifact::{ImageSet, RunFolder, Stage, Status},
     report::{
-        comparison::{Accuracy, Common, Row},
+        comparison::{Accuracy, Common, Row, by_keys},
         continual::ContinualRow,
         scores::{Scores, augmentation_robust_score, label_robust_score},
         summary::{ResultRow, StageCost, Summary},
@@ -30,6 +30,16 @@ pub struct Run {
     pub summary: Option<Summary>,
     /// A row for each student; one without accuracies where it has none yet.
     pub rows: Vec<Row>,
+}
+
+/// Runs in the order of the keys in which they differ.
+pub fn in_order<'a>(runs: &'a [Run], keys: &[String]) -> Vec<&'a Run> {
+    let mut ordered: Vec<&Run> = runs.iter().collect();
+    ordered.sort_by(|a, b| match (a.rows.first(), b.rows.first()) {
+        (Some(a), Some(b)) => by_keys(a, b, keys),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    });
+    ordered
 }
 
 impl Run {

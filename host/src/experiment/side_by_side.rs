@@ -6,6 +6,7 @@ use image::RgbImage;
 use crate::{
     artifact::{ImageSet, images::rgb},
     report::{
+        comparison::short_name,
         curves::{ChartOptions, line_chart},
         gallery::{ClassRow, MosaicOptions, class_figures},
         thumbnails::thumbnails,
@@ -27,17 +28,18 @@ const TILE_PX: u32 = 64;
 ///
 /// # Errors
 /// When a log is damaged.
-pub fn chart(runs: &[Run]) -> Result<Option<String>> {
+pub fn chart(runs: &[&Run]) -> Result<Option<String>> {
     let mut curves = Vec::new();
     for run in runs {
+        let name = shown(run, runs);
         let (Some(experiment), Some(summary)) = (&run.experiment, &run.summary) else {
             continue;
         };
         let own = own_rows(summary);
         for row in &own {
             let title = match own.len() {
-                1 => run.name.clone(),
-                _ => format!("{}, {}", run.name, row.network),
+                1 => name.to_owned(),
+                _ => format!("{name}, {}", row.network),
             };
             let rows = &summary.results;
             let at = rows
@@ -62,6 +64,11 @@ pub fn chart(runs: &[Run]) -> Result<Option<String>> {
     line_chart(&curves, &options)
 }
 
+/// What a run is called beside the others.
+fn shown<'a>(run: &'a Run, runs: &[&'a Run]) -> &'a str {
+    short_name(&run.name, runs.iter().map(|run| run.name.as_str()))
+}
+
 /// The class that is shown, and its first images of each run that has any: run and PNG file.
 pub type ClassImages = (Option<String>, Vec<(String, Vec<u8>)>);
 
@@ -69,13 +76,13 @@ pub type ClassImages = (Option<String>, Vec<(String, Vec<u8>)>);
 ///
 /// # Errors
 /// When no run has the class, or images are damaged.
-pub fn images(runs: &[Run], class: Option<&str>) -> Result<ClassImages, Failure> {
+pub fn images(runs: &[&Run], class: Option<&str>) -> Result<ClassImages, Failure> {
     let mut sets = Vec::new();
     for run in runs {
         if let Some(images) = run.folder.made_images() {
             let set = ImageSet::load(&images);
             let set = set.with_context(|| run.folder.root().display().to_string())?;
-            sets.push((run.name.clone(), set));
+            sets.push((shown(run, runs).to_owned(), set));
         }
     }
     let Some((_, first)) = sets.first() else {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use minijinja::{Value, context};
 
-pub use super::comparison_row::{Accuracy, Common, Row};
+pub use super::comparison_row::{Accuracy, Common, Row, by_keys, short_name};
 
 use super::{
     comparison_columns::{Column, columns, short_names},

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{
-    comparison_row::{Accuracy, Row},
+    comparison_row::{Accuracy, Row, short_name},
     difference::Difference,
     table::{mean_and_std, one_line},
     units::{human_bytes, human_duration},
@@ -64,14 +64,22 @@ pub(super) fn columns(rows: &[Row], keys: &[String]) -> Vec<Column> {
             rank: 2,
         }
     });
-    let first: [(&str, Kind, u8, Cell); 2] = [
-        ("run", WORDS, 0, |row| one_line(&row.run)),
-        ("state", WORDS, 0, |row| {
-            or_dash(row.unfinished.as_ref(), |stage| {
-                format!("{} unfinished", one_line(stage))
-            })
+    let runs: Vec<String> = rows.iter().map(|row| row.run.clone()).collect();
+    let run = Column {
+        heading: "run".to_owned(),
+        cell: Box::new(move |row| {
+            let runs = runs.iter().map(String::as_str);
+            one_line(short_name(&row.run, runs))
         }),
-    ];
+        is_words: true,
+        is_cost: false,
+        rank: 0,
+    };
+    let state: (&str, Kind, u8, Cell) = ("state", WORDS, 0, |row| {
+        or_dash(row.unfinished.as_ref(), |stage| {
+            format!("{} unfinished", one_line(stage))
+        })
+    });
     let rest: [(&str, Kind, u8, Cell); 18] = [
         ("method", WORDS, of_method, |row| {
             or_dash(named(&row.method), one_line)
@@ -122,7 +130,7 @@ pub(super) fn columns(rows: &[Row], keys: &[String]) -> Vec<Column> {
             or_dash(row.peak_bytes, human_bytes)
         }),
     ];
-    let mut columns: Vec<Column> = first.into_iter().map(fixed).collect();
+    let mut columns = vec![run, fixed(state)];
     columns.extend(of_keys);
     columns.extend(rest.into_iter().map(fixed));
     columns.retain(|column| rows.iter().any(|row| (column.cell)(row) != NOTHING));

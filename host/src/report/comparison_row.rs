@@ -98,14 +98,29 @@ impl Row {
 /// in the order in which they were given.
 pub fn sorted_by_keys(rows: &[Row], keys: &[String]) -> Vec<Row> {
     let mut rows = rows.to_vec();
-    rows.sort_by(|a, b| {
-        let by = |key: &String| match (a.keys.get(key), b.keys.get(key)) {
-            (Some(a), Some(b)) => natural(a, b),
-            (a, b) => b.is_some().cmp(&a.is_some()),
-        };
-        keys.iter().map(by).fold(Ordering::Equal, Ordering::then)
-    });
+    rows.sort_by(|a, b| by_keys(a, b, keys));
     rows
+}
+
+/// Which of two rows comes first in the order of the keys.
+pub fn by_keys(a: &Row, b: &Row, keys: &[String]) -> Ordering {
+    let by = |key: &String| match (a.keys.get(key), b.keys.get(key)) {
+        (Some(a), Some(b)) => natural(a, b),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    };
+    keys.iter().map(by).fold(Ordering::Equal, Ordering::then)
+}
+
+/// The name of a run without the folders that all of `runs` have in common: those of a sweep differ in the last part alone.
+pub fn short_name<'a>(name: &'a str, mut runs: impl Iterator<Item = &'a str>) -> &'a str {
+    let first = runs.next().unwrap_or_default();
+    let mut common = first.rfind('/').map_or(0, |slash| slash + 1);
+    for run in runs {
+        while !run.starts_with(&first[..common]) {
+            common = first[..common - 1].rfind('/').map_or(0, |slash| slash + 1);
+        }
+    }
+    name.strip_prefix(&first[..common]).unwrap_or(name)
 }
 
 /// Numbers by size, lists item by item, everything else by its text.
@@ -133,6 +148,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_the_names_of_runs_have_in_common_is_left_out() {
+        let short = |runs: &[&str]| -> Vec<String> {
+            let of = |run: &&str| short_name(run, runs.iter().copied()).to_owned();
+            runs.iter().map(of).collect()
+        };
+        assert_eq!(short(&["a/t=1", "a/t=16"]), ["t=1", "t=16"]);
+        assert_eq!(
+            short(&["a/b/t=1", "a/c", "a/b/t=2"]),
+            ["b/t=1", "c", "b/t=2"]
+        );
+        assert_eq!(short(&["a/t=1", "ab/t=1"]), ["a/t=1", "ab/t=1"]);
+        assert_eq!(short(&["plain", "a/t=1"]), ["plain", "a/t=1"]);
+        assert_eq!(short(&["a/t=1"]), ["t=1"]);
+    }
 
     #[test]
     fn rows_stand_in_the_order_of_their_numbers() {
