@@ -248,6 +248,12 @@ impl RunFolder {
         [own, events, self.profile(stage)]
     }
 
+    /// What passes of real images left beside the teachers, and their events.
+    pub(super) fn passes(&self) -> [PathBuf; 2] {
+        let [teachers, events, _] = self.places(Stage::Squeeze);
+        [teachers, events].map(|folder| folder.join(REFERENCE))
+    }
+
     /// The files that a stage has left, with their sums: as this process wrote them, or, of those that an earlier process wrote and of
     /// logs, as they are on disk.
     ///
@@ -258,8 +264,7 @@ impl RunFolder {
         let (mut paths, mut folders) = (Vec::new(), vec![own, events]);
         // What a pass of real images told stands with the teacher that it went through.
         if stage == Stage::Recover {
-            let [teachers, events, _] = self.places(Stage::Squeeze);
-            folders.extend([teachers, events].map(|folder| folder.join(REFERENCE)));
+            folders.extend(self.passes());
         }
         for folder in folders {
             let files = own_files::below(&folder)?.into_iter();

@@ -32,14 +32,9 @@ impl RunFolder {
 
     /// What passes of real images gave, by their paths in the folder.
     fn references(&self) -> Result<Vec<PathBuf>> {
-        let (folder, _) = self.reference("", "");
-        let folder = folder.path().parent().map(Path::to_owned);
-        let folder = folder.unwrap_or_default();
+        let [folder, _] = self.passes();
         let files = own_files::below(&folder)?.into_iter();
-        let inside = folder
-            .strip_prefix(self.root())
-            .unwrap_or(&folder)
-            .to_owned();
+        let inside = folder.strip_prefix(self.root()).unwrap_or(&folder);
         Ok(files.map(|file| inside.join(file)).collect())
     }
 }

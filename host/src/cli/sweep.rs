@@ -17,7 +17,7 @@ use crate::{
         plan::{Plan, plan_checked},
         reuse, run,
         selection::Selection,
-        sweep::{Point, Sweep},
+        sweep::Sweep,
     },
     plugins::Registry,
     report::{comparison::Format, summary::Summary},
@@ -77,9 +77,8 @@ fn members(args: &SweepArgs) -> Result<Vec<Member>, Failure> {
     let root = root.unwrap_or_else(|| Path::new("runs").join(name));
     let points = sweep.points().map_err(Failure::Config)?;
     let (mut members, mut faults) = (Vec::new(), Vec::new());
-    for Point { name, changes } in points {
-        let folder = root.join(&name);
-        let point = Point { name, changes };
+    for point in points {
+        let folder = root.join(&point.name);
         match point.applied_to(&json) {
             Ok(json) => members.push(Member {
                 name: point.name,

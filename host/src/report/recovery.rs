@@ -1,12 +1,11 @@
 //! How images came to be, for the report: an animation and a film strip, as small as the page has room for.
 
 use anyhow::{Context, Result};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use minijinja::{Value, context};
+use minijinja::context;
 
 use super::{
     film::{Film, animation, cell_px, strip},
-    page::environment,
+    page::{environment, inlined},
     units::human_count,
 };
 
@@ -81,9 +80,7 @@ impl Recovery {
     /// Fails when the template does, which no input is known to cause.
     pub fn section(&self) -> Result<String> {
         let picture = |picture: &Picture, alt: &str| {
-            let png = BASE64_STANDARD.encode(&picture.png);
-            let src = format!("data:image/png;base64,{png}");
-            context! { src => Value::from_safe_string(src), caption => picture.caption.as_str(), alt }
+            context! { src => inlined(&picture.png), caption => picture.caption.as_str(), alt }
         };
         let page = context! {
             pictures => [

@@ -33,14 +33,18 @@ pub struct Learner<'a> {
 }
 
 impl Learner<'_> {
-    /// Set and labels, and how the set was distilled where that is not once.
-    fn method(&self) -> String {
-        let ContinualRow { set, labels, .. } = self.row;
-        let set = match self.row.distilled.as_str() {
+    /// The set, and how it was distilled where that is not once.
+    fn set(&self) -> String {
+        let ContinualRow { set, distilled, .. } = self.row;
+        match distilled.as_str() {
             "per-step" => format!("{set} per step"),
             _ => set.clone(),
-        };
-        format!("{set}, {labels}")
+        }
+    }
+
+    /// Set and labels.
+    fn method(&self) -> String {
+        format!("{}, {}", self.set(), self.row.labels)
     }
 }
 
@@ -116,11 +120,7 @@ fn cells(learners: &[Learner<'_>]) -> (Vec<String>, Vec<Vec<String>>) {
         let row = learner.row;
         let mut cells = Vec::new();
         cells.extend(runs.then(|| one_line(learner.run.unwrap_or(NOTHING))));
-        let set = match row.distilled.as_str() {
-            "per-step" => format!("{} per step", row.set),
-            _ => row.set.clone(),
-        };
-        cells.extend([&set, &row.labels, &row.network].map(|name| one_line(name)));
+        cells.extend([&learner.set(), &row.labels, &row.network].map(|name| one_line(name)));
         cells.extend(seen.iter().map(|classes| {
             let step = row.classes_seen.iter().position(|seen| seen == classes);
             let mean = step.and_then(|step| Some((*row.mean.get(step)?, row.std.get(step)?)));
