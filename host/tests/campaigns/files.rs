@@ -15,6 +15,8 @@ use crate::{
     is_whole,
 };
 
+/// What passes of real images leave in squeeze's folder. It is recover's: nothing behind recover reads it, and recover makes it anew.
+const PASSES: &str = "squeeze/reference/";
 /// Each stage, and the first one that reads its files.
 const READERS: [[&str; 2]; 3] = [
     ["squeeze", "recover"],
@@ -117,7 +119,8 @@ fn damage_every_file(lab: &Lab) -> usize {
                 continue;
             }
             assert!(told(&verified), "{what}: verify says nothing");
-            if let Some([_, reader]) = READERS.iter().find(|[stage, _]| is_of(name, stage)) {
+            let reader = READERS.iter().find(|[stage, _]| is_of(name, stage));
+            if let Some([_, reader]) = reader.filter(|_| !name.starts_with(PASSES)) {
                 let answer = lab.run(&["--from", reader]);
                 assert!(told(&answer), "{what}: {reader} uses it in silence");
                 named += 1;
