@@ -46,6 +46,35 @@ fn every_recipe_is_without_a_fault() {
     }
 }
 
+/// The authors draw with Python's `randint(0, J)`, which includes J, for an even J; centred offsets reach as far to either side.
+#[test]
+fn every_roll_includes_both_of_its_ends() {
+    let mut rolls = 0;
+    for file in recipes() {
+        let text = fs::read_to_string(&file).expect("a recipe");
+        let recipe: toml::Table = text.parse().expect("TOML");
+        let Some(roll) = recipe
+            .get("recover")
+            .and_then(|recover| recover.get("roll"))
+        else {
+            continue;
+        };
+        let end = |name: &str| {
+            roll.get(name)
+                .and_then(toml::Value::as_integer)
+                .unwrap_or(0)
+        };
+        let offsets = end("end") - end("min");
+        let name = file.display();
+        assert!(
+            offsets == 0 || offsets % 2 == 1,
+            "{name}: {offsets} offsets"
+        );
+        rolls += 1;
+    }
+    assert!(rolls > 30, "{rolls} recipes with a roll");
+}
+
 /// `checked` is the recipe `file`, or as a run of it saves it.
 fn check(checked: &Path, file: &Path, digits: &Path) {
     let mut command = alambic();

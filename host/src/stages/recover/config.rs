@@ -365,3 +365,17 @@ impl Table for Config {
         Some(self.batch_size)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    // `random.randint(0, args.jitter)` of the authors, whose scripts set 32, includes both ends.
+    #[test]
+    fn the_roll_of_the_authors_includes_its_last_offset() {
+        let config: Config = serde_json::from_value(json!({"images_per_class": 1})).unwrap();
+        assert_eq!((config.roll.min, config.roll.end), (0, 33));
+    }
+}
