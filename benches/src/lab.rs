@@ -195,6 +195,7 @@ impl Lab {
                 mean: SCALING.mean,
                 std: SCALING.std,
             }),
+            share: None,
         }
     }
 

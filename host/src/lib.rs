@@ -1,7 +1,7 @@
 //! Alambic: dataset distillation in which every component is a plugin.
 //!
 //! Imports go downwards: `cli` > `experiment` > `stages` > {`artifact`, `plugins`, `data`, `report`} > `engine` > `picture` >
-//! {`fence`, `lock`} > `say`.
+//! {`fence`, `lock`, `regular`} > {`say`, `stop`}.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)] // they panic where their reader has gone: `say`
 
@@ -19,6 +19,7 @@ pub mod plugins;
 mod regular;
 pub mod report;
 pub mod stages;
+mod stop;
 
 /// Tensors with derivatives, operations, kernels, optimizers: a crate of its own (`host/engine`).
 pub use alambic_engine as engine;

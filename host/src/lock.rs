@@ -17,6 +17,21 @@ const WITHOUT_LOCKS: [i32; 3] = [38, 37, 95];
 /// # Errors
 /// When the file cannot be made, or is a link to another.
 pub fn lock(path: &Path) -> Result<Option<File>> {
+    take(path, File::try_lock)
+}
+
+/// The same of a lock that several processes may hold at once, but none beside who holds it alone.
+///
+/// # Errors
+/// As [`lock`].
+pub fn lock_shared(path: &Path) -> Result<Option<File>> {
+    take(path, File::try_lock_shared)
+}
+
+fn take(
+    path: &Path,
+    take: fn(&File) -> std::result::Result<(), TryLockError>,
+) -> Result<Option<File>> {
     if symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
         bail!(
             "{} is a symbolic link, expected a file; remove it",
@@ -26,7 +41,7 @@ pub fn lock(path: &Path) -> Result<Option<File>> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).open(path);
     let file = file.with_context(|| format!("cannot make {}", path.display()))?;
-    match file.try_lock() {
+    match take(&file) {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) if has_no_locks(&error) => {
@@ -76,6 +91,10 @@ mod tests {
         let held = lock(&path).unwrap();
         assert!(held.is_some() && lock(&path).unwrap().is_none());
         drop(held);
+        assert!(lock(&path).unwrap().is_some());
+        let several = [lock_shared(&path).unwrap(), lock_shared(&path).unwrap()];
+        assert!(several.iter().all(Option::is_some) && lock(&path).unwrap().is_none());
+        drop(several);
         assert!(lock(&path).unwrap().is_some());
         let (other, link) = (dir.path().join("thesis.tex"), dir.path().join("link"));
         fs::write(&other, "text").unwrap();

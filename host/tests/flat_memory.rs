@@ -109,6 +109,7 @@ fn with_session(work: impl FnOnce(&Session<'_>)) {
         train: &train,
         test: &test,
         inputs: normalization.into(),
+        share: None,
     });
 }
 

@@ -21,6 +21,8 @@ const EVENTS: &str = "events";
 const PROFILE: &str = "profile";
 const REPORT: &str = "report";
 const REFERENCE: &str = "reference";
+/// The folder of shares, each of which has a run folder in it.
+pub(super) const SHARES: &str = "shards";
 
 /// The folder of what is computed step by step: of a stage, or of one training in it.
 #[derive(Clone, Debug)]

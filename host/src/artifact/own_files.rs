@@ -33,7 +33,7 @@ const NUMBERED: [[&str; 2]; 4] = [
 ];
 /// Files that carry their own checksum ([`super::seal`]), since they come and go between the entries of a manifest.
 const SEALED: [&str; 2] = ["checkpoint.safetensors", "statistics.safetensors"];
-const SEALED_NUMBERED: [[&str; 2]; 1] = [["batch-", ".safetensors"]];
+const SEALED_NUMBERED: [[&str; 2]; 2] = [["batch-", ".safetensors"], ["pass-", ".safetensors"]];
 /// What an interrupted replacement of a log leaves.
 const PARTIAL_LOG: &str = "log.jsonl.partial";
 /// The fewest digits of a number in a name.
@@ -116,7 +116,7 @@ pub fn clear(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Removes a folder where nothing is in it but empty folders; true where it is gone.
-fn remove_empty(folder: &Path) -> bool {
+pub(super) fn remove_empty(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else {
         return false;
     };

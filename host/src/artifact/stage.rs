@@ -56,6 +56,17 @@ impl Stage {
         }
     }
 
+    /// What it consists of, where processes can share it.
+    pub const fn units(self) -> Option<&'static str> {
+        match self {
+            Self::Recover => Some("batches"),
+            Self::Experts => Some("experts"),
+            Self::Relabel => Some("passes"),
+            Self::Validate => Some("students"),
+            Self::Squeeze | Self::Match | Self::Given | Self::Continual => None,
+        }
+    }
+
     /// The stage of a name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.name() == name)

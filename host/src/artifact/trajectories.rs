@@ -11,7 +11,10 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::{engine::Value, lock::lock};
+use crate::{
+    engine::Value,
+    lock::{lock, lock_shared},
+};
 
 use super::{
     atomic,
@@ -78,17 +81,24 @@ impl Trajectories {
         })
     }
 
-    /// Claims the folder for these experts; no other process may write while the file is held.
+    /// Claims the folder for these experts. No other process may write while the file is held, unless each has experts of its own: then
+    /// `shared` is set, and the file keeps those away that want the whole folder.
     ///
     /// # Errors
     /// When it holds others, or another process works in it.
-    pub fn claim(&self, own: &Identity) -> Result<File> {
+    pub fn claim(&self, own: &Identity, shared: bool) -> Result<File> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
         if let Some(fault) = self.fault(own) {
             bail!(fault);
         }
-        let Some(lock) = lock(&self.folder.join(".lock"))? else {
+        let path = self.folder.join(".lock");
+        let lock = if shared {
+            lock_shared(&path)?
+        } else {
+            lock(&path)?
+        };
+        let Some(lock) = lock else {
             bail!(
                 "another process is training experts in {}",
                 self.folder.display()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::report::comparison::Format;
+use crate::{artifact::Share, report::comparison::Format};
 
 use super::weights_args::{ExportWeightsArgs, ImportWeightsArgs};
 
@@ -109,6 +109,10 @@ pub struct RunArgs {
     /// Take finished stages from this run where they are those of this experiment; may be repeated
     #[arg(long, value_name = "RUN")]
     pub reuse: Vec<PathBuf>,
+    /// Do share K of N of the first unfinished stage, or of that of `--only`, and stop: batches of recover, experts, passes of relabel,
+    /// students of validate. Other processes do the others, and a run without it collects them and goes on
+    #[arg(long, value_name = "K/N", conflicts_with_all = ["from", "keep_state", "json", "profile"])]
+    pub shard: Option<Share>,
     /// Run folder, for a single experiment; runs/NAME by default
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

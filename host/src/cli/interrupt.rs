@@ -1,4 +1,4 @@
-//! Ctrl-C ends a run like any kill, and says with which command it goes on.
+//! Ctrl-C and the signals of batch systems: a run keeps what it has at the next step, says with which command it goes on, and ends.
 
 use std::{
     io,
@@ -8,37 +8,45 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
-use signal_hook::{consts::SIGINT, iterator::Signals};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM, SIGUSR1},
+    iterator::Signals,
+};
 
-use super::args::{ChangeArgs, Cli, RunArgs};
-use crate::report::progress::beside_the_bar;
+use super::{
+    args::{ChangeArgs, Cli, RunArgs},
+    slurm,
+};
+use crate::{report::progress::beside_the_bar, stop};
 
-/// Exit code of a program that SIGINT has ended: 128 and the signal's number.
-const INTERRUPTED: i32 = 130;
+/// What ends a run. Batch systems send SIGTERM, or what they are told to send a while before.
+const ENDING: [libc::c_int; 3] = [SIGINT, SIGTERM, SIGUSR1];
+/// Exit codes are this and the number of the signal.
+const SIGNALLED: libc::c_int = 128;
+/// How long a step is waited for: batch systems kill some 30 s after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// How often a second signal is looked for.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// The command that goes on: while what is redone is still there, and once it is gone.
 static COMMANDS: Mutex<[String; 2]> = Mutex::new([String::new(), String::new()]);
 /// Which of them.
 static IS_REDONE: AtomicBool = AtomicBool::new(false);
 
-/// Listens from now on. A SIGINT that the program was started to ignore, as in the background of a script, stays ignored.
+/// Listens from now on. A signal that the program was started to ignore, as SIGINT in the background of a script, stays ignored.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn listen() -> io::Result<()> {
-    if is_ignored(SIGINT) {
-        return Ok(());
-    }
-    // Further signals join this list and the match below.
-    let mut signals = Signals::new([SIGINT])?;
+    let heard = ENDING.into_iter().filter(|signal| !is_ignored(*signal));
+    let mut signals = Signals::new(heard)?;
     thread::spawn(move || {
-        for signal in signals.forever() {
-            match signal {
-                SIGINT => stop(),
-                other => unreachable!("signal {other} is not on the list"),
-            }
+        let first = signals.forever().next();
+        if let Some(signal) = first {
+            stop(signal, &mut signals);
         }
     });
     Ok(())
@@ -53,15 +61,33 @@ fn is_ignored(signal: libc::c_int) -> bool {
     }
 }
 
-/// Ends the program where it is, as a kill would: nothing is awaited, nothing tidied up.
-fn stop() {
+/// Ends the program once the work has stopped; after a while, or at a further signal, where it is, as a kill would.
+fn stop(signal: libc::c_int, signals: &mut Signals) {
+    stop::ask();
+    beside_the_bar(|| tell!("stopping at the next step; a second signal stops at once"));
+    let since = Instant::now();
+    let mut is_over = || since.elapsed() > PATIENCE || signals.pending().next().is_some();
+    while !stop::is_reached_within(GLANCE) && !is_over() {}
+    let queued = if signal == SIGINT {
+        None
+    } else {
+        slurm::requeue()
+    };
     beside_the_bar(|| {
         let commands = COMMANDS.lock().unwrap_or_else(PoisonError::into_inner);
         let command = &commands[usize::from(IS_REDONE.load(Ordering::SeqCst))];
+        if let Some(queued) = queued {
+            tell!("{queued}");
+        }
         tell!("stopped; this goes on: {command}");
         // SAFETY: _exit ends the process at once. exit would run destructors of libraries that other threads are computing with.
-        unsafe { libc::_exit(INTERRUPTED) }
+        unsafe { libc::_exit(SIGNALLED + signal_of(signal)) }
     });
+}
+
+/// The signal that the exit code has: who stops at SIGUSR1 was asked to end.
+fn signal_of(signal: libc::c_int) -> libc::c_int {
+    if signal == SIGINT { SIGINT } else { SIGTERM }
 }
 
 /// What is redone is gone: from here on the run goes on without `--from`.
@@ -116,6 +142,7 @@ fn words(cli: &Cli, args: &RunArgs, files: &[PathBuf], from: Option<&str>) -> St
         only,
         keep_state,
         reuse,
+        shard,
         out,
         json,
         profile,
@@ -133,6 +160,7 @@ fn words(cli: &Cli, args: &RunArgs, files: &[PathBuf], from: Option<&str>) -> St
         ("--device", device.clone()),
         ("--from", from.map(str::to_owned)),
         ("--only", only.clone()),
+        ("--shard", shard.map(|share| share.to_string())),
         ("--out", out.as_deref().map(path)),
     ];
     let options = options.into_iter();

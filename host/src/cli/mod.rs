@@ -12,6 +12,7 @@ mod probe;
 mod report;
 mod run;
 mod show;
+mod slurm;
 mod sweep;
 mod told;
 mod verify;

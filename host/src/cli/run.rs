@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    artifact::{RunFolder, Stage},
+    artifact::{RunFolder, Share, Stage},
     data::Fault,
     experiment::{
         checks::{self, Checked},
@@ -14,6 +14,7 @@ use crate::{
         failure::{Failure, config_fault},
         file, reuse, run,
         selection::Selection,
+        shares,
         sweep::{self, Sweep},
     },
     plugins::{Prober, Registry},
@@ -156,6 +157,9 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<String, F
     let Ready { checked, base } = &ready;
     tell_notes(checked);
     let runs = reuse::runs(&checked.experiment, base, &args.reuse)?;
+    if let Some(share) = args.shard {
+        return run_share(&ready, registry, &root, &selection, share);
+    }
     let summary = run::run(checked, registry, base, root.clone(), &selection, &runs)?;
     if args.json {
         return json_of(&summary);
@@ -163,6 +167,24 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<String, F
     let page = RunFolder::at(root).page();
     let summary = text_of(&summary, TableFormat::Terminal);
     Ok(format!("{summary}report: {}\n", page.display()))
+}
+
+/// Does a share of a stage; returns what to print of it.
+fn run_share(
+    Ready { checked, base }: &Ready,
+    registry: &Registry,
+    root: &Path,
+    selection: &Selection,
+    share: Share,
+) -> Result<String, Failure> {
+    let did = shares::run_share(checked, registry, base, root, selection, share)?;
+    Ok(match did {
+        Some(stage) => format!(
+            "{stage}: shard {} of {} is done; once all are, the same command without --shard collects them\n",
+            share.number, share.of
+        ),
+        None => "finished: nothing is left for a shard\n".to_owned(),
+    })
 }
 
 /// Says why `auto` is not the GPU, and what was chosen where the file leaves a choice.

@@ -2,6 +2,7 @@
 
 pub mod changed;
 pub mod checks;
+mod collect;
 pub mod compare;
 mod confusions;
 mod courses;
@@ -23,6 +24,7 @@ pub mod publish;
 pub mod reuse;
 pub mod run;
 pub mod selection;
+pub mod shares;
 pub mod side_by_side;
 pub mod soft_labels;
 pub mod sweep;
@@ -202,7 +204,7 @@ impl Experiment {
                 let config = of(&self.recover, stage)?;
                 self.select(session, &config.origin())?;
                 let teachers = load(config.teachers.used())?;
-                recover::run(session, config, &teachers).map(drop)
+                recover::run(session, config, &teachers)
             }
             Stage::Experts => {
                 let (config, network) = (of(&self.experts, stage)?, &matching()?.architecture);

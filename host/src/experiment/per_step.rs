@@ -44,6 +44,7 @@ impl Experiment {
             train: &train,
             test: &test,
             inputs: session.inputs.clone(),
+            share: None,
         };
         let all = MAKING.into_iter();
         for (stage, table) in all.filter_map(|stage| Some((stage, self.table(stage)?))) {

@@ -28,6 +28,7 @@ use crate::{
 use super::{
     Experiment,
     checks::{Checked, matching::store_fault},
+    collect::collect,
     failure::{Failure, config_fault},
     finished::{await_mending, is_finished, refuse_stale, take_over},
     intact::refuse_damaged,
@@ -111,6 +112,7 @@ pub fn run(
         claimed => claimed?,
     };
     folder.sweep();
+    collect(&folder, &plan, &mut manifest, selection)?;
     take_stages(&folder, &plan, &mut manifest, selection, reuse)?;
     refuse_damaged(&folder, &plan, &manifest, selection)?;
     let mut before = BTreeMap::new();
@@ -152,6 +154,7 @@ pub fn run(
         train: &checked.train,
         test: &checked.test,
         inputs: normalization.into(),
+        share: selection.share,
     };
     let (mut worked, mut drawn) = (false, Drawn::default());
     for (number, stage) in plan.stages.iter().enumerate() {
@@ -194,6 +197,9 @@ pub fn run(
         }
     }
     overall::enter(None);
+    if selection.share.is_some() {
+        return Ok(outcome::summary(experiment, &folder, checked)?);
+    }
     let is_whole = plan.stages.iter().all(|s| is_finished(&manifest, s));
     if !is_whole {
         manifest.finished = None;
@@ -249,7 +255,8 @@ fn refresh(
     }
 }
 
-fn fresh_manifest(experiment: &Experiment) -> Manifest {
+/// The manifest of a run that has not begun.
+pub(super) fn fresh_manifest(experiment: &Experiment) -> Manifest {
     Manifest {
         format_version: FORMAT_VERSION,
         seal: String::new(),
@@ -328,6 +335,12 @@ fn do_stage(
             .insert(name, record(Status::Started, &meter));
         session.folder.write_manifest(manifest)?;
         return Err(error);
+    }
+    if session.share.is_some() {
+        manifest
+            .stages
+            .insert(name, record(Status::Started, &meter));
+        return session.folder.write_manifest(manifest);
     }
     let mut finished = record(Status::Finished, &meter);
     if let Some(profile) = meter.profile() {

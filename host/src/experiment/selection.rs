@@ -1,6 +1,6 @@
 //! Which stages of a run are to be done.
 
-use crate::artifact::Stage;
+use crate::artifact::{Share, Stage};
 
 use super::failure::{Failure, config_fault};
 
@@ -13,6 +13,8 @@ pub struct Selection {
     pub only: Option<Stage>,
     /// Go on from the saved state of an unfinished stage whose `batch_size` alone has changed.
     pub keep_state: bool,
+    /// Do a share of the units of the stage that is run alone, and leave its outcome to others.
+    pub share: Option<Share>,
     /// Called once nothing is left of what is redone: from then on the run goes on without `from`.
     pub on_redone: Option<fn()>,
 }
@@ -28,6 +30,7 @@ impl Selection {
             from: stage(from)?,
             only: stage(only)?,
             keep_state,
+            share: None,
             on_redone: None,
         })
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    artifact::{RunFolder, Stage, Trajectories, atomic, trajectories::Identity as Trained},
+    artifact::{RunFolder, Share, Stage, Trajectories, atomic, trajectories::Identity as Trained},
     data::{Dataset, Fault},
     engine::optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig},
     report::overall,
@@ -159,7 +159,11 @@ pub fn run(
     architecture: &ComponentConfig,
     base: &Path,
 ) -> Result<Output> {
-    let store = config.store(session.folder, base);
+    // Trajectories of all shares stand in one place, each expert's in its own folder.
+    let store = match session.share {
+        Some(_) => config.store(&Share::run(session.folder), base),
+        None => config.store(session.folder, base),
+    };
     let own = config.trained(
         session.seed,
         session.train,
@@ -170,16 +174,20 @@ pub fn run(
         architecture,
         &Network::of(session, architecture)?,
     );
-    let _lock = store.claim(&own)?;
+    let _lock = store.claim(&own, session.share.is_some())?;
     let hard = ComponentConfig::cross_entropy();
     let loss = session.registry.create_loss(&hard.plugin, &hard.params())?;
-    let left = (0..config.count).filter(|expert| !store.has(*expert, u64::from(config.epochs)));
-    overall::expect(left.map(|expert| (session.folder.expert(expert).1, 1.)));
+    let is_done = |expert: u32| store.has(expert, u64::from(config.epochs));
+    let own: Vec<u32> = (0..config.count)
+        .filter(|expert| session.does(*expert as usize))
+        .collect();
+    let left = own.iter().filter(|expert| !is_done(**expert));
+    overall::expect(left.map(|expert| (session.folder.expert(*expert).1, 1.)));
     let mut top1 = Vec::new();
-    for expert in 0..config.count {
+    for expert in own {
         let (folder, name) = session.folder.expert(expert);
         let outcome = folder.metrics();
-        if store.has(expert, u64::from(config.epochs)) {
+        if is_done(expert) {
             // Trained by this run, or by another that shares the folder.
             if outcome.exists() {
                 top1.push(atomic::read_json::<Scores>(&outcome)?.top1_last);
@@ -213,6 +221,8 @@ pub fn run(
         atomic::remove(&folder.checkpoint())?;
     }
     let output = Output { top1 };
-    atomic::write_json(&session.folder.stage(Stage::Experts).metrics(), &output)?;
+    if session.share.is_none() {
+        atomic::write_json(&session.folder.stage(Stage::Experts).metrics(), &output)?;
+    }
     Ok(output)
 }

@@ -7,7 +7,7 @@ use plugin_api::{Ctx, architecture::InputShape};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    artifact::{RunFolder, Stage, hash_json},
+    artifact::{RunFolder, Share, Stage, hash_json},
     data::{Dataset, Inputs, Normalization, WhiteningConfig},
     engine::{
         Tensor, Value,
@@ -70,9 +70,16 @@ pub struct Session<'a> {
     pub test: &'a Dataset,
     /// How bytes become inputs of a network.
     pub inputs: Inputs,
+    /// The share of a stage's units that is done, where others do the rest; the stage is then left without its outcome.
+    pub share: Option<Share>,
 }
 
 impl Session<'_> {
+    /// Whether a unit of a stage, counted from 0, is to be done here.
+    pub fn does(&self, unit: usize) -> bool {
+        self.share.is_none_or(|share| share.has(unit))
+    }
+
     /// Computes in its precision as long as the answer lives.
     pub fn compute(&self) -> Computing {
         compute_in(self.precision)

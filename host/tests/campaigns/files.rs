@@ -118,7 +118,9 @@ fn damage_every_file(lab: &Lab) -> usize {
                 restore(&root, &whole);
                 continue;
             }
-            assert!(told(&verified), "{what}: verify says nothing");
+            // It stands in no list, since it comes and goes; where it is missing, the pass is made anew.
+            let is_missed = !(harm == Harm::Deleted && name.ends_with("/statistics.safetensors"));
+            assert!(told(&verified) || !is_missed, "{what}: verify says nothing");
             let reader = READERS.iter().find(|[stage, _]| is_of(name, stage));
             if let Some([_, reader]) = reader.filter(|_| !name.starts_with(PASSES)) {
                 let answer = lab.run(&["--from", reader]);

@@ -82,12 +82,53 @@ impl Gated {
         }
     }
 
-    /// Presses Ctrl-C where the run stands, and reads what it answers.
+    /// Sends a signal to the run where it stands.
     #[track_caller]
-    pub fn interrupt(mut self) -> Answer {
+    pub fn signal(&self, signal: libc::c_int) {
         let child = libc::pid_t::try_from(self.child.id()).expect("the number of a process");
         // SAFETY: kill takes any numbers; the child was not waited for, so its number is its own.
-        assert_eq!(unsafe { libc::kill(child, libc::SIGINT) }, 0, "SIGINT");
+        assert_eq!(unsafe { libc::kill(child, signal) }, 0, "signal {signal}");
+    }
+
+    /// Lets the run go on for a while, past all stops.
+    pub fn go_on_for(&mut self, time: Duration) {
+        let since = Instant::now();
+        while since.elapsed() < time {
+            self.waiting = self.gate.accept().ok().map(|(stop, _)| stop);
+            thread::sleep(Duration::from_micros(300));
+        }
+    }
+
+    /// Sends a signal, lets the run go on to the next place where it stops, and reads what it answers.
+    #[track_caller]
+    pub fn stopped_by(mut self, signal: libc::c_int) -> Answer {
+        self.signal(signal);
+        let since = Instant::now();
+        while self
+            .child
+            .try_wait()
+            .expect("a child can be asked")
+            .is_none()
+        {
+            self.waiting = self.gate.accept().ok().map(|(stop, _)| stop);
+            assert!(since.elapsed() < PATIENCE, "signal {signal} ends nothing");
+            thread::sleep(Duration::from_micros(300));
+        }
+        self.answer()
+    }
+
+    /// Presses Ctrl-C twice where the run stands, and reads what it answers.
+    #[track_caller]
+    pub fn interrupt(mut self) -> Answer {
+        self.signal(libc::SIGINT);
+        // Two that come at once are one.
+        thread::sleep(Duration::from_millis(300));
+        self.signal(libc::SIGINT);
+        self.answer()
+    }
+
+    #[track_caller]
+    fn answer(&mut self) -> Answer {
         let mut stderr = String::new();
         let mut told = self.child.stderr.take().expect("a pipe");
         told.read_to_string(&mut stderr).expect("a text");

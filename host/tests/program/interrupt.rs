@@ -1,4 +1,4 @@
-//! Ctrl-C, and readers that do not read: a run says how it goes on, or goes on by itself.
+//! Ctrl-C and the signals of batch systems, and readers that do not read: a run says how it goes on, or goes on by itself.
 
 use std::{
     fs,
@@ -8,6 +8,10 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use alambic::artifact::tensors;
+use candle_core::Device;
+use serde_json::Value as Json;
 
 use crate::{
     common::{Answer, Lab, alambic, assert_same},
@@ -23,7 +27,7 @@ fn interrupted(lab: &Lab, arguments: &[&str], file: &str) -> Vec<String> {
     let mut run = lab.start_telling(Stdio::piped(), arguments);
     let path = lab.path("run").join(file);
     run.until(file, || path.exists());
-    let Answer { code, stderr, .. } = run.interrupt();
+    let Answer { code, stderr, .. } = run.stopped_by(libc::SIGINT);
     assert_eq!(code, Some(130), "{stderr}");
     let last = stderr.lines().last().expect("a line");
     let command = last.strip_prefix("stopped; this goes on: ").expect(&stderr);
@@ -63,12 +67,44 @@ fn a_redone_stage_goes_on_where_it_was_stopped() {
     assert!(!command.contains(&"--from".to_owned()), "{command:?}");
     carried_out(&command).done();
     assert_same(&before, &lab.results("run"));
-    // Before anything is gone, the stage is still to be redone.
+    // Before anything is gone, the stage is still to be redone; a second signal waits for no step.
     let mut run = lab.start_telling(Stdio::piped(), &options);
     run.until("the first file", || true);
     assert!(lab.path("run/recover/metrics.json").exists());
     let told = run.interrupt().stderr;
     assert!(told.contains("--from recover"), "{told}");
+}
+
+#[test]
+fn a_batch_system_loses_no_step() {
+    let lab = Lab::new();
+    // Far beyond the next checkpoint that is due.
+    let options = [
+        "--set",
+        "checkpoint_secs=1e6",
+        "--set",
+        "recover.iterations=1000",
+    ];
+    lab.run_into("whole", &options).done();
+    for signal in [libc::SIGTERM, libc::SIGUSR1] {
+        let checkpoint = lab.path("run/recover/checkpoint.safetensors");
+        let batch = lab.path("run/recover/batch-00000.safetensors");
+        let mut run = lab.start_telling(Stdio::piped(), &options);
+        run.until("a batch", || batch.exists());
+        run.go_on_for(Duration::from_millis(300));
+        let Answer { code, stderr, .. } = run.stopped_by(signal);
+        assert_eq!(code, Some(143), "{stderr}");
+        assert!(stderr.contains("stopping at the next step"), "{stderr}");
+        let last = stderr.lines().last().expect("a line");
+        let command = last.strip_prefix("stopped; this goes on: ").expect(&stderr);
+        let mend = "";
+        let (_, texts) = tensors::load_sealed(&checkpoint, &Device::Cpu, mend).expect("a state");
+        let state: Json = serde_json::from_str(&texts["state"]).expect("a state");
+        assert!(state["iteration"].as_u64() > Some(1), "{state}");
+        carried_out(&shlex::split(command).expect("a command that a shell takes")).done();
+        assert_same(&lab.results("whole"), &lab.results("run"));
+        fs::remove_dir_all(lab.path("run")).expect("a run folder");
+    }
 }
 
 /// A pipe that takes not a byte more.

@@ -91,6 +91,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
                 std: plain(experiment.data.std, 0.25),
             })
         },
+        share: None,
     };
     let available_bytes = memory::available_bytes();
     let free = available_bytes.unwrap_or(u64::MAX);

@@ -286,7 +286,7 @@ impl Continual<'_> {
             .context("stored labels without a teacher")?;
         let session = self.session.computing_in(config.precision);
         let _computing = session.compute();
-        relabel::run(&session, config, teachers, store, &memory.set.images).map(drop)
+        relabel::run(&session, config, teachers, store, &memory.set.images)
     }
 }
 

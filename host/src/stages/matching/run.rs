@@ -166,7 +166,7 @@ impl Steps for Matching<'_> {
         Ok((state, self.at.clone()))
     }
 
-    fn prepare(&mut self) -> Result<bool> {
+    fn prepare(&mut self, _: &mut Journal) -> Result<bool> {
         let is_left = self.at.iteration < self.config.iterations;
         if is_left {
             let images = self.stepper.images();

@@ -3,6 +3,7 @@
 
 pub mod config;
 mod hooks;
+mod kept;
 mod member;
 mod reference;
 mod run;

@@ -202,7 +202,7 @@ impl Steps for Pass<'_> {
         Ok((state, Progressed { done: self.done }))
     }
 
-    fn prepare(&mut self) -> Result<bool> {
+    fn prepare(&mut self, _: &mut Journal) -> Result<bool> {
         Ok(self.done < self.batches.len())
     }
 

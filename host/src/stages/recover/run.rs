@@ -1,17 +1,16 @@
 //! Recover batch by batch: each is optimised by itself, waits on disk for the others, and becomes a part of the set.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     artifact::{ImageSet, Stage, WorkFolder, atomic, tensors},
     engine::{Value, optim::Optimizer},
     stages::{
         Session,
-        frames::{Recorder, choice},
+        frames::Recorder,
         networks::is_finite,
         steps::{State, Steps, carry_out, journal::Journal},
         teachers::Teachers,
@@ -21,47 +20,24 @@ use crate::{
 use super::{
     config::{Config, Keep},
     hooks::{Hooks, Moment, Shown, resized},
+    kept::{Progressed, Told},
     member::Labelled,
     stepper::{Stepper, Terms},
-    store::{Output, REDO, store},
+    store::{REDO, store},
 };
 
-/// Iteration `iteration` of the batch that begins with image `first`, after `batch` finished ones of any size, is the next to do.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Progressed {
-    batch: usize,
-    first: usize,
-    iteration: u64,
-    best_total: Option<f64>,
-    terms_first: Vec<Terms>,
-    terms_last: Vec<Terms>,
-    /// Images that the network sees, where a hook has said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    active: Option<Vec<u32>>,
-    /// Whether what comes before the iteration is done.
-    #[serde(default, skip_serializing_if = "is_false")]
-    prepared: bool,
-    /// States that were asked for when the stage began.
-    #[serde(default, skip_serializing_if = "choice::is_off")]
-    frames: u32,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-/// Distils the images and stores them in `recover/images`.
+/// Distils the images and stores them in `recover/images`; of a share of the batches, leaves each in its file.
 ///
 /// # Errors
 /// When an operation fails or the loss is not finite; finished batches and the last good state stay on disk.
-pub fn run(session: &Session<'_>, config: &Config, teachers: &Teachers) -> Result<Output> {
+pub fn run(session: &Session<'_>, config: &Config, teachers: &Teachers) -> Result<()> {
     let folder = session.folder.stage(Stage::Recover);
     let start = config.origin().start(session)?;
     let mut recovery = Recovery {
         session,
         start,
         config,
+        teachers,
         stepper: Stepper::new(session, config, teachers)?,
         hooks: Hooks::new(session, config)?,
         folder: &folder,
@@ -72,25 +48,30 @@ pub fn run(session: &Session<'_>, config: &Config, teachers: &Teachers) -> Resul
             ..Progressed::default()
         },
         under_way: None,
+        has_begun: false,
     };
     if config.iterations > 0 {
         recovery.stepper.learn()?;
         carry_out(session, &folder, &mut recovery)?;
     }
+    if session.share.is_some() {
+        return atomic::remove(&folder.checkpoint());
+    }
     let Recovery { recorder, at, .. } = &recovery;
     let terms = [&at.terms_first[..], &at.terms_last];
-    let output = store(session, config, teachers, (recorder, at.batch, terms))?;
+    store(session, config, teachers, (recorder, at.batch, terms))?;
     atomic::remove(&folder.checkpoint())?;
     for batch in 0..recovery.at.batch {
         atomic::remove(&folder.batch(batch))?;
     }
-    Ok(output)
+    Ok(())
 }
 
 /// The images on their way.
 struct Recovery<'a> {
     session: &'a Session<'a>,
     config: &'a Config,
+    teachers: &'a Teachers,
     stepper: Stepper<'a>,
     hooks: Hooks,
     folder: &'a WorkFolder,
@@ -100,6 +81,8 @@ struct Recovery<'a> {
     recorder: Recorder<'a>,
     at: Progressed,
     under_way: Option<Batch>,
+    /// Whether the components may remember a batch.
+    has_begun: bool,
 }
 
 /// Images that are optimised together.
@@ -128,6 +111,25 @@ impl Recovery<'_> {
         Optimizer::new(self.config.optimizer.clone(), &[canvas.dims().to_vec()])
     }
 
+    /// Batches, from the first on, that are to be done here.
+    fn own(&self, batches: usize) -> u64 {
+        let own = (0..batches).filter(|batch| self.session.does(*batch));
+        own.count() as u64
+    }
+
+    /// The batch that comes next, where another process or an interrupted one has left it whole.
+    fn made(&self) -> Result<Option<Told>> {
+        let told = Told::read(&self.folder.batch(self.at.batch))?;
+        let images = (self.at.first, self.range().len());
+        Ok(told.filter(|told| told.images == images && told.frames == self.at.frames))
+    }
+
+    /// Goes over to the next batch.
+    fn pass_on(&mut self) {
+        self.at.first = self.range().end;
+        self.at.batch += 1;
+    }
+
     /// Keeps the images of a batch that is complete; the next one begins anew.
     fn end_batch(&mut self) -> Result<()> {
         let Batch { canvas, best, .. } = self.under_way.take().context("a batch without images")?;
@@ -139,13 +141,28 @@ impl Recovery<'_> {
         );
         let mut images = vec![("images".to_owned(), kept)];
         images.extend(self.recorder.named());
-        tensors::save_sealed(&self.folder.batch(batch), &images, BTreeMap::new())?;
+        let last = |terms: &[Terms]| terms.last().cloned().context("a batch without terms");
+        let told = Told {
+            images: (self.at.first, self.range().len()),
+            frames: self.at.frames,
+            terms_first: last(&self.at.terms_first)?,
+            terms_last: last(&self.at.terms_last)?,
+            log: std::mem::take(&mut self.at.logged),
+        };
+        told.write(&self.folder.batch(batch), &images)?;
         self.recorder.forget();
-        self.at.first = self.range().end;
-        self.at.batch += 1;
+        self.pass_on();
         self.at.iteration = 0;
         self.at.best_total = None;
         self.at.active = None;
+        Ok(())
+    }
+
+    /// Makes the components anew: a batch has the same bytes whichever batches one process has done before it.
+    fn begin_anew(&mut self) -> Result<()> {
+        self.stepper = Stepper::new(self.session, self.config, self.teachers)?;
+        self.stepper.learn()?;
+        self.hooks = Hooks::new(self.session, self.config)?;
         Ok(())
     }
 
@@ -217,16 +234,17 @@ impl Steps for Recovery<'_> {
 
     fn progress(&self) -> (u64, u64) {
         let each = self.config.iterations;
-        let done = self.at.batch as u64 * each + self.at.iteration;
-        (done, self.batches() as u64 * each)
+        let done = self.own(self.at.batch) * each + self.at.iteration;
+        (done, self.own(self.batches()) * each)
     }
 
     fn resume(&mut self, mut state: State, at: Progressed) -> Result<()> {
+        self.has_begun = true;
         self.stepper.load_plugins(&state)?;
         self.hooks.load(&state)?;
         self.recorder.go_on_with(at.frames);
         self.at = at;
-        for batch in 0..self.at.batch {
+        for batch in (0..self.at.batch).filter(|batch| self.session.does(*batch)) {
             tensors::load_sealed(&self.folder.batch(batch), &Device::Cpu, REDO)?;
         }
         let Some(canvas) = state.tensors.remove("canvas") else {
@@ -239,6 +257,7 @@ impl Steps for Recovery<'_> {
             self.at.best_total = None;
             self.at.active = None;
             self.at.prepared = false;
+            self.at.logged.clear();
             return Ok(());
         }
         self.recorder.restore(&state)?;
@@ -271,11 +290,29 @@ impl Steps for Recovery<'_> {
         Ok((state, self.at.clone()))
     }
 
-    fn prepare(&mut self) -> Result<bool> {
+    fn prepare(&mut self, journal: &mut Journal) -> Result<bool> {
+        while self.under_way.is_none() && self.at.first < self.labels.len() {
+            if !self.session.does(self.at.batch) {
+                self.pass_on();
+                continue;
+            }
+            let Some(told) = self.made()? else { break };
+            let before = self.progress().0;
+            for (iteration, terms) in &told.log {
+                journal.record(before + iteration, &terms.numbers())?;
+            }
+            self.at.terms_first.push(told.terms_first);
+            self.at.terms_last.push(told.terms_last);
+            self.pass_on();
+            journal.progress(self.progress().0, "");
+        }
         if self.at.first >= self.labels.len() {
             return Ok(false);
         }
         if self.under_way.is_none() {
+            if std::mem::replace(&mut self.has_begun, true) {
+                self.begin_anew()?;
+            }
             let canvas = self.start_of(self.range())?;
             self.under_way = Some(Batch {
                 optimizer: self.optimizer(&canvas),
@@ -327,6 +364,7 @@ impl Steps for Recovery<'_> {
         let last = at.iteration + 1 == config.iterations;
         if at.iteration.is_multiple_of(config.log_every) || last {
             journal.record(step, &terms.numbers())?;
+            at.logged.push((at.iteration, terms.clone()));
         }
         let message = format!("batch {}/{batches}, loss {:.4}", at.batch + 1, terms.total);
         journal.progress(step + 1, &message);

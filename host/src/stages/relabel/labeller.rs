@@ -68,11 +68,11 @@ impl<'a> Labeller<'a> {
         })
     }
 
-    /// Labels the views of a pass, batch by batch, and appends their records.
+    /// The views of a pass.
     ///
     /// # Errors
-    /// When an operation fails, or the relabeler's plan or records do not fit the set.
-    pub fn pass(&self, pass: u32, records: &mut BTreeMap<String, Vec<Value>>) -> Result<Vec<View>> {
+    /// When the relabeler's plan does not fit the set.
+    pub fn plan(&self, pass: u32) -> Result<Vec<View>> {
         let views = self.relabeler.plan(&self.set, pass).map_err(plugin_error)?;
         let count = self.images.count();
         ensure!(
@@ -91,6 +91,15 @@ impl<'a> Labeller<'a> {
                 self.named
             );
         }
+        Ok(views)
+    }
+
+    /// Labels the views of a pass, batch by batch, and appends their records.
+    ///
+    /// # Errors
+    /// When an operation fails, or the relabeler's plan or records do not fit the set.
+    pub fn pass(&self, pass: u32, records: &mut BTreeMap<String, Vec<Value>>) -> Result<Vec<View>> {
+        let views = self.plan(pass)?;
         let size = self.config.batch_size as usize;
         let mut rendered = Batches::new(&views, &self.session.inputs, &self.session.device);
         for (batch, part) in views.chunks(size).enumerate() {

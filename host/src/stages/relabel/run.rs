@@ -3,16 +3,22 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
+use candle_core::Device;
 
 use crate::{
-    artifact::{ImageSet, LabelWriter, Stage, labels::LabelIndex},
+    artifact::{
+        ImageSet, LabelWriter, Stage, atomic, labels::LabelIndex, share::pass_file, tensors,
+    },
     engine::Value,
     report::progress::Progress,
     stages::{Session, teachers::Teachers},
+    stop,
 };
 
 use super::{config::Config, labeller::Labeller};
 
+/// What to do where a pass that another process has made is lost.
+const REDO: &str = "delete it, and run the same command again";
 /// Passes that one shard holds at most: what a kill can cost.
 const SHARD_PASSES: u32 = 25;
 /// Bytes of a shard from which on it takes no further pass: they are in memory until it is written.
@@ -29,7 +35,7 @@ pub fn told_as(set: &str) -> String {
     format!("{} {set}", Stage::Relabel)
 }
 
-/// Labels a set, which has a name in progress, and stores the labels in a folder.
+/// Labels a set, which has a name in progress, and stores the labels in a folder; of a share of the passes, leaves each in a file.
 ///
 /// # Errors
 /// When an operation fails; whole shards stay on disk.
@@ -39,9 +45,12 @@ pub fn run(
     teachers: &Teachers,
     (name, folder): (&str, &Path),
     images: &ImageSet,
-) -> Result<LabelIndex> {
+) -> Result<()> {
     let labeller = Labeller::new(session, config, teachers, images)?;
     let layout = labeller.layout;
+    if session.share.is_some() {
+        return share(session, &labeller, name, folder);
+    }
     let fresh = LabelIndex {
         relabeler: serde_json::to_value(&config.relabeler)?,
         layout,
@@ -62,10 +71,23 @@ pub fn run(
             if pass == layout.passes {
                 break;
             }
-            let planned = labeller.pass(pass, &mut records)?;
+            let path = pass_file(folder, pass);
+            let planned = match path.exists() {
+                true => {
+                    let (made, _) = tensors::load_sealed(&path, &Device::Cpu, REDO)?;
+                    for (name, record) in made {
+                        records.entry(name).or_default().push(record);
+                    }
+                    labeller.plan(pass)?
+                }
+                false => labeller.pass(pass, &mut records)?,
+            };
             rows.push(planned.len() as u32);
             views.extend(planned);
             progress.set(u64::from(pass) + 1, "");
+            if stop::is_asked() {
+                stop::reached();
+            }
         }
         let joined = records
             .into_iter()
@@ -74,7 +96,33 @@ pub fn run(
         writer.append(rows, &views, joined)?;
     }
     progress.finish();
-    writer.finish()
+    writer.finish()?;
+    (0..layout.passes).try_for_each(|pass| atomic::remove(&pass_file(folder, pass)))
+}
+
+/// Labels the passes of a share, each into a file that is whole or not there.
+fn share(session: &Session<'_>, labeller: &Labeller<'_>, name: &str, folder: &Path) -> Result<()> {
+    let passes = (0..labeller.layout.passes).filter(|pass| session.does(*pass as usize));
+    let passes: Vec<u32> = passes.collect();
+    let progress = Progress::starting_at(&told_as(name), 0, passes.len() as u64, "passes");
+    for (done, pass) in passes.into_iter().enumerate() {
+        let path = pass_file(folder, pass);
+        if !path.exists() {
+            let mut records = BTreeMap::new();
+            labeller.pass(pass, &mut records)?;
+            let joined = records
+                .into_iter()
+                .map(|(name, parts)| Ok((name, Value::cat(&parts, 0)?)));
+            let joined = joined.collect::<Result<Vec<_>>>()?;
+            tensors::save_sealed(&path, &joined, BTreeMap::new())?;
+        }
+        progress.set(done as u64 + 1, "");
+        if stop::is_asked() {
+            stop::reached();
+        }
+    }
+    progress.finish();
+    Ok(())
 }
 
 /// Bytes of the records of a pass.

@@ -10,6 +10,7 @@ use crate::{
     artifact::{Checkpoint, WorkFolder, atomic, tensors::Damaged},
     report::{log::Beginning, progress::Progress},
     stages::Session,
+    stop,
 };
 
 use super::{journal::Journal, state::State};
@@ -54,8 +55,8 @@ pub(crate) trait Steps {
     /// Everything that it goes on from, and where it is.
     fn save(&self) -> Result<(State, Self::At)>;
 
-    /// Makes the next step ready; false where none is left.
-    fn prepare(&mut self) -> Result<bool>;
+    /// Makes the next step ready, and tells of those that others have done; false where none is left.
+    fn prepare(&mut self, journal: &mut Journal) -> Result<bool>;
 
     /// One step.
     fn step(&mut self) -> Result<Self::Made>;
@@ -98,9 +99,10 @@ pub(crate) fn carry_out<S: Steps>(
     let progress = Progress::starting_at(steps.name(), done, total, S::UNIT);
     let (run, name) = (session.folder, steps.name());
     let mut journal = Journal::open(run, folder, name, S::COUNTED, done, progress)?;
-    while steps.prepare()? {
+    while steps.prepare(&mut journal)? {
+        let stops = stop::is_asked();
         // Taken before the step and written after it: only a state that gave finite numbers is worth going back to.
-        let good = match steps.has_unsaved() && checkpoint.is_due() {
+        let good = match steps.has_unsaved() && (stops || checkpoint.is_due()) {
             true => Some(steps.save()?),
             false => None,
         };
@@ -118,6 +120,9 @@ pub(crate) fn carry_out<S: Steps>(
         };
         if let Some(good) = good {
             keep(good, &mut journal)?;
+        }
+        if stops {
+            stop::reached();
         }
         if steps.count(made, &mut journal)? {
             keep(steps.save()?, &mut journal)?;

@@ -253,7 +253,7 @@ impl Steps for Course<'_> {
         Ok((state, self.at.clone()))
     }
 
-    fn prepare(&mut self) -> Result<bool> {
+    fn prepare(&mut self, _: &mut Journal) -> Result<bool> {
         let Training {
             session,
             stage,

@@ -36,7 +36,7 @@ pub struct Upstream<'a> {
     pub relabel: Option<&'a relabel::Config>,
 }
 
-/// Trains all students and gives a row for each set, kind of labels and network.
+/// Trains all students and gives a row for each set, kind of labels and network; of a share of the students, leaves the outcome of each.
 ///
 /// # Errors
 /// When a training fails; finished ones stay on disk and are not done again.
@@ -57,24 +57,37 @@ pub fn run(
         upstream.squeeze,
     ));
     let mut rows = Vec::new();
+    let mut units = 0..;
     for name in config.set_names(&upstream.origin) {
         let set = TaughtSet::load(session, config, (&upstream.origin, relabelled), &name)?;
         let image_bytes = set.images.encoded_bytes(upstream.origin.format)?;
         for labels in Labels::of(config, relabelled) {
+            let count = config.architectures.len() * config.seeds.len();
+            let students: Vec<usize> = units.by_ref().take(count).collect();
+            if !students.iter().any(|student| session.does(*student)) {
+                continue;
+            }
+            let mut students = students.into_iter();
             let store = session.folder.labels(&name);
             let mut lesson = Lesson::new(session, recipe, &set, labels, &store)?;
             for student in &config.architectures {
                 let (label, folder) = (student.label(), labels.of_set(&name));
-                let train = |(number, &seed)| {
+                let train = |(number, &seed): (usize, &u64)| {
+                    if !students.next().is_some_and(|student| session.does(student)) {
+                        return None;
+                    }
                     let place = session.folder.student(&folder, &label, seed);
                     let tested = Tested {
                         places: None,
                         keeps_confusion: number == 0 && config.is_first(student),
                     };
-                    lesson.train(student, seed, tested, place)
+                    Some(lesson.train(student, seed, tested, place))
                 };
                 let seeds = config.seeds.iter().enumerate();
-                let scores: Vec<_> = seeds.map(train).collect::<Result<_>>()?;
+                let scores: Vec<_> = seeds.filter_map(train).collect::<Result<_>>()?;
+                if session.share.is_some() {
+                    continue;
+                }
                 let row = ResultRow {
                     set: name.clone(),
                     labels: recipe.named(labels, &set),
@@ -95,8 +108,17 @@ pub fn run(
     }
     if config.controls.contains(&Control::FullData) {
         for student in &config.architectures {
-            rows.push(train_full(session, config, upstream.squeeze, student)?);
+            rows.extend(train_full(
+                session,
+                config,
+                upstream.squeeze,
+                student,
+                &mut units,
+            )?);
         }
+    }
+    if session.share.is_some() {
+        return Ok(rows);
     }
     atomic::write_json(&session.folder.results(Stage::Validate), &rows)?;
     Ok(rows)
@@ -107,7 +129,8 @@ fn train_full(
     config: &Config,
     squeeze: Option<&squeeze::Config>,
     student: &StudentConfig,
-) -> Result<ResultRow> {
+    units: &mut impl Iterator<Item = usize>,
+) -> Result<Option<ResultRow>> {
     let train = config
         .full_train(squeeze)
         .context("validate.full_data.epochs")?;
@@ -115,6 +138,9 @@ fn train_full(
     let seeds: Vec<u64> = config.full_data.seeds.clone().unwrap_or_else(first);
     let mut scores = Vec::new();
     for (number, seed) in seeds.into_iter().enumerate() {
+        if !units.next().is_some_and(|unit| session.does(unit)) {
+            continue;
+        }
         let rule = squeeze.map_or_else(|| whole(config.batch_size), |s| s.views());
         let augment = match squeeze {
             Some(_) => Augment::default(),
@@ -136,6 +162,9 @@ fn train_full(
         };
         scores.push(one.train(seed, &mut feed)?);
     }
+    if session.share.is_some() {
+        return Ok(None);
+    }
     let count = session.train.count();
     let row = ResultRow {
         set: FULL_DATA.to_owned(),
@@ -148,6 +177,6 @@ fn train_full(
         epochs: u64::from(train.epochs),
         ..ResultRow::default()
     };
-    row.with_scores(&scores)
-        .context("validate.full_data.seeds is empty")
+    let row = row.with_scores(&scores);
+    row.context("validate.full_data.seeds is empty").map(Some)
 }

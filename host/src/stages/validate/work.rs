@@ -8,7 +8,7 @@ use crate::stages::{
 
 use super::{config::Control, labels::Labels, lesson::Recipe};
 
-/// The trainings that are not finished: what they are called in progress, and the images that they are shown.
+/// The trainings to be done here that are not finished: what they are called in progress, and the images that they are shown.
 pub(super) fn left(
     session: &Session<'_>,
     recipe: Recipe<'_>,
@@ -17,11 +17,13 @@ pub(super) fn left(
 ) -> Vec<(String, f64)> {
     let Recipe { config, relabel } = recipe;
     let mut left = Vec::new();
+    let mut units = 0..;
     let mut add = |place: &str, seeds: &[u64], epochs: u32, images: usize| {
         for student in &config.architectures {
             for &seed in seeds {
                 let (folder, name) = session.folder.student(place, &student.label(), seed);
-                if !folder.metrics().exists() {
+                let own = units.next().is_some_and(|unit| session.does(unit));
+                if own && !folder.metrics().exists() {
                     left.push((name, f64::from(epochs) * images as f64));
                 }
             }
