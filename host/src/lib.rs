@@ -1,7 +1,8 @@
 //! Alambic: dataset distillation in which every component is a plugin.
 //!
 //! Imports go downwards: `cli` > `experiment` > `stages` > {`artifact`, `plugins`, `data`, `report`} > `engine` > `picture` >
-//! {`fence`, `lock`, `regular`} > {`say`, `stop`}.
+//! {`fence`, `lock`, `ranks`, `regular`} > {`say`, `stop`,
+//! `user_cache`}.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)] // they panic where their reader has gone: `say`
 
@@ -16,10 +17,12 @@ mod fence;
 mod lock;
 mod picture;
 pub mod plugins;
+mod ranks;
 mod regular;
 pub mod report;
 pub mod stages;
 mod stop;
+mod user_cache;
 
 /// Tensors with derivatives, operations, kernels, optimizers: a crate of its own (`host/engine`).
 pub use alambic_engine as engine;

@@ -21,6 +21,8 @@ const LONGEST_SPELLING: usize = 6;
 
 /// Whether nobody has read standard error of late.
 static UNREAD: AtomicBool = AtomicBool::new(false);
+/// Whether nothing is told, since another process tells it.
+static IS_MUTE: AtomicBool = AtomicBool::new(false);
 /// Output that waits for a reader.
 static WAITING: Mutex<String> = Mutex::new(String::new());
 
@@ -80,6 +82,9 @@ fn print(bytes: &[u8]) {
 
 /// Writes to standard error; there is nobody to tell of a failure. What nobody reads for a while is dropped.
 pub fn err(text: fmt::Arguments<'_>) {
+    if IS_MUTE.load(Ordering::Relaxed) {
+        return;
+    }
     let text = text.to_string();
     let mut stderr = io::stderr().lock();
     for chunk in visible_lines(&text).as_bytes().chunks(CHUNK) {
@@ -94,6 +99,11 @@ pub fn err(text: fmt::Arguments<'_>) {
             return;
         }
     }
+}
+
+/// Lets standard error be silent, or speak again.
+pub fn mute(is_mute: bool) {
+    IS_MUTE.store(is_mute, Ordering::Relaxed);
 }
 
 /// Whether a descriptor takes [`CHUNK`] bytes, or refuses them, within so many milliseconds.

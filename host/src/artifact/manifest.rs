@@ -34,6 +34,9 @@ pub struct Manifest {
     pub started: String,
     /// When its last stage ended; absent while stages are outstanding.
     pub finished: Option<String>,
+    /// The processes of the last session that had several: MPI's library, ranks, nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<String>,
     /// Plugins that took part.
     pub plugins: Vec<PluginRecord>,
     /// Stages by name.

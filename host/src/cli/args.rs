@@ -63,6 +63,12 @@ pub enum Command {
     ImportWeights(ImportWeightsArgs),
     /// Export a teacher's weights in the form PyTorch loads
     ExportWeights(ExportWeightsArgs),
+    /// Prepare for MPI
+    Mpi {
+        /// What to do
+        #[command(subcommand)]
+        command: MpiCommand,
+    },
     /// Print the completions of a shell
     Completions {
         /// Shell
@@ -113,6 +119,9 @@ pub struct RunArgs {
     /// students of validate. Other processes do the others, and a run without it collects them and goes on
     #[arg(long, value_name = "K/N", conflicts_with_all = ["from", "keep_state", "json", "profile"])]
     pub shard: Option<Share>,
+    /// Share the stages with the other processes that a launcher has started: `mpirun -n 8 alambic run FILE --ranks mpi`
+    #[arg(long, value_enum, conflicts_with_all = ["from", "keep_state", "shard", "profile"])]
+    pub ranks: Option<RanksArg>,
     /// Run folder, for a single experiment; runs/NAME by default
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -122,6 +131,13 @@ pub struct RunArgs {
     /// Measure memory use and the time of each operation; print it after each stage and show it in the report
     #[arg(long)]
     pub profile: bool,
+}
+
+/// What connects processes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RanksArg {
+    /// Open MPI, MPICH or another MPI, with its mpirun or srun
+    Mpi,
 }
 
 /// `alambic sweep`.
@@ -256,6 +272,13 @@ pub enum PluginCommand {
         #[arg(long, default_value = ".")]
         dir: PathBuf,
     },
+}
+
+/// `alambic mpi`.
+#[derive(Subcommand, Debug)]
+pub enum MpiCommand {
+    /// Compile what `run --ranks mpi` needs with the `mpicc` at hand, for machines that have none; print its path
+    Build,
 }
 
 /// `alambic data`.

@@ -17,7 +17,7 @@ use signal_hook::{
 };
 
 use super::{
-    args::{ChangeArgs, Cli, RunArgs},
+    args::{ChangeArgs, Cli, RanksArg, RunArgs},
     slurm,
 };
 use crate::{report::progress::beside_the_bar, stop};
@@ -143,6 +143,7 @@ fn words(cli: &Cli, args: &RunArgs, files: &[PathBuf], from: Option<&str>) -> St
         keep_state,
         reuse,
         shard,
+        ranks,
         out,
         json,
         profile,
@@ -161,6 +162,7 @@ fn words(cli: &Cli, args: &RunArgs, files: &[PathBuf], from: Option<&str>) -> St
         ("--from", from.map(str::to_owned)),
         ("--only", only.clone()),
         ("--shard", shard.map(|share| share.to_string())),
+        ("--ranks", ranks.map(|RanksArg::Mpi| "mpi".to_owned())),
         ("--out", out.as_deref().map(path)),
     ];
     let options = options.into_iter();
@@ -248,6 +250,16 @@ mod tests {
             format!("{:?}", parsed(&again)),
             format!("{:?}", parsed(&line))
         );
+    }
+
+    #[test]
+    fn a_share_and_ranks_come_back_too() {
+        for line in [
+            ["alambic", "run", "a.toml", "--shard", "2/3"],
+            ["alambic", "run", "a.toml", "--ranks", "mpi"],
+        ] {
+            assert_eq!(going_on(&line, 0, false), [line[1..].to_vec()]);
+        }
     }
 
     #[test]

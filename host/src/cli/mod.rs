@@ -6,6 +6,7 @@ mod data;
 mod export;
 mod install;
 mod interrupt;
+mod mpi;
 mod pages;
 mod plugin;
 mod probe;
@@ -29,7 +30,7 @@ use crate::{
 };
 
 pub use args::Cli;
-use args::Command;
+use args::{Command, MpiCommand};
 use told::{FAILED, USAGE};
 
 /// Looks at the variables of the environment that choose how to compute.
@@ -80,6 +81,9 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Export(ref args) => export::export(cli, args),
         Command::ImportWeights(ref import) => weights::import(cli, import),
         Command::ExportWeights(ref export) => weights::export(export),
+        Command::Mpi {
+            command: MpiCommand::Build,
+        } => mpi::build(),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { ref dir } => pages::man(dir),
     };
@@ -93,6 +97,6 @@ fn carry_out(cli: &Cli) -> ExitCode {
                 ExitCode::from(FAILED)
             }
         },
-        Err(failure) => told::tell(&failure),
+        Err(failure) => ExitCode::from(told::tell(&failure)),
     }
 }

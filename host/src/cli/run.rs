@@ -12,12 +12,15 @@ use crate::{
         checks::{self, Checked},
         estimate,
         failure::{Failure, config_fault},
-        file, reuse, run,
+        file,
+        ranked::run_ranked,
+        reuse, run,
         selection::Selection,
         shares,
         sweep::{self, Sweep},
     },
     plugins::{Prober, Registry},
+    ranks::Ranks,
     report::continual::{self, of_run},
     report::summary::Summary,
     report::table::{TableFormat, result_table},
@@ -28,6 +31,7 @@ use crate::{
 use super::{
     args::{ChangeArgs, CheckArgs, Cli, RunArgs},
     interrupt,
+    mpi::together,
 };
 
 /// What opens unknown plugin files first: this program, in another process.
@@ -89,12 +93,16 @@ fn checked_file(file: &Path, changes: &ChangeArgs, registry: &Registry) -> Resul
 pub fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     interrupt::goes_on_with(cli, args, 0, &args.files);
     interrupt::listen().context("cannot listen for signals")?;
+    together(args.ranks, |ranks| carry_out(cli, args, ranks))
+}
+
+fn carry_out(cli: &Cli, args: &RunArgs, ranks: Option<&Ranks>) -> Result<(), Failure> {
     let registry = registry(cli)?;
     let files = file::listed(&args.files).map_err(|fault| Failure::Config(vec![fault]))?;
     let [file] = files.as_slice() else {
-        return run_all(cli, &files, args, &registry);
+        return run_all(cli, &files, args, &registry, ranks);
     };
-    say_part!("{}", run_one(file, args, &registry)?);
+    say_part!("{}", run_one(file, args, &registry, ranks)?);
     Ok(())
 }
 
@@ -104,6 +112,7 @@ fn run_all(
     files: &[PathBuf],
     args: &RunArgs,
     registry: &Registry,
+    ranks: Option<&Ranks>,
 ) -> Result<(), Failure> {
     if args.out.is_some() {
         let message = format!(
@@ -137,13 +146,18 @@ fn run_all(
         tell!("{} of {}: {}", i + 1, files.len(), file.display());
         interrupt::goes_on_with(cli, args, i, files);
         // A reader that waits holds up no further run.
-        out_without_waiting(&run_one(file, args, registry)?);
+        out_without_waiting(&run_one(file, args, registry, ranks)?);
     }
     Ok(())
 }
 
 /// Runs an experiment; returns what to print of it.
-fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<String, Failure> {
+fn run_one(
+    file: &Path,
+    args: &RunArgs,
+    registry: &Registry,
+    ranks: Option<&Ranks>,
+) -> Result<String, Failure> {
     let ready = checked_file(file, &args.changes, registry)?;
     let name = &ready.checked.experiment.name;
     let root = args
@@ -160,7 +174,21 @@ fn run_one(file: &Path, args: &RunArgs, registry: &Registry) -> Result<String, F
     if let Some(share) = args.shard {
         return run_share(&ready, registry, &root, &selection, share);
     }
-    let summary = run::run(checked, registry, base, root.clone(), &selection, &runs)?;
+    let summary = match ranks {
+        Some(ranks) => run_ranked(checked, registry, base, &root, &selection, &runs, ranks)?,
+        None => Some(run::run(
+            checked,
+            registry,
+            base,
+            root.clone(),
+            &selection,
+            &runs,
+        )?),
+    };
+    // Another process has it.
+    let Some(summary) = summary else {
+        return Ok(String::new());
+    };
     if args.json {
         return json_of(&summary);
     }

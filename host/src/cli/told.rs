@@ -1,7 +1,5 @@
 //! Failures as lines on the terminal and as exit codes.
 
-use std::process::ExitCode;
-
 use crate::{data::Fault, experiment::failure::Failure};
 
 /// The run failed.
@@ -10,15 +8,15 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 
 /// Tells a failure, and gives the exit code that it has.
-pub fn tell(failure: &Failure) -> ExitCode {
+pub fn tell(failure: &Failure) -> u8 {
     match failure {
         Failure::Config(faults) => {
             print_faults(faults);
-            ExitCode::from(USAGE)
+            USAGE
         }
         Failure::Run(error) => {
             tell!("error: {}", without_backtrace(&format!("{error:#}")));
-            ExitCode::from(FAILED)
+            FAILED
         }
     }
 }

@@ -21,6 +21,7 @@ mod per_step;
 pub mod plan;
 pub mod protocol;
 pub mod publish;
+pub mod ranked;
 pub mod reuse;
 pub mod run;
 pub mod selection;

@@ -266,6 +266,7 @@ pub(super) fn fresh_manifest(experiment: &Experiment) -> Manifest {
         device: String::new(),
         started: now(),
         finished: None,
+        ranks: None,
         plugins: Vec::new(),
         stages: BTreeMap::new(),
         files: Sums::new(),

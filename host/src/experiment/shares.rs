@@ -1,6 +1,6 @@
 //! Stages that several processes share: each does some of the units in a run folder of its own within the run's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     artifact::{Manifest, RunFolder, Share, Stage},
@@ -52,30 +52,46 @@ pub fn run_share(
         ..*selection
     };
     refuse_stale(&plan, &manifest, &selection)?;
-    if whole.is_foreign()? {
-        let message = format!(
-            "{} contains files but no run; choose another --out",
-            root.display()
-        );
-        return Err(config_fault("--out", message));
-    }
-    whole.prepare()?;
+    prepare(&whole)?;
     let _held = lock_shared(&whole.lock())?.ok_or_else(|| busy(&whole))?;
     if is_new {
         whole.write_manifest(&manifest)?;
     }
     let own = RunFolder::at(share.folder(&whole));
-    own.prepare()?;
-    {
-        let _lock = lock(&own.lock())?.ok_or_else(|| busy(&own))?;
-        let mut manifest = own.manifest()?.unwrap_or_else(fresh);
-        own.write_manifest(&manifest)?;
-        let all = Selection::default();
-        take_stages(&own, &plan, &mut manifest, &all, &[root.to_owned()])?;
-    }
+    begin(&own, &plan, fresh, &[root.to_owned()])?;
     let folder = own.root().to_owned();
     run(checked, registry, base, folder, &selection, &[])?;
     Ok(Some(stage))
+}
+
+/// Makes the folder of a run.
+fn prepare(folder: &RunFolder) -> Result<(), Failure> {
+    if folder.is_foreign()? {
+        let message = format!(
+            "{} contains files but no run; choose another --out",
+            folder.root().display()
+        );
+        return Err(config_fault("--out", message));
+    }
+    Ok(folder.prepare()?)
+}
+
+/// Begins a run in a folder, where none is, with what other runs have finished of it.
+///
+/// # Errors
+/// When the folder is another's, or another process uses it, and when the disk says no.
+pub fn begin(
+    folder: &RunFolder,
+    plan: &Plan,
+    fresh: impl FnOnce() -> Manifest,
+    runs: &[PathBuf],
+) -> Result<(), Failure> {
+    prepare(folder)?;
+    let _lock = lock(&folder.lock())?.ok_or_else(|| busy(folder))?;
+    let mut manifest = folder.manifest()?.unwrap_or_else(fresh);
+    folder.write_manifest(&manifest)?;
+    let all = Selection::default();
+    Ok(take_stages(folder, plan, &mut manifest, &all, runs)?)
 }
 
 /// The stage that is asked for, or the first that is not finished.

@@ -3,10 +3,12 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs, io,
+    fs, io,
     io::Write as _,
     path::{Path, PathBuf},
 };
+
+use crate::user_cache;
 
 /// The file in the cache folder. Another version of the program may open files in another way.
 const FILE: &str = concat!("sound-plugins-", env!("CARGO_PKG_VERSION"), ".txt");
@@ -19,19 +21,10 @@ pub(super) struct Sound {
 }
 
 impl Sound {
-    /// That of the user, where compiled kernels are kept too: in `$ALAMBIC_CACHE`, `$XDG_CACHE_HOME/alambic` or `~/.cache/alambic`.
+    /// That of the user, where compiled kernels are kept too.
     pub fn of_user() -> Self {
-        let folder = |name: &str| {
-            let value = env::var_os(name).map(PathBuf::from);
-            value.filter(|folder| folder.is_absolute())
-        };
-        let of_system = || {
-            let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
-            Some(caches?.join("alambic"))
-        };
-        let cache = folder("ALAMBIC_CACHE").or_else(of_system);
         Self {
-            file: cache.map(|cache| cache.join(FILE)),
+            file: user_cache::folder().map(|cache| cache.join(FILE)),
         }
     }
 

@@ -28,6 +28,7 @@ mod profile;
 mod python;
 mod quickstart;
 mod ranges;
+mod ranks;
 mod recipes;
 mod reports;
 mod resume;
