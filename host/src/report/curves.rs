@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{Ranged, ValueFormatter};
+use plotters::coord::ranged1d::{BoldPoints, Ranged, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -145,7 +145,8 @@ where
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
     let steps = curves.iter().flat_map(|curve| &curve.points).map(|p| p.0);
-    let values = y_axis.key_points(Y_LABELS).into_iter();
+    // Those that are labelled: a logarithmic axis has no others.
+    let values = y_axis.key_points(BoldPoints(Y_LABELS)).into_iter();
     let longest = values.map(|y| tick_text(y).len()).max().unwrap_or(0) as i32;
     let text = text_style();
     let mut chart = ChartBuilder::on(area)
@@ -293,6 +294,31 @@ mod tests {
         assert!(!svg.contains("never finite") && !svg.contains("NaN"));
         assert!(svg.starts_with("<svg width=\"600\""), "{}", &svg[..80]);
         assert!(svg.ends_with("</svg>\n"));
+    }
+
+    /// The first coordinate of a text.
+    fn x_of(svg: &str, text: &str) -> i32 {
+        let before = svg.split(&format!(">\n{text}\n</text>")).next();
+        let x = before.and_then(|before| before.rsplit("<text x=\"").next());
+        let x = x.and_then(|x| x.split('"').next()).expect(text);
+        x.parse().expect("a number")
+    }
+
+    #[test]
+    fn the_name_of_an_axis_stands_beside_its_numbers() {
+        for log_y in [true, false] {
+            let options = ChartOptions {
+                y_label: "loss",
+                log_y,
+                ..ChartOptions::default()
+            };
+            let points = curve("c", &[(0., 0.012), (1., 0.031), (2., 0.05)]);
+            let svg = line_chart(&[points], &options).unwrap().unwrap();
+            // Numbers end where they stand, and the name is as wide as a line is high.
+            let begin = x_of(&svg, "0.02") - 4 * TEXT_PX * 6 / 10;
+            let name = x_of(&svg, "loss") + TEXT_PX;
+            assert!(name <= begin, "log {log_y}: {name} beyond {begin}");
+        }
     }
 
     #[test]
