@@ -62,8 +62,9 @@ pub fn publish(
 ) -> Result<()> {
     atomic::write_json(&folder.summary(), summary)?;
     let continual = of_run(&summary.continual);
-    if let Some(svg) = continual::chart(&continual, "Continual learning")? {
-        atomic::write(&folder.figure("continual.svg"), svg.as_bytes())?;
+    for (labels, svg) in continual::charts(&continual, true)? {
+        let file = format!("continual-{labels}.svg");
+        atomic::write(&folder.figure(&file), svg.as_bytes())?;
     }
     let mut curves = Vec::new();
     for (file, options, lines) in charts(experiment, folder)? {

@@ -90,7 +90,10 @@ fn a_memory_holds_the_classes_seen_and_is_tested_on_them_alone() {
     }
     let report = fs::read_to_string(lab.path("run/report/index.html")).unwrap();
     assert!(report.contains("Continual learning") && report.contains("Images in memory: 10, 20."));
-    assert!(lab.path("run/report/continual.svg").exists());
+    for labels in ["fkd", "hard"] {
+        let picture = lab.path(&format!("run/report/continual-{labels}.svg"));
+        assert!(picture.exists(), "{labels}");
+    }
     let summary = lab.json("report/summary.json");
     assert_eq!(summary["continual"], Json::Array(rows));
     let left = files(&lab.path("run/continual"));

@@ -4,4 +4,4 @@ pub mod row;
 mod shown;
 
 pub use row::ContinualRow;
-pub use shown::{Learner, chart, of_run, section, table};
+pub use shown::{Learner, charts, of_run, section, table};

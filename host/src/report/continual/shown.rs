@@ -1,4 +1,5 @@
-//! Continual learning as people see it: a table, a picture with a curve for each method, and both as a part of a page.
+//! Continual learning as people see it: a table, for each kind of labels a picture with a curve for each set, and both as a part of a
+//! page.
 
 use std::collections::BTreeSet;
 
@@ -41,11 +42,6 @@ impl Learner<'_> {
             _ => set.clone(),
         }
     }
-
-    /// Set and labels.
-    fn method(&self) -> String {
-        format!("{}, {}", self.set(), self.row.labels)
-    }
 }
 
 /// The rows of one run.
@@ -62,18 +58,35 @@ pub fn table(learners: &[Learner<'_>], format: TableFormat) -> String {
     aligned(&headings, words, cells, format)
 }
 
-/// A picture with a curve for each row, mean and standard deviation over the classes seen, as SVG; none without rows.
+/// For each kind of labels a picture as SVG, with a curve for each row of them: mean and standard deviation over the classes seen.
 ///
 /// # Errors
 /// When the drawing library fails, which no input is known to cause.
-pub fn chart(learners: &[Learner<'_>], title: &str) -> Result<Option<String>> {
-    let options = ChartOptions {
-        title,
-        x_label: "classes seen",
-        y_label: "top-1 on classes seen, %",
-        log_y: false,
-    };
-    line_chart(&curves(learners), &options)
+pub fn charts(learners: &[Learner<'_>], is_titled: bool) -> Result<Vec<(String, String)>> {
+    let mut kinds: Vec<&str> = learners.iter().map(|l| l.row.labels.as_str()).collect();
+    let mut seen = BTreeSet::new();
+    kinds.retain(|kind| seen.insert(*kind));
+    let drawn = kinds.into_iter().map(|kind| {
+        let own = learners.iter().filter(|l| l.row.labels == kind).copied();
+        let title = match is_titled {
+            true => format!("Continual learning: {}", labels_of(kind)),
+            false => String::new(),
+        };
+        let options = ChartOptions {
+            title: &title,
+            x_label: "classes seen",
+            y_label: "top-1 on classes seen, %",
+            log_y: false,
+        };
+        let svg = line_chart(&curves(&own.collect::<Vec<_>>()), &options)?;
+        Ok(svg.map(|svg| (kind.to_owned(), svg)))
+    });
+    drawn.filter_map(Result::transpose).collect()
+}
+
+/// A kind of labels in words.
+fn labels_of(kind: &str) -> String {
+    format!("{kind} labels")
 }
 
 /// Table and picture as a part of a page; empty without rows.
@@ -89,11 +102,13 @@ pub fn section(learners: &[Learner<'_>]) -> Result<String> {
     let rows: Vec<Value> = (learners.iter().zip(cells))
         .map(|(learner, cells)| context! { distilled => learner.row.is_distilled(), cells })
         .collect();
-    let svg = chart(learners, "")?.map(Value::from_safe_string);
+    let charts = charts(learners, false)?.into_iter();
+    let charts = charts.map(|(kind, svg)| (labels_of(&kind), Value::from_safe_string(svg)));
+    let charts: Vec<_> = charts.collect();
     let images: Vec<String> = first.row.images.iter().map(u64::to_string).collect();
     let is_same = learners.iter().all(|l| l.row.images == first.row.images);
     let images = is_same.then(|| images.join(", "));
-    let part = context! { columns, words, rows, svg, images };
+    let part = context! { columns, words, rows, charts, images };
     (environment().render_named_str("part.html", PART, part)).context("continual learning")
 }
 
@@ -143,7 +158,7 @@ fn curves(learners: &[Learner<'_>]) -> Vec<Curve> {
             true => format!(", {}", row.network),
             false => String::new(),
         };
-        let name = format!("{}{network}", learner.method());
+        let name = format!("{}{network}", learner.set());
         let points = (row.classes_seen.iter().zip(&row.mean)).map(|(x, mean)| (*x as f64, *mean));
         let points: Vec<(f64, f64)> = points.collect();
         let band = points.iter().zip(&row.std);
@@ -203,11 +218,7 @@ random-real  fkd     convnet  56.00 ± 5.89             -  31.00 ± 1.41       4
             })
             .collect();
         let names: Vec<String> = curves(&learners).into_iter().map(|c| c.name).collect();
-        let expected = [
-            "<one>: distilled, fkd",
-            "random-real, fkd",
-            "two: distilled per step, fkd",
-        ];
+        let expected = ["<one>: distilled", "random-real", "two: distilled per step"];
         assert_eq!(names, expected);
         let html = section(&learners).unwrap();
         assert!(
@@ -218,5 +229,19 @@ random-real  fkd     convnet  56.00 ± 5.89             -  31.00 ± 1.41       4
         assert!(html.contains("Images in memory: 50, 100."), "{html}");
         assert_eq!(html.matches("<polygon").count(), 3, "a band for each curve");
         assert_eq!(section(&[]).unwrap(), "");
+        // Other labels have a picture of their own.
+        let mut hard = row("distilled", 0.);
+        hard.labels = "hard".to_owned();
+        let learner = Learner {
+            run: Some("two"),
+            row: &hard,
+        };
+        let all = [&learners[..], &[learner]].concat();
+        let charts = charts(&all, true).unwrap();
+        let kinds: Vec<&str> = charts.iter().map(|(kind, _)| kind.as_str()).collect();
+        assert_eq!(kinds, ["fkd", "hard"]);
+        assert!(charts[1].1.contains("Continual learning: hard labels"));
+        assert_eq!(charts[1].1.matches("<polygon").count(), 1);
+        assert!(section(&all).unwrap().contains("<figcaption>hard labels<"));
     }
 }
