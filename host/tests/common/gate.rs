@@ -4,7 +4,7 @@ use std::{
     io::{ErrorKind, Read},
     os::unix::{
         net::{UnixListener, UnixStream},
-        process::ExitStatusExt,
+        process::{CommandExt, ExitStatusExt},
     },
     process::{Child, Command, Stdio},
     thread,
@@ -45,6 +45,14 @@ impl Lab {
         command.stdout(Stdio::null()).stderr(stderr);
         command.env("LD_PRELOAD", fixture("gate", &[]));
         command.env("ALAMBIC_TEST_GATE", &address);
+        // A script runs its background jobs, these tests perhaps among them, with SIGINT ignored.
+        // SAFETY: signal may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            });
+        }
         let child = command.spawn().expect("the program starts");
         Gated {
             child,
