@@ -92,7 +92,10 @@ impl Walk {
             Some(lists) if lists.iter().any(|list| !list.is_empty()) => {
                 self.tell(key, at, |value| Json::String(brief(value)));
             }
-            _ => self.tell(key, at, Json::clone),
+            _ => self.tell(key, at, |value| match value {
+                Json::Object(_) => Json::String(brief(value)),
+                plain => plain.clone(),
+            }),
         }
     }
 
@@ -188,6 +191,19 @@ mod tests {
         assert_eq!(of(&[one.clone(), other]), expected);
         let unread = differing(&[Some(one), None]);
         assert_eq!(unread, [], "one experiment does not differ");
+    }
+
+    #[test]
+    fn a_table_in_place_of_a_word_is_told_in_words() {
+        let with = |init: Json| json!({"recover": {"init": init}});
+        let selected = json!({"plugin": "confident", "pool": 20, "crop": {"kind": "none"}});
+        assert_eq!(
+            of(&[with(json!("noise")), with(selected)]),
+            [(
+                "recover.init".to_owned(),
+                json!(["noise", "confident crop=none pool=20"])
+            )]
+        );
     }
 
     #[test]

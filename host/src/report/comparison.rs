@@ -7,7 +7,7 @@ use minijinja::{Value, context};
 pub use super::comparison_row::{Accuracy, Common, Row, by_keys, short_name};
 
 use super::{
-    comparison_columns::{Column, columns, short_names},
+    comparison_columns::{Column, columns, key_cell, short_names},
     comparison_csv::csv,
     comparison_row::sorted_by_keys,
     continual::{self, Learner},
@@ -120,9 +120,26 @@ impl Comparison {
             .collect()
     }
 
+    /// The names of the runs, and a line for each key with what each of them has there.
+    fn differing(&self, rows: &[Row]) -> Value {
+        // Those of one run, which stand together, have the same.
+        let mut runs: Vec<&Row> = rows.iter().collect();
+        runs.dedup_by_key(|row| &row.folder);
+        let all: Vec<&str> = runs.iter().map(|row| row.run.as_str()).collect();
+        let name = |run: &&str| one_line(short_name(run, all.iter().copied()));
+        let lines = self.keys.iter().map(|key| {
+            let cells: Vec<String> = runs.iter().map(|row| key_cell(row, key)).collect();
+            (one_line(key), cells)
+        });
+        let names: Vec<String> = all.iter().map(name).collect();
+        context! { names, lines => lines.collect::<Vec<_>>() }
+    }
+
     fn html(&self) -> Result<String> {
         let rows = sorted_by_keys(&self.rows, &self.keys);
-        let all = columns(&rows, &self.keys);
+        let is_apart = self.keys.len() > BESIDE;
+        let beside = if is_apart { &[] } else { &self.keys[..] };
+        let all = columns(&rows, beside);
         let of = |is_cost: bool| {
             let shown = |column: &&Column| column.is_cost == is_cost || column.heading == "run";
             let shown: Vec<&Column> = all.iter().filter(shown).collect();
@@ -144,7 +161,8 @@ impl Comparison {
         let page = context! {
             style => Value::from_safe_string(STYLE.to_owned()),
             tables => [("Accuracy", of(false)), ("Cost", of(true))],
-            keys => self.full_names(),
+            keys => if is_apart { Vec::new() } else { self.full_names() },
+            differing => is_apart.then(|| self.differing(&rows)),
             chart => self.chart.clone().map(Value::from_safe_string),
             continual => Value::from_safe_string(continual::section(&learners(&rows))?),
             class => self.class.clone(),
@@ -156,6 +174,9 @@ impl Comparison {
 }
 
 const PAGE: &str = include_str!("comparison.html");
+
+/// So many keys have columns beside the figures of a page; more have a table of their own.
+const BESIDE: usize = 3;
 
 /// The continual learning of all runs.
 fn learners(rows: &[Row]) -> Vec<Learner<'_>> {

@@ -36,6 +36,11 @@ const WORDS: Kind = (true, false);
 const FIGURES: Kind = (false, false);
 const COST: Kind = (false, true);
 
+/// What a run has at a key.
+pub(super) fn key_cell(row: &Row, key: &str) -> String {
+    or_dash(row.keys.get(key), value)
+}
+
 /// The columns that some row has something for, those of the keys behind the name of the run.
 pub(super) fn columns(rows: &[Row], keys: &[String]) -> Vec<Column> {
     // What made the images is worth its place where it differs.
@@ -58,7 +63,7 @@ pub(super) fn columns(rows: &[Row], keys: &[String]) -> Vec<Column> {
         let key = key.clone();
         Column {
             heading: one_line(&name),
-            cell: Box::new(move |row| or_dash(row.keys.get(&key), value)),
+            cell: Box::new(move |row| key_cell(row, &key)),
             is_words: false,
             is_cost: false,
             rank: 2,

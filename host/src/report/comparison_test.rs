@@ -185,3 +185,30 @@ fn the_page_has_a_chart_and_images_of_one_class() {
         assert!(!page.contains(outside), "{outside}");
     }
 }
+
+#[test]
+fn many_keys_have_a_table_of_their_own_on_a_page() {
+    let keys: Vec<String> = (0..BESIDE + 1).map(|i| format!("recover.k{i}")).collect();
+    let at = |run: &str, value: u32| Row {
+        run: run.to_owned(),
+        folder: format!("runs/{run}"),
+        keys: keys.iter().map(|key| (key.clone(), json!(value))).collect(),
+        ..row()
+    };
+    // Two students of the first run are one column.
+    let mut all = of(vec![at("a", 1), at("a", 1), at("b", 22)]);
+    all.keys.clone_from(&keys);
+    let page = all.write(Format::Html, 80).unwrap();
+    assert!(page.contains("What differs"));
+    for key in &keys {
+        let line = format!(
+            "<code>{key}</code></th><td class=\"word\" data-label=\"a\">1</td><td class=\"word\" data-label=\"b\">22</td></tr>"
+        );
+        assert_eq!(page.matches(&line).count(), 1, "{key}: {page}");
+    }
+    // Fewer stand beside the figures.
+    all.keys.truncate(BESIDE);
+    let page = all.write(Format::Html, 80).unwrap();
+    assert!(!page.contains("What differs"));
+    assert_eq!(page.matches("data-label=\"k0\">22<").count(), 1, "{page}");
+}
