@@ -23,6 +23,13 @@ pub fn is_asked() -> bool {
     IS_ASKED.load(Ordering::SeqCst)
 }
 
+/// Ends the work here, a place from which it goes on, if it shall stop.
+pub fn here_if_asked() {
+    if is_asked() {
+        reached();
+    }
+}
+
 /// The work is at such a place. It waits there for the end of the program.
 pub fn reached() -> ! {
     let (reached, told) = &IS_REACHED;

@@ -56,15 +56,12 @@ impl Stage {
         }
     }
 
-    /// What it consists of, where processes can share it.
-    pub const fn units(self) -> Option<&'static str> {
-        match self {
-            Self::Recover => Some("batches"),
-            Self::Experts => Some("experts"),
-            Self::Relabel => Some("passes"),
-            Self::Validate => Some("students"),
-            Self::Squeeze | Self::Match | Self::Given | Self::Continual => None,
-        }
+    /// Whether it consists of units that processes can share: batches of images, experts, passes of labels, students.
+    pub const fn has_units(self) -> bool {
+        matches!(
+            self,
+            Self::Recover | Self::Experts | Self::Relabel | Self::Validate
+        )
     }
 
     /// The stage of a name.

@@ -67,7 +67,7 @@ pub fn run_ranked(
             only: Some(planned.stage),
             ..*selection
         };
-        if planned.stage.units().is_some() {
+        if planned.stage.has_units() {
             run_share(checked, registry, base, root, &this, share)?;
             ranks.wait()?;
         }

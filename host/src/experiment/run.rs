@@ -62,15 +62,7 @@ pub fn run(
 ) -> Result<Summary, Failure> {
     let experiment = &checked.experiment;
     let folder = RunFolder::at(root);
-    if folder.is_foreign()? {
-        let at = folder.root().display();
-        let message = if folder.root().is_dir() {
-            format!("{at} contains files but no run; choose another --out")
-        } else {
-            format!("{at} is a file, expected a folder; choose another --out")
-        };
-        return Err(config_fault("--out", message));
-    }
+    refuse_foreign(&folder)?;
     let normalization =
         Normalization::resolve(&experiment.data, &checked.train).map_err(anyhow::Error::from)?;
     let data = (checked.train.as_ref(), &normalization);
@@ -277,15 +269,32 @@ fn now() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 
+/// Refuses a folder that is somebody else's.
+pub(super) fn refuse_foreign(folder: &RunFolder) -> Result<(), Failure> {
+    if !folder.is_foreign()? {
+        return Ok(());
+    }
+    let at = folder.root().display();
+    let message = if folder.root().is_dir() {
+        format!("{at} contains files but no run; choose another --out")
+    } else {
+        format!("{at} is a file, expected a folder; choose another --out")
+    };
+    Err(config_fault("--out", message))
+}
+
 /// Two processes in one run folder would overwrite each other's state.
-fn claim(folder: &RunFolder) -> Result<File, Failure> {
-    lock(&folder.lock())?.ok_or_else(|| {
-        let message = format!(
-            "another process is using {}; wait for it, or choose another --out",
-            folder.root().display()
-        );
-        config_fault("--out", message)
-    })
+pub(super) fn claim(folder: &RunFolder) -> Result<File, Failure> {
+    lock(&folder.lock())?.ok_or_else(|| busy(folder))
+}
+
+/// Another process has the folder.
+pub(super) fn busy(folder: &RunFolder) -> Failure {
+    let message = format!(
+        "another process is using {}; wait for it, or choose another --out",
+        folder.root().display()
+    );
+    config_fault("--out", message)
 }
 
 fn is_unreadable_image(error: &anyhow::Error) -> bool {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     artifact::{Manifest, RunFolder, Share, Stage},
-    lock::{lock, lock_shared},
+    lock::lock_shared,
     plugins::registry::Registry,
 };
 
@@ -14,7 +14,7 @@ use super::{
     finished::{is_finished, refuse_stale},
     plan::{Plan, Planned, plan_checked},
     reuse::take_stages,
-    run::{fresh_manifest, run},
+    run::{busy, claim, fresh_manifest, refuse_foreign, run},
     selection::Selection,
 };
 
@@ -40,7 +40,7 @@ pub fn run_share(
         return Ok(None);
     };
     let stage = planned.stage;
-    if stage.units().is_none() {
+    if !stage.has_units() {
         let message = format!(
             "{stage} has no parts that several processes could do; finish it first with --only {stage}"
         );
@@ -52,7 +52,8 @@ pub fn run_share(
         ..*selection
     };
     refuse_stale(&plan, &manifest, &selection)?;
-    prepare(&whole)?;
+    refuse_foreign(&whole)?;
+    whole.prepare()?;
     let _held = lock_shared(&whole.lock())?.ok_or_else(|| busy(&whole))?;
     if is_new {
         whole.write_manifest(&manifest)?;
@@ -62,18 +63,6 @@ pub fn run_share(
     let folder = own.root().to_owned();
     run(checked, registry, base, folder, &selection, &[])?;
     Ok(Some(stage))
-}
-
-/// Makes the folder of a run.
-fn prepare(folder: &RunFolder) -> Result<(), Failure> {
-    if folder.is_foreign()? {
-        let message = format!(
-            "{} contains files but no run; choose another --out",
-            folder.root().display()
-        );
-        return Err(config_fault("--out", message));
-    }
-    Ok(folder.prepare()?)
 }
 
 /// Begins a run in a folder, where none is, with what other runs have finished of it.
@@ -86,8 +75,9 @@ pub fn begin(
     fresh: impl FnOnce() -> Manifest,
     runs: &[PathBuf],
 ) -> Result<(), Failure> {
-    prepare(folder)?;
-    let _lock = lock(&folder.lock())?.ok_or_else(|| busy(folder))?;
+    refuse_foreign(folder)?;
+    folder.prepare()?;
+    let _lock = claim(folder)?;
     let mut manifest = folder.manifest()?.unwrap_or_else(fresh);
     folder.write_manifest(&manifest)?;
     let all = Selection::default();
@@ -109,12 +99,4 @@ fn due<'a>(
         return Err(config_fault("stage", message));
     };
     Ok(Some(stage).filter(|stage| !is_finished(manifest, stage)))
-}
-
-fn busy(folder: &RunFolder) -> Failure {
-    let message = format!(
-        "another process is using {}; wait for it, or choose another --out",
-        folder.root().display()
-    );
-    config_fault("--out", message)
 }

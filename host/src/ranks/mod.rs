@@ -145,9 +145,9 @@ fn short(words: &str) -> String {
 /// What is wrong where the launcher has started another number of processes.
 fn miscounted(size: u32, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let counts = COUNTS.into_iter();
-    let started = counts.filter_map(|name| Some((name, variable(name)?.parse::<u32>().ok()?)));
+    let mut started = counts.filter_map(|name| Some((name, variable(name)?.parse::<u32>().ok()?)));
     // A launcher that is itself started by Slurm may start fewer than Slurm has tasks for.
-    let (name, started) = started.take(1).next()?;
+    let (name, started) = started.next()?;
     (started != size).then(|| {
         format!(
             "the launcher has started {started} processes ({name}), and MPI knows {size}; start them with the mpirun of the same MPI, \

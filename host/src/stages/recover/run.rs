@@ -113,8 +113,8 @@ impl Recovery<'_> {
 
     /// Batches, from the first on, that are to be done here.
     fn own(&self, batches: usize) -> u64 {
-        let own = (0..batches).filter(|batch| self.session.does(*batch));
-        own.count() as u64
+        let share = self.session.share;
+        share.map_or(batches, |share| share.count(batches)) as u64
     }
 
     /// The batch that comes next, where another process or an interrupted one has left it whole.

@@ -85,15 +85,9 @@ pub fn run(
             rows.push(planned.len() as u32);
             views.extend(planned);
             progress.set(u64::from(pass) + 1, "");
-            if stop::is_asked() {
-                stop::reached();
-            }
+            stop::here_if_asked();
         }
-        let joined = records
-            .into_iter()
-            .map(|(name, parts)| Ok((name, Value::cat(&parts, 0)?)));
-        let joined = joined.collect::<Result<Vec<_>>>()?;
-        writer.append(rows, &views, joined)?;
+        writer.append(rows, &views, joined(records)?)?;
     }
     progress.finish();
     writer.finish()?;
@@ -110,19 +104,20 @@ fn share(session: &Session<'_>, labeller: &Labeller<'_>, name: &str, folder: &Pa
         if !path.exists() {
             let mut records = BTreeMap::new();
             labeller.pass(pass, &mut records)?;
-            let joined = records
-                .into_iter()
-                .map(|(name, parts)| Ok((name, Value::cat(&parts, 0)?)));
-            let joined = joined.collect::<Result<Vec<_>>>()?;
-            tensors::save_sealed(&path, &joined, BTreeMap::new())?;
+            tensors::save_sealed(&path, &joined(records)?, BTreeMap::new())?;
         }
         progress.set(done as u64 + 1, "");
-        if stop::is_asked() {
-            stop::reached();
-        }
+        stop::here_if_asked();
     }
     progress.finish();
     Ok(())
+}
+
+/// Records whose parts follow each other, each as one.
+fn joined(records: BTreeMap<String, Vec<Value>>) -> Result<Vec<(String, Value)>> {
+    let joined = records.into_iter();
+    let joined = joined.map(|(name, parts)| Ok((name, Value::cat(&parts, 0)?)));
+    joined.collect()
 }
 
 /// Bytes of the records of a pass.
