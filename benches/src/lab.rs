@@ -196,6 +196,7 @@ impl Lab {
                 std: SCALING.std,
             }),
             share: None,
+            team: None,
         }
     }
 

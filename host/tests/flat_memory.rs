@@ -110,6 +110,7 @@ fn with_session(work: impl FnOnce(&Session<'_>)) {
         test: &test,
         inputs: normalization.into(),
         share: None,
+        team: None,
     });
 }
 

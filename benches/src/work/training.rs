@@ -5,7 +5,7 @@ use alambic::{
     engine::optim::{Optimizer, OptimizerConfig, ScheduleConfig, config::SgdConfig},
     stages::{
         networks::plugin_error,
-        training::{Decay, Tested, TrainConfig, Training},
+        training::{Batch, BatchNormScope, Decay, Tested, TrainConfig, Training},
     },
 };
 use anyhow::Result;
@@ -31,6 +31,8 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         evaluate_every: 1,
         decay: Decay::All,
         statistics_batch: None,
+        micro_batches: 1,
+        batch_norm: BatchNormScope::Local,
         ema: None,
         evaluate_from: 0.,
     };
@@ -53,5 +55,6 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
     let mut optimizer = Optimizer::new(config.optimizer.clone(), &shapes);
     let lr = config.optimizer.lr();
-    body(&mut || training.step(&mut network, &mut optimizer, &images, &targets, lr, &ctx))
+    let batch = Batch::whole(images, targets)?;
+    body(&mut || training.step(&mut network, &mut optimizer, &batch, lr, &ctx))
 }

@@ -17,7 +17,8 @@ use signal_hook::{
 };
 
 use super::{
-    args::{ChangeArgs, Cli, RanksArg, RunArgs},
+    args::Cli,
+    run_args::{ChangeArgs, RanksArg, RunArgs},
     slurm,
 };
 use crate::{report::progress::beside_the_bar, stop};

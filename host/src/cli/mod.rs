@@ -1,6 +1,7 @@
 //! The command line: clap's types and one thin function for each subcommand.
 
 mod args;
+mod check;
 mod compare;
 mod data;
 mod export;
@@ -12,6 +13,7 @@ mod plugin;
 mod probe;
 mod report;
 mod run;
+mod run_args;
 mod show;
 mod slurm;
 mod sweep;
@@ -68,7 +70,7 @@ fn carry_out(cli: &Cli) -> ExitCode {
         Command::Run(ref run) => run::run(cli, run),
         Command::Sweep(ref sweep) => sweep::sweep(cli, sweep),
         Command::Show(ref args) => show::show(args),
-        Command::Check(ref check) => run::check(cli, check),
+        Command::Check(ref check) => check::check(cli, check),
         Command::Plugin { ref command } => plugin::plugin(cli, command),
         Command::ProbePlugins { ref files } => {
             probe::probe(files);

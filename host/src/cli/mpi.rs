@@ -3,12 +3,13 @@
 use std::{thread, time::Duration};
 
 use crate::{
+    engine::gpu::device,
     experiment::failure::{Failure, config_fault},
     ranks::{self, Ranks},
     say::mute,
 };
 
-use super::{args::RanksArg, told};
+use super::{run_args::RanksArg, told};
 
 /// How long the first process has to tell what all would tell, and to end them.
 const FIRST: Duration = Duration::from_secs(5);
@@ -34,6 +35,7 @@ pub fn together(
     };
     let ranks = Ranks::open().map_err(|error| fault(&error))?;
     mute(!ranks.is_first());
+    device::set_own(ranks.local as usize);
     tell!("{ranks}");
     let Err(failure) = work(Some(&ranks)) else {
         return Ok(ranks.close()?);

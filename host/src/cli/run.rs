@@ -1,37 +1,35 @@
-//! `alambic run` and `alambic check`.
+//! `alambic run`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::{
-    artifact::{RunFolder, Share, Stage},
+    artifact::{RunFolder, Share},
     data::Fault,
     experiment::{
         checks::{self, Checked},
-        estimate,
         failure::{Failure, config_fault},
         file,
         ranked::run_ranked,
         reuse, run,
         selection::Selection,
-        shares,
-        sweep::{self, Sweep},
+        shares, sweep,
     },
     plugins::{Prober, Registry},
     ranks::Ranks,
     report::continual::{self, of_run},
     report::summary::Summary,
     report::table::{TableFormat, result_table},
-    report::units::human_bytes,
     say::out_without_waiting,
 };
 
 use super::{
-    args::{ChangeArgs, CheckArgs, Cli, RunArgs},
+    args::Cli,
     interrupt,
     mpi::together,
+    run_args::{ChangeArgs, RunArgs},
 };
 
 /// What opens unknown plugin files first: this program, in another process.
@@ -223,83 +221,6 @@ pub fn tell_notes(checked: &Checked) {
     if let Some(reason) = &checked.device.fallback {
         tell!("computing on the CPU: {reason}");
     }
-}
-
-/// `alambic check`.
-pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
-    let registry = registry(cli)?;
-    let mut json = read(&args.file, &args.changes)?;
-    if Sweep::taken_from(&mut json)
-        .map_err(Failure::Config)?
-        .is_some()
-    {
-        tell!(
-            "note: without the runs of its [sweep], which alambic sweep {} --dry-run checks",
-            args.file.display()
-        );
-    }
-    let Ready { checked, base } = checked(&json, &args.file, &registry)?;
-    reuse::runs(&checked.experiment, &base, &[])?;
-    let Checked {
-        experiment,
-        train,
-        test,
-        device: _,
-        notes: _,
-    } = &checked;
-    tell_notes(&checked);
-    let origin = experiment.origin();
-    let images = origin.map(|o| o.images_per_class as usize * train.num_classes());
-    let stages: Vec<&str> = experiment.stages().into_iter().map(Stage::name).collect();
-    let estimate = (!args.no_estimate).then(|| estimate::estimate(&checked, &registry));
-    let estimate = estimate.transpose()?;
-    if let Some(estimate) = estimate.as_ref().filter(|e| !e.failed.is_empty()) {
-        return Err(Failure::Config(estimate.failed.clone()));
-    }
-    for warning in estimate.iter().flat_map(|e| &e.warnings) {
-        tell!("warning: {warning}");
-    }
-    if args.json {
-        let answer = json!({
-            "estimate": estimate,
-            "name": experiment.name,
-            "stages": stages,
-            "train_images": train.len(),
-            "test_images": test.len(),
-            "classes": train.class_names(),
-            "resolution": train.resolution(),
-            "distilled_images": images,
-            "plugins": registry.plugins().len(),
-        });
-        say!("{answer}");
-        return Ok(());
-    }
-    say!("{}: no errors found", args.file.display());
-    say!("  stages   {}", stages.join(", "));
-    let bytes: u64 = (0..train.len())
-        .map(|i| train.encoded_bytes(i) as u64)
-        .sum();
-    say!(
-        "  data     {} training images ({}), {} test images, {} classes, {} px",
-        train.len(),
-        human_bytes(bytes),
-        test.len(),
-        train.num_classes(),
-        train.resolution()
-    );
-    if let Some(images) = images {
-        say!("  distils  {images} images");
-    }
-    for stage in estimate.iter().flat_map(|e| &e.stages) {
-        say!("  {}", stage.line());
-    }
-    if let Some(estimate) = estimate
-        && let Some(available) = estimate.available_bytes
-    {
-        let free = human_bytes(available);
-        say!("  {:<8} {free} of memory free", estimate.memory_of);
-    }
-    Ok(())
 }
 
 /// A summary for programs.

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-use super::{args::ShowArgs, run::read};
+use super::{run::read, run_args::ShowArgs};
 
 /// Prints the keys of an experiment that are not at their defaults, or all of it.
 pub fn show(args: &ShowArgs) -> Result<(), Failure> {

@@ -24,9 +24,10 @@ use crate::{
 };
 
 use super::{
-    args::{Cli, CompareArgs, SweepArgs},
+    args::{Cli, CompareArgs},
     compare, interrupt,
     run::{Ready, checked, json_of, read, registry, tell_notes},
+    run_args::SweepArgs,
     told,
 };
 

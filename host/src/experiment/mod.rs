@@ -32,6 +32,7 @@ pub mod sweep;
 pub mod toml_json;
 mod warnings;
 pub mod weights;
+mod work;
 
 use std::path::Path;
 
@@ -184,6 +185,20 @@ impl Experiment {
     pub fn stages(&self) -> Vec<Stage> {
         let has = |stage: &Stage| self.table(*stage).is_some();
         Stage::ALL.into_iter().filter(has).collect()
+    }
+
+    /// In how many parts the trainings of a stage take a batch at most: several processes can do them together.
+    ///
+    /// # Errors
+    /// When a key of a further teacher does not fit.
+    pub fn micro_batches(&self, stage: Stage) -> Result<u32> {
+        let of_table = self.table(stage).map_or(1, Table::micro_batches);
+        if stage != Stage::Squeeze {
+            return Ok(of_table);
+        }
+        let teachers = self.all_teachers()?.into_iter();
+        let most = teachers.map(|(_, config)| config.micro_batches).max();
+        Ok(most.unwrap_or(of_table))
     }
 
     /// Carries out a stage; `base` is the folder that paths are relative to.

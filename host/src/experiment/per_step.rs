@@ -45,6 +45,7 @@ impl Experiment {
             test: &test,
             inputs: session.inputs.clone(),
             share: None,
+            team: None,
         };
         let all = MAKING.into_iter();
         for (stage, table) in all.filter_map(|stage| Some((stage, self.table(stage)?))) {

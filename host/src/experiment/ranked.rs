@@ -1,23 +1,25 @@
-//! A run by several processes that were started together: the units of a stage are dealt out; the first process does what has no units,
-//! and writes what is common to all.
+//! A run by several processes that were started together: trainings in parts are done by all of them, the units of other stages are dealt
+//! out, and the first process does what is left and writes what is common to all.
 
 use std::path::{Path, PathBuf};
 
 use crate::{
     artifact::{Manifest, RunFolder, Share},
     plugins::registry::Registry,
-    ranks::Ranks,
+    ranks::{Peers, Ranks},
     report::summary::Summary,
+    stages::team::{Team, connect},
 };
 
 use super::{
     checks::Checked,
-    failure::Failure,
+    failure::{Failure, config_fault},
     finished::is_finished,
     plan::plan_checked,
     run::{fresh_manifest, run},
     selection::Selection,
     shares::{begin, run_share},
+    work::assist,
 };
 
 /// Carries out an experiment together with the other processes. The first one gets the summary.
@@ -33,6 +35,14 @@ pub fn run_ranked(
     reuse: &[PathBuf],
     ranks: &Ranks,
 ) -> Result<Option<Summary>, Failure> {
+    let device = &checked.experiment.device;
+    if ranks.size > 1 && device.starts_with("cuda:") {
+        let message = format!(
+            "got \"{device}\" for all of {} processes; \"auto\" gives each the GPU of its number on the machine",
+            ranks.size
+        );
+        return Err(config_fault("device", message));
+    }
     let folder = RunFolder::at(root);
     let plan = plan_checked(checked, registry, base)?;
     let alone = |selection: &Selection| {
@@ -53,6 +63,10 @@ pub fn run_ranked(
         number: ranks.rank + 1,
         of: ranks.size,
     };
+    let nccl = match ranks.size {
+        1 => None,
+        _ => connect(ranks, &checked.device.device)?,
+    };
     let asked = |stage| selection.only.is_none_or(|only| only == stage);
     for planned in plan.stages.iter().filter(|planned| asked(planned.stage)) {
         ranks.wait()?;
@@ -67,6 +81,27 @@ pub fn run_ranked(
             only: Some(planned.stage),
             ..*selection
         };
+        let parts = checked.experiment.micro_batches(planned.stage)?;
+        if parts > 1 {
+            let team = Team::of(ranks, nccl.as_ref());
+            if ranks.is_first() {
+                if parts < ranks.size {
+                    tell!(
+                        "{}: micro_batches = {parts} gives work to {parts} of {} ranks",
+                        planned.stage,
+                        ranks.size
+                    );
+                }
+                alone(&Selection {
+                    team: Some(team),
+                    ..this
+                })?;
+            } else {
+                let root = root.to_owned();
+                assist(checked, registry, base, root, (planned.stage, team))?;
+            }
+            continue;
+        }
         if planned.stage.has_units() {
             run_share(checked, registry, base, root, &this, share)?;
             ranks.wait()?;

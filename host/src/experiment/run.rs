@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context, Result};
@@ -15,14 +14,14 @@ use crate::{
         tensors::Damaged,
     },
     data::{DecodeError, Normalization},
-    engine::{allocation, gpu::device, gpu::precision::Precision, profile},
+    engine::{allocation, gpu::device, profile},
     lock::{is_read_only, lock},
     plugins::registry::Registry,
     report::{
         overall::{self, Later, Stages},
         summary::Summary,
     },
-    stages::{Session, Table},
+    stages::Session,
 };
 
 use super::{
@@ -33,12 +32,12 @@ use super::{
     finished::{await_mending, is_finished, refuse_stale, take_over},
     intact::refuse_damaged,
     meter::Meter,
-    out_of_memory::explained,
     outcome,
     plan::{Planned, plan},
     publish::{Gallery, publish},
     reuse::take_stages,
     selection::Selection,
+    work::{session, work},
 };
 
 /// Counts memory and times operations from now on. Called before anything is allocated, so that peaks are those of the program.
@@ -136,18 +135,7 @@ pub fn run(
     let text = toml::to_string(&resolved).context("the resolved experiment as TOML")?;
     atomic::write(&folder.experiment(), text.as_bytes())?;
 
-    let mut session = Session {
-        registry,
-        folder: &folder,
-        seed: experiment.seed,
-        device: checked.device.device.clone(),
-        precision: Precision::default(),
-        checkpoint_secs: experiment.checkpoint_secs,
-        train: &checked.train,
-        test: &checked.test,
-        inputs: normalization.into(),
-        share: selection.share,
-    };
+    let mut session = session(checked, registry, &folder, normalization, selection);
     let (mut worked, mut drawn) = (false, Drawn::default());
     for (number, stage) in plan.stages.iter().enumerate() {
         if selection.only.is_some_and(|only| only != stage.stage) {
@@ -329,17 +317,7 @@ fn do_stage(
     let started = record(Status::Started, &meter);
     manifest.stages.insert(name.clone(), started);
     session.folder.write_manifest(manifest)?;
-    let (train, device) = (Arc::clone(session.train), session.device.clone());
-    let table = experiment.table(stage);
-    session.precision = table.map(Table::precision).unwrap_or_default();
-    if !session.precision.is_f32() && device.is_cpu() {
-        tell!("{stage}: its precision is for GPUs; the CPU computes in f32");
-    }
-    let _computing = session.compute();
-    let prepared = session.inputs.prepare(&experiment.data, &train, &device);
-    let done = prepared.and_then(|()| experiment.carry_out(stage, session, base));
-    let done = done.map_err(|error| explained(error, experiment, stage));
-    if let Err(error) = done {
+    if let Err(error) = work(session, experiment, stage, base) {
         manifest
             .stages
             .insert(name, record(Status::Started, &meter));

@@ -1,12 +1,15 @@
 //! Which stages of a run are to be done.
 
-use crate::artifact::{Share, Stage};
+use crate::{
+    artifact::{Share, Stage},
+    stages::team::Team,
+};
 
 use super::failure::{Failure, config_fault};
 
 /// Which stages to do.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Selection {
+pub struct Selection<'a> {
     /// Redo this stage and everything after it.
     pub from: Option<Stage>,
     /// Run only this stage.
@@ -15,11 +18,13 @@ pub struct Selection {
     pub keep_state: bool,
     /// Do a share of the units of the stage that is run alone, and leave its outcome to others.
     pub share: Option<Share>,
+    /// The processes that do the stage that is run alone together, this one writing.
+    pub team: Option<Team<'a>>,
     /// Called once nothing is left of what is redone: from then on the run goes on without `from`.
     pub on_redone: Option<fn()>,
 }
 
-impl Selection {
+impl Selection<'_> {
     /// As the command names it.
     ///
     /// # Errors
@@ -31,6 +36,7 @@ impl Selection {
             only: stage(only)?,
             keep_state,
             share: None,
+            team: None,
             on_redone: None,
         })
     }

@@ -4,6 +4,8 @@
 //! folder by what it was compiled with, and opened only where ranks are asked for.
 
 mod build;
+mod mpi;
+pub mod peers;
 
 use std::{env, fmt};
 
@@ -11,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 pub use build::build;
+pub use peers::Peers;
 
 /// Variables in which launchers say how many processes they started: Open MPI's, those of MPICH and its kin, and Slurm's.
 const COUNTS: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"];
@@ -24,6 +27,8 @@ pub struct Ranks {
     pub rank: u32,
     /// How many there are.
     pub size: u32,
+    /// Which of those of its machine this is, from 0.
+    pub local: u32,
     nodes: u32,
     name: String,
 }
@@ -48,6 +53,7 @@ impl Ranks {
         let (rank, size) = (number("alambic_mpi_rank")?, number("alambic_mpi_size")?);
         let ranks = Self {
             nodes: number("alambic_mpi_nodes")?,
+            local: number("alambic_mpi_local_rank")?,
             name: short(&words(&library)?),
             library,
             rank,
@@ -63,14 +69,6 @@ impl Ranks {
     /// Whether this is the one that writes what is common to all.
     pub fn is_first(&self) -> bool {
         self.rank == 0
-    }
-
-    /// Waits until all processes have come here. A core is free meanwhile.
-    ///
-    /// # Errors
-    /// When the library lacks the function.
-    pub fn wait(&self) -> Result<()> {
-        self.call("alambic_mpi_wait")
     }
 
     /// Ends all processes with an exit code.

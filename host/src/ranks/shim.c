@@ -34,6 +34,37 @@ unsigned alambic_mpi_nodes(void) {
     return nodes;
 }
 
+/* Which of the ranks of its machine this is. All ranks ask together. */
+unsigned alambic_mpi_local_rank(void) {
+    MPI_Comm node;
+    int rank;
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    MPI_Comm_rank(node, &rank);
+    MPI_Comm_free(&node);
+    return rank;
+}
+
+/* A number of each rank, in the order of the ranks. */
+void alambic_mpi_counts(int own, int *counts) {
+    MPI_Allgather(&own, 1, MPI_INT, counts, 1, MPI_INT, MPI_COMM_WORLD);
+}
+
+/* Bytes of each rank, so many and at these places. */
+void alambic_mpi_gather(const void *own, int count, void *all, const int *counts, const int *places) {
+    MPI_Allgatherv(own, count, MPI_BYTE, all, counts, places, MPI_BYTE, MPI_COMM_WORLD);
+}
+
+/* The same with f32. */
+void alambic_mpi_gather_numbers(const float *own, int count, float *all, const int *counts, const int *places) {
+    MPI_Allgatherv(own, count, MPI_FLOAT, all, counts, places, MPI_FLOAT, MPI_COMM_WORLD);
+}
+
+/* Hands each rank the f32 that are for it, and takes what each has for this one. */
+void alambic_mpi_exchange(const float *own, const int *counts, const int *places, float *all, const int *all_counts,
+                          const int *all_places) {
+    MPI_Alltoallv(own, counts, places, MPI_FLOAT, all, all_counts, all_places, MPI_FLOAT, MPI_COMM_WORLD);
+}
+
 /* Waits for all ranks, asleep: MPI_Barrier would keep a core busy. */
 void alambic_mpi_wait(void) {
     MPI_Request request;

@@ -20,7 +20,7 @@ pub struct LogWriter {
 }
 
 /// The beginning of a log: how long it is, and its SHA-256.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beginning {
     bytes: u64,
     sha256: String,

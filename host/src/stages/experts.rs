@@ -20,10 +20,11 @@ use super::{
     Around, ComponentConfig, Identity, Session, Table,
     augment::Augment,
     feeds::dataset::{DatasetFeed, whole},
+    is_one,
     limits::{BATCH, EPOCHS},
     networks::Network,
     session::{fingerprint, input_identity, sizes},
-    training::{Decay, Scores, Tested, TrainConfig, Training},
+    training::{BatchNormScope, Decay, Scores, Tested, TrainConfig, Training},
     without,
 };
 
@@ -43,6 +44,14 @@ pub struct Config {
     /// Images per batch
     #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
+    /// In how many parts a step takes its batch, which several processes can compute together: each has BatchNorm statistics of its
+    /// own, and their gradients add up
+    #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = BATCH))]
+    pub micro_batches: u32,
+    /// BatchNorm statistics of each part or of the whole batch: local or synchronised
+    #[serde(skip_serializing_if = "BatchNormScope::is_local")]
+    pub batch_norm: BatchNormScope,
     /// Optimizer
     pub optimizer: OptimizerConfig,
     /// Differentiable augmentation of each batch: any of color, crop, cutout, flip, scale and rotate, joined by `_`, or `none`
@@ -59,6 +68,8 @@ impl Default for Config {
             count: 100,
             epochs: 50,
             batch_size: 256,
+            micro_batches: 1,
+            batch_norm: BatchNormScope::Local,
             optimizer: OptimizerConfig::Sgd(SgdConfig {
                 lr: 0.01,
                 ..SgdConfig::default()
@@ -89,6 +100,8 @@ impl Config {
             evaluate_every: self.epochs,
             decay: Decay::All,
             statistics_batch: None,
+            micro_batches: self.micro_batches,
+            batch_norm: self.batch_norm,
             ema: None,
             evaluate_from: 0.,
         }
@@ -111,6 +124,17 @@ impl Config {
         architecture: &ComponentConfig,
         network: &Network,
     ) -> Trained {
+        let mut training = json!({
+            "seed": seed,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "optimizer": self.optimizer,
+            "augment": self.augment,
+        });
+        // Only where there are several: trajectories from before there was the key stay.
+        if self.micro_batches > 1 {
+            training["parts"] = json!([self.micro_batches, self.batch_norm]);
+        }
         Trained {
             network: json!({"architecture": architecture, "declared": network.spec()}),
             data: json!({
@@ -118,13 +142,7 @@ impl Config {
                 "sizes": sizes(train),
                 "normalization": inputs,
             }),
-            training: json!({
-                "seed": seed,
-                "epochs": self.epochs,
-                "batch_size": self.batch_size,
-                "optimizer": self.optimizer,
-                "augment": self.augment,
-            }),
+            training,
         }
     }
 }
@@ -139,6 +157,10 @@ impl Table for Config {
             components: vec![(Kind::ARCHITECTURE, architecture.clone())],
             ..Identity::default()
         })
+    }
+
+    fn micro_batches(&self) -> u32 {
+        self.micro_batches
     }
 }
 
@@ -174,7 +196,9 @@ pub fn run(
         architecture,
         &Network::of(session, architecture)?,
     );
-    let _lock = store.claim(&own, session.share.is_some())?;
+    let writes = session.is_first();
+    let claim = || store.claim(&own, session.share.is_some());
+    let _lock = writes.then(claim).transpose()?;
     let hard = ComponentConfig::cross_entropy();
     let loss = session.registry.create_loss(&hard.plugin, &hard.params())?;
     let is_done = |expert: u32| store.has(expert, u64::from(config.epochs));
@@ -187,18 +211,22 @@ pub fn run(
     for expert in own {
         let (folder, name) = session.folder.expert(expert);
         let outcome = folder.metrics();
-        if is_done(expert) {
+        if session.agreed(is_done(expert))? {
             // Trained by this run, or by another that shares the folder.
             if outcome.exists() {
                 top1.push(atomic::read_json::<Scores>(&outcome)?.top1_last);
             }
-            atomic::remove(&folder.checkpoint())?;
+            if writes {
+                atomic::remove(&folder.checkpoint())?;
+            }
             continue;
         }
         let mut network = Network::fresh(session, architecture, FIRST_MEMBER + expert)?;
-        store.keep(expert, 0, &network.state())?;
-        let keep =
-            |epoch: u32, network: &Network| store.keep(expert, u64::from(epoch), &network.state());
+        let keep = |epoch: u32, network: &Network| match writes {
+            true => store.keep(expert, u64::from(epoch), &network.state()),
+            false => Ok(()),
+        };
+        keep(0, &network)?;
         let training = Training {
             session,
             stage: Stage::Experts,
@@ -216,12 +244,14 @@ pub fn run(
         let scores = training
             .run(&mut network, &mut feed)
             .with_context(|| format!("expert {expert}"))?;
-        atomic::write_json(&outcome, &scores)?;
         top1.push(scores.top1_last);
-        atomic::remove(&folder.checkpoint())?;
+        if writes {
+            atomic::write_json(&outcome, &scores)?;
+            atomic::remove(&folder.checkpoint())?;
+        }
     }
     let output = Output { top1 };
-    if session.share.is_none() {
+    if session.share.is_none() && writes {
         atomic::write_json(&session.folder.stage(Stage::Experts).metrics(), &output)?;
     }
     Ok(output)

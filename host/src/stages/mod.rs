@@ -2,7 +2,7 @@
 //! `Config`, an output and a `run`. They talk to each other through the artifact's types alone.
 //!
 //! What they share has rooms of its own: computing in steps that a kill may stop (`steps`), networks and their training, views of
-//! images, what a training reads (`feeds`), and the sets that are trained on.
+//! images, what a training reads (`feeds`), the sets that are trained on, and processes that train together (`team`).
 
 pub mod augment;
 pub mod component;
@@ -22,6 +22,7 @@ pub mod squeeze;
 pub mod start;
 pub mod steps;
 pub mod teachers;
+pub mod team;
 pub mod training;
 pub mod validate;
 pub mod views;
@@ -60,6 +61,11 @@ pub trait Table {
     /// When a file of the stage is damaged.
     fn unkept(&self, _: &RunFolder) -> Result<Option<String>> {
         Ok(None)
+    }
+
+    /// In how many parts its trainings take a batch, which several processes can compute together.
+    fn micro_batches(&self) -> u32 {
+        1
     }
 
     /// Images in a step, where it can go on with another number of them: its saved state is that of whole images.
@@ -114,6 +120,11 @@ pub(crate) fn keyed(key: String, messages: Vec<String>) -> impl Iterator<Item = 
 /// The usual probability of a mirrored view.
 pub(crate) fn half() -> f64 {
     0.5
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
+pub(crate) fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 /// A number as the default of a key.

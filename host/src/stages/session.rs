@@ -16,6 +16,8 @@ use crate::{
     plugins::{ops::export, registry::Registry},
 };
 
+use super::team::Team;
+
 /// What a split is, without reading its pixels.
 pub fn fingerprint(set: &Dataset) -> Json {
     json!({
@@ -72,12 +74,27 @@ pub struct Session<'a> {
     pub inputs: Inputs,
     /// The share of a stage's units that is done, where others do the rest; the stage is then left without its outcome.
     pub share: Option<Share>,
+    /// The processes that do all of the stage together. The first of them writes.
+    pub team: Option<Team<'a>>,
 }
 
 impl Session<'_> {
     /// Whether a unit of a stage, counted from 0, is to be done here.
     pub fn does(&self, unit: usize) -> bool {
         self.share.is_none_or(|share| share.has(unit))
+    }
+
+    /// Whether this process writes what the stage makes.
+    pub fn is_first(&self) -> bool {
+        self.team.is_none_or(Team::is_first)
+    }
+
+    /// Whether something is so, as the process that writes sees it.
+    ///
+    /// # Errors
+    /// When the other processes cannot be asked.
+    pub fn agreed(&self, own: bool) -> anyhow::Result<bool> {
+        self.team.map_or(Ok(own), |team| team.first(own))
     }
 
     /// Computes in its precision as long as the answer lives.

@@ -24,7 +24,7 @@ use crate::{
 use super::{
     Around, ComponentConfig, Identity, Session, Table,
     feeds::dataset::DatasetFeed,
-    half,
+    half, is_one,
     limits::{BATCH, EPOCHS},
     n,
     networks::{
@@ -34,7 +34,7 @@ use super::{
     },
     sets::exact::class_texts,
     teachers::{FIRST, Teachers, used_of},
-    training::{Decay, Scores, Tested, TrainConfig, Training},
+    training::{BatchNormScope, Decay, Scores, Tested, TrainConfig, Training},
     without,
 };
 
@@ -84,6 +84,14 @@ pub struct Config {
     /// What weight decay applies to
     #[serde(default = "decay")]
     pub decay: Decay,
+    /// In how many parts a step takes its batch, which several processes can compute together: each has BatchNorm statistics of its
+    /// own, and their gradients add up
+    #[serde(default = "n::<1, u32>", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = BATCH))]
+    pub micro_batches: u32,
+    /// BatchNorm statistics of each part or of the whole batch: local or synchronised
+    #[serde(default, skip_serializing_if = "BatchNormScope::is_local")]
+    pub batch_norm: BatchNormScope,
     /// Epochs between evaluations; the last epoch is always evaluated
     #[serde(default = "n::<1, u32>")]
     #[schemars(range(min = 1, max = EPOCHS))]
@@ -123,6 +131,8 @@ impl Config {
             evaluate_every: self.evaluate_every,
             decay: self.decay,
             statistics_batch: None,
+            micro_batches: self.micro_batches,
+            batch_norm: self.batch_norm,
             ema: None,
             evaluate_from: 0.,
         }
@@ -175,6 +185,10 @@ impl Table for Config {
         self.precision
     }
 
+    fn micro_batches(&self) -> u32 {
+        self.micro_batches
+    }
+
     fn batch_size(&self) -> Option<u32> {
         Some(self.batch_size)
     }
@@ -202,7 +216,8 @@ pub fn run(session: &Session<'_>, all: &[(String, Config)], base: &Path) -> Resu
     for (number, (name, config)) in all.iter().enumerate() {
         let (folder, _) = place(session, name);
         // One that an interrupted run has finished stays.
-        if !(fs::exists(folder.metrics())? && fs::exists(folder.model())?) {
+        let is_there = fs::exists(folder.metrics())? && fs::exists(folder.model())?;
+        if !session.agreed(is_there)? {
             let context = || format!("teacher \"{name}\"");
             let made = squeeze(session, config, base, name, number as u64);
             match all.len() {
@@ -210,7 +225,9 @@ pub fn run(session: &Session<'_>, all: &[(String, Config)], base: &Path) -> Resu
                 _ => made.with_context(context)?,
             }
         }
-        atomic::remove(&folder.checkpoint())?;
+        if session.is_first() {
+            atomic::remove(&folder.checkpoint())?;
+        }
     }
     Ok(())
 }
@@ -269,6 +286,9 @@ fn squeeze(
         scores,
         parameters: network.parameter_count(),
     };
+    if !session.is_first() {
+        return Ok(());
+    }
     let mut texts = class_texts(session.train.class_names());
     let normalization = &session.inputs.normalization;
     let normalization = json!({"mean": normalization.mean, "std": normalization.std});

@@ -42,6 +42,11 @@ fn is_there() -> bool {
 
 /// `mpirun` of Open MPI, of more processes than there are cores if need be.
 fn mpirun(lab: &Lab, count: usize, arguments: &[&str]) -> Command {
+    mpirun_with(lab, count, &[&OPTIONS[..], arguments].concat())
+}
+
+/// The same without the options of all.
+fn mpirun_with(lab: &Lab, count: usize, arguments: &[&str]) -> Command {
     let mut command = Command::new("mpirun");
     command.args([
         "--allow-run-as-root",
@@ -58,7 +63,7 @@ fn mpirun(lab: &Lab, count: usize, arguments: &[&str]) -> Command {
     command
         .arg(lab.path("experiment.toml"))
         .args(["--ranks", "mpi", "--out"]);
-    command.arg(lab.path("run")).args(OPTIONS).args(arguments);
+    command.arg(lab.path("run")).args(arguments);
     command.env("ALAMBIC_PLUGINS", support::plugin_dir());
     command.env("XDG_CACHE_HOME", support::nested_target_dir().join("cache"));
     command
@@ -99,6 +104,71 @@ fn ranks_of_any_number_make_the_same_bytes() {
     }
 }
 
+#[test]
+fn trainings_in_parts_make_the_same_bytes_with_any_number_of_ranks() {
+    if !is_there() {
+        return;
+    }
+    let parts = [
+        "--set",
+        "squeeze.micro_batches=4",
+        "--set",
+        "validate.micro_batches=3",
+    ];
+    let shared = [
+        "--set",
+        "squeeze.batch_norm=\"synchronised\"",
+        "--set",
+        "validate.batch_norm=\"synchronised\"",
+    ];
+    let mut made = Vec::new();
+    for options in [parts.to_vec(), [&parts[..], &shared].concat()] {
+        let lab = Lab::new();
+        lab.run_into("whole", &[&OPTIONS[..], &options].concat())
+            .done();
+        // One of five has nothing to do.
+        for count in [2, 3, 5] {
+            let answer = carried_out(mpirun(&lab, count, &options)).done();
+            let idle = "squeeze: micro_batches = 4 gives work to 4 of 5 ranks";
+            assert_eq!(
+                answer.stderr.contains(idle),
+                count == 5,
+                "{}",
+                answer.stderr
+            );
+            assert_same(&lab.results("whole"), &lab.results("run"));
+            fs::remove_dir_all(lab.path("run")).expect("a run folder");
+        }
+        made.push(lab.results("whole").remove("squeeze/model.safetensors"));
+    }
+    assert_ne!(made[0], made[1], "statistics of parts and of batches");
+}
+
+#[test]
+fn experts_in_parts_are_trained_by_all_ranks() {
+    if !is_there() {
+        return;
+    }
+    let experts = [
+        "--set",
+        "experts={ count = 2, epochs = 2, batch_size = 64, micro_batches = 2 }",
+        "--set",
+        "match.matcher={ plugin = \"trajectory\", params = { expert_epochs = 1, max_start_epoch = 1, steps = 2 } }",
+        "--set",
+        "match.learning_rate={}",
+        "--set",
+        "match.iterations=2",
+    ];
+    let lab = Lab::matching();
+    lab.run_into("whole", &experts).done();
+    let command = mpirun_with(&lab, 2, &experts);
+    carried_out(command).done();
+    assert_same(&lab.results("whole"), &lab.results("run"));
+    let trajectory = "experts/trajectories/expert-00001/epoch-0002.safetensors";
+    let of = |run: &str| fs::read(lab.path(run).join(trajectory)).expect("a trajectory");
+    assert_eq!(of("whole"), of("run"));
+}
+
 /// The process of a rank, by its environment.
 fn process_of(rank: usize, run: &Path) -> Option<libc::pid_t> {
     let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
@@ -126,19 +196,15 @@ fn until(what: &str, mpirun: &mut Child, is_so: impl Fn() -> bool) {
     }
 }
 
-#[test]
-fn a_rank_that_dies_ends_the_others_and_another_number_goes_on() {
-    if !is_there() {
-        return;
-    }
+/// Kills a rank of three at a moment, and lets two go on.
+fn dies_and_goes_on(options: &[&str], state: &str) {
     let lab = Lab::new();
-    let long = ["--set", "recover.iterations=3000"];
-    lab.run_into("whole", &[&OPTIONS[..], &long].concat())
+    lab.run_into("whole", &[&OPTIONS[..], options].concat())
         .done();
-    let mut command = mpirun(&lab, 3, &long);
+    let mut command = mpirun(&lab, 3, options);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().expect("mpirun starts");
-    let state = lab.path("run/shards/2-of-3/recover/checkpoint.safetensors");
+    let state = lab.path("run").join(state);
     until("a state", &mut child, || state.exists());
     let process = process_of(1, &lab.path("run")).expect("rank 1");
     // SAFETY: kill takes any numbers; the process is of this test's own launcher.
@@ -147,8 +213,31 @@ fn a_rank_that_dies_ends_the_others_and_another_number_goes_on() {
     let status = child.wait().expect("mpirun ends");
     assert!(!status.success(), "{status}");
     assert!(since.elapsed() < PATIENCE, "the others go on");
-    carried_out(mpirun(&lab, 2, &long)).done();
+    carried_out(mpirun(&lab, 2, options)).done();
     assert_same(&lab.results("whole"), &lab.results("run"));
+}
+
+#[test]
+fn a_rank_that_dies_ends_the_others_and_another_number_goes_on() {
+    if !is_there() {
+        return;
+    }
+    let long = ["--set", "recover.iterations=3000"];
+    dies_and_goes_on(&long, "shards/2-of-3/recover/checkpoint.safetensors");
+}
+
+#[test]
+fn so_it_does_in_a_training_of_all() {
+    if !is_there() {
+        return;
+    }
+    let long = [
+        "--set",
+        "squeeze.micro_batches=4",
+        "--set",
+        "squeeze.epochs=12",
+    ];
+    dies_and_goes_on(&long, "squeeze/checkpoint.safetensors");
 }
 
 #[test]

@@ -129,6 +129,19 @@ impl Call<'_> {
         images.map(|images| self.order.open(OP, images)).transpose()
     }
 
+    /// Mean and variance of each channel.
+    fn moments(&self, x: &Input<'_>) -> Result<[Value; 2]> {
+        let (partial, mean, var) = (self.partial()?, self.channels(1)?, self.channels(1)?);
+        // SAFETY: x has all entries of the planes; there are two sums for each piece and a number for each channel.
+        unsafe {
+            let sums = ["statistics", "statistics_last"];
+            self.launch_sums(sums, args![x, &partial])?;
+            let args = args![x, &partial, &mean, &var];
+            self.launch("moments", self.by_warp(), args)?;
+        }
+        Ok([mean.into_value(), var.into_value()])
+    }
+
     /// The line that normalises each channel.
     fn lines(
         &self,
@@ -148,6 +161,18 @@ impl Call<'_> {
 /// The result, the mask if it was wanted, and the batch's mean and variance where they were computed.
 pub(crate) type Output3 = (Value, Option<Value>, Option<[Value; 2]>);
 
+/// As [`moments`](crate::kernel::batch_norm::moments), of images that lie in an order.
+pub(crate) fn moments(gpu: &Gpu, order: Order, planes: Planes, x: &Value) -> Result<[Value; 2]> {
+    let call = Call {
+        gpu,
+        planes,
+        entries: x.dtype(),
+        device: x.device(),
+        order,
+    };
+    call.moments(&call.order.open(OP, x)?)
+}
+
 /// As [`forward`](crate::kernel::batch_norm::forward); images lie in an order, all else is contiguous.
 pub(crate) fn forward(gpu: &Gpu, order: Order, args: &Forward<'_, Value>) -> Result<Output3> {
     let call = Call {
@@ -161,15 +186,7 @@ pub(crate) fn forward(gpu: &Gpu, order: Order, args: &Forward<'_, Value>) -> Res
     let x = call.order.open(OP, args.x)?;
     let affine = [Input::open(OP, args.weight)?, Input::open(OP, args.bias)?];
     let batch = if args.statistics || args.frozen.is_none() {
-        let (partial, mean, var) = (call.partial()?, call.channels(1)?, call.channels(1)?);
-        // SAFETY: x has all entries of the planes; there are two sums for each piece and a number for each channel.
-        unsafe {
-            let sums = ["statistics", "statistics_last"];
-            call.launch_sums(sums, args![&x, &partial])?;
-            let args = args![&x, &partial, &mean, &var];
-            call.launch("moments", call.by_warp(), args)?;
-        }
-        Some([mean.into_value(), var.into_value()])
+        Some(call.moments(&x)?)
     } else {
         None
     };

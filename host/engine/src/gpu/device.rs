@@ -1,6 +1,16 @@
 //! Devices by name.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use candle_core::Device;
+
+/// Which GPU `auto` means.
+static OWN: AtomicUsize = AtomicUsize::new(0);
+
+/// Lets `auto` mean a GPU other than the first, in a process that shares its machine with others.
+pub fn set_own(ordinal: usize) {
+    OWN.store(ordinal, Ordering::Relaxed);
+}
 
 /// A device, and why it is not the one that was hoped for.
 #[derive(Debug)]
@@ -11,7 +21,7 @@ pub struct Opened {
     pub fallback: Option<String>,
 }
 
-/// Opens the device of a name: `cpu`, `cuda:N`, or `auto`, which is `cuda:0` where that is there and else the CPU.
+/// Opens the device of a name: `cpu`, `cuda:N`, or `auto`, which is `cuda:0`, or that of [`set_own`], where it is there and else the CPU.
 ///
 /// # Errors
 /// If the name means no device or it is not there; the message says why.
@@ -21,7 +31,7 @@ pub fn open(name: &str) -> Result<Opened, String> {
         return opened(Device::Cpu, None);
     }
     if name == "auto" {
-        return match cuda(0) {
+        return match cuda(OWN.load(Ordering::Relaxed)) {
             Ok(device) => opened(device, None),
             Err(reason) => opened(Device::Cpu, Some(reason)),
         };

@@ -12,6 +12,9 @@ pub(super) const NVRTC: Library = (
     &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
 );
 
+/// What GPUs of several processes need to know each other.
+pub(super) const NCCL: Library = ("libnccl", &["libnccl.so.2", "libnccl.so"]);
+
 /// What computing needs.
 const LIBRARIES: [Library; 5] = [
     DRIVER,

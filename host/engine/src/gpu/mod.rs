@@ -34,6 +34,7 @@ pub mod layout;
 #[cfg(feature = "cuda")]
 mod libraries;
 pub(crate) mod memory;
+pub mod nccl;
 #[cfg(feature = "cuda")]
 mod nvrtc;
 pub(crate) mod optimizer;

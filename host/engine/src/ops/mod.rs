@@ -34,7 +34,8 @@ pub(crate) use on_device;
 pub use affine::{Affine, affine_sample};
 pub use conv::{Conv2dParams, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use norm::{
-    BatchNormConfig, BatchNormMode, BatchNormOutput, batch_norm, group_norm, layer_norm,
+    BatchNormConfig, BatchNormMode, BatchNormOutput, Parts, Sharing, batch_norm, group_norm,
+    layer_norm, share_statistics,
 };
 pub use resample::{CropBox, crop_resize, flip_images, shift_images};
 

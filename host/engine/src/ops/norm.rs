@@ -12,16 +12,24 @@ mod composed;
 mod group;
 #[path = "norm_batch_node.rs"]
 mod node;
+#[path = "norm_parts.rs"]
+mod parts;
+#[path = "norm_shared.rs"]
+mod shared;
 #[path = "norm_twice.rs"]
 mod twice;
 
 pub use batch::{BatchNormOutput, batch_norm};
 pub use group::{group_norm, layer_norm};
 pub use node::{BatchNormConfig, BatchNormMode};
+pub use parts::{Parts, Sharing, share_statistics};
 
 #[cfg(test)]
 #[path = "norm_group_test.rs"]
 mod group_tests;
+#[cfg(test)]
+#[path = "norm_shared_test.rs"]
+mod shared_tests;
 #[cfg(test)]
 #[path = "norm_test.rs"]
 mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::node::{BatchNorm, BatchNormConfig, BatchNormMode};
+use super::parts;
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::computed;
@@ -82,6 +83,7 @@ pub fn batch_norm(
         mask: None,
         entries: x.dtype(),
         order: Order::of(x.value()),
+        shared: None,
     };
     let masks_by_x = config.relu && residual.is_none();
     let masks_by_result = config.relu && residual.is_some();
@@ -89,7 +91,10 @@ pub fn batch_norm(
     let keeps_result = masks_by_result && weight.is_tracked();
     let tracked = x.is_tracked() || bias.is_tracked() || residual.is_some_and(Tensor::is_tracked);
     let keeps_mask = masks_by_result && !keeps_result && tracked;
-    let (outputs, mask) = node.forward(x, weight, bias, residual, keeps_mask)?;
+    let (outputs, mask) = match parts::current().filter(|_| config.mode == BatchNormMode::Train) {
+        Some(all) => node.shared_forward(all, [x, weight, bias], residual, keeps_mask)?,
+        None => node.forward(x, weight, bias, residual, keeps_mask)?,
+    };
     node.mask = mask;
 
     let frozen = config.mode.is_frozen();
@@ -124,7 +129,7 @@ pub fn batch_norm(
         again: (residual.is_none() && saved_inputs.contains(&0)).then(|| Box::new(again) as Box<_>),
     };
     let vjp = move |context: &Context<'_>, grads: &[Option<Tensor>]| {
-        if context.create_graph() {
+        if context.create_graph() && node.shared.is_none() {
             node.composed_vjp(context, grads)
         } else {
             node.fused_vjp(context, grads)

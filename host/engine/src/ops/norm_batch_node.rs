@@ -3,6 +3,7 @@
 use candle_core::DType;
 
 use super::composed::{self, View};
+use super::parts::Shared;
 use crate::autograd::Context;
 use crate::error::Result;
 use crate::gpu;
@@ -60,9 +61,25 @@ pub(super) struct BatchNorm {
     pub(super) entries: DType,
     /// How the images lie, all of them.
     pub(super) order: Order,
+    /// The other parts of the batch, where its statistics are those of all.
+    pub(super) shared: Option<Shared>,
 }
 
-const OP: &str = "batch_norm";
+/// What a backward pass is asked for.
+pub(super) struct Asked {
+    /// Gradients of the result and of the statistics.
+    pub(super) given: [Option<Value>; 3],
+    /// Whether what normalised counts as constant.
+    pub(super) frozen: bool,
+    /// Whether the gradient of the input is wanted.
+    pub(super) x: bool,
+    /// Whether those of weight and bias are.
+    pub(super) affine: bool,
+    /// Whether that of the residual is.
+    pub(super) residual: bool,
+}
+
+pub(super) const OP: &str = "batch_norm";
 
 fn open<T: Scalar>(value: Option<&Value>) -> Result<Option<Host<'_, T>>> {
     value.map(|v| Host::open(OP, v)).transpose()
@@ -150,22 +167,49 @@ impl BatchNorm {
         context: &Context<'_>,
         grads: &[Option<Tensor>],
     ) -> Result<Vec<Option<Tensor>>> {
-        let opened = |(i, g): (usize, &Option<Tensor>)| {
-            let lying = g.as_ref().map(|g| match i {
+        let opened = |i: usize| {
+            let given = grads.get(i).and_then(Option::as_ref);
+            let lying = given.map(|g| match i {
                 0 => arranged(self.order, g.value()),
                 _ => contiguous(g.value()),
             });
             lying.transpose()
         };
-        let values = grads.iter().enumerate().map(opened);
-        let values: Vec<Option<Value>> = values.collect::<Result<_>>()?;
-        let given = |i: usize| values.get(i).and_then(Option::as_ref);
-        let frozen = self.config.mode.is_frozen();
-        let x = self.reads_x(context, given(2).is_some());
+        let asked = Asked {
+            given: [opened(0)?, opened(1)?, opened(2)?],
+            frozen: self.config.mode.is_frozen(),
+            x: context.needs(0),
+            affine: context.needs(1) || context.needs(2),
+            residual: self.has_residual && context.needs(3),
+        };
+        let grads = match &self.shared {
+            Some(shared) => self.shared_gradients(context, shared, asked)?,
+            None => self.gradients(context, &asked)?,
+        };
+        let mut out = vec![
+            grads.x,
+            Some(grads.weight).filter(|_| context.needs(1)),
+            Some(grads.bias).filter(|_| context.needs(2)),
+        ];
+        if self.has_residual {
+            out.push(grads.residual);
+        }
+        Ok(out.into_iter().map(|g| g.map(Tensor::constant)).collect())
+    }
+
+    /// What is asked for; weight's and bias's gradients are there in any case.
+    pub(super) fn gradients(
+        &self,
+        context: &Context<'_>,
+        asked: &Asked,
+    ) -> Result<Gradients<Value>> {
+        let [g_y, g_mean, g_var] = asked.given.each_ref().map(Option::as_ref);
+        let x = self.reads_x(context, g_var.is_some());
         let x = x.then(|| arranged(self.order, context.input(0).value()));
         let by_result = self.config.relu && self.has_residual && self.mask.is_none();
-        let statistics = (self.config.mode != BatchNormMode::Eval)
-            .then(|| [1, 2].map(|i| context.output(i).into_value()));
+        let mode = self.config.mode;
+        let statistics =
+            (mode != BatchNormMode::Eval).then(|| [1, 2].map(|i| context.output(i).into_value()));
         let x = x.transpose()?;
         let y = by_result.then(|| context.output(0).into_value());
         let affine = [1, 2].map(|i| context.input(i).value().contiguous());
@@ -176,10 +220,10 @@ impl BatchNorm {
             weight: &weight?,
             bias: &bias?,
             normaliser: match &statistics {
-                Some(batch) if !frozen => batch.each_ref(),
+                Some(batch) if !mode.is_frozen() => batch.each_ref(),
                 _ => self.running.each_ref(),
             },
-            frozen,
+            frozen: asked.frozen,
             mean: statistics.as_ref().map(|[mean, _]| mean),
             gate: match (&self.mask, &y) {
                 _ if !self.config.relu => Gate::Open,
@@ -188,26 +232,17 @@ impl BatchNorm {
                 (None, None) => Gate::ByX,
             },
             eps: self.config.eps,
-            g_y: given(0),
-            g_mean: given(1),
-            g_var: given(2),
-            needs_x: context.needs(0),
-            needs_affine: context.needs(1) || context.needs(2),
-            needs_residual: self.has_residual && context.needs(3),
+            g_y,
+            g_mean,
+            g_var,
+            needs_x: asked.x,
+            needs_affine: asked.affine,
+            needs_residual: asked.residual,
         };
-        let grads = on_device!(OP, &self.running[0],
+        on_device!(OP, &self.running[0],
             gpu => gpu::batch_norm::backward(&gpu, (self.order, self.input, self.entries), &args),
             T => self.gradients_cpu::<T>(&args)
-        )?;
-        let mut out = vec![
-            grads.x,
-            Some(grads.weight).filter(|_| context.needs(1)),
-            Some(grads.bias).filter(|_| context.needs(2)),
-        ];
-        if self.has_residual {
-            out.push(grads.residual);
-        }
-        Ok(out.into_iter().map(|g| g.map(Tensor::constant)).collect())
+        )
     }
 
     fn gradients_cpu<T: Scalar>(
@@ -338,6 +373,7 @@ impl BatchNorm {
             },
             running: [mean, var],
             mask: None,
+            shared: None,
             ..*self
         };
         let (x, weight, bias) = (context.input(0), context.input(1), context.input(2));

@@ -130,6 +130,26 @@ fn batch_norm_follows_its_definition_in_every_mode() {
 }
 
 #[test]
+fn gradients_of_weight_and_bias_alone_are_those_among_all() {
+    for mode in MODES {
+        for flags in 0..4 {
+            let (relu, residual) = (flags & 1 == 1, flags & 2 == 2);
+            let of = |asked: &[usize]| {
+                let t = leaves(&inputs());
+                let out = run(&t, mode, relu, residual).unwrap();
+                let asked: Vec<&Tensor> = asked.iter().map(|i| &t[*i]).collect();
+                grad(&loss(&out, 1).unwrap(), &asked, false).unwrap()
+            };
+            let (alone, all) = (of(&[1, 2]), of(&[0, 1, 2]));
+            for (alone, among) in alone.iter().zip(&all[1..]) {
+                let [alone, among] = [alone, among].map(|g| g.as_ref().expect("a gradient"));
+                assert_close(&format!("{mode:?} {relu} {residual}"), alone, among);
+            }
+        }
+    }
+}
+
+#[test]
 fn fused_composed_and_defined_gradients_agree() {
     for mode in MODES {
         for flags in 0..4 {

@@ -10,6 +10,7 @@ mod law;
 mod matching;
 mod memory;
 mod probe;
+mod ranks;
 mod stage;
 mod students;
 mod teacher;
@@ -29,6 +30,7 @@ use crate::{
 
 use super::checks::Checked;
 use basis::Basis;
+pub use ranks::{Cluster, RankedEstimate};
 pub use stage::StageEstimate;
 
 /// Share of the free memory that trials may use.
@@ -43,6 +45,8 @@ pub struct Estimate {
     pub available_bytes: Option<u64>,
     /// Whose memory is estimated: `machine` or `GPU`.
     pub memory_of: &'static str,
+    /// The same stages shared by several processes, where that was asked for.
+    pub on_ranks: Vec<RankedEstimate>,
     /// What does not fit the machine.
     pub warnings: Vec<String>,
     /// Stages whose trial failed, and why: they would fail in a run too.
@@ -50,13 +54,17 @@ pub struct Estimate {
     pub failed: Vec<Fault>,
 }
 
-/// Estimates the stages of a checked experiment. Needs the count of allocations, from the program's start on.
+/// Estimates the stages of a checked experiment, and what they take on a cluster. Needs the count of allocations, from the program's start on.
 ///
 /// A stage whose trial fails is left out, and told.
 ///
 /// # Errors
 /// When allocations are not counted, an image cannot be decoded, or there is no folder for temporary files.
-pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
+pub fn estimate(
+    checked: &Checked,
+    registry: &Registry,
+    cluster: Option<Cluster>,
+) -> Result<Estimate> {
     ensure!(
         allocation::is_counting(),
         "estimating memory needs the allocation counter, which is off"
@@ -92,6 +100,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
             })
         },
         share: None,
+        team: None,
     };
     let available_bytes = memory::available_bytes();
     let free = available_bytes.unwrap_or(u64::MAX);
@@ -100,6 +109,7 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
         stages: Vec::new(),
         available_bytes,
         memory_of: memory::owner(),
+        on_ranks: Vec::new(),
         warnings: Vec::new(),
         failed: Vec::new(),
     };
@@ -128,6 +138,9 @@ pub fn estimate(checked: &Checked, registry: &Registry) -> Result<Estimate> {
                 estimate.failed.push(Fault::new(stage.name(), message));
             }
         }
+    }
+    if let Some(cluster) = cluster {
+        estimate.on_ranks = basis.on_ranks(experiment, &estimate.stages, &cluster)?;
     }
     Ok(estimate)
 }

@@ -19,7 +19,7 @@ use crate::{
         relabel::{self, Labeller},
         squeeze,
         teachers::{FIRST, Teachers, used_of},
-        training::{Tested, TrainConfig, Training},
+        training::{Batch, Tested, TrainConfig, Training},
         views::{Images, Pixels, render},
     },
 };
@@ -149,7 +149,8 @@ pub fn train(session: &Session<'_>, recipe: Recipe<'_>, batch: usize) -> Result<
         let ctx = session.ctx(Stage::Squeeze)?.at(0, 1).for_batch(0);
         let images = render(&first, &views, &session.inputs, device)?;
         let targets = feed.targets(0, &views, 0..views.len(), &ctx)?;
-        let loss = training.step(network, optimizer, &images, &targets, 0., &ctx)?;
+        let batch = Batch::whole(images, targets)?;
+        let loss = training.step(network, optimizer, &batch, 0., &ctx)?;
         ensure!(loss.is_finite(), "the loss of the first step is {loss}");
         Ok(())
     };

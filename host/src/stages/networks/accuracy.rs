@@ -43,16 +43,48 @@ pub fn evaluate(
     evaluate_on(session, network, images, &all)
 }
 
-/// The same of some images, by their places; the network answers with any of its classes.
+/// The same of some images, by their places; the network answers with any of its classes. Processes that train together do so of some
+/// each.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`evaluate`], and when the other processes cannot be asked.
 pub fn evaluate_on(
     session: &Session<'_>,
     network: &Network,
     images: &dyn Images,
     places: &[u32],
 ) -> Result<Evaluation> {
+    let own = session
+        .team
+        .map_or(0..places.len(), |team| team.own(places.len()));
+    let (mut answers, mut among_five) = answers(session, network, images, &places[own])?;
+    if let Some(team) = session.team {
+        let told = std::iter::once(among_five as f64).chain(answers.iter().map(|a| f64::from(*a)));
+        let all = team.gather_lists(&[told.collect()])?;
+        let counts = all.iter().filter_map(|told| told.first());
+        among_five = counts.map(|count| *count as usize).sum();
+        let told = all.iter().flat_map(|told| told.iter().skip(1));
+        answers = told.map(|answer| *answer as u32).collect();
+    }
+    let (all, count) = (images.labels(), places.len());
+    let labels = places.iter().map(|&place| all[place as usize]);
+    let correct = labels.zip(&answers).filter(|(l, a)| l == *a).count();
+    let percent = |correct: usize| 100. * correct as f64 / count.max(1) as f64;
+    let has_top5 = network.input().classes >= TOP5_CLASSES;
+    Ok(Evaluation {
+        top1: percent(correct),
+        top5: has_top5.then(|| percent(among_five)),
+        answers,
+    })
+}
+
+/// The classes that a network takes images for, and of how many the class is among its first five answers.
+fn answers(
+    session: &Session<'_>,
+    network: &Network,
+    images: &dyn Images,
+    places: &[u32],
+) -> Result<(Vec<u32>, usize)> {
     let (all, side) = (images.labels(), images.resolution() as u32);
     let labels: Vec<u32> = places.iter().map(|&place| all[place as usize]).collect();
     let ctx = session.ctx(Stage::Validate)?;
@@ -88,13 +120,7 @@ pub fn evaluate_on(
             }
         }
     }
-    let percent = |correct: usize| 100. * correct as f64 / count.max(1) as f64;
-    let correct = labels.iter().zip(&answers).filter(|(l, a)| l == a).count();
-    Ok(Evaluation {
-        top1: percent(correct),
-        top5: has_top5.then(|| percent(among_five)),
-        answers,
-    })
+    Ok((answers, among_five))
 }
 
 /// For how many rows of logits [N, classes] the label is among the `k` largest; of equal ones the first counts as larger, as in argmax.

@@ -16,8 +16,8 @@ use crate::{
 
 /// A stage's log, events and progress bar.
 pub struct Journal {
-    log: LogWriter,
-    events: EventWriter,
+    /// None in a process that leaves writing to another.
+    files: Option<(LogWriter, EventWriter)>,
     progress: Progress,
     step_key: &'static str,
 }
@@ -54,11 +54,19 @@ impl Journal {
             ),
         };
         Ok(Self {
-            log,
-            events,
+            files: Some((log, events)),
             progress,
             step_key,
         })
+    }
+
+    /// One that writes no files.
+    pub fn silent(step_key: &'static str, progress: Progress) -> Self {
+        Self {
+            files: None,
+            progress,
+            step_key,
+        }
     }
 
     /// Writes the numbers of a step; NaN and infinities become `null` in the log.
@@ -66,6 +74,9 @@ impl Journal {
     /// # Errors
     /// When the disk says no.
     pub fn record(&mut self, step: u64, numbers: &[(&str, f64)]) -> Result<()> {
+        let Some((log, events)) = &mut self.files else {
+            return Ok(());
+        };
         let wall_time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -77,14 +88,15 @@ impl Journal {
                 (*name).to_owned(),
                 serde_json::Number::from_f64(*value).map_or(Json::Null, Json::Number),
             );
-            self.events.scalar(name, step, *value, wall_time)?;
+            events.scalar(name, step, *value, wall_time)?;
         }
-        self.log.append(&Json::Object(line))
+        log.append(&Json::Object(line))
     }
 
     /// The log so far.
     pub fn log_so_far(&self) -> Beginning {
-        self.log.so_far()
+        let files = self.files.as_ref();
+        files.map_or_else(Beginning::default, |(log, _)| log.so_far())
     }
 
     /// Moves the progress bar.
@@ -97,8 +109,11 @@ impl Journal {
     /// # Errors
     /// When the disk says no.
     pub fn flush(&mut self) -> Result<()> {
-        self.log.flush()?;
-        self.events.flush()
+        let Some((log, events)) = &mut self.files else {
+            return Ok(());
+        };
+        log.flush()?;
+        events.flush()
     }
 
     /// Closes everything.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     artifact::{Checkpoint, WorkFolder, atomic, tensors::Damaged},
     report::{log::Beginning, progress::Progress},
-    stages::Session,
+    stages::{Session, team::Team},
     stop,
 };
 
@@ -77,8 +77,11 @@ pub(crate) fn carry_out<S: Steps>(
     folder: &WorkFolder,
     steps: &mut S,
 ) -> Result<()> {
+    let (team, writes) = (session.team, session.is_first());
     // A kill while a file is written leaves a part of a file.
-    atomic::sweep(folder.path());
+    if writes {
+        atomic::sweep(folder.path());
+    }
     let mut checkpoint = Checkpoint::new(folder.checkpoint(), session.checkpoint_secs);
     if let Some((tensors, texts)) = checkpoint.read::<Texts<S::At>>(&session.device)? {
         if !texts.log.is_at(&folder.log())? {
@@ -98,11 +101,19 @@ pub(crate) fn carry_out<S: Steps>(
     let (done, total) = steps.progress();
     let progress = Progress::starting_at(steps.name(), done, total, S::UNIT);
     let (run, name) = (session.folder, steps.name());
-    let mut journal = Journal::open(run, folder, name, S::COUNTED, done, progress)?;
+    let mut journal = match writes {
+        true => Journal::open(run, folder, name, S::COUNTED, done, progress)?,
+        false => Journal::silent(S::COUNTED, progress),
+    };
+    if let Some(team) = team {
+        same_place(team, (done, total), folder)?;
+    }
     while steps.prepare(&mut journal)? {
-        let stops = stop::is_asked();
+        let asked = stop::is_asked();
+        let stops = team.map_or(Ok(asked), |team| team.any(asked))?;
         // Taken before the step and written after it: only a state that gave finite numbers is worth going back to.
-        let good = match steps.has_unsaved() && (stops || checkpoint.is_due()) {
+        let is_wanted = writes && steps.has_unsaved();
+        let good = match is_wanted && (stops || checkpoint.is_due()) {
             true => Some(steps.save()?),
             false => None,
         };
@@ -122,13 +133,29 @@ pub(crate) fn carry_out<S: Steps>(
             keep(good, &mut journal)?;
         }
         if stops {
+            // None ends the others while the first writes.
+            if let Some(team) = team {
+                team.wait()?;
+            }
             stop::reached();
         }
-        if steps.count(made, &mut journal)? {
+        if steps.count(made, &mut journal)? && writes {
             keep(steps.save()?, &mut journal)?;
         }
     }
     journal.finish()
+}
+
+/// Processes that train together have read the same checkpoint, or none.
+fn same_place(team: Team<'_>, place: (u64, u64), folder: &WorkFolder) -> Result<()> {
+    let places = team.gather(&[place.0, place.1].map(u64::to_le_bytes).concat())?;
+    if let Some((rank, _)) = places.iter().enumerate().find(|(_, at)| **at != places[0]) {
+        bail!(
+            "rank {rank} found another state in {} than rank 0; expected a run folder that all processes share",
+            folder.path().display()
+        );
+    }
+    Ok(())
 }
 
 /// The error of a number that is NaN or infinite: which, where, and what to lower.

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use anyhow::{Context, Error, Result};
-use plugin_api::{Ctx, loss::Targets, view::View};
+use candle_core::DType;
+use plugin_api::{Ctx, view::View};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 
-use super::step::Training;
+use super::pass::{Batch, Training};
 
 /// Accuracy of a training, percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ struct Course<'a> {
     /// Its views; none between two epochs.
     rendered: Batches<'a>,
     /// What the next step is made on.
-    ready: Option<(Value, Targets, Ctx)>,
+    ready: Option<(Batch, Ctx)>,
 }
 
 impl Course<'_> {
@@ -116,6 +117,18 @@ impl Course<'_> {
         let size = self.training.config.batch_size as usize;
         let count = self.rendered.views().len();
         from..count.min(from + size)
+    }
+
+    /// Those of a batch's rows that are computed here.
+    fn own(&self, rows: &Range<usize>) -> Range<usize> {
+        let Some(team) = self.training.session.team else {
+            return rows.clone();
+        };
+        let parts = self.training.config.parts(rows.len());
+        let own = &parts[team.own(parts.len())];
+        let (first, last) = (own.first(), own.last());
+        let start = first.map_or(rows.start, |part| rows.start + part.start);
+        start..last.map_or(start, |part| rows.start + part.end)
     }
 
     fn exploded(&self, what: &str) -> Error {
@@ -169,7 +182,8 @@ impl Course<'_> {
             at.scores = at.scores.after(&evaluated);
             numbers.push(("top1", evaluated.top1));
             // Before any checkpoint of the state after this evaluation, from which it would not be made again.
-            if tested.keeps_confusion && done == config.epochs {
+            let writes = self.training.session.is_first();
+            if tested.keeps_confusion && done == config.epochs && writes {
                 let (classes, test) = (self.network.input().classes, self.training.session.test);
                 let confusion = Confusion::of(classes, test.labels(), &evaluated.answers);
                 atomic::write_json(&folder.confusion(), &confusion)?;
@@ -273,23 +287,33 @@ impl Steps for Course<'_> {
         let batch = self.at.row / config.batch_size as usize;
         let ctx = session.ctx(*stage)?.at(u64::from(epoch), u64::from(epochs));
         let ctx = ctx.for_batch(batch as u64);
-        let images = self.rendered.take(self.feed.images(), rows.clone())?;
-        let part = &self.rendered.views()[rows.clone()];
-        let images = self.feed.augment(images, epoch, part, rows.start)?;
-        let targets = self.feed.targets(epoch, part, rows, &ctx)?;
-        self.ready = Some((images, targets, ctx));
+        let (own, count) = (self.own(&rows), rows.len());
+        let images = if own.is_empty() {
+            Value::zeros((0, 3, 1, 1), DType::F32, &session.device)?
+        } else {
+            let images = self.rendered.take(self.feed.images(), own.clone())?;
+            let views = &self.rendered.views()[own];
+            self.feed.augment(images, epoch, views, rows.start)?
+        };
+        let views = &self.rendered.views()[rows.clone()];
+        let batch = Batch {
+            images,
+            targets: self.feed.targets(epoch, views, rows, &ctx)?,
+            rows: count,
+        };
+        self.ready = Some((batch, ctx));
         Ok(true)
     }
 
     fn step(&mut self) -> Result<f64> {
         let ready = self.ready.take();
-        let (images, targets, ctx) = ready.context("a step that was not prepared")?;
-        let next = self.rows(self.rows(self.at.row).end);
+        let (batch, ctx) = ready.context("a step that was not prepared")?;
+        let next = self.own(&self.rows(self.rows(self.at.row).end));
         let (training, network, optimizer) =
             (self.training, &mut *self.network, &mut self.optimizer);
         let lr = self.lr;
         let loss = self.rendered.beside(self.feed.images(), next, || {
-            training.step(network, optimizer, &images, &targets, lr, &ctx)
+            training.step(network, optimizer, &batch, lr, &ctx)
         })?;
         if let (Some(average), Some(decay), true) =
             (&mut self.average, training.config.ema, loss.is_finite())

@@ -2,8 +2,11 @@
 
 mod config;
 mod course;
+mod lockstep;
+mod parts;
+mod pass;
 mod step;
 
-pub use config::{Decay, TrainConfig};
+pub use config::{BatchNormScope, Decay, TrainConfig};
 pub use course::Scores;
-pub use step::{AfterEpoch, Tested, Training};
+pub use pass::{AfterEpoch, Batch, Tested, Training};

@@ -14,11 +14,12 @@ use crate::{
     stages::{
         Around, ComponentConfig, Identity, Table,
         augment::Augment,
+        is_one,
         limits::{BATCH, EPOCHS, STUDENT_SEED},
         n,
         sets::{INIT_ONLY, Origin, SELECTED_REAL, made, random_real},
         squeeze,
-        training::{Decay, TrainConfig},
+        training::{BatchNormScope, Decay, TrainConfig},
         without,
     },
 };
@@ -133,6 +134,14 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = BATCH))]
     pub statistics_batch: Option<u32>,
+    /// In how many parts a step takes its batch, which several processes can compute together: each has BatchNorm statistics of its
+    /// own, and their gradients add up
+    #[serde(default = "n::<1, u32>", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = BATCH))]
+    pub micro_batches: u32,
+    /// BatchNorm statistics of each part or of the whole batch: local or synchronised
+    #[serde(default, skip_serializing_if = "BatchNormScope::is_local")]
+    pub batch_norm: BatchNormScope,
     /// Decay of an average of the student's parameters, which is tested in their place; running statistics stay the student's own.
     /// No average by default
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,10 +167,6 @@ pub struct Config {
     pub full_data: FullDataConfig,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
-fn is_one(draws: &u32) -> bool {
-    *draws == 1
-}
 #[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
 fn is_zero(share: &f64) -> bool {
     *share == 0.
@@ -240,6 +245,8 @@ impl Config {
             evaluate_every: self.evaluate_every,
             decay: self.decay,
             statistics_batch: self.statistics_batch,
+            micro_batches: self.micro_batches,
+            batch_norm: self.batch_norm,
             ema: self.ema,
             evaluate_from: self.evaluate_from,
         }
@@ -268,6 +275,10 @@ impl Table for Config {
 
     fn precision(&self) -> Precision {
         self.precision
+    }
+
+    fn micro_batches(&self) -> u32 {
+        self.micro_batches
     }
 
     fn batch_size(&self) -> Option<u32> {

@@ -14,3 +14,4 @@ pub use lesson::{Lesson, Recipe};
 pub use run::{Upstream, run};
 pub use set::TaughtSet;
 pub use student::finished;
+pub use work::trainings;

@@ -117,7 +117,7 @@ pub fn run(
             )?);
         }
     }
-    if session.share.is_some() {
+    if session.share.is_some() || !session.is_first() {
         return Ok(rows);
     }
     atomic::write_json(&session.folder.results(Stage::Validate), &rows)?;

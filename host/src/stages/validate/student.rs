@@ -37,7 +37,9 @@ impl Student<'_> {
     pub fn train(self, seed: u64, feed: &mut dyn Feed) -> Result<SeedScore> {
         let session = self.session;
         let (folder, name) = self.place;
-        let score = match finished(&folder, seed)? {
+        let is_finished = session.agreed(folder.metrics().exists())?;
+        let known = is_finished.then(|| finished(&folder, seed));
+        let score = match known.transpose()?.flatten() {
             Some(score) => score,
             None => {
                 // Member 0 is the teacher.
@@ -57,12 +59,16 @@ impl Student<'_> {
                     after_epoch: None,
                 };
                 let scores = training.run(&mut network, feed)?;
-                atomic::write_json(&folder.metrics(), &scores)?;
+                if session.is_first() {
+                    atomic::write_json(&folder.metrics(), &scores)?;
+                }
                 scores.of(seed)
             }
         };
         // A kill between the outcome and this left the checkpoint.
-        atomic::remove(&folder.checkpoint())?;
+        if session.is_first() {
+            atomic::remove(&folder.checkpoint())?;
+        }
         Ok(score)
     }
 }

@@ -1,31 +1,44 @@
 //! Which trainings validate has, and which of them are still to be done.
 
-use crate::stages::{
-    Session,
-    sets::{FULL_DATA, Origin},
-    squeeze,
+use crate::{
+    artifact::WorkFolder,
+    stages::{
+        Session,
+        sets::{FULL_DATA, Origin},
+        squeeze,
+    },
 };
 
 use super::{config::Control, labels::Labels, lesson::Recipe};
 
-/// The trainings to be done here that are not finished: what they are called in progress, and the images that they are shown.
-pub(super) fn left(
+/// A training of validate.
+pub struct Planned {
+    /// Where it goes.
+    folder: WorkFolder,
+    /// What it is called in progress.
+    name: String,
+    /// The images that it is shown.
+    pub shown: f64,
+}
+
+/// All trainings, in the order in which they are done and dealt out.
+pub fn trainings(
     session: &Session<'_>,
     recipe: Recipe<'_>,
     origin: &Origin,
     squeeze: Option<&squeeze::Config>,
-) -> Vec<(String, f64)> {
+) -> Vec<Planned> {
     let Recipe { config, relabel } = recipe;
-    let mut left = Vec::new();
-    let mut units = 0..;
+    let mut all = Vec::new();
     let mut add = |place: &str, seeds: &[u64], epochs: u32, images: usize| {
         for student in &config.architectures {
             for &seed in seeds {
                 let (folder, name) = session.folder.student(place, &student.label(), seed);
-                let own = units.next().is_some_and(|unit| session.does(unit));
-                if own && !folder.metrics().exists() {
-                    left.push((name, f64::from(epochs) * images as f64));
-                }
+                all.push(Planned {
+                    folder,
+                    name,
+                    shown: f64::from(epochs) * images as f64,
+                });
             }
         }
     };
@@ -43,5 +56,19 @@ pub(super) fn left(
         let seeds = config.full_data.seeds.as_deref().unwrap_or(first);
         add(FULL_DATA, seeds, train.epochs, session.train.len());
     }
-    left
+    all
+}
+
+/// The trainings to be done here that are not finished: what they are called in progress, and the images that they are shown.
+pub(super) fn left(
+    session: &Session<'_>,
+    recipe: Recipe<'_>,
+    origin: &Origin,
+    squeeze: Option<&squeeze::Config>,
+) -> Vec<(String, f64)> {
+    let all = trainings(session, recipe, origin, squeeze).into_iter();
+    let own = all.enumerate().filter(|(unit, _)| session.does(*unit));
+    let left = own.filter(|(_, planned)| !planned.folder.metrics().exists());
+    left.map(|(_, planned)| (planned.name, planned.shown))
+        .collect()
 }

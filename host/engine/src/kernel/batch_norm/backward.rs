@@ -101,6 +101,7 @@ impl<T: Scalar> Channel<'_, T> {
         let by_x = matches!(args.gate, Gate::ByX);
         let written = matches!(args.gate, Gate::Mask(_) | Gate::Result(_)) || args.g_y.is_none();
         let passed = self.residual_to.or(self.x_to).filter(|_| written);
+        let mut own = Vec::new();
         let (mut sum_g, mut sum_gx) = (0.0, 0.0);
         for n in 0..planes.batch {
             // SAFETY: a task has its own channel.
@@ -113,6 +114,12 @@ impl<T: Scalar> Channel<'_, T> {
                 (Some(to), None) => {
                     to.fill(T::ZERO);
                     &*to
+                }
+                // Weight and bias alone are asked for.
+                (None, Some(g)) if written => {
+                    own.resize(plane, T::ZERO);
+                    self.masked(&mut own, self.cut(g, n), n);
+                    &*own
                 }
                 (None, Some(g)) => self.cut(g, n),
                 (None, None) => continue,

@@ -55,6 +55,17 @@ fn statistics<T: Scalar>(planes: &Planes, x: &[T], channel: usize) -> (T, T) {
     (T::from_f64(mean), T::from_f64(squares / count))
 }
 
+/// Mean and population variance of each channel.
+pub(crate) fn moments<T: Scalar>(planes: Planes, x: &[T]) -> (Vec<T>, Vec<T>) {
+    let moments = map(planes.channels, |c| {
+        vectorised(
+            #[inline(always)]
+            move || statistics(&planes, x, c),
+        )
+    });
+    moments.into_iter().unzip()
+}
+
 /// Arguments of [`forward`]: slices, or values on a device.
 pub(crate) struct Forward<'a, V: ?Sized> {
     pub(crate) planes: Planes,
