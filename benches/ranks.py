@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Seconds of stages by one process and by several that MPI connects, one thread each, in turn: medians and their ratio.
+"""Seconds of stages by one process, by several that MPI connects, and by as many that each do all of it at once, one thread each, in turn:
+medians, how many times as fast the connected ones are, and how many times as much the others do, which is what the machine can give.
 
     python benches/ranks.py EXPERIMENT.toml --stages recover relabel validate --set recover.iterations=100
 
@@ -20,6 +21,7 @@ ALL = ["squeeze", "recover", "relabel", "validate"]
 
 
 def command(arguments, size, stage, out):
+    """One process, or several that MPI connects."""
     program = os.environ.get("ALAMBIC", "alambic")
     line = [program, "run", arguments.experiment, "--only", stage, "--out", str(out)]
     for change in arguments.set:
@@ -30,13 +32,18 @@ def command(arguments, size, stage, out):
     return line
 
 
-def seconds(line, threads):
+def seconds(lines, threads):
+    """Clock seconds until all of these have ended."""
+    environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
     began = time.monotonic()
-    done = subprocess.run(
-        line, env={**os.environ, "RAYON_NUM_THREADS": str(threads)}, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(line)} failed:\n{done.stderr}")
+    started = [
+        subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for line in lines
+    ]
+    for process in started:
+        said = process.communicate()[1]
+        if process.returncode:
+            raise SystemExit(f"{' '.join(process.args)} failed:\n{said}")
     return time.monotonic() - began
 
 
@@ -52,22 +59,28 @@ def main():
         base = Path(folder) / "base"
         for stage in ALL:
             if stage in arguments.stages:
-                times = {1: [], arguments.size: []}
-                for _ in range(arguments.repeats):
-                    for size, taken in times.items():
-                        out = Path(folder) / "run"
-                        if base.exists():
-                            shutil.copytree(base, out)
-                        taken.append(seconds(command(arguments, size, stage, out), 1))
-                        shutil.rmtree(out)
-                one, several = (statistics.median(taken) for taken in times.values())
-                spread = ["{:.1f} to {:.1f}".format(min(t), max(t)) for t in times.values()]
-                print(
-                    f"| {stage} | {one:.1f} ({spread[0]}) | {several:.1f} ({spread[1]}) | **{one / several:.2f}** |",
-                    flush=True,
-                )
+                compare(arguments, stage, Path(folder))
             if any(ALL.index(later) > ALL.index(stage) for later in arguments.stages):
-                seconds(command(arguments, 1, stage, base), os.cpu_count())
+                seconds([command(arguments, 1, stage, base)], os.cpu_count())
+
+
+def compare(arguments, stage, folder):
+    size = arguments.size
+    times = {"one": [], "connected": [], "apart": []}
+    for _ in range(arguments.repeats):
+        for how, taken in times.items():
+            outs = [folder / f"run-{i}" for i in range(size if how == "apart" else 1)]
+            for out in outs:
+                if (folder / "base").exists():
+                    shutil.copytree(folder / "base", out)
+            ranks = size if how == "connected" else 1
+            taken.append(seconds([command(arguments, ranks, stage, out) for out in outs], 1))
+            for out in outs:
+                shutil.rmtree(out)
+    one, connected, apart = (statistics.median(taken) for taken in times.values())
+    cells = [f"{statistics.median(t):.1f} ({min(t):.1f} to {max(t):.1f})" for t in times.values()]
+    ratios = [f"**{one / connected:.2f}**", f"{size * one / apart:.2f}"]
+    print(f"| {' | '.join([stage, *cells, *ratios])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -92,17 +92,17 @@ pub fn check(cli: &Cli, args: &CheckArgs) -> Result<(), Failure> {
     for stage in estimate.iter().flat_map(|e| &e.stages) {
         say!("  {}", stage.line());
     }
+    if let Some(estimate) = &estimate
+        && let Some(available) = estimate.available_bytes
+    {
+        let free = human_bytes(available);
+        say!("  {:<8} {free} of memory free", estimate.memory_of);
+    }
     if let (Some(cluster), Some(estimate)) = (&cluster, &estimate) {
         say!("{cluster}");
         for stage in &estimate.on_ranks {
             say!("  {stage}");
         }
-    }
-    if let Some(estimate) = estimate
-        && let Some(available) = estimate.available_bytes
-    {
-        let free = human_bytes(available);
-        say!("  {:<8} {free} of memory free", estimate.memory_of);
     }
     Ok(())
 }

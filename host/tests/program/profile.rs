@@ -117,6 +117,38 @@ fn an_estimate_can_be_left_out() {
 }
 
 #[test]
+fn the_time_of_several_processes_is_estimated() {
+    let lab = Lab::new();
+    let set = ["--set", "squeeze.micro_batches=4", "--ranks", "3"];
+    let estimate = estimates(&check(&lab, &set));
+    let of = |stage| of_stage(&estimate["on_ranks"], stage);
+    let squeeze = &of("squeeze")["sharing"];
+    assert_eq!(squeeze["by"], "parts");
+    assert_eq!([&squeeze["parts"], &squeeze["most"]], [4, 2]);
+    assert!(squeeze["step_bytes"].as_u64() > Some(0), "{squeeze}");
+    // Two batches of ten images, 30 passes, and students of two sets.
+    for (stage, units, most) in [("recover", 2, 1), ("relabel", 30, 10), ("validate", 2, 1)] {
+        let sharing = &of(stage)["sharing"];
+        assert_eq!(
+            [&sharing["units"], &sharing["most"]],
+            [units, most],
+            "{stage}"
+        );
+    }
+    let speedup = of("relabel")["speedup"].as_f64().expect("a number");
+    assert!((speedup - 3.).abs() < 1e-9, "{speedup}");
+    let mut command = crate::common::alambic();
+    command.arg("check").arg(lab.path("experiment.toml"));
+    let answer = Answer::of(
+        command
+            .args(["--bandwidth", "5"])
+            .output()
+            .expect("it starts"),
+    );
+    assert_eq!(answer.code, Some(2), "{}", answer.stderr);
+}
+
+#[test]
 fn a_trial_that_fails_is_a_fault() {
     let lab = Lab::new();
     let runaway = ["recover.optimizer.lr=1e30", "recover.clamp=false"];

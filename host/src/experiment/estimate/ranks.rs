@@ -35,7 +35,7 @@ impl fmt::Display for Cluster {
         let (ranks, speed) = (self.ranks, self.bytes_per_sec / 1e9);
         write!(
             f,
-            "with {ranks} ranks, each as fast as this machine, that send {speed} GB/s each:"
+            "on {ranks} ranks, as fast as this machine and sending {speed} GB/s each; the busiest does:"
         )
     }
 }
@@ -88,18 +88,21 @@ impl fmt::Display for RankedEstimate {
         let took = human_duration(*seconds);
         write!(f, "{stage:<8} about {took}, ")?;
         match sharing {
-            Sharing::One => write!(f, "by one rank"),
-            Sharing::Units { units, most } => write!(
-                f,
-                "{speedup:.1} times as fast ({units} units, at most {most} for a rank)"
-            ),
+            Sharing::One => write!(f, "all of it"),
+            Sharing::Units { units, most } => {
+                let plural = if *units == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{speedup:.1} times as fast: {most} of {units} unit{plural}"
+                )
+            }
             Sharing::Parts {
                 parts,
                 most,
                 step_bytes,
             } => write!(
                 f,
-                "{speedup:.1} times as fast ({parts} parts, at most {most} for a rank, which sends {} in a step)",
+                "{speedup:.1} times as fast: {most} of {parts} parts, {} sent in a step",
                 human_bytes(*step_bytes)
             ),
         }
@@ -280,7 +283,7 @@ mod tests {
         };
         assert_eq!(
             shared.to_string(),
-            "squeeze  about 1 h 00 min, 3.8 times as fast (4 parts, at most 1 for a rank, which sends 64.0 MiB in a step)"
+            "squeeze  about 1 h 00 min, 3.8 times as fast: 1 of 4 parts, 64.0 MiB sent in a step"
         );
     }
 }
