@@ -23,6 +23,12 @@ pub fn is_asked() -> bool {
     IS_ASKED.load(Ordering::SeqCst)
 }
 
+/// Lets this process end as one that Ctrl-C has reached, where another one was asked to stop.
+pub fn ask_self() {
+    // SAFETY: the signal goes to this process, which listens or ends.
+    unsafe { libc::kill(libc::getpid(), libc::SIGINT) };
+}
+
 /// Ends the work here, a place from which it goes on, if it shall stop.
 pub fn here_if_asked() {
     if is_asked() {

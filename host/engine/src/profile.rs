@@ -140,6 +140,28 @@ pub(super) fn backward<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// The times of a thread's operations, on their way to another one.
+pub struct Handed(BTreeMap<&'static str, Times>);
+
+/// Takes the times of this thread's operations, for the thread that it works for.
+pub fn hand_over() -> Handed {
+    Handed(RECORDS.with_borrow_mut(|r| std::mem::take(&mut r.operations)))
+}
+
+/// Counts the times of another thread's operations as this one's.
+pub fn take_over(times: Handed) {
+    RECORDS.with_borrow_mut(|records| {
+        for (name, of) in times.0 {
+            let all = records.operations.entry(name).or_default();
+            all.forward_calls += of.forward_calls;
+            all.forward += of.forward;
+            all.backward_calls += of.backward_calls;
+            all.backward += of.backward;
+            all.allocated_bytes += of.allocated_bytes;
+        }
+    });
+}
+
 /// The time of this thread's operations so far, longest first; resets the counts.
 pub fn take() -> Vec<OperationTime> {
     let operations = RECORDS.with_borrow_mut(|r| std::mem::take(&mut r.operations));

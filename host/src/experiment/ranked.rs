@@ -1,7 +1,10 @@
 //! A run by several processes that were started together: trainings in parts are done by all of them, the units of other stages are dealt
 //! out, and the first process does what is left and writes what is common to all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     artifact::{Manifest, RunFolder, Share},
@@ -63,17 +66,15 @@ pub fn run_ranked(
         number: ranks.rank + 1,
         of: ranks.size,
     };
-    let nccl = match ranks.size {
-        1 => None,
-        _ => connect(ranks, &checked.device.device)?,
-    };
+    // Once a stage is done by all of them.
+    let nccl = OnceCell::new();
     let asked = |stage| selection.only.is_none_or(|only| only == stage);
     for planned in plan.stages.iter().filter(|planned| asked(planned.stage)) {
         ranks.wait()?;
         // All look before the first changes something.
         let manifest = folder.manifest()?;
         let is_done = manifest.is_some_and(|manifest| is_finished(&manifest, planned));
-        ranks.wait()?;
+        Team::of(ranks, None).same(&[u8::from(is_done)], root)?;
         if is_done {
             continue;
         }
@@ -83,7 +84,11 @@ pub fn run_ranked(
         };
         let parts = checked.experiment.micro_batches(planned.stage)?;
         if parts > 1 {
-            let team = Team::of(ranks, nccl.as_ref());
+            if nccl.get().is_none() && ranks.size > 1 {
+                let joined = connect(ranks, &checked.device.device)?;
+                nccl.get_or_init(|| joined);
+            }
+            let team = Team::of(ranks, nccl.get().and_then(Option::as_ref));
             if ranks.is_first() {
                 if parts < ranks.size {
                     tell!(
@@ -92,10 +97,12 @@ pub fn run_ranked(
                         ranks.size
                     );
                 }
-                alone(&Selection {
+                let together = Selection {
                     team: Some(team),
                     ..this
-                })?;
+                };
+                // Without the runs to take stages from: the others have begun, and this one may not find it finished now.
+                run(checked, registry, base, root.to_owned(), &together, &[])?;
             } else {
                 let root = root.to_owned();
                 assist(checked, registry, base, root, (planned.stage, team))?;

@@ -21,7 +21,7 @@ use crate::{
         overall::{self, Later, Stages},
         summary::Summary,
     },
-    stages::Session,
+    stages::{Session, team::Elsewhere},
 };
 
 use super::{
@@ -286,7 +286,12 @@ pub(super) fn busy(folder: &RunFolder) -> Failure {
 }
 
 fn is_unreadable_image(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| e.is::<DecodeError>())
+    let elsewhere = |e: &(dyn std::error::Error + 'static)| {
+        e.downcast_ref::<Elsewhere>()
+            .is_some_and(|elsewhere| elsewhere.is_unreadable)
+    };
+    let mut chain = error.chain();
+    chain.any(|e| e.is::<DecodeError>() || elsewhere(e))
 }
 
 fn do_stage(

@@ -1,6 +1,6 @@
 //! What processes tell each other through MPI.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Peers, Ranks};
 
@@ -98,6 +98,10 @@ impl Peers for Ranks {
     fn gather_numbers(&self, own: &[f32], counts: &[usize]) -> Result<Vec<f32>> {
         type Gather = unsafe extern "C" fn(*const f32, Int, *mut f32, *const Int, *const Int);
         let (table, count) = (Table::of(counts)?, int(own.len())?);
+        ensure!(
+            counts.len() == self.size() && counts[self.rank()] == own.len(),
+            "numbers of other ranks"
+        );
         let mut all = vec![0f32; table.whole + 1];
         // SAFETY: the function of this name has this type.
         let gather = unsafe { self.library.get::<Gather>(b"alambic_mpi_gather_numbers")? };
@@ -125,7 +129,10 @@ impl Peers for Ranks {
             *const Int,
         );
         let (sent, taken) = (Table::of(counts)?, Table::of(theirs)?);
-        anyhow::ensure!(sent.whole == own.len(), "numbers for no rank");
+        ensure!(
+            [counts.len(), theirs.len()] == [self.size(); 2] && sent.whole == own.len(),
+            "numbers of other ranks"
+        );
         let mut all = vec![0f32; taken.whole + 1];
         // SAFETY: the function of this name has this type.
         let exchange = unsafe { self.library.get::<Exchange>(b"alambic_mpi_exchange")? };

@@ -144,6 +144,40 @@ fn trainings_in_parts_make_the_same_bytes_with_any_number_of_ranks() {
     assert_ne!(made[0], made[1], "statistics of parts and of batches");
 }
 
+/// What GPUs hand each other goes by MPI here; the kernels that add it up are theirs.
+#[test]
+fn parts_on_an_emulated_gpu_add_up_to_the_same_bytes() {
+    if !is_there() {
+        return;
+    }
+    let short = [
+        "--only",
+        "squeeze",
+        "--set",
+        "squeeze.epochs=1",
+        "--set",
+        "squeeze.micro_batches=4",
+        "--set",
+        "squeeze.batch_norm=\"synchronised\"",
+    ];
+    let lab = Lab::new();
+    let emulated = |mut command: Command| {
+        command.env("ALAMBIC_EMULATED_GPU", "1");
+        carried_out(command).done()
+    };
+    emulated(lab.command("whole", &short));
+    emulated(mpirun_with(&lab, 2, &short));
+    assert_same(&lab.results("whole"), &lab.results("run"));
+    lab.run_into("cpu", &short).done();
+    let model = "squeeze/model.safetensors";
+    let of = |run: &str| lab.results(run).remove(model).expect("a teacher");
+    assert_ne!(
+        of("cpu"),
+        of("run"),
+        "not a bit of difference: was it run there?"
+    );
+}
+
 #[test]
 fn experts_in_parts_are_trained_by_all_ranks() {
     if !is_there() {
@@ -158,6 +192,8 @@ fn experts_in_parts_are_trained_by_all_ranks() {
         "match.learning_rate={}",
         "--set",
         "match.iterations=2",
+        "--set",
+        "data.whitening={ kind = \"zca\" }",
     ];
     let lab = Lab::matching();
     lab.run_into("whole", &experts).done();

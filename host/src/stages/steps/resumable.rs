@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     artifact::{Checkpoint, WorkFolder, atomic, tensors::Damaged},
     report::{log::Beginning, progress::Progress},
-    stages::{Session, team::Team},
+    stages::Session,
     stop,
 };
 
@@ -82,6 +82,7 @@ pub(crate) fn carry_out<S: Steps>(
     if writes {
         atomic::sweep(folder.path());
     }
+    let mut place = Vec::new();
     let mut checkpoint = Checkpoint::new(folder.checkpoint(), session.checkpoint_secs);
     if let Some((tensors, texts)) = checkpoint.read::<Texts<S::At>>(&session.device)? {
         if !texts.log.is_at(&folder.log())? {
@@ -96,7 +97,12 @@ pub(crate) fn carry_out<S: Steps>(
             tensors,
             plugin_texts,
         };
+        place = serde_json::to_vec(&texts.at)?;
         steps.resume(state, texts.at)?;
+    }
+    if let Some(team) = team {
+        // All have read the same checkpoint, or none.
+        team.same(&place, folder.path())?;
     }
     let (done, total) = steps.progress();
     let progress = Progress::starting_at(steps.name(), done, total, S::UNIT);
@@ -105,10 +111,15 @@ pub(crate) fn carry_out<S: Steps>(
         true => Journal::open(run, folder, name, S::COUNTED, done, progress)?,
         false => Journal::silent(S::COUNTED, progress),
     };
-    if let Some(team) = team {
-        same_place(team, (done, total), folder)?;
-    }
-    while steps.prepare(&mut journal)? {
+    loop {
+        let ready = steps.prepare(&mut journal);
+        let ready = match team {
+            Some(team) => team.all_well(ready)?,
+            None => ready?,
+        };
+        if !ready {
+            break;
+        }
         let asked = stop::is_asked();
         let stops = team.map_or(Ok(asked), |team| team.any(asked))?;
         // Taken before the step and written after it: only a state that gave finite numbers is worth going back to.
@@ -136,6 +147,9 @@ pub(crate) fn carry_out<S: Steps>(
             // None ends the others while the first writes.
             if let Some(team) = team {
                 team.wait()?;
+                if !asked {
+                    stop::ask_self();
+                }
             }
             stop::reached();
         }
@@ -144,18 +158,6 @@ pub(crate) fn carry_out<S: Steps>(
         }
     }
     journal.finish()
-}
-
-/// Processes that train together have read the same checkpoint, or none.
-fn same_place(team: Team<'_>, place: (u64, u64), folder: &WorkFolder) -> Result<()> {
-    let places = team.gather(&[place.0, place.1].map(u64::to_le_bytes).concat())?;
-    if let Some((rank, _)) = places.iter().enumerate().find(|(_, at)| **at != places[0]) {
-        bail!(
-            "rank {rank} found another state in {} than rank 0; expected a run folder that all processes share",
-            folder.path().display()
-        );
-    }
-    Ok(())
 }
 
 /// The error of a number that is NaN or infinite: which, where, and what to lower.

@@ -142,6 +142,28 @@ fn sums_have_the_same_bits_for_any_number_of_processes() {
 }
 
 #[test]
+fn where_one_fails_all_do() {
+    let made = together(3, |team| {
+        let is_second = team.own(3).start == 1;
+        let own = match is_second {
+            true => Err(anyhow::anyhow!("broken")),
+            false => Ok(()),
+        };
+        let failed = team.all_well(own).expect_err("one has failed").to_string();
+        let place = std::path::Path::new("run");
+        let other = team.same(&[u8::from(is_second)], place);
+        let other = other.expect_err("one differs").to_string();
+        assert!(team.all_well(Ok(7)).is_ok_and(|seven| seven == 7));
+        assert!(team.same(b"alike", place).is_ok());
+        (failed, other)
+    });
+    let told: Vec<&str> = made.iter().map(|(failed, _)| failed.as_str()).collect();
+    assert_eq!(told, ["rank 1: broken", "broken", "rank 1: broken"]);
+    let other = "rank 1 finds another state in run than rank 0";
+    assert!(made.iter().all(|(_, told)| told.starts_with(other)));
+}
+
+#[test]
 fn what_one_tells_all_know() {
     let made = together(3, |team| {
         let own = team.own(5);

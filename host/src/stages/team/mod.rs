@@ -5,12 +5,13 @@ mod tree;
 #[cfg(test)]
 mod crowd;
 
-use std::{collections::BTreeMap, fmt, ops::Range};
+use std::{collections::BTreeMap, fmt, ops::Range, path::Path};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device};
 
 use crate::{
+    data::DecodeError,
     engine::{Tensor, Value, gpu::nccl::Nccl},
     ranks::Peers,
 };
@@ -22,6 +23,12 @@ pub use tree::{leaves_of, subtrees, sum};
 /// # Errors
 /// When NCCL is missing or fails.
 pub fn connect(peers: &dyn Peers, device: &Device) -> Result<Option<Nccl>> {
+    let is_gpu = [u8::from(device.is_cuda())];
+    if peers.gather(&is_gpu)?.iter().any(|other| *other != is_gpu) {
+        bail!(
+            "some processes have a GPU and others have none; start one for each GPU, or use device = \"cpu\""
+        );
+    }
     let own = match peers.rank() {
         0 => Nccl::word(device)?,
         _ => Vec::new(),
@@ -29,6 +36,18 @@ pub fn connect(peers: &dyn Peers, device: &Device) -> Result<Option<Nccl>> {
     let told = peers.gather(&own)?;
     let word = told.first().map_or(&[][..], Vec::as_slice);
     Ok(Nccl::join(word, peers.rank(), peers.size())?)
+}
+
+/// What another process has failed with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rank {rank}: {text}")]
+pub struct Elsewhere {
+    /// Which.
+    pub rank: usize,
+    /// Its error.
+    pub text: String,
+    /// Whether an image could not be decoded.
+    pub is_unreadable: bool,
 }
 
 /// The processes that train together, seen from one of them.
@@ -75,6 +94,46 @@ impl<'a> Team<'a> {
     /// When what connects them fails.
     pub fn gather(self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         self.peers.gather(own)
+    }
+
+    /// What this one has done, once all have done it. Where one has failed, all do.
+    ///
+    /// # Errors
+    /// The own one, or [`Elsewhere`].
+    pub fn all_well<T>(self, own: Result<T>) -> Result<T> {
+        let failed = own.as_ref().err().map(|error| {
+            let is_unreadable = error.chain().any(|e| e.is::<DecodeError>());
+            let mut told = vec![u8::from(is_unreadable)];
+            told.extend(format!("{error:#}").into_bytes());
+            told
+        });
+        let all = self.gather(&failed.unwrap_or_default())?;
+        let own = own?;
+        let failed = all.iter().enumerate();
+        let first = failed.filter_map(|(rank, told)| Some((rank, told.split_first()?)));
+        match first.min_by_key(|(rank, _)| *rank) {
+            None => Ok(own),
+            Some((rank, (is_unreadable, text))) => bail!(Elsewhere {
+                rank,
+                text: String::from_utf8_lossy(text).into_owned(),
+                is_unreadable: *is_unreadable > 0,
+            }),
+        }
+    }
+
+    /// Refuses that the processes see different things.
+    ///
+    /// # Errors
+    /// Where what one sees is not what the first sees; `place` says where they look.
+    pub fn same(self, own: &[u8], place: &Path) -> Result<()> {
+        let all = self.gather(own)?;
+        if let Some((rank, _)) = all.iter().enumerate().find(|(_, told)| **told != all[0]) {
+            bail!(
+                "rank {rank} finds another state in {} than rank 0; expected a run folder that all processes share",
+                place.display()
+            );
+        }
+        Ok(())
     }
 
     /// Whether it is so for any of them.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, ensure};
 use candle_core::DType;
 use plugin_api::{Ctx, view::View};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::{
         networks::{
             Network,
             accuracy::{Evaluation, evaluate, evaluate_on},
+            plugin_error,
         },
         steps::{State, Steps, carry_out, exploded, journal::Journal},
         views::Batches,
@@ -64,6 +65,11 @@ impl Training<'_> {
     /// # Errors
     /// When an operation fails, an image cannot be decoded, or the loss is not finite.
     pub fn run(&self, network: &mut Network, feed: &mut dyn Feed) -> Result<Scores> {
+        let state = self.loss.save().map_err(plugin_error)?;
+        ensure!(
+            self.session.team.is_none() || state.is_none(),
+            "the loss keeps a state from step to step, which several processes do not share; set micro_batches = 1"
+        );
         let shapes: Vec<Vec<usize>> = network.values().iter().map(|v| v.dims().to_vec()).collect();
         let mut course = Course {
             training: self,
@@ -117,6 +123,25 @@ impl Course<'_> {
         let size = self.training.config.batch_size as usize;
         let count = self.rendered.views().len();
         from..count.min(from + size)
+    }
+
+    /// The images of a batch's own rows. A whitening is one product for each part, so that its shape is that of the part wherever it is made.
+    fn rendered_rows(&mut self, rows: &Range<usize>, own: &Range<usize>) -> Result<Value> {
+        let Training {
+            session, config, ..
+        } = self.training;
+        let images = self.feed.images();
+        let parts = config.parts(rows.len()).into_iter();
+        let parts = parts.map(|part| rows.start + part.start..rows.start + part.end);
+        let parts: Vec<Range<usize>> = parts
+            .filter(|part| own.start <= part.start && part.end <= own.end)
+            .collect();
+        if session.inputs.whitening_config().is_none() || parts.len() < 2 {
+            return self.rendered.take(images, own.clone());
+        }
+        let rendered = &mut self.rendered;
+        let made = parts.into_iter().map(|part| rendered.take(images, part));
+        Ok(Value::cat(&made.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// Those of a batch's rows that are computed here.
@@ -291,7 +316,7 @@ impl Steps for Course<'_> {
         let images = if own.is_empty() {
             Value::zeros((0, 3, 1, 1), DType::F32, &session.device)?
         } else {
-            let images = self.rendered.take(self.feed.images(), own.clone())?;
+            let images = self.rendered_rows(&rows, &own)?;
             let views = &self.rendered.views()[own];
             self.feed.augment(images, epoch, views, rows.start)?
         };

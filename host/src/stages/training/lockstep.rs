@@ -17,6 +17,7 @@ use crate::{
     engine::{
         Error,
         ops::{Parts, share_statistics},
+        profile::{self, Handed},
     },
     stages::Session,
 };
@@ -32,7 +33,7 @@ enum Message<T> {
     /// Its numbers; it waits for those of all.
     Waits(Vec<f64>),
     /// It has passed.
-    Ends(Result<T>),
+    Ends(Result<T>, Handed),
 }
 
 /// A part's way to the conductor.
@@ -46,7 +47,10 @@ impl<T: Send> Parts for Seat<T> {
         let gone = |_| Error::argument("batch_norm", "another part of the batch has failed");
         self.to.send(Message::Waits(own)).map_err(|_| gone(()))?;
         let from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
-        from.recv().map_err(|_| gone(()))
+        let all = from.recv().map_err(|_| gone(()));
+        // Until now it has waited.
+        profile::mark();
+        all
     }
 }
 
@@ -81,9 +85,10 @@ pub(super) fn in_lockstep<T: Send + 'static>(
                     return;
                 }
                 let _sharing = share_statistics(seat);
+                profile::mark();
                 let made = make(part);
                 // Nobody listens where another has failed.
-                drop(to.send(Message::Ends(made)));
+                drop(to.send(Message::Ends(made, profile::hand_over())));
             };
             let builder = thread::Builder::new().name(format!("part {part}"));
             let begun = builder.spawn_scoped(scope, work);
@@ -110,7 +115,10 @@ fn conduct<T>(
             go.send(all.clone()).map_err(|_| ended())?;
             match next(messages).ok_or_else(ended)? {
                 Message::Waits(numbers) => own.push(numbers),
-                Message::Ends(done) => made.push(done?),
+                Message::Ends(done, times) => {
+                    profile::take_over(times);
+                    made.push(done?);
+                }
             }
         }
         if !own.is_empty() && own.len() != seats.len() {

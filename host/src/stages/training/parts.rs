@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use plugin_api::{Ctx, nn::BatchNormStatistics};
 
 use crate::{
@@ -62,7 +62,7 @@ impl Parted<'_> {
         let (leaves, own) = (self.parts.len(), self.own());
         let mut told = Vec::new();
         let mut sums = Vec::new();
-        let mut made = match self.training.config.batch_norm {
+        let mut made = match self.scope() {
             BatchNormScope::Synchronised => {
                 let network = &*network;
                 let make = |part| self.made(part, network, inputs);
@@ -116,6 +116,14 @@ impl Parted<'_> {
         Ok((total, Some(flat.cut(&whole)?)))
     }
 
+    /// Whose statistics count: one part alone is the batch.
+    fn scope(&self) -> BatchNormScope {
+        match self.parts.len() {
+            1 => BatchNormScope::Local,
+            _ => self.training.config.batch_norm,
+        }
+    }
+
     fn share(&self, part: &Range<usize>) -> f64 {
         part.len() as f64 / self.batch.rows as f64
     }
@@ -165,7 +173,7 @@ impl Parted<'_> {
 
     /// Part by part, or once where all have the same.
     fn move_statistics(&self, network: &mut Network, told: &[Told]) -> Result<()> {
-        if self.training.config.batch_norm.is_local() {
+        if self.scope().is_local() {
             return told
                 .iter()
                 .try_for_each(|told| network.update_running(&told.statistics));
@@ -191,7 +199,8 @@ fn added(a: Gradients, b: Gradients) -> Result<Gradients> {
             let sum = Tensor::constant(a).add(&Tensor::constant(b))?;
             Ok(Some(sum.into_value()))
         }
-        (one, other) => Ok(one.or(other)),
+        (None, None) => Ok(None),
+        _ => bail!("the loss depends on a parameter in some parts of a batch and not in others"),
     });
     sums.collect()
 }
@@ -244,7 +253,7 @@ impl Told {
         };
         let (value, count) = match take(2)? {
             Some(&[value, count]) => (value, count as usize),
-            _ => anyhow::bail!("another process told nothing"),
+            _ => bail!("another process told nothing"),
         };
         let has_gradient = take(count)?.unwrap_or_default();
         let has_gradient = has_gradient.iter().map(|is| *is > 0.).collect();
@@ -288,9 +297,9 @@ impl Flat<'_> {
         let vectors = pairs.filter_map(|(shape, gradient)| Some(((*shape)?, gradient)));
         let vectors = vectors.map(|(shape, gradient)| match gradient {
             Some(gradient) => Ok(gradient.flatten_all()?),
-            None => {
-                anyhow::bail!("only some parts have a gradient of a parameter of shape {shape:?}")
-            }
+            None => bail!(
+                "the loss depends on a parameter of shape {shape:?} in some parts of a batch and not in others"
+            ),
         });
         Ok(Value::cat(&vectors.collect::<Result<Vec<_>>>()?, 0)?)
     }
