@@ -68,6 +68,7 @@ pub fn run_ranked(
     };
     // Once a stage is done by all of them.
     let nccl = OnceCell::new();
+    let mut summary = None;
     let asked = |stage| selection.only.is_none_or(|only| only == stage);
     for planned in plan.stages.iter().filter(|planned| asked(planned.stage)) {
         ranks.wait()?;
@@ -102,7 +103,8 @@ pub fn run_ranked(
                     ..this
                 };
                 // Without the runs to take stages from: the others have begun, and this one may not find it finished now.
-                run(checked, registry, base, root.to_owned(), &together, &[])?;
+                let root = root.to_owned();
+                summary = Some(run(checked, registry, base, root, &together, &[])?);
             } else {
                 let root = root.to_owned();
                 assist(checked, registry, base, root, (planned.stage, team))?;
@@ -114,12 +116,13 @@ pub fn run_ranked(
             ranks.wait()?;
         }
         if ranks.is_first() {
-            alone(&this)?;
+            summary = Some(alone(&this)?);
         }
     }
     ranks.wait()?;
-    match ranks.is_first() {
-        true => alone(selection).map(Some),
-        false => Ok(None),
+    // The last stage has drawn the report; where none was left, it is looked at here.
+    match summary {
+        None if ranks.is_first() => alone(selection).map(Some),
+        last => Ok(last),
     }
 }

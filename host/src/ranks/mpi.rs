@@ -45,6 +45,40 @@ fn int(count: usize) -> Result<Int> {
     Int::try_from(count).context("more numbers than MPI can move at once")
 }
 
+impl Ranks {
+    /// What all ranks have, one after the other: `counts` of each.
+    ///
+    /// # Safety
+    /// The function of this name gathers entries of this type.
+    unsafe fn gathered<T: Copy + Default>(
+        &self,
+        name: &[u8],
+        own: &[T],
+        counts: &[usize],
+    ) -> Result<Vec<T>> {
+        type Gather<T> = unsafe extern "C" fn(*const T, Int, *mut T, *const Int, *const Int);
+        ensure!(
+            counts.len() == self.size() && counts[self.rank()] == own.len(),
+            "numbers of other ranks"
+        );
+        let (table, count) = (Table::of(counts)?, int(own.len())?);
+        let mut all = vec![T::default(); table.whole + 1];
+        // SAFETY: the caller's promise; there is room for so many entries at these places.
+        unsafe {
+            let gather = self.library.get::<Gather<T>>(name)?;
+            gather(
+                place(own, &T::default()),
+                count,
+                all.as_mut_ptr(),
+                table.counts.as_ptr(),
+                table.places.as_ptr(),
+            );
+        }
+        all.truncate(table.whole);
+        Ok(all)
+    }
+}
+
 impl Peers for Ranks {
     fn rank(&self) -> usize {
         self.rank as usize
@@ -60,32 +94,14 @@ impl Peers for Ranks {
 
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         type Counts = unsafe extern "C" fn(Int, *mut Int);
-        type Gather = unsafe extern "C" fn(*const u8, Int, *mut u8, *const Int, *const Int);
         let mut counts = vec![0; self.size()];
-        // SAFETY: functions of these names have these types.
-        let (ask, gather) = unsafe {
-            let library = &self.library;
-            (
-                library.get::<Counts>(b"alambic_mpi_counts")?,
-                library.get::<Gather>(b"alambic_mpi_gather")?,
-            )
-        };
-        let count = int(own.len())?;
+        // SAFETY: the function of this name has this type.
+        let ask = unsafe { self.library.get::<Counts>(b"alambic_mpi_counts")? };
         // SAFETY: MPI has begun, and there is room for a number of each rank.
-        unsafe { ask(count, counts.as_mut_ptr()) };
+        unsafe { ask(int(own.len())?, counts.as_mut_ptr()) };
         let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
-        let table = Table::of(&counts)?;
-        let mut all = vec![0u8; table.whole + 1];
-        // SAFETY: there is room for so many bytes at these places.
-        unsafe {
-            gather(
-                place(own, &0),
-                count,
-                all.as_mut_ptr(),
-                table.counts.as_ptr(),
-                table.places.as_ptr(),
-            );
-        }
+        // SAFETY: the function of this name gathers bytes.
+        let all = unsafe { self.gathered::<u8>(b"alambic_mpi_gather", own, &counts)? };
         let mut left = all.as_slice();
         let cut = counts.into_iter().map(|count| {
             let (first, rest) = left.split_at(count);
@@ -96,27 +112,8 @@ impl Peers for Ranks {
     }
 
     fn gather_numbers(&self, own: &[f32], counts: &[usize]) -> Result<Vec<f32>> {
-        type Gather = unsafe extern "C" fn(*const f32, Int, *mut f32, *const Int, *const Int);
-        let (table, count) = (Table::of(counts)?, int(own.len())?);
-        ensure!(
-            counts.len() == self.size() && counts[self.rank()] == own.len(),
-            "numbers of other ranks"
-        );
-        let mut all = vec![0f32; table.whole + 1];
-        // SAFETY: the function of this name has this type.
-        let gather = unsafe { self.library.get::<Gather>(b"alambic_mpi_gather_numbers")? };
-        // SAFETY: there is room for so many numbers at these places.
-        unsafe {
-            gather(
-                place(own, &0.),
-                count,
-                all.as_mut_ptr(),
-                table.counts.as_ptr(),
-                table.places.as_ptr(),
-            );
-        }
-        all.truncate(table.whole);
-        Ok(all)
+        // SAFETY: the function of this name gathers f32.
+        unsafe { self.gathered::<f32>(b"alambic_mpi_gather_numbers", own, counts) }
     }
 
     fn exchange(&self, own: &[f32], counts: &[usize], theirs: &[usize]) -> Result<Vec<f32>> {

@@ -16,7 +16,7 @@ use crate::{
 
 use super::network::Network;
 
-/// Images in one batch of an evaluation, or fewer where a GPU has no room; it changes nothing but speed.
+/// Images in one batch of an evaluation, or fewer where a GPU has no room. Another number may change the last bits of a logit.
 pub const EVALUATION_BATCH: usize = 256;
 /// The fewest classes among which the first five answers are worth a figure: with 20, chance is a quarter.
 pub const TOP5_CLASSES: usize = 20;
