@@ -61,7 +61,7 @@ fn secs_of_a_call<T>(call: impl Fn() -> T) -> f64 {
 fn print_share_of_a_recover_step() -> Result<()> {
     const STEPS: u32 = 5;
     let size = Size {
-        network: NetworkName::Resnet18,
+        network: NetworkName::Resnet18.config(),
         canvas: Canvas::CIFAR10,
         batch: 32,
         synthetic: 32,

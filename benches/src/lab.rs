@@ -21,7 +21,7 @@ use plugin_api::{
     rng::{Rng, StreamId},
     view::View,
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// The shape of a set of images.
@@ -46,7 +46,7 @@ impl Canvas {
     };
 }
 
-/// The network of a step.
+/// A network that benchmarks know by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NetworkName {
     /// ResNet-18 with the stem for small images
@@ -87,6 +87,26 @@ impl NetworkName {
             Self::Convnet4Bn => convnet(4, "batch"),
         }
     }
+}
+
+/// A network by its name among [`NetworkName`]s, or any other component: `PLUGIN` or `PLUGIN:{"option": ..}`.
+///
+/// # Errors
+/// When the options are no JSON object.
+pub fn network_of(text: &str) -> Result<ComponentConfig> {
+    if let Ok(name) = NetworkName::from_str(text, false) {
+        return Ok(name.config());
+    }
+    let Some((plugin, options)) = text.split_once(':') else {
+        return Ok(ComponentConfig::named(text));
+    };
+    let params: Json =
+        serde_json::from_str(options).with_context(|| format!("options {options}"))?;
+    ensure!(
+        params.is_object(),
+        "options {options}: expected a JSON object"
+    );
+    Ok(ComponentConfig::with(plugin, params))
 }
 
 /// Seed of images, weights and views.
@@ -209,9 +229,9 @@ impl Lab {
     ///
     /// # Errors
     /// When its plugin is missing.
-    pub fn network(&self, session: &Session<'_>, name: NetworkName) -> Result<Network> {
+    pub fn network(&self, session: &Session<'_>, network: &ComponentConfig) -> Result<Network> {
         let input = session.input();
-        let mut network = Network::build(&self.registry, &name.config(), input, &session.device)?;
+        let mut network = Network::build(&self.registry, network, input, &session.device)?;
         network.init(SEED, 0, &session.device)?;
         Ok(network)
     }
@@ -220,8 +240,8 @@ impl Lab {
     ///
     /// # Errors
     /// When its plugin is missing.
-    pub fn teachers(&self, session: &Session<'_>, name: NetworkName) -> Result<Teachers> {
-        let network = self.network(session, name)?;
+    pub fn teachers(&self, session: &Session<'_>, network: &ComponentConfig) -> Result<Teachers> {
+        let network = self.network(session, network)?;
         Ok(Teachers::new(vec![(FIRST.to_owned(), network)]))
     }
 

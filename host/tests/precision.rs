@@ -1,7 +1,5 @@
 //! Layers in bf16, on the emulated device: near f32 and not equal to it, and f32 for whoever looks on.
 
-#![cfg(debug_assertions)] // release builds have no emulated device
-
 mod support;
 
 use std::sync::Barrier;

@@ -19,7 +19,7 @@ pub struct Case {
 impl Case {
     fn measure(&self, c: &mut Criterion, work: Work) -> Result<()> {
         let size = Size {
-            network: self.network,
+            network: self.network.config(),
             canvas: self.canvas,
             batch: self.batch,
             synthetic: self.batch,

@@ -11,7 +11,7 @@ use alambic::engine::{
     profile::{set_profiling, take},
 };
 use alambic_benches::{
-    Lab, NetworkName, Size, Work, as_the_program_does, lab,
+    Lab, Size, Work, as_the_program_does, lab,
     lab::Canvas,
     serve::{announce, serve},
     work::with_steps,
@@ -26,9 +26,9 @@ struct Args {
     /// What a step does
     #[arg(value_enum)]
     work: Work,
-    /// The network
-    #[arg(long, value_enum, default_value = "resnet18")]
-    network: NetworkName,
+    /// The network: a name of the benchmarks', or any component as PLUGIN or PLUGIN:{"option": ..}
+    #[arg(long, default_value = "resnet18")]
+    network: String,
     /// Images per batch; in gradient matching, real images
     #[arg(long, default_value_t = 32)]
     batch: usize,
@@ -60,7 +60,7 @@ fn precision(text: &str) -> Result<Precision, String> {
 
 fn work(args: &Args) -> Result<()> {
     let size = Size {
-        network: args.network,
+        network: lab::network_of(&args.network)?,
         canvas: Canvas {
             side: args.side,
             ..Canvas::CIFAR10

@@ -90,7 +90,7 @@ fn row_distance(found: &Tensor, wanted: &Tensor) -> Result<Tensor> {
 
 pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
     let session = lab.session();
-    let network = lab.network(&session, size.network)?;
+    let network = lab.network(&session, &size.network)?;
     let loss = session.registry.create_loss("cross-entropy", &json!({}))?;
     let ctx = session.ctx(Stage::Recover)?;
     let targets = |count: usize| -> Result<Targets> {

@@ -23,7 +23,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         ],
         "roll": {"min": 0, "end": 5},
     }))?;
-    let teachers = lab.teachers(&session, size.network)?;
+    let teachers = lab.teachers(&session, &size.network)?;
     let stepper = Stepper::new(&session, &config, &teachers)?;
     let mut canvas = config
         .origin()

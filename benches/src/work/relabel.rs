@@ -17,7 +17,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         batch_size: size.batch as u32,
         ..Config::default()
     };
-    let teachers = lab.teachers(&session, size.network)?;
+    let teachers = lab.teachers(&session, &size.network)?;
     let whole = lab.set();
     let bytes = size.batch * 3 * whole.resolution * whole.resolution;
     let set = ImageSet::new(

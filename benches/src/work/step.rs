@@ -1,14 +1,15 @@
 //! A step, and how large it is.
 
+use alambic::stages::ComponentConfig;
 use anyhow::Result;
 
-use crate::lab::{Canvas, NetworkName};
+use crate::lab::Canvas;
 
 /// How large a step is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Size {
     /// The network.
-    pub network: NetworkName,
+    pub network: ComponentConfig,
     /// The images.
     pub canvas: Canvas,
     /// Images per batch; in gradient matching, real images.

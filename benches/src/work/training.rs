@@ -36,7 +36,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         ema: None,
         evaluate_from: 0.,
     };
-    let mut network = lab.network(&session, size.network)?;
+    let mut network = lab.network(&session, &size.network)?;
     let loss = session.registry.create_loss("cross-entropy", &json!({}))?;
     let training = Training {
         session: &session,

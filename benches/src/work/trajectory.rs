@@ -17,7 +17,7 @@ pub(super) fn run(lab: &Lab, size: &Size, body: &mut Body<'_>) -> Result<()> {
         "matcher": {"plugin": "trajectory", "params": {
             "steps": STEPS, "expert_epochs": 2, "max_start_epoch": 40, "batch_size": size.batch,
         }},
-        "architecture": size.network.config(),
+        "architecture": size.network,
         "images_per_class": size.batch.div_ceil(size.canvas.classes),
         "iterations": 5000,
         "optimizer": {"kind": "sgd", "lr": 1e4, "momentum": 0.5},

@@ -12,7 +12,6 @@ mod exports;
 mod faults;
 mod fetch;
 mod frames;
-#[cfg(debug_assertions)] // release builds have no emulated device
 mod gpu_pipeline;
 mod installed;
 mod interrupt;
@@ -46,12 +45,3 @@ mod weights;
 mod weights_faults;
 mod weights_scripts;
 mod weights_torch;
-
-/// Stands in for the tests that release builds leave out.
-#[cfg(not(debug_assertions))]
-#[test]
-fn release_builds_have_no_emulated_device() {
-    let why = "release builds have no emulated device";
-    support::skipped("whole runs on a GPU (program/gpu_pipeline.rs)", why);
-    support::skipped("layers in bf16 (precision.rs)", why);
-}

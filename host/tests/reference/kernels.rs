@@ -12,21 +12,6 @@ use plugin_api::{
 };
 use serde_json::json;
 
-fn has_gpu() -> bool {
-    cfg!(debug_assertions) || !device().is_cpu()
-}
-
-/// Does `work` on a GPU or the emulated device, where there is either.
-fn on_a_gpu<T>(work: impl FnOnce() -> T) -> T {
-    if !has_gpu() {
-        skipped(
-            "CUDA source of a plugin's kernel",
-            "no GPU, and release builds have no emulated device; the processor computes again",
-        );
-    }
-    on_gpu(&device(), work)
-}
-
 fn images(dims: &[usize]) -> Tensor {
     let count: usize = dims.iter().product();
     let numbers: Vec<f32> = (0..count).map(|i| (i as f32 * 12.9898).sin()).collect();
@@ -72,9 +57,9 @@ fn total_variation_is_image_priors_on_both_devices() {
         let expected = penalty("image-prior", &options, &images);
         let cpu = penalty("tv-kernel", &options, &images);
         assert_near(&cpu, &expected, 1e-5);
-        let gpu = on_a_gpu(|| penalty("tv-kernel", &options, &images));
+        let gpu = on_gpu(&device(), || penalty("tv-kernel", &options, &images));
         assert_near(&gpu, &expected, 1e-5);
-        if cfg!(debug_assertions) && device().is_cpu() {
+        if device().is_cpu() {
             assert_ne!(
                 cpu, gpu,
                 "the same rounding: was the CUDA source run at all?"
@@ -196,7 +181,7 @@ fn gradients_go_to_the_inputs_that_want_them() {
         }
     };
     all();
-    on_a_gpu(all);
+    on_gpu(&device(), all);
 }
 
 #[test]
@@ -210,7 +195,7 @@ fn a_second_derivative_is_refused() {
             let second = engine::grad(&first.sum_all().unwrap(), &[&a], false);
             second.unwrap_err().to_string()
         };
-        for text in [twice(), on_a_gpu(twice)] {
+        for text in [twice(), on_gpu(&device(), twice)] {
             assert!(text.contains("no second derivative"), "{text}");
         }
     }
@@ -218,14 +203,9 @@ fn a_second_derivative_is_refused() {
 
 #[test]
 fn faults_of_a_source_are_told_with_kernel_and_line() {
-    if !has_gpu() {
-        let why = "no GPU, and release builds have no emulated device";
-        skipped("messages of CUDA source that does not compile", why);
-        return;
-    }
     let a = images(&[4]);
     let fail = |source| {
-        on_a_gpu(|| product(Product(Some(source)), &a, &a))
+        on_gpu(&device(), || product(Product(Some(source)), &a, &a))
             .unwrap_err()
             .to_string()
     };

@@ -75,6 +75,24 @@ impl ConvNorm {
         self.norm.forward_relu(params, &y)
     }
 
+    /// `clamp(norm(conv(x)), min, max)`: a ReLU6 with `[0., 6.]`; all after the convolution in one pass for BatchNorm (API 1.4).
+    ///
+    /// # Errors
+    /// When the input has other channels, or the first limit is above the second.
+    pub fn forward_clamp(&self, params: &Params, x: &Tensor, limits: [f64; 2]) -> Result<Tensor> {
+        let y = self.conv.forward(params, x)?;
+        self.norm.forward_clamp(params, &y, limits)
+    }
+
+    /// `norm(conv(x)) + residual`, all after the convolution in one pass for BatchNorm.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn forward_add(&self, params: &Params, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let y = self.conv.forward(params, x)?;
+        self.norm.forward_add(params, &y, residual)
+    }
+
     /// `relu(norm(conv(x)) + residual)`, all after the convolution in one pass for BatchNorm.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ impl BatchNorm {
     /// # Errors
     /// When the input has other channels.
     pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        self.fused(params, x, false, None)
+        self.fused(params, x, After::Nothing, None)
     }
 
     /// `relu(bn(x))` in one pass.
@@ -59,7 +59,23 @@ impl BatchNorm {
     /// # Errors
     /// When the input has other channels.
     pub fn forward_relu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        self.fused(params, x, true, None)
+        self.fused(params, x, After::Relu, None)
+    }
+
+    /// `clamp(bn(x), min, max)` in one pass: a ReLU6 with `[0., 6.]` (API 1.4).
+    ///
+    /// # Errors
+    /// When the input has other channels, or the first limit is above the second.
+    pub fn forward_clamp(&self, params: &Params, x: &Tensor, limits: [f64; 2]) -> Result<Tensor> {
+        self.fused(params, x, After::Clamp(limits), None)
+    }
+
+    /// `bn(x) + residual` in one pass.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn forward_add(&self, params: &Params, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.fused(params, x, After::Nothing, Some(residual))
     }
 
     /// `relu(bn(x) + residual)` in one pass.
@@ -72,14 +88,14 @@ impl BatchNorm {
         x: &Tensor,
         residual: &Tensor,
     ) -> Result<Tensor> {
-        self.fused(params, x, true, Some(residual))
+        self.fused(params, x, After::Relu, Some(residual))
     }
 
     fn fused(
         &self,
         params: &Params,
         x: &Tensor,
-        relu: bool,
+        after: After,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
         params.record(&self.layer, x);
@@ -92,16 +108,17 @@ impl BatchNorm {
         };
         let residual = residual.map(image).transpose()?;
         let input = image(x)?;
-        let output = input.batch_norm(
-            params.get(self.weight)?,
-            params.get(self.bias)?,
-            params.get(self.running_mean)?,
-            params.get(self.running_var)?,
-            params.mode(),
-            self.eps,
-            relu,
-            residual.as_ref(),
-        )?;
+        let get = |id| params.get(id);
+        let (weight, bias) = (get(self.weight)?, get(self.bias)?);
+        let (mean, var) = (get(self.running_mean)?, get(self.running_var)?);
+        let (mode, eps, residual) = (params.mode(), self.eps, residual.as_ref());
+        let relu = matches!(after, After::Relu);
+        let output = match after {
+            After::Clamp(limits) => {
+                input.limited_batch_norm(weight, bias, mean, var, mode, eps, limits, residual)?
+            }
+            _ => input.batch_norm(weight, bias, mean, var, mode, eps, relu, residual)?,
+        };
         if let (Some(mean), Some(var)) = (output.mean, output.var) {
             let count = input.elem_count() / mean.elem_count().max(1);
             params.report(BatchNormStatistics {
@@ -117,6 +134,13 @@ impl BatchNorm {
             output.y.reshape(&shape)
         }
     }
+}
+
+/// What follows a norm and its residual, in the same pass.
+enum After {
+    Nothing,
+    Relu,
+    Clamp([f64; 2]),
 }
 
 /// GroupNorm over images: `weight`, `bias` (eps 1e-5). InstanceNorm is one group for each channel.
@@ -250,6 +274,28 @@ impl Norm {
             Self::Batch(norm) => norm.forward_relu(params, x),
             Self::Group(norm) => norm.forward(params, x, true),
             Self::None => x.relu(),
+        }
+    }
+
+    /// `clamp(norm(x), min, max)`: a ReLU6 with `[0., 6.]`; in one pass for BatchNorm (API 1.4).
+    ///
+    /// # Errors
+    /// When the input has other channels, or the first limit is above the second.
+    pub fn forward_clamp(&self, params: &Params, x: &Tensor, limits: [f64; 2]) -> Result<Tensor> {
+        match self {
+            Self::Batch(norm) => norm.forward_clamp(params, x, limits),
+            _ => self.forward(params, x)?.clamp(limits[0], limits[1]),
+        }
+    }
+
+    /// `norm(x) + residual`, in one pass for BatchNorm.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn forward_add(&self, params: &Params, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Batch(norm) => norm.forward_add(params, x, residual),
+            _ => self.forward(params, x)? + residual,
         }
     }
 

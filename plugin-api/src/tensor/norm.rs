@@ -67,6 +67,22 @@ operations! {
         /// # Shapes
         /// self [.., C]; weight and bias `[C]`
         82 (1, 0) LayerNorm "layer_norm" { eps: f64 } fn layer_norm(weight, bias);
+        83 (1, 4) LimitedBatchNorm "limited_batch_norm" { mode: BatchNormMode, min: f64, max: f64, eps: f64 };
+    }
+}
+
+impl Norm {
+    /// The outputs of a BatchNorm.
+    fn normalised(
+        self,
+        operands: [&Tensor; 5],
+        residual: Option<&Tensor>,
+    ) -> Result<BatchNormOutput> {
+        let mut inputs = operands.to_vec();
+        inputs.extend(residual);
+        let [y, mean, var] = self.outputs(&inputs)?;
+        let y = y.ok_or_else(|| self.row().absent())?;
+        Ok(BatchNormOutput { y, mean, var })
     }
 }
 
@@ -91,12 +107,38 @@ impl Tensor {
         relu: bool,
         residual: Option<&Tensor>,
     ) -> Result<BatchNormOutput> {
-        let mut inputs = vec![self, weight, bias, running_mean, running_var];
-        inputs.extend(residual);
-        let norm = Norm::BatchNorm { mode, relu, eps };
-        let [y, mean, var] = norm.outputs(&inputs)?;
-        let y = y.ok_or_else(|| norm.row().absent())?;
-        Ok(BatchNormOutput { y, mean, var })
+        let operands = [self, weight, bias, running_mean, running_var];
+        Norm::BatchNorm { mode, relu, eps }.normalised(operands, residual)
+    }
+
+    /// BatchNorm whose result is limited to an interval, as by ReLU6, with `residual` added before:
+    /// `clamp((x - mean) / sqrt(var + eps) * weight + bias + residual?, min, max)`. The derivative at the ends is 0 (API 1.4).
+    ///
+    /// # Shapes
+    /// self and residual [N, C, H, W]; weight, bias and running statistics `[C]`
+    ///
+    /// # Errors
+    /// When shapes do not fit, or `min` is above `max`.
+    #[allow(clippy::too_many_arguments)] // the operation has that many operands
+    pub fn limited_batch_norm(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        running_mean: &Tensor,
+        running_var: &Tensor,
+        mode: BatchNormMode,
+        eps: f64,
+        [min, max]: [f64; 2],
+        residual: Option<&Tensor>,
+    ) -> Result<BatchNormOutput> {
+        let operands = [self, weight, bias, running_mean, running_var];
+        let norm = Norm::LimitedBatchNorm {
+            mode,
+            min,
+            max,
+            eps,
+        };
+        norm.normalised(operands, residual)
     }
 
     /// GroupNorm, with ReLU when `relu`; `groups == C` is InstanceNorm, `groups == 1` LayerNorm over (C, H, W).

@@ -59,6 +59,11 @@ operations! {
         70 (1, 0) Matmul "matmul" {} fn matmul(rhs);
         71 (1, 0) Linear "linear" {};
         72 (1, 0) Conv2d "conv2d" { config: Conv2dConfig };
+        /// Self-attention: `softmax(q k^T / sqrt(D)) v` for each head, of queries, keys and values that lie side by side in each token.
+        ///
+        /// # Shapes
+        /// self [N, L, 3 heads D], a token's entries as [3, heads, D] -> [N, L, heads D]
+        73 (1, 4) SelfAttention "self_attention" { heads: usize } fn self_attention();
     }
 }
 

@@ -109,7 +109,10 @@ impl Block {
         };
         h = forward_silu(&self.filter, params, &h)?;
         h = self.gate.forward(params, &h)?;
-        h = self.narrow.forward(params, &h)?;
-        if self.residual { x + h } else { Ok(h) }
+        if self.residual {
+            self.narrow.forward_add(params, &h, x)
+        } else {
+            self.narrow.forward(params, &h)
+        }
     }
 }

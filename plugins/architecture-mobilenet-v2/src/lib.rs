@@ -86,10 +86,8 @@ fn conv_norm(
     ConvNorm::kaiming(names, NormKind::Batch, channels, kernel, config)
 }
 
-/// `min(max(norm(conv(x)), 0), 6)`.
-fn forward_relu6(layer: &ConvNorm, params: &Params, x: &Tensor) -> Result<Tensor> {
-    layer.forward(params, x)?.clamp(0., 6.)
-}
+/// The limits of ReLU6.
+const RELU6: [f64; 2] = [0., 6.];
 
 /// An inverted residual block: widened, filtered channel by channel, narrowed; the input is added where the shape stays.
 struct Block {
@@ -124,12 +122,15 @@ impl Block {
 
     fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         let mut h = match &self.widen {
-            Some(widen) => forward_relu6(widen, params, x)?,
+            Some(widen) => widen.forward_clamp(params, x, RELU6)?,
             None => x.clone(),
         };
-        h = forward_relu6(&self.filter, params, &h)?;
-        h = self.narrow.forward(params, &h)?;
-        if self.residual { x + h } else { Ok(h) }
+        h = self.filter.forward_clamp(params, &h, RELU6)?;
+        if self.residual {
+            self.narrow.forward_add(params, &h, x)
+        } else {
+            self.narrow.forward(params, &h)
+        }
     }
 }
 
@@ -142,11 +143,12 @@ struct Network {
 
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
-        let mut h = forward_relu6(&self.first, params, x)?;
+        let mut h = self.first.forward_clamp(params, x, RELU6)?;
         for block in &self.blocks {
             h = block.forward(params, &h)?;
         }
-        let embedding = forward_relu6(&self.last, params, &h)?.mean(&[2, 3])?; // [N, 1280]
+        let last = self.last.forward_clamp(params, &h, RELU6)?;
+        let embedding = last.mean(&[2, 3])?; // [N, 1280]
         params.tap("embedding", &embedding);
         self.classifier.forward(params, &embedding)
     }

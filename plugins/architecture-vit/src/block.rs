@@ -59,16 +59,8 @@ impl Attention {
     }
 
     fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        let [n, tokens, width] = x.dims()?;
-        let head = width / self.heads;
-        let qkv = self.qkv.forward(params, x)?;
-        let qkv = qkv.reshape(&[n, tokens, 3, self.heads, head])?;
-        let qkv = qkv.permute(&[2, 0, 3, 1, 4])?; // [3, N, heads, L, head]
-        let query = qkv.get(0)?.affine(1. / (head as f64).sqrt(), 0.)?;
-        let scores = query.matmul(&qkv.get(1)?.transpose(2, 3)?)?; // [N, heads, L, L]
-        let mixed = scores.softmax(3)?.matmul(&qkv.get(2)?)?;
-        let mixed = mixed.transpose(1, 2)?.reshape(&[n, tokens, width])?;
-        self.proj.forward(params, &mixed)
+        let qkv = self.qkv.forward(params, x)?; // [N, L, 3 * width]
+        self.proj.forward(params, &qkv.self_attention(self.heads)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Batch normalisation with ReLU, residual and statistics, and its first-order gradients.
+//! Batch normalisation with limits, residual and statistics, and its first-order gradients.
 
 use candle_core::{DType, Device};
 
@@ -9,7 +9,7 @@ use super::source::{Module, module};
 use super::{Gpu, computed};
 use crate::error::Result;
 use crate::kernel::batch_norm::backward::{Backward, Gate, Gradients};
-use crate::kernel::batch_norm::{Forward, Planes};
+use crate::kernel::batch_norm::{Forward, Limits, Planes};
 use crate::value::Value;
 
 const KERNELS: Module = module!("batch_norm");
@@ -205,7 +205,9 @@ pub(crate) fn forward(gpu: &Gpu, order: Order, args: &Forward<'_, Value>) -> Res
         .transpose()?;
     // SAFETY: entries, residual, result and mask have one shape; there are two numbers for each channel.
     unsafe {
-        let args = args![&x, &lines, residual.as_ref(), &y, mask.as_ref(), args.relu];
+        let Limits { min, max } = args.limits;
+        let (residual, mask) = (residual.as_ref(), mask.as_ref());
+        let args = args![&x, &lines, residual, &y, mask, min, max];
         call.launch("forward", Grid::each(call.count()), args)?;
     }
     drop((mean, var));
@@ -243,12 +245,13 @@ pub(crate) fn backward(
         Gate::Result(y) => (None, Some(y), 3),
     };
     let (mask, y) = (call.opened(mask)?, call.opened(y)?);
+    let Limits { min, max } = args.limits;
     let summed = args.needs_affine || (args.needs_x && !args.frozen);
     let partial = match (&g, summed) {
         (Some(g), true) => {
             let partial = call.partial()?;
             let (x, mask, y) = (x.as_ref(), mask.as_ref(), y.as_ref());
-            let args = args![g, x, mask, y, &lines, &centre, &partial, gate];
+            let args = args![g, x, mask, y, &lines, &centre, &partial, gate, min, max];
             // SAFETY: all images have one shape, and the mask's kind says which of them are read.
             unsafe { call.launch_sums(["gradient_sums", "gradient_sums_last"], args)? };
             Some(partial)
@@ -296,7 +299,9 @@ pub(crate) fn backward(
             dx.as_ref(),
             d_residual.as_ref(),
             gate,
-            reads_x
+            reads_x,
+            min,
+            max
         ];
         // SAFETY: as above; x is there wherever it is read.
         unsafe { call.launch("backward", Grid::each(call.count()), images)? };

@@ -158,6 +158,6 @@ pub fn forget_peak() {
     }
 }
 
-#[cfg(all(test, debug_assertions))]
+#[cfg(test)]
 #[path = "holdings_test.rs"]
 mod tests;

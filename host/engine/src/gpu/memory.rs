@@ -95,7 +95,6 @@ impl Output {
     /// # Errors
     /// If the device has no room, or there is no kernel for the type.
     fn with(dims: &[usize], dtype: DType, device: &Device, cleared: bool) -> Result<Self> {
-        #[cfg(debug_assertions)]
         make_room(dims, dtype, device)?;
         let make = || match cleared {
             true => Value::zeros(dims, dtype, device),
@@ -148,7 +147,6 @@ impl From<&Output> for Arg {
 
 /// Refuses a result as a full GPU does, where `ALAMBIC_EMULATED_GPU_BYTES` says how much the emulated device holds. Counted is what
 /// graphs and optimizers hold.
-#[cfg(debug_assertions)]
 fn make_room(dims: &[usize], dtype: DType, device: &Device) -> Result<()> {
     use std::sync::OnceLock;
     static ROOM: OnceLock<Option<u64>> = OnceLock::new();

@@ -6,12 +6,8 @@
 //!
 //! Sums are taken in a fixed order and no kernel adds atomically, so a result does not change from run to run.
 //!
-//! Builds with debug assertions can run the very same sources on the processor, compiled by the C++ compiler: with
-//! `ALAMBIC_EMULATED_GPU=1` all values on the CPU count as lying on an emulated device. That is how kernels and their launches are
-//! tested where there is no GPU.
-
-// A release build without `cuda` has no device: what turns shapes into launches is there, and never called.
-#![cfg_attr(not(any(feature = "cuda", debug_assertions)), allow(dead_code))]
+//! The very same sources can run on the processor, compiled by the C++ compiler: with `ALAMBIC_EMULATED_GPU=1` all values on the CPU count
+//! as lying on an emulated device. That is how kernels and their launches are tested where there is no GPU.
 
 pub(crate) mod affine;
 pub(crate) mod arrange;
@@ -22,12 +18,10 @@ pub(crate) mod cuda;
 pub(crate) mod cudnn;
 pub mod device;
 pub(crate) mod elementwise;
-#[cfg(debug_assertions)]
 mod emulator;
 pub mod foreign;
 pub(crate) mod group_norm;
 pub mod holdings;
-#[cfg(any(feature = "cuda", debug_assertions))]
 mod kept;
 pub(crate) mod launch;
 pub mod layout;
@@ -58,14 +52,13 @@ use launch::{Grid, Routine};
 use crate::error::Result;
 use crate::value::Value;
 
-/// A device that runs kernels. Without the feature `cuda` a release build has none.
+/// A device that runs kernels.
 #[derive(Clone, Copy)]
 pub enum Gpu {
     /// An NVIDIA device.
     #[cfg(feature = "cuda")]
     Cuda(&'static cuda::Cuda),
     /// The processor, which runs the kernels' sources one thread after another.
-    #[cfg(debug_assertions)]
     Emulated,
 }
 
@@ -85,7 +78,6 @@ impl Gpu {
         match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(_) => cuda::opened().map(Self::Cuda),
-            #[cfg(debug_assertions)]
             Device::Cpu if emulator::is_on() => Some(Self::Emulated),
             _ => None,
         }
@@ -105,13 +97,10 @@ impl Gpu {
         grid: Grid,
         args: &[Arg],
     ) -> Result<()> {
-        // A build without any device has nothing to launch on.
-        let _ = (routine, grid, args);
         match *self {
             #[cfg(feature = "cuda")]
             // SAFETY: the caller's promise.
             Self::Cuda(cuda) => unsafe { cuda.launch(routine, grid, args) },
-            #[cfg(debug_assertions)]
             // SAFETY: the caller's promise.
             Self::Emulated => unsafe { emulator::launch(routine, grid, args) },
         }
@@ -134,20 +123,16 @@ pub(crate) fn uploads<T>(device: &Device, work: impl FnOnce() -> T) -> T {
 }
 
 /// Does `work` with all values on the CPU counted as lying on an emulated device, on this thread.
-#[cfg(debug_assertions)]
 pub fn emulated<T>(work: impl FnOnce() -> T) -> T {
     emulator::switched(true, work)
 }
 
-/// Does `work`, which computes on `device`, on the emulated device if that is the CPU. For tests: release builds have no emulated
-/// device, and do the work where it is.
+/// Does `work`, which computes on `device`, on the emulated device if that is the CPU. For tests.
 pub fn on_gpu<T>(device: &Device, work: impl FnOnce() -> T) -> T {
-    #[cfg(debug_assertions)]
-    if device.is_cpu() {
-        return emulated(work);
+    match device.is_cpu() {
+        true => emulated(work),
+        false => work(),
     }
-    let _ = device;
-    work()
 }
 
 /// The type that entries of a type are computed in: that of statistics, weights and biases.

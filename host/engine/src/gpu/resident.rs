@@ -63,7 +63,7 @@ impl PartialEq for Resident {
 
 impl Eq for Resident {}
 
-#[cfg(all(test, debug_assertions))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::Error;

@@ -67,7 +67,6 @@ impl Code<'_> {
     }
 
     /// Whether the threads of a block wait for each other.
-    #[cfg(debug_assertions)]
     pub(crate) fn has_barriers(&self) -> bool {
         match self {
             Self::Own(module) => ["block_sum(", "__sync"]

@@ -19,7 +19,7 @@ pub(crate) enum Binary {
 }
 
 /// `f(a, b)` of two operands that broadcast to `dims`.
-fn zip<T: Scalar>(
+pub(super) fn zip<T: Scalar>(
     op: &'static str,
     a: &Value,
     b: &Value,

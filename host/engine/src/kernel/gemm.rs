@@ -1,13 +1,16 @@
-//! Matrix products on CPU slices: one serial `gemm` call a task, tasks split by the shape.
+//! Matrix products on CPU slices: one serial product a task, tasks split by the shape. The kernels are ours where there are some for the
+//! type and the processor, else those of the crate `gemm`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Scalar;
+use super::product::{Product, Start};
+use super::scratch::Unfilled;
 use super::tasks::each;
-use super::{Disjoint, Scalar};
 
 /// A strided matrix inside a slice.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a, T> {
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a, T> {
     pub(crate) data: &'a [T],
     pub(crate) row_stride: usize,
     pub(crate) col_stride: usize,
@@ -29,6 +32,15 @@ impl<'a, T> Matrix<'a, T> {
             data: self.data,
             row_stride: self.col_stride,
             col_stride: self.row_stride,
+        }
+    }
+
+    /// What lies right of and below an entry.
+    pub(crate) fn from(self, row: usize, col: usize) -> Self {
+        let start = row * self.row_stride + col * self.col_stride;
+        Self {
+            data: self.data.get(start..).unwrap_or_default(),
+            ..self
         }
     }
 
@@ -56,28 +68,62 @@ pub(crate) fn gemm<T: Scalar>(
         out_stride >= n && (m - 1) * out_stride + n <= out.len(),
         "the product fits its output"
     );
-    if k == 0 {
-        if !accumulate {
-            out.chunks_mut(out_stride)
-                .take(m)
-                .for_each(|row| row[..n].fill(T::ZERO));
+    let stride = out_stride;
+    let start = match accumulate {
+        true => Start::Result,
+        false => Start::Zeros,
+    };
+    // SAFETY: the assertion bounds every entry that is written; `out` is borrowed uniquely.
+    unsafe { part(&Product { m, n, k, stride }, out.as_mut_ptr(), start, a, b) }
+}
+
+/// As [`gemm`], where rows and columns are not empty.
+///
+/// # Safety
+/// All entries of the result can be read and written, and nobody else does.
+pub(crate) unsafe fn part<T: Scalar>(
+    size: &Product,
+    out: *mut T,
+    start: Start<'_, T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+) {
+    let Product { m, n, k, stride } = *size;
+    let begin = |row: usize| {
+        // SAFETY: the caller's promise; a row at a time.
+        let to = unsafe { std::slice::from_raw_parts_mut(out.add(row * stride), n) };
+        match start {
+            Start::Zeros => to.fill(T::ZERO),
+            Start::Result => {}
+            Start::Row(row) => to.copy_from_slice(&row[..n]),
         }
-        return;
+    };
+    if k == 0 {
+        return (0..m).for_each(begin);
+    }
+    if let Start::Row(row) = start {
+        assert!(row.len() >= n, "a number for each column");
     }
     assert!(
         a.holds(m, k) && b.holds(k, n),
         "the factors hold all entries"
     );
-    // SAFETY: the assertions bound every entry that is read or written; `out` is borrowed uniquely.
+    // SAFETY: the assertion bounds every entry that is read, the caller's promise those that are written.
     unsafe {
+        if T::product(size, a, b, start, out) {
+            return;
+        }
+        if let Start::Row(_) = start {
+            (0..m).for_each(begin);
+        }
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
-            out_stride as isize,
-            accumulate,
+            stride as isize,
+            !matches!(start, Start::Zeros),
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,
@@ -102,48 +148,111 @@ pub(crate) fn settle() {
         return;
     }
     const SIDE: usize = 64;
-    let zeros = vec![0.0f32; SIDE * SIDE];
+    let zeros = vec![0.0f64; SIDE * SIDE];
     rayon::broadcast(|_| {
         let (mut out, factor) = (zeros.clone(), Matrix::rows(&zeros, SIDE));
         gemm((SIDE, SIDE, SIDE), &mut out, SIDE, false, factor, factor);
     });
 }
 
-/// Rows of the output that one task computes: some 2^22 multiplications, and enough rows to pay for packing `b` again.
-fn rows_per_task(m: usize, n: usize, k: usize) -> usize {
-    const PACKING: usize = 192;
-    let wanted = (1usize << 22).div_ceil((n * k).max(1));
-    wanted.next_multiple_of(48).max(PACKING).min(m.max(1))
+/// Rows and columns of the part of the output that one task computes: of whole blocks, small enough for some tasks, large enough to pay
+/// for packing the factors.
+fn parts(batch: usize, m: usize, n: usize) -> [usize; 2] {
+    const MOST: [usize; 2] = [196, 512];
+    const UNITS: [usize; 2] = [14, 32];
+    const LEAST: usize = 56 * 64;
+    const TASKS: usize = 8;
+    let all = [m, n];
+    let mut counts = [0, 1].map(|axis| all[axis].div_ceil(MOST[axis]));
+    let sizes = |counts: [usize; 2]| {
+        [0, 1].map(|axis| {
+            let even = all[axis].div_ceil(counts[axis]);
+            even.next_multiple_of(UNITS[axis]).min(all[axis])
+        })
+    };
+    while batch * counts[0] * counts[1] < TASKS {
+        let [rows, columns] = sizes(counts);
+        if rows * columns <= LEAST {
+            break;
+        }
+        counts[usize::from(columns > rows)] += 1;
+    }
+    sizes(counts)
 }
 
 /// `out[i] = a[i] b[i]` for a batch of contiguous outputs; `a(i)` and `b(i)` give the factors.
 pub(crate) fn batched<'a, T: Scalar>(
     batch: usize,
-    (m, n, k): (usize, usize, usize),
+    size: (usize, usize, usize),
     a: impl Fn(usize) -> Matrix<'a, T> + Sync,
     b: impl Fn(usize) -> Matrix<'a, T> + Sync,
 ) -> Vec<T> {
-    let mut out = vec![T::ZERO; batch * m * n];
-    if m * n == 0 {
-        return out;
+    sums(batch, 1, size, None, a, b)
+}
+
+/// `out = a b`, and a number added to each column.
+pub(crate) fn shifted<T: Scalar>(
+    size: (usize, usize, usize),
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    row: Option<&[T]>,
+) -> Vec<T> {
+    sums(1, 1, size, row, |_| a, |_| b)
+}
+
+/// The sum of `a[i] b[i]` over all `count` of them, in their order.
+pub(crate) fn summed<'a, T: Scalar>(
+    count: usize,
+    size: (usize, usize, usize),
+    a: impl Fn(usize) -> Matrix<'a, T> + Sync,
+    b: impl Fn(usize) -> Matrix<'a, T> + Sync,
+) -> Vec<T> {
+    if count == 0 {
+        return vec![T::ZERO; size.0 * size.1];
+    }
+    sums(1, count, size, None, a, b)
+}
+
+/// For each of a batch of contiguous outputs the sum of `terms` products, and a number added to each column.
+fn sums<'a, T: Scalar>(
+    batch: usize,
+    terms: usize,
+    (m, n, k): (usize, usize, usize),
+    shift: Option<&[T]>,
+    a: impl Fn(usize) -> Matrix<'a, T> + Sync,
+    b: impl Fn(usize) -> Matrix<'a, T> + Sync,
+) -> Vec<T> {
+    let mut out = Unfilled::new(batch * m * n);
+    if batch * m * n == 0 {
+        return Vec::new();
     }
     settle();
-    let rows = rows_per_task(m, n, k);
-    let tasks = m.div_ceil(rows);
-    let parts = Disjoint::new(&mut out);
-    each(batch * tasks, |task| {
-        let (i, first) = (task / tasks, task % tasks * rows);
-        let count = rows.min(m - first);
-        // SAFETY: each task has its own rows of its own product.
-        let part = unsafe { parts.part((i * m + first) * n, count * n) };
-        let left = a(i);
-        let left = Matrix {
-            data: left.data.get(first * left.row_stride..).unwrap_or_default(),
-            ..left
-        };
-        gemm((count, n, k), part, n, false, left, b(i));
+    let [rows, columns] = parts(batch, m, n);
+    let [down, across] = [m.div_ceil(rows), n.div_ceil(columns)];
+    let to = out.shared();
+    each(batch * down * across, |task| {
+        let i = task / (down * across);
+        let [row, column] = [task / across % down * rows, task % across * columns];
+        for term in 0..terms {
+            let size = Product {
+                m: rows.min(m - row),
+                n: columns.min(n - column),
+                k,
+                stride: n,
+            };
+            let start = match (term, shift) {
+                (0, None) => Start::Zeros,
+                (0, Some(shift)) => Start::Row(&shift[column..]),
+                _ => Start::Result,
+            };
+            let (left, right) = (a(i * terms + term), b(i * terms + term));
+            let (left, right) = (left.from(row, 0), right.from(0, column));
+            // SAFETY: each task has its own rows and columns of its own product.
+            unsafe { part(&size, to.at((i * m + row) * n + column), start, left, right) };
+        }
     });
-    out
+    // SAFETY: the tasks cover all rows and columns of all products.
+    unsafe { out.filled() }
 }
 
 #[cfg(test)]

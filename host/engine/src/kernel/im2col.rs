@@ -38,11 +38,6 @@ impl ConvShape {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Whether the unfolding is the image itself: a 1x1 kernel at stride 1 without padding.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
-    }
-
     /// Whether a line of the output has the length and the step of a line of the input, so that a tap is a shift of the plane.
     fn keeps_lines(&self) -> bool {
         self.stride == [1, 1] && self.input[1] == self.output[1]

@@ -4,6 +4,7 @@
 //! the number of threads.
 
 pub(crate) mod affine;
+pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod elementary;
@@ -14,9 +15,14 @@ pub(crate) mod group_norm_twice;
 pub(crate) mod groups;
 pub(crate) mod im2col;
 pub mod isa;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod layout;
 pub(crate) mod lockstep;
 pub(crate) mod output;
 pub(crate) mod pool;
+mod product;
 pub(crate) mod reduce;
 pub(crate) mod resample;
 mod row_norm;
@@ -37,8 +43,10 @@ use pulp::NullaryFnOnce;
 use super::error::{Error, Result};
 use super::value::Value;
 use conv::Direction;
+use gemm::Matrix;
 use im2col::ConvShape;
 use isa::{Isa, isa};
+use product::{Product, Start};
 
 /// The floating-point types that the kernels compute in.
 pub trait Scalar:
@@ -62,10 +70,23 @@ pub trait Scalar:
     fn blocked_conv(_: Direction, _: &ConvShape, _: &[Self], _: &[Self]) -> Option<Vec<Self>> {
         None
     }
+    /// Computes a product of matrices, if this type has a kernel of ours for it, and says whether it did.
+    ///
+    /// # Safety
+    /// The factors and the start hold all entries; the result takes all rows, and nobody else reads or writes them.
+    unsafe fn product(
+        _: &Product,
+        _: Matrix<'_, Self>,
+        _: Matrix<'_, Self>,
+        _: Start<'_, Self>,
+        _: *mut Self,
+    ) -> bool {
+        false
+    }
 }
 
 macro_rules! scalar {
-    ($type:ty $(, $blocked:path)?) => {
+    ($type:ty $(, $blocked:path, $product:path)?) => {
         impl Scalar for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -84,11 +105,21 @@ macro_rules! scalar {
                 ) -> Option<Vec<Self>> {
                     $blocked(direction, shape, a, b)
                 }
+                unsafe fn product(
+                    size: &Product,
+                    a: Matrix<'_, Self>,
+                    b: Matrix<'_, Self>,
+                    start: Start<'_, Self>,
+                    out: *mut Self,
+                ) -> bool {
+                    // SAFETY: the caller's promise.
+                    unsafe { $product(size, a, b, start, out) }
+                }
             )?
         }
     };
 }
-scalar!(f32, conv::blocked);
+scalar!(f32, conv::blocked, product::product);
 scalar!(f64);
 
 /// Runs an expression with the type parameter bound to the floating-point type of a tensor.

@@ -1,7 +1,7 @@
 //! Memory for kernels: scratch that is lent and comes back, results that are filled by parallel tasks.
 //!
 //! What scratch takes does not depend on chance: a kernel that runs holds at most one lease of [`KERNELS`], a task at most one of
-//! [`TASKS`], all leases of a pool have the size of the largest so far, and there is one for each thread from the start.
+//! [`TASKS`] and of [`PRODUCTS`], all leases of a pool have the size of the largest so far, and there is one for each thread from the start.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::mem::take;
@@ -58,6 +58,8 @@ struct State {
 pub(crate) static KERNELS: Pool = Pool::new(false);
 /// Scratch of one task.
 pub(crate) static TASKS: Pool = Pool::new(true);
+/// Packed factors of a product of matrices, which a task may compute while it holds a lease of [`TASKS`].
+pub(crate) static PRODUCTS: Pool = Pool::new(true);
 
 /// Bytes of a part of a lease; whole cache lines.
 fn bytes_of<T>(len: usize) -> usize {

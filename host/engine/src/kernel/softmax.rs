@@ -172,6 +172,38 @@ pub(crate) fn log_softmax_grad<T: Elementary>(y: &[T], g: &[T], size: usize) -> 
     }
 }
 
+/// Replaces each row by [`softmax`] of `scale` times it.
+pub(crate) fn softmax_rows<T: Elementary>(rows: &mut [T], size: usize, scale: T) {
+    vectorised(
+        #[inline(always)]
+        move || {
+            for row in rows.chunks_exact_mut(size) {
+                row.iter_mut().for_each(|x| *x *= scale);
+                let peak = peak(row);
+                row.iter_mut().for_each(|x| *x = (*x - peak).exp());
+                let total = T::from_f64(lane_sum([&*row], |[y]| y.to_f64()));
+                row.iter_mut().for_each(|y| *y /= total);
+            }
+        },
+    );
+}
+
+/// Replaces the gradient of each row of [`softmax_rows`], whose result is `y`, by that of what it was given.
+pub(crate) fn softmax_grad_rows<T: Scalar>(y: &[T], g: &mut [T], size: usize, scale: T) {
+    vectorised(
+        #[inline(always)]
+        move || {
+            for (y, g) in y.chunks_exact(size).zip(g.chunks_exact_mut(size)) {
+                let mean = lane_sum([y, &*g], |[y, g]| y.to_f64() * g.to_f64());
+                let mean = T::from_f64(mean);
+                for (g, y) in g.iter_mut().zip(y) {
+                    *g = *y * (*g - mean) * scale;
+                }
+            }
+        },
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use candle_core::DType;
 
 use super::elementary::Elementary;
+use super::elementwise::zip;
 use super::strided::{Operand, map};
 use super::{Scalar, dispatch, to_value};
 use crate::error::Result;
@@ -77,14 +78,7 @@ fn apply<T: Elementary>(kind: Unary, x: &Operand<'_, T>, dims: &[usize]) -> Vec<
             let root = number(std::f64::consts::FRAC_1_SQRT_2);
             map(x, dims, |x| ((x * root).erf() + one) * half * x)
         }
-        Unary::GeluSlope => {
-            let root = number(std::f64::consts::FRAC_1_SQRT_2);
-            let density = number(1.0 / (2.0 * std::f64::consts::PI).sqrt());
-            map(x, dims, |x| {
-                let bell = Elementary::exp(-(x * x * half)) * density;
-                ((x * root).erf() + one) * half + x * bell
-            })
-        }
+        Unary::GeluSlope => map(x, dims, gelu_slope),
         Unary::Sin => map(x, dims, Elementary::sin),
         Unary::Cos => map(x, dims, Elementary::cos),
         Unary::Affine { mul, add } => {
@@ -103,6 +97,54 @@ fn apply<T: Elementary>(kind: Unary, x: &Operand<'_, T>, dims: &[usize]) -> Vec<
             })
         }
     }
+}
+
+/// The derivative of a function, times what it is handed: what [`pulled`] computes in one pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Slope {
+    /// Of `Gelu`, by its input.
+    Gelu,
+    /// Of `Clamp`, by its input: 1 in the closed interval.
+    Clamp { min: f64, max: f64 },
+    /// Of `Sigmoid`, by its result.
+    Sigmoid,
+    /// Of `Tanh`, by its result.
+    Tanh,
+}
+
+/// `g` times the slope at `at`, entry by entry; both have one shape.
+pub(crate) fn pulled(op: &'static str, kind: Slope, g: &Value, at: &Value) -> Result<Value> {
+    dispatch!(op, g.dtype(), T => to_value(sloped::<T>(op, kind, g, at)?, g.dims(), g))
+}
+
+fn sloped<T: Elementary>(op: &'static str, kind: Slope, g: &Value, at: &Value) -> Result<Vec<T>> {
+    let (dims, one) = (g.dims(), T::ONE);
+    match kind {
+        Slope::Gelu => zip::<T>(op, g, at, dims, |g, x| g * gelu_slope(x)),
+        Slope::Clamp { min, max } => {
+            let (min, max) = (T::from_f64(min), T::from_f64(max));
+            let inside = move |x: T| (x >= min) & (x <= max);
+            zip::<T>(
+                op,
+                g,
+                at,
+                dims,
+                move |g, x| if inside(x) { g } else { T::ZERO },
+            )
+        }
+        Slope::Sigmoid => zip::<T>(op, g, at, dims, |g, y| g * (y * (one - y))),
+        Slope::Tanh => zip::<T>(op, g, at, dims, |g, y| g * (one - y * y)),
+    }
+}
+
+/// `P(N <= x) + x p(x)` for a standard normal N with the density p.
+#[inline(always)]
+fn gelu_slope<T: Elementary>(x: T) -> T {
+    let root = T::from_f64(std::f64::consts::FRAC_1_SQRT_2);
+    let density = T::from_f64(1.0 / (2.0 * std::f64::consts::PI).sqrt());
+    let half = T::from_f64(0.5);
+    let bell = Elementary::exp(-(x * x * half)) * density;
+    ((x * root).erf() + T::ONE) * half + x * bell
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::binary::{broadcast_shape, crossed};
 use crate::autograd::{Save, record_one};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::{Gpu, precision};
-use crate::kernel::gemm::{Matrix, batched};
+use crate::kernel::gemm::{Matrix, batched, shifted};
+use crate::kernel::unary::has_kernel;
 use crate::kernel::{Host, Scalar, dispatch, to_value};
 use crate::tensor::Tensor;
 use crate::value::Value;
@@ -155,13 +156,61 @@ impl Tensor {
             );
         }
         let rows = dims[..dims.len() - 1].iter().product();
-        let product = self.reshape(&[rows, inputs])?.matmul(&weight.t()?)?;
+        let result = [&dims[..dims.len() - 1], &[outputs]].concat();
+        let x = self.reshape(&[rows, inputs])?;
+        if fused(self, weight, bias) {
+            return x.linear_cpu(weight, bias)?.reshape(&result);
+        }
+        let product = x.matmul(&weight.t()?)?;
         let shifted = match bias {
             Some(bias) => product.add(bias)?,
             None => product,
         };
-        shifted.reshape(&[&dims[..dims.len() - 1], &[outputs]].concat())
+        shifted.reshape(&result)
     }
+
+    /// [`Tensor::linear`] of a matrix on the CPU, as one node: the bias is what sums start with.
+    fn linear_cpu(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let op = "linear";
+        let [rows, inputs] = self.dims_n(op)?;
+        let [outputs, _] = weight.dims_n(op)?;
+        let x = contiguous(self.value())?;
+        let (w, turned) = readable(weight.value())?;
+        let b = bias.map(|bias| contiguous(bias.value())).transpose()?;
+        let value = dispatch!(op, self.dtype(), T => {
+            let (x, w) = (Host::<T>::open(op, &x)?, Host::<T>::open(op, &w)?);
+            let b = b.as_ref().map(|b| Host::<T>::open(op, b)).transpose()?;
+            let w = match turned {
+                true => Matrix::rows(&w, outputs),
+                false => Matrix::rows(&w, inputs).transposed(),
+            };
+            let size = (rows, outputs, inputs);
+            let made = shifted(size, Matrix::rows(&x, inputs), w, b.as_deref());
+            to_value(made, &[rows, outputs], self.value())
+        })?;
+        let mut operands = vec![self, weight];
+        operands.extend(bias);
+        let save = Save::inputs(crossed(self, weight));
+        let has_bias = bias.is_some();
+        Ok(record_one(op, &operands, value, save, move |c, g| {
+            let dx = || g.matmul(&c.input(1));
+            let dw = || g.t()?.matmul(&c.input(0));
+            let db = || g.sum(&[0], false);
+            match has_bias {
+                true => c.wanted(&[&dx, &dw, &db]),
+                false => c.wanted(&[&dx, &dw]),
+            }
+        }))
+    }
+}
+
+/// Whether a linear layer is one node: on the CPU, of one type.
+fn fused(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> bool {
+    let dtype = x.dtype();
+    has_kernel(x.value())
+        && Gpu::of(x.value()).is_none()
+        && weight.dtype() == dtype
+        && bias.is_none_or(|bias| bias.dtype() == dtype)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod affine;
 pub(crate) mod arrange;
+mod attention;
 pub mod binary;
 pub mod compare;
 pub mod conv;
@@ -34,15 +35,16 @@ pub(crate) use on_device;
 pub use affine::{Affine, affine_sample};
 pub use conv::{Conv2dParams, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use norm::{
-    BatchNormConfig, BatchNormMode, BatchNormOutput, Parts, Sharing, batch_norm, group_norm,
-    layer_norm, share_statistics,
+    BatchNormConfig, BatchNormMode, BatchNormOutput, Limits, Parts, Sharing, batch_norm,
+    group_norm, layer_norm, share_statistics,
 };
 pub use resample::{CropBox, crop_resize, flip_images, shift_images};
 
 #[cfg(test)]
 mod tests {
     /// Files that call the CPU's kernels without one of the engine's for a GPU beside it.
-    const ALONE: [(&str, &str); 3] = [
+    const ALONE: [(&str, &str); 4] = [
+        ("attention.rs", "a GPU runs the plain operations"),
         ("conv.rs", "cuDNN convolves"),
         ("matmul.rs", "cuBLAS multiplies"),
         ("order.rs", "the largest k are sought on the CPU"),

@@ -1,4 +1,4 @@
-//! Normalisation layers: batch, group, instance and layer normalisation, each with its ReLU and its statistics.
+//! Normalisation layers: batch, group, instance and layer normalisation, each with its ReLU, a batch normalisation with any limits and its statistics.
 //!
 //! A batch normalisation is one node that gives the result and the statistics of its input. Its first-order backward is a
 //! fused kernel; while a graph of the backward is recorded it is composed of differentiable operations instead. Group
@@ -19,6 +19,7 @@ mod shared;
 #[path = "norm_twice.rs"]
 mod twice;
 
+pub use crate::kernel::batch_norm::Limits;
 pub use batch::{BatchNormOutput, batch_norm};
 pub use group::{group_norm, layer_norm};
 pub use node::{BatchNormConfig, BatchNormMode};

@@ -1,4 +1,4 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015) with ReLU, residual, and the statistics of its input.
+//! Batch normalisation (Ioffe and Szegedy, 2015) with limits, as a ReLU's, residual, and the statistics of its input.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::computed;
 use crate::gpu::layout::Order;
-use crate::kernel::batch_norm::Planes;
+use crate::kernel::batch_norm::{Limits, Planes};
 use crate::tensor::Tensor;
 
 /// Result of [`batch_norm`].
@@ -22,9 +22,9 @@ pub struct BatchNormOutput {
     pub var: Option<Tensor>,
 }
 
-/// `y = relu?((x - m) / sqrt(v + eps) weight + bias (+ residual))`, and the mean and variance of x.
+/// `y = limited((x - m) / sqrt(v + eps) weight + bias (+ residual))`, and the mean and variance of x.
 ///
-/// All three results are differentiable, together or alone. Running statistics are constants.
+/// All three results are differentiable, together or alone; at the limits the derivative is 0. Running statistics are constants.
 ///
 /// # Shapes
 /// x and residual (N, C, H, W); weight, bias, running_mean, running_var, mean, var (C).
@@ -67,6 +67,8 @@ pub fn batch_norm(
         );
     }
     ensure!(x.elem_count() > 0, op, "the input {input:?} is empty");
+    let Limits { min, max } = config.limits;
+    ensure!(min <= max, op, "expected min <= max, got {min} and {max}");
     let mut node = BatchNorm {
         planes: Planes {
             batch,
@@ -85,8 +87,8 @@ pub fn batch_norm(
         order: Order::of(x.value()),
         shared: None,
     };
-    let masks_by_x = config.relu && residual.is_none();
-    let masks_by_result = config.relu && residual.is_some();
+    let masks_by_x = config.limits.is_some() && residual.is_none();
+    let masks_by_result = config.limits.is_some() && residual.is_some();
     // In training the next convolution keeps the result anyway; where the weights are frozen nobody does.
     let keeps_result = masks_by_result && weight.is_tracked();
     let tracked = x.is_tracked() || bias.is_tracked() || residual.is_some_and(Tensor::is_tracked);
@@ -110,7 +112,7 @@ pub fn batch_norm(
         (_, false) => &[1, 2],
         (_, true) => &[0, 1, 2],
     };
-    debug_assert!(
+    assert!(
         frozen || outputs.len() == 3,
         "batch statistics were computed"
     );

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gpu;
 use crate::gpu::layout::Order;
 use crate::kernel::batch_norm::backward::{Backward, Gate, Gradients, backward};
-use crate::kernel::batch_norm::{self as kernel, Planes};
+use crate::kernel::batch_norm::{self as kernel, Limits, Planes};
 use crate::kernel::{Host, Scalar, to_value};
 use crate::ops::arrange::{arranged, contiguous};
 use crate::ops::on_device;
@@ -43,8 +43,8 @@ pub struct BatchNormConfig {
     pub mode: BatchNormMode,
     /// Added to the variance; PyTorch's default is 1e-5.
     pub eps: f64,
-    /// Whether a ReLU follows.
-    pub relu: bool,
+    /// What the result is limited to, residual included: [`Limits::RELU`] is a ReLU.
+    pub limits: Limits,
 }
 
 /// What the backward knows besides the saved tensors.
@@ -54,7 +54,7 @@ pub(super) struct BatchNorm {
     pub(super) config: BatchNormConfig,
     pub(super) running: [Value; 2],
     pub(super) has_residual: bool,
-    /// Where the ReLU let its input through, as u8. Kept with a residual and frozen weights alone: without a residual the mask follows
+    /// Where the limits let a derivative through, as u8. Kept with a residual and frozen weights alone: without a residual the mask follows
     /// from x, and with weights to learn the result is kept.
     pub(super) mask: Option<Value>,
     /// Type of the input's entries; statistics and weights may be wider.
@@ -108,7 +108,7 @@ impl BatchNorm {
             frozen: mode.is_frozen().then_some(self.running.each_ref()),
             residual: residual.as_ref(),
             statistics: mode != BatchNormMode::Eval,
-            relu: self.config.relu,
+            limits: self.config.limits,
             mask,
             eps: self.config.eps,
         };
@@ -138,7 +138,7 @@ impl BatchNorm {
             frozen: frozen.map(|(mean, var)| [mean, var]),
             residual: residual.as_deref(),
             statistics: args.statistics,
-            relu: args.relu,
+            limits: args.limits,
             mask: args.mask,
             eps: args.eps,
         });
@@ -158,7 +158,7 @@ impl BatchNorm {
         let frozen = self.config.mode.is_frozen();
         context.needs(1)
             || (context.needs(0) && (!frozen || g_var))
-            || (self.config.relu && !self.has_residual)
+            || (self.config.limits.is_some() && !self.has_residual)
     }
 
     /// The first-order gradients of input, weight, bias and residual that are needed.
@@ -206,7 +206,8 @@ impl BatchNorm {
         let [g_y, g_mean, g_var] = asked.given.each_ref().map(Option::as_ref);
         let x = self.reads_x(context, g_var.is_some());
         let x = x.then(|| arranged(self.order, context.input(0).value()));
-        let by_result = self.config.relu && self.has_residual && self.mask.is_none();
+        let limits = self.config.limits;
+        let by_result = limits.is_some() && self.has_residual && self.mask.is_none();
         let mode = self.config.mode;
         let statistics =
             (mode != BatchNormMode::Eval).then(|| [1, 2].map(|i| context.output(i).into_value()));
@@ -226,11 +227,12 @@ impl BatchNorm {
             frozen: asked.frozen,
             mean: statistics.as_ref().map(|[mean, _]| mean),
             gate: match (&self.mask, &y) {
-                _ if !self.config.relu => Gate::Open,
+                _ if !limits.is_some() => Gate::Open,
                 (Some(mask), _) => Gate::Mask(mask),
                 (None, Some(y)) => Gate::Result(y),
                 (None, None) => Gate::ByX,
             },
+            limits,
             eps: self.config.eps,
             g_y,
             g_mean,
@@ -272,9 +274,10 @@ impl BatchNorm {
             gate: match (&mask, &y) {
                 (Some(mask), _) => Gate::Mask(&**mask),
                 (None, Some(y)) => Gate::Result(&**y),
-                (None, None) if self.config.relu => Gate::ByX,
+                (None, None) if args.limits.is_some() => Gate::ByX,
                 (None, None) => Gate::Open,
             },
+            limits: args.limits,
             eps: args.eps,
             g_y: g_y.as_deref(),
             g_mean: g_mean.as_deref(),
@@ -303,7 +306,7 @@ impl BatchNorm {
         let has_statistics = self.config.mode != BatchNormMode::Eval;
         let given = |i: usize| grads.get(i).cloned().flatten();
         let g_y = match given(0) {
-            Some(g) if self.config.relu => Some(g.zero_unless(&self.relu_mask(context)?)?),
+            Some(g) if self.config.limits.is_some() => Some(self.passed(context, &g)?),
             g => g,
         };
         let given = composed::Cotangents {
@@ -347,16 +350,21 @@ impl BatchNorm {
         Ok(out)
     }
 
-    /// Where the ReLU let its input through; recomputed from x if it was not kept.
-    fn relu_mask(&self, context: &Context<'_>) -> Result<Tensor> {
+    /// `g` where the limits let it through; recomputed from x if that was not kept.
+    fn passed(&self, context: &Context<'_>, g: &Tensor) -> Result<Tensor> {
         if let Some(mask) = &self.mask {
-            return Ok(Tensor::constant(mask.clone()));
+            return g.zero_unless(&Tensor::constant(mask.clone()));
         }
         let y = match self.has_residual {
             true => context.output(0).detach(),
             false => Tensor::constant(self.result(context)?),
         };
-        y.gt(&y.scalar_like(0.0)?)
+        let Limits { min, max } = self.config.limits;
+        let above = g.zero_unless(&y.gt(&y.scalar_like(min)?)?)?;
+        if max == f64::INFINITY {
+            return Ok(above);
+        }
+        above.zero_unless(&y.lt(&y.scalar_like(max)?)?)
     }
 
     /// The result of a forward pass without a residual, again and to the bit: the kept statistics normalise.

@@ -7,7 +7,7 @@ use candle_core::DType;
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
-use crate::kernel::unary::{Unary, has_kernel, unary};
+use crate::kernel::unary::{Slope, Unary, has_kernel, pulled, unary};
 use crate::tensor::{Named, Tensor};
 use crate::value::Value;
 
@@ -35,6 +35,22 @@ impl Tensor {
         Ok(record_one(name, &[self], value, save, move |context, g| {
             Ok(vec![Some(vjp(context, g)?)])
         }))
+    }
+
+    /// This gradient times a slope: in one pass on the CPU, and as `composed` says elsewhere and while a graph of it is recorded.
+    fn pulled(
+        &self,
+        context: &Context<'_>,
+        kind: Slope,
+        at: &Tensor,
+        composed: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let (g, at) = (self.value(), at.value());
+        let fits = has_kernel(g) && g.dtype() == at.dtype() && Gpu::of(g).is_none();
+        if context.create_graph() || !fits {
+            return composed();
+        }
+        Ok(Tensor::constant(pulled("slope", kind, g, at)?))
     }
 
     /// A function that is constant almost everywhere: no gradient flows.
@@ -140,7 +156,8 @@ impl Tensor {
     /// If the device refuses the type.
     pub fn tanh(&self) -> Result<Tensor> {
         self.unary("tanh", Unary::Tanh, Value::tanh, OUTPUT, |c, g| {
-            g.mul(&c.output(0).sqr()?.affine(-1.0, 1.0)?)
+            let y = c.output(0);
+            g.pulled(c, Slope::Tanh, &y, || g.mul(&y.sqr()?.affine(-1.0, 1.0)?))
         })
     }
 
@@ -156,7 +173,9 @@ impl Tensor {
             OUTPUT,
             |c, g| {
                 let y = c.output(0);
-                g.mul(&y.mul(&y.affine(-1.0, 1.0)?)?)
+                g.pulled(c, Slope::Sigmoid, &y, || {
+                    g.mul(&y.mul(&y.affine(-1.0, 1.0)?)?)
+                })
             },
         )
     }
@@ -178,7 +197,8 @@ impl Tensor {
     /// If the device refuses the type.
     pub fn gelu(&self) -> Result<Tensor> {
         self.unary("gelu", Unary::Gelu, Value::gelu_erf, INPUT, |c, g| {
-            g.mul(&c.input(0).gelu_slope()?)
+            let x = c.input(0);
+            g.pulled(c, Slope::Gelu, &x, || g.mul(&x.gelu_slope()?))
         })
     }
 
@@ -308,9 +328,11 @@ impl Tensor {
         let kind = Unary::Clamp { min, max };
         self.unary("clamp", kind, forward, INPUT, move |c, g| {
             let x = c.input(0).detach();
-            let below = x.ge(&x.scalar_like(min)?)?;
-            let above = x.le(&x.scalar_like(max)?)?;
-            g.zero_unless(&below)?.zero_unless(&above)
+            g.pulled(c, Slope::Clamp { min, max }, &x, || {
+                let below = x.ge(&x.scalar_like(min)?)?;
+                let above = x.le(&x.scalar_like(max)?)?;
+                g.zero_unless(&below)?.zero_unless(&above)
+            })
         })
     }
 

@@ -7,16 +7,18 @@ use super::{
     call::{Call, Fault, Outputs},
     precision::Class,
 };
-use crate::engine::ops::{BatchNormConfig, BatchNormMode, batch_norm, group_norm, layer_norm};
+use crate::engine::{
+    Tensor,
+    ops::{BatchNormConfig, BatchNormMode, Limits, batch_norm, group_norm, layer_norm},
+};
 
 answers! {
     Norm, call;
     Class::Norm { images: &[0, 5] }, BatchNorm { mode, relu, eps } => {
-        let config = BatchNormConfig { mode: engine_mode(*mode)?, eps: *eps, relu: *relu };
-        let operand = |i| call.float_input(i);
-        let (x, residual) = (operand(0)?, call.optional_float(5)?);
-        let made = batch_norm(x, operand(1)?, operand(2)?, operand(3)?, operand(4)?, &config, residual)?;
-        vec![Some(made.y), made.mean, made.var]
+        normalised(call, *mode, *eps, if *relu { Limits::RELU } else { Limits::NONE })?
+    };
+    Class::Norm { images: &[0, 5] }, LimitedBatchNorm { mode, min, max, eps } => {
+        normalised(call, *mode, *eps, Limits { min: *min, max: *max })?
     };
     Class::Norm { images: &[0] }, GroupNorm { groups, relu, eps } => {
         let (x, weight, bias) = (call.float_input(0)?, call.float_input(1)?, call.float_input(2)?);
@@ -25,6 +27,28 @@ answers! {
     Class::Single, LayerNorm { eps } => {
         layer_norm(call.float_input(0)?, call.float_input(1)?, call.float_input(2)?, *eps)?
     };
+}
+
+fn normalised(
+    call: &Call<'_>,
+    mode: Mode,
+    eps: f64,
+    limits: Limits,
+) -> Result<Vec<Option<Tensor>>, Fault> {
+    let mode = engine_mode(mode)?;
+    let config = BatchNormConfig { mode, eps, limits };
+    let operand = |i| call.float_input(i);
+    let (x, residual) = (operand(0)?, call.optional_float(5)?);
+    let made = batch_norm(
+        x,
+        operand(1)?,
+        operand(2)?,
+        operand(3)?,
+        operand(4)?,
+        &config,
+        residual,
+    )?;
+    Ok(vec![Some(made.y), made.mean, made.var])
 }
 
 fn engine_mode(mode: Mode) -> Result<BatchNormMode, Fault> {
@@ -63,6 +87,16 @@ mod tests {
                     }
                     let mode = Mode(mode);
                     cases.push(case(Self::BatchNorm { mode, relu, eps }, &inputs));
+                    let (min, max) = (-0.35, 0.55);
+                    let limited = Self::LimitedBatchNorm {
+                        mode,
+                        min,
+                        max,
+                        eps,
+                    };
+                    if relu {
+                        cases.push(case(limited, &inputs));
+                    }
                 }
             }
             let affine = [Positive(&[4]), Free(&[4])];

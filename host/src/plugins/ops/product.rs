@@ -21,6 +21,7 @@ answers! {
         check_elements(&[rows, weight.dims().first().copied().unwrap_or(0)])?;
         x.linear(weight, call.optional_float(2)?)?
     };
+    Class::Layer, SelfAttention { heads } => call.float_input(0)?.self_attention(*heads)?;
     Class::Layer, Conv2d { config } => convolution(call.float_input(0)?, call.float_input(1)?, config)?;
 }
 
@@ -75,6 +76,8 @@ mod tests {
             let linear = [Free(&[2, 3, 4]), Free(&[5, 4]), Free(&[5])];
             cases.push(case(Self::Linear {}, &linear));
             cases.push(case(Self::Linear {}, &linear[..2]));
+            let heads = 2;
+            cases.push(case(Self::SelfAttention { heads }, &[Free(&[2, 3, 12])]));
             // Strides that leave a rest, padding above the kernel's half, dilation, groups, depthwise, pointwise.
             let convolutions: [([&'static [usize]; 2], [usize; 7]); 7] = [
                 ([&[2, 3, 5, 4], &[4, 3, 3, 3]], [1, 1, 1, 1, 1, 1, 1]),

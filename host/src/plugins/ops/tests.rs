@@ -70,7 +70,7 @@ fn every_operation_is_there() {
     assert_eq!(error.kind(), ErrorKind::UNSUPPORTED);
     assert_eq!(
         error.to_string(),
-        "this host (plugin API 1.3) has no tensor op #999; the plugin needs a newer one"
+        "this host (plugin API 1.4) has no tensor op #999; the plugin needs a newer one"
     );
 }
 

@@ -103,6 +103,6 @@ impl<'a> Batches<'a> {
     }
 }
 
-#[cfg(all(test, debug_assertions))]
+#[cfg(test)]
 #[path = "ahead_test.rs"]
 mod tests;

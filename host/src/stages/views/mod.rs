@@ -4,7 +4,7 @@ pub mod ahead;
 mod before;
 mod color_jitter;
 pub mod crop;
-#[cfg(all(test, debug_assertions))]
+#[cfg(test)]
 mod gpu_test;
 pub mod images;
 mod rand_augment;

@@ -1,4 +1,4 @@
-// Batch normalisation with ReLU, residual and statistics, and its first-order gradients, of images whose channels come first or
+// Batch normalisation with limits, residual and statistics, and its first-order gradients, of images whose channels come first or
 // last. Channels are cut into pieces of a size that the shape fixes, one block for each; partial sums are in f64.
 // Statistics, weights and biases are of type A.
 
@@ -108,7 +108,7 @@ struct Line {
     A scale, shift;
 };
 
-// Forward and backward share it, so that a recomputed ReLU mask has the very bits of the forward pass.
+// Forward and backward share it, so that a recomputed mask has the very bits of the forward pass.
 __device__ inline Line normaliser(A mean, A var, double eps, A weight, A bias) {
     double scale = weight / sqrt((double)var + eps);
     Line line;
@@ -135,34 +135,52 @@ __device__ inline Line line_of(const A* from, i64 c) {
     return line;
 }
 
-ROUTINE forward(Planes p, const T* x, const A* from, const T* residual, T* y, u8* mask, int relu) {
+// What results are limited to, as they are stored.
+struct Limits {
+    A min, max;
+};
+
+__device__ inline Limits limits_of(double min, double max) {
+    Limits l;
+    l.min = get(put((A)min));
+    l.max = get(put((A)max));
+    return l;
+}
+
+// NaN passes.
+__device__ inline A limited(Limits l, A v) { return v < l.min ? l.min : v > l.max ? l.max : v; }
+
+__device__ inline bool lets_through(Limits l, A y) { return y > l.min && y < l.max; }
+
+ROUTINE forward(Planes p, const T* x, const A* from, const T* residual, T* y, u8* mask, double min, double max) {
+    Limits limits = limits_of(min, max);
     EACH(i, p.batch * p.channels * p.plane) {
         A v = at(line_of(from, channel_of(p, i)), get(x[i]));
         if (residual) v += get(residual[i]);
-        if (relu) v = rectified(v);
-        T out = put(v);
+        T out = put(limited(limits, v));
         y[i] = out;
-        if (mask) mask[i] = get(out) > (A)0;
+        if (mask) mask[i] = lets_through(limits, get(out));
     }
 }
 
-// How the ReLU's mask is known.
-#define OPEN 0    // there is none
+// How it is known where the limits let a derivative through.
+#define OPEN 0    // there are none
 #define BY_X 1    // recomputed from x
 #define BY_MASK 2 // bytes
 #define BY_Y 3    // the result
 
-__device__ inline A passed(int gate, A g, i64 i, const T* x, const u8* mask, const T* y, Line line) {
+__device__ inline A passed(int gate, Limits limits, A g, i64 i, const T* x, const u8* mask, const T* y, Line line) {
     bool through = true;
-    if (gate == BY_X) through = get(put(at(line, get(x[i])))) > (A)0;
+    if (gate == BY_X) through = lets_through(limits, get(put(at(line, get(x[i])))));
     if (gate == BY_MASK) through = mask[i] != 0;
-    if (gate == BY_Y) through = get(y[i]) > (A)0;
+    if (gate == BY_Y) through = lets_through(limits, get(y[i]));
     return through ? g : (A)0;
 }
 
-// Sums of what passed the ReLU, and of that times x - centre, for each piece.
+// Sums of what passed the limits, and of that times x - centre, for each piece.
 ROUTINE gradient_sums(Planes p, const T* g, const T* x, const u8* mask, const T* y, const A* from, const A* centre,
-                      double* partial, int gate) {
+                      double* partial, int gate, double min, double max) {
+    Limits limits = limits_of(min, max);
     i64 channel = blockIdx.x, first = blockIdx.y * p.piece, count = p.batch * p.plane;
     i64 last = first + p.piece < count ? first + p.piece : count;
     Line line = line_of(from, channel);
@@ -170,7 +188,7 @@ ROUTINE gradient_sums(Planes p, const T* g, const T* x, const u8* mask, const T*
     double sums[2] = {0, 0};
     for (i64 k = first + threadIdx.x; k < last; k += blockDim.x) {
         i64 i = entry(p, channel, k);
-        A v = passed(gate, get(g[i]), i, x, mask, y, line);
+        A v = passed(gate, limits, get(g[i]), i, x, mask, y, line);
         sums[0] += v;
         if (x) sums[1] += (double)v * (get(x[i]) - middle);
     }
@@ -183,7 +201,8 @@ ROUTINE gradient_sums(Planes p, const T* g, const T* x, const u8* mask, const T*
 }
 
 ROUTINE gradient_sums_last(Planes p, const T* g, const T* x, const u8* mask, const T* y, const A* from, const A* centre,
-                           double* partial, int gate) {
+                           double* partial, int gate, double min, double max) {
+    Limits limits = limits_of(min, max);
     Share s = share_of(p);
     double sums[2] = {0, 0};
     if (s.first < s.last) {
@@ -191,7 +210,7 @@ ROUTINE gradient_sums_last(Planes p, const T* g, const T* x, const u8* mask, con
         A middle = centre[s.channel];
         for (i64 k = s.first; k < s.last; k += s.step) {
             i64 i = k * p.channels + s.channel;
-            A v = passed(gate, get(g[i]), i, x, mask, y, line);
+            A v = passed(gate, limits, get(g[i]), i, x, mask, y, line);
             sums[0] += v;
             if (x) sums[1] += (double)v * (get(x[i]) - middle);
         }
@@ -228,10 +247,11 @@ ROUTINE gradient_lines(Planes p, const double* partial, const A* centre, const A
 
 // The gradients of x and of the residual; each may be absent, and so may g, and x where the slope is 0.
 ROUTINE backward(Planes p, const T* g, const T* x, const u8* mask, const T* y, const A* from, const A* grads, T* dx,
-                 T* d_residual, int gate, int reads_x) {
+                 T* d_residual, int gate, int reads_x, double min, double max) {
+    Limits limits = limits_of(min, max);
     EACH(i, p.batch * p.channels * p.plane) {
         i64 c = channel_of(p, i);
-        A v = g ? passed(gate, get(g[i]), i, x, mask, y, line_of(from, c)) : (A)0;
+        A v = g ? passed(gate, limits, get(g[i]), i, x, mask, y, line_of(from, c)) : (A)0;
         if (d_residual) d_residual[i] = put(v);
         if (dx) {
             const A* k = grads + 4 * c;

@@ -1,6 +1,6 @@
-//! All first-order gradients of a batch normalisation with ReLU, residual and statistics, in at most two passes a channel.
+//! All first-order gradients of a batch normalisation with limits, residual and statistics, in at most two passes a channel.
 
-use super::{Planes, scale_shift};
+use super::{Affine, Limits, Planes};
 use crate::kernel::scratch::{Shared, Unfilled};
 use crate::kernel::sums::{lane_sum, passed_sums};
 use crate::kernel::tasks::map;
@@ -20,6 +20,7 @@ pub(crate) struct Backward<'a, V: ?Sized, M: ?Sized> {
     /// The batch's mean, read where `g_var` is given.
     pub(crate) mean: Option<&'a V>,
     pub(crate) gate: Gate<'a, V, M>,
+    pub(crate) limits: Limits,
     pub(crate) eps: f64,
     pub(crate) g_y: Option<&'a V>,
     pub(crate) g_mean: Option<&'a V>,
@@ -29,15 +30,15 @@ pub(crate) struct Backward<'a, V: ?Sized, M: ?Sized> {
     pub(crate) needs_residual: bool,
 }
 
-/// How it is known where a ReLU let its input through.
+/// How it is known where the limits let a derivative through.
 pub(crate) enum Gate<'a, V: ?Sized, M: ?Sized> {
-    /// There is no ReLU.
+    /// There are no limits.
     Open,
     /// Recomputed from x.
     ByX,
-    /// Bytes, 0 where it stopped its input.
+    /// Bytes, 0 where they stopped it.
     Mask(&'a M),
-    /// Its result.
+    /// Recomputed from the result.
     Result(&'a V),
 }
 
@@ -95,9 +96,9 @@ impl<T: Scalar> Channel<'_, T> {
         let (args, c, planes) = (self.args, self.c, self.args.planes);
         let plane = planes.plane;
         let [centre, spread] = args.normaliser.map(|statistic| statistic[c]);
-        let affine = scale_shift(centre, spread, args.eps, args.weight[c], args.bias[c]);
+        let affine = self.affine();
         let rstd = 1.0 / (spread.to_f64() + args.eps).sqrt();
-        // With a mask, or without a gradient, what passed the ReLU is written down first; else it is found again in each pass.
+        // With a mask, or without a gradient, what passed the limits is written down first; else it is found again in each pass.
         let by_x = matches!(args.gate, Gate::ByX);
         let written = matches!(args.gate, Gate::Mask(_) | Gate::Result(_)) || args.g_y.is_none();
         let passed = self.residual_to.or(self.x_to).filter(|_| written);
@@ -189,6 +190,14 @@ impl<T: Scalar> Channel<'_, T> {
         (T::from_f64(sum_gx * rstd), T::from_f64(sum_g))
     }
 
+    #[inline(always)]
+    fn affine(&self) -> Affine<T> {
+        let (args, c) = (self.args, self.c);
+        let [centre, spread] = args.normaliser.map(|statistic| statistic[c]);
+        let own = [args.weight[c], args.bias[c]];
+        Affine::new(centre, spread, args.eps, own, args.limits)
+    }
+
     /// The plane of this channel in image `n`.
     #[inline(always)]
     fn cut<'b, U>(&self, all: &'b [U], n: usize) -> &'b [U] {
@@ -207,14 +216,15 @@ impl<T: Scalar> Channel<'_, T> {
                 }
             }
             Gate::Result(y) => {
+                let affine = self.affine();
                 for ((out, g), y) in out.iter_mut().zip(g).zip(self.cut(y, n)) {
-                    *out = if *y > T::ZERO { *g } else { T::ZERO };
+                    *out = if affine.lets_through(*y) { *g } else { T::ZERO };
                 }
             }
         }
     }
 
-    /// The line that maps what passed the ReLU, and x, to the gradient of x.
+    /// The line that maps what passed the limits, and x, to the gradient of x.
     #[inline(always)]
     fn line(&self, rstd: f64, sum_g: f64, sum_gx: f64) -> Line<T> {
         let (args, c, count) = (self.args, self.c, self.args.planes.per_channel());
@@ -254,7 +264,7 @@ impl<T: Scalar> Line<T> {
     }
 
     #[inline(always)]
-    fn apply<const BY_X: bool>(self, out: &mut [T], g: &[T], x: &[T], affine: (T, T)) {
+    fn apply<const BY_X: bool>(self, out: &mut [T], g: &[T], x: &[T], affine: Affine<T>) {
         for ((out, g), x) in out.iter_mut().zip(g).zip(x) {
             *out = self.at(gate::<T, BY_X>(*g, *x, affine), *x);
         }
@@ -284,19 +294,19 @@ impl<T: Scalar> Line<T> {
     }
 }
 
-/// `g` where the ReLU let its input through, which is recomputed from x.
+/// `g` where the limits let it through, which is recomputed from x.
 #[inline(always)]
-fn gate<T: Scalar, const BY_X: bool>(g: T, x: T, (scale, shift): (T, T)) -> T {
-    if !BY_X || x * scale + shift > T::ZERO {
+fn gate<T: Scalar, const BY_X: bool>(g: T, x: T, affine: Affine<T>) -> T {
+    if !BY_X || affine.lets_through(affine.at(x)) {
         g
     } else {
         T::ZERO
     }
 }
 
-/// Sums of what passed the ReLU, and of that times `x - centre`.
+/// Sums of what passed the limits, and of that times `x - centre`.
 #[inline(always)]
-fn sums<T: Scalar, const BY_X: bool>(g: &[T], x: &[T], centre: T, affine: (T, T)) -> [f64; 2] {
+fn sums<T: Scalar, const BY_X: bool>(g: &[T], x: &[T], centre: T, affine: Affine<T>) -> [f64; 2] {
     let centre = centre.to_f64();
     let pass = |g, x| gate::<T, BY_X>(g, x, affine);
     passed_sums(g, x, pass, |g, at| {

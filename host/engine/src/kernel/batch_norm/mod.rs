@@ -25,12 +25,75 @@ impl Planes {
     }
 }
 
-/// Scale and shift that normalise by a mean and a variance and apply weight and bias; forward and backward share it,
-/// so that a recomputed ReLU mask has the very bits of the forward pass.
-pub(crate) fn scale_shift<T: Scalar>(mean: T, var: T, eps: f64, weight: T, bias: T) -> (T, T) {
-    let scale = weight.to_f64() / (var.to_f64() + eps).sqrt();
-    let shift = bias.to_f64() - mean.to_f64() * scale;
-    (T::from_f64(scale), T::from_f64(shift))
+/// An interval that results are limited to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// What is below becomes this.
+    pub min: f64,
+    /// What is above becomes this.
+    pub max: f64,
+}
+
+impl Limits {
+    /// No limits.
+    pub const NONE: Self = Self {
+        min: f64::NEG_INFINITY,
+        max: f64::INFINITY,
+    };
+    /// Those of a ReLU.
+    pub const RELU: Self = Self {
+        min: 0.0,
+        max: f64::INFINITY,
+    };
+
+    /// Whether they limit anything.
+    pub fn is_some(self) -> bool {
+        self != Self::NONE
+    }
+}
+
+/// A channel's way from input to result, without the residual.
+#[derive(Clone, Copy)]
+pub(crate) struct Affine<T> {
+    scale: T,
+    shift: T,
+    min: T,
+    max: T,
+}
+
+impl<T: Scalar> Affine<T> {
+    /// Normalises by a mean and a variance and applies weight and bias; forward and backward share it, so that a recomputed mask has
+    /// the very bits of the forward pass.
+    pub(crate) fn new(mean: T, var: T, eps: f64, [weight, bias]: [T; 2], limits: Limits) -> Self {
+        let scale = weight.to_f64() / (var.to_f64() + eps).sqrt();
+        let shift = bias.to_f64() - mean.to_f64() * scale;
+        Self {
+            scale: T::from_f64(scale),
+            shift: T::from_f64(shift),
+            min: T::from_f64(limits.min),
+            max: T::from_f64(limits.max),
+        }
+    }
+
+    /// `x scale + shift`
+    #[inline(always)]
+    pub(crate) fn at(self, x: T) -> T {
+        x * self.scale + self.shift
+    }
+
+    /// `y` within the limits. NaN passes, as through PyTorch's functions.
+    #[inline(always)]
+    fn limited(self, y: T) -> T {
+        let y = if y < self.min { self.min } else { y };
+        if y > self.max { self.max } else { y }
+    }
+
+    /// Whether the derivative passes: the result lies between the limits, not at them.
+    #[inline(always)]
+    pub(crate) fn lets_through(self, y: T) -> bool {
+        // Without a jump, so that loops become vectors.
+        (y > self.min) & (y < self.max)
+    }
 }
 
 /// Mean and population variance of one channel.
@@ -77,8 +140,8 @@ pub(crate) struct Forward<'a, V: ?Sized> {
     pub(crate) residual: Option<&'a V>,
     /// Whether the batch's statistics are wanted although `frozen` ones normalise.
     pub(crate) statistics: bool,
-    pub(crate) relu: bool,
-    /// Whether the ReLU's mask is wanted: 1 where y > 0, 0 elsewhere.
+    pub(crate) limits: Limits,
+    /// Whether the mask of the limits is wanted: 1 where y lies between them, 0 elsewhere.
     pub(crate) mask: bool,
     pub(crate) eps: f64,
 }
@@ -91,7 +154,7 @@ pub(crate) struct Output<T> {
     pub(crate) var: Vec<T>,
 }
 
-/// `y = relu?((x - mean) / sqrt(var + eps) weight + bias (+ residual))`, and the batch's mean and variance.
+/// `y = limited((x - mean) / sqrt(var + eps) weight + bias (+ residual))`, and the batch's mean and variance.
 pub(crate) fn forward<T: Scalar>(args: &Forward<'_, [T]>) -> Output<T> {
     let planes = args.planes;
     let wanted = args.statistics || args.frozen.is_none();
@@ -109,19 +172,20 @@ pub(crate) fn forward<T: Scalar>(args: &Forward<'_, [T]>) -> Output<T> {
                     (T::ZERO, T::ZERO)
                 };
                 let (mean, var) = args.frozen.map_or(batch, |[mean, var]| (mean[c], var[c]));
-                let (scale, shift) = scale_shift(mean, var, args.eps, args.weight[c], args.bias[c]);
+                let own = [args.weight[c], args.bias[c]];
+                let affine = Affine::new(mean, var, args.eps, own, args.limits);
                 for n in 0..planes.batch {
                     let start = planes.start(n, c);
                     // SAFETY: a task has its own channel.
                     let out = unsafe { to.slice(start, planes.plane) };
                     let residual = args.residual.map(|r| &r[start..][..planes.plane]);
                     let x = &args.x[start..][..planes.plane];
-                    affine(out, x, residual, scale, shift, args.relu);
+                    apply(out, x, residual, affine);
                     if args.mask {
                         // SAFETY: as above.
                         let gate = unsafe { mask_to.slice(start, planes.plane) };
                         for (gate, y) in gate.iter_mut().zip(out) {
-                            *gate = u8::from(*y > T::ZERO);
+                            *gate = u8::from(affine.lets_through(*y));
                         }
                     }
                 }
@@ -139,27 +203,18 @@ pub(crate) fn forward<T: Scalar>(args: &Forward<'_, [T]>) -> Output<T> {
     Output { y, mask, mean, var }
 }
 
-/// `out = relu?(x scale + shift (+ residual))`
+/// `out = limited(x scale + shift (+ residual))`
 #[inline(always)]
-fn affine<T: Scalar>(
-    out: &mut [T],
-    x: &[T],
-    residual: Option<&[T]>,
-    scale: T,
-    shift: T,
-    relu: bool,
-) {
-    // NaN passes, as through PyTorch's.
-    let cut = |y: T| if relu && y < T::ZERO { T::ZERO } else { y };
+fn apply<T: Scalar>(out: &mut [T], x: &[T], residual: Option<&[T]>, affine: Affine<T>) {
     match residual {
         None => {
             for (y, x) in out.iter_mut().zip(x) {
-                *y = cut(*x * scale + shift);
+                *y = affine.limited(affine.at(*x));
             }
         }
         Some(residual) => {
             for ((y, x), r) in out.iter_mut().zip(x).zip(residual) {
-                *y = cut(*x * scale + shift + *r);
+                *y = affine.limited(affine.at(*x) + *r);
             }
         }
     }

@@ -102,6 +102,102 @@ fn blocked_convolutions_agree_with_the_unfolded_one() {
     }
 }
 
+/// Depthwise and other grouped convolutions: sizes, window, groups. Odd planes, strides, dilation, more padding than a tap reaches, rows
+/// that none reaches, more taps than registers, many channels of a group, a multiplier of channels.
+const GROUPED: [([usize; 5], [usize; 4], usize); 12] = [
+    ([2, 40, 40, 7, 7], [3, 1, 1, 1], 40),
+    ([3, 33, 33, 14, 15], [3, 2, 1, 1], 33),
+    ([1, 6, 6, 56, 50], [3, 1, 1, 1], 6),
+    ([2, 5, 5, 33, 31], [3, 2, 1, 1], 5),
+    ([2, 8, 8, 12, 11], [5, 1, 2, 1], 8),
+    ([2, 8, 8, 9, 13], [5, 2, 2, 2], 8),
+    ([1, 4, 4, 10, 9], [2, 3, 0, 1], 4),
+    ([2, 6, 6, 5, 6], [3, 1, 4, 1], 6),
+    ([1, 3, 3, 8, 8], [4, 4, 0, 1], 3),
+    ([2, 4, 8, 9, 9], [3, 1, 1, 1], 4),
+    ([2, 24, 12, 10, 7], [3, 2, 1, 1], 3),
+    ([1, 64, 64, 6, 20], [3, 1, 1, 1], 2),
+];
+
+fn grouped((sizes, window, groups): ([usize; 5], [usize; 4], usize)) -> ConvShape {
+    ConvShape {
+        groups,
+        ..shape(sizes, window)
+    }
+}
+
+/// Images, weight and gradient of a convolution.
+fn factors(shape: &ConvShape, seed: u32) -> [Vec<f32>; 3] {
+    let images = shape.batch * shape.in_channels * shape.input_plane();
+    let weight = shape.out_channels * shape.in_channels / shape.groups * shape.taps();
+    let grad = shape.batch * shape.out_channels * shape.output_plane();
+    [(images, 0), (weight, 1), (grad, 2)].map(|(count, i)| numbers(count, seed + i))
+}
+
+#[test]
+fn grouped_convolutions_agree_with_the_unfolded_one() {
+    let available = [Isa::Avx2, Isa::Avx512]
+        .into_iter()
+        .filter(|isa| isa.is_available());
+    for (isa, case) in available.flat_map(|isa| GROUPED.map(|case| (isa, case))) {
+        let shape = grouped(case);
+        let [x, weight, g] = factors(&shape, 1);
+        for (direction, a, b) in [
+            (Direction::Forward, &x, &weight),
+            (Direction::InputGrad, &g, &weight),
+            (Direction::WeightGrad, &x, &g),
+        ] {
+            let got = blocked_with(isa, direction, &shape, a, b).expect("the shape is taken");
+            let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+            let expected = run(direction, &shape, &wide(a), &wide(b));
+            let error = error(&got, &expected);
+            assert!(error < 1e-6, "{isa:?} {direction:?} {case:?}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn pointwise_convolutions_agree_with_the_definition() {
+    // Small and large images, strides that leave a rest.
+    for (sizes, stride) in [
+        ([3, 20, 40, 7, 7], 1),
+        ([2, 9, 33, 12, 13], 1),
+        ([1, 16, 8, 5, 4], 1),
+        ([3, 10, 12, 9, 8], 2),
+        ([2, 10, 12, 26, 25], 2),
+    ] {
+        let shape = shape(sizes, [1, stride, 0, 1]);
+        let [batch, inputs, outputs, _, width] = sizes;
+        let [x, weight, g] = factors(&shape, 7);
+        let (input, output) = (shape.input_plane(), shape.output_plane());
+        // Every output position, and what it reads.
+        let places = move || {
+            let at = move |p: usize| (p / shape.output[1] * width + p % shape.output[1]) * stride;
+            (0..batch).flat_map(move |n| (0..output).map(move |p| (n, p, at(p))))
+        };
+        let mut y = vec![0.0; g.len()];
+        let mut dx = vec![0.0; x.len()];
+        let mut dw = vec![0.0; weight.len()];
+        for (n, p, q) in places() {
+            for (o, c) in (0..outputs).flat_map(|o| (0..inputs).map(move |c| (o, c))) {
+                let (to, from) = ((n * outputs + o) * output + p, (n * inputs + c) * input + q);
+                let w = o * inputs + c;
+                y[to] += f64::from(x[from]) * f64::from(weight[w]);
+                dx[from] += f64::from(g[to]) * f64::from(weight[w]);
+                dw[w] += f64::from(g[to]) * f64::from(x[from]);
+            }
+        }
+        for (direction, a, b, expected) in [
+            (Direction::Forward, &x, &weight, &y),
+            (Direction::InputGrad, &g, &weight, &dx),
+            (Direction::WeightGrad, &x, &g, &dw),
+        ] {
+            let error = error(&run(direction, &shape, a, b), expected);
+            assert!(error < 1e-6, "{direction:?} {sizes:?} {stride}: {error:e}");
+        }
+    }
+}
+
 #[test]
 fn the_bytes_do_not_depend_on_the_number_of_threads() {
     let pool = |threads| {
@@ -109,16 +205,16 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
         builder.build().expect("a pool of threads")
     };
     let (one, three) = (pool(1), pool(3));
-    for (sizes, window) in [
-        ([9, 24, 40, 16, 16], [3, 1, 1, 1]),
-        ([40, 192, 192, 8, 8], [3, 1, 1, 1]),
-        ([5, 40, 24, 13, 13], [3, 2, 1, 1]),
+    for case in [
+        ([9, 24, 40, 16, 16], [3, 1, 1, 1], 1),
+        ([40, 192, 192, 8, 8], [3, 1, 1, 1], 1),
+        ([5, 40, 24, 13, 13], [3, 2, 1, 1], 1),
+        ([5, 40, 40, 13, 13], [3, 2, 1, 1], 40),
+        ([9, 64, 96, 7, 7], [1, 1, 0, 1], 1),
+        ([3, 24, 64, 30, 30], [1, 2, 0, 1], 1),
     ] {
-        let shape = shape(sizes, window);
-        let [batch, c, o, h, w] = sizes;
-        let x = numbers(batch * c * h * w, 4);
-        let weight = numbers(o * c * window[0] * window[0], 5);
-        let g = numbers(batch * o * shape.output[0] * shape.output[1], 6);
+        let shape = grouped(case);
+        let [x, weight, g] = factors(&shape, 4);
         for (direction, a, b) in [
             (Direction::Forward, &x, &weight),
             (Direction::InputGrad, &g, &weight),
@@ -126,7 +222,7 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
         ] {
             let alone = one.install(|| run(direction, &shape, a, b));
             let together = three.install(|| run(direction, &shape, a, b));
-            assert_eq!(alone, together, "{direction:?} {sizes:?}");
+            assert_eq!(alone, together, "{direction:?} {case:?}");
         }
     }
 }
@@ -144,7 +240,7 @@ fn what_the_blocks_do_not_fit_is_left_to_the_unfolded_way() {
     );
     let grouped = ConvShape {
         groups: 2,
-        ..shape([1, 16, 16, 4, 4], [3, 1, 1, 1])
+        ..shape([1, 80, 80, 4, 4], [3, 1, 1, 1])
     };
-    assert!(none(&grouped).is_none(), "groups");
+    assert!(none(&grouped).is_none(), "large groups");
 }

@@ -1,15 +1,15 @@
 //! Two-dimensional convolution and its two gradients on the CPU.
 //!
-//! In f32 on x86-64 with AVX2 or AVX-512 a convolution of one group goes through Winograd's algorithm where that applies, and
-//! else through the same micro-kernel directly. All else (f64, groups, few channels, other processors) is unfolded and
-//! multiplied. The shape alone decides, so results do not depend on the number of threads.
+//! A 1x1 kernel is a product of matrices. Else, in f32 on x86-64 with AVX2 or AVX-512, a convolution of one group goes through
+//! Winograd's algorithm where that applies, and through the same micro-kernel directly where it does not; one of several small groups is a
+//! sum of shifted planes. All else (f64, few channels, large groups, other processors) is unfolded and multiplied. The shape alone
+//! decides, so results do not depend on the number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod direct;
 #[cfg(target_arch = "x86_64")]
-mod lanes;
-#[cfg(target_arch = "x86_64")]
-mod layout;
+mod grouped;
+mod pointwise;
 mod unfold;
 #[cfg(target_arch = "x86_64")]
 mod window;
@@ -33,6 +33,9 @@ pub enum Direction {
 
 /// One of the three operations on two contiguous tensors.
 pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b: &[T]) -> Vec<T> {
+    if pointwise::applies(shape) {
+        return pointwise::run(direction, shape, a, b);
+    }
     let fast = T::blocked_conv(direction, shape, a, b);
     fast.unwrap_or_else(|| match direction {
         Direction::Forward => unfold::forward(shape, a, b),
@@ -41,7 +44,7 @@ pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b
     })
 }
 
-/// The operation in blocks of channels, where the shape and the processor allow it.
+/// The operation in vectors, where the shape and the processor allow it.
 pub(crate) fn blocked(
     direction: Direction,
     shape: &ConvShape,
@@ -59,8 +62,8 @@ fn blocked_with(
     a: &[f32],
     b: &[f32],
 ) -> Option<Vec<f32>> {
-    let nothing = shape.batch * shape.output[0] * shape.output[1] == 0;
-    if nothing || !direct::applies(shape) {
+    let nothing = shape.batch * shape.input_plane() * shape.output_plane() == 0;
+    if nothing || !(direct::applies(shape) || grouped::applies(shape)) {
         return None;
     }
     match isa {
@@ -76,7 +79,7 @@ fn blocked_with(_: Isa, _: Direction, _: &ConvShape, _: &[f32], _: &[f32]) -> Op
 }
 
 #[cfg(target_arch = "x86_64")]
-fn with<S: lanes::Lanes>(
+fn with<S: super::lanes::Lanes>(
     s: S,
     direction: Direction,
     shape: &ConvShape,
@@ -84,6 +87,13 @@ fn with<S: lanes::Lanes>(
     b: &[f32],
 ) -> Vec<f32> {
     use winograd::Geometry;
+    if grouped::applies(shape) {
+        return match direction {
+            Direction::Forward => grouped::forward(s, shape, a, b),
+            Direction::InputGrad => grouped::input_grad(s, shape, a, b),
+            Direction::WeightGrad => grouped::weight_grad(s, shape, a, b),
+        };
+    }
     match (Geometry::applies(shape), direction) {
         (true, Direction::Forward) => winograd::forward(s, &Geometry::new(shape), a, b, false),
         (true, Direction::InputGrad) => winograd::forward(s, &Geometry::adjoint(shape), a, b, true),

@@ -1,7 +1,7 @@
 //! The portable way, for all types and shapes: unfolding in blocks of channels and `gemm`.
 //!
 //! A task is a chunk of whole images and a block of channels, both fixed by the shape. Small images are joined side by
-//! side until a product has some 1,024 columns; a pointwise convolution of large images needs no unfolding at all.
+//! side until a product has some 1,024 columns.
 
 use crate::kernel::gemm::{Matrix, gemm, settle};
 use crate::kernel::im2col::{ConvShape, col2im, im2col};
@@ -88,18 +88,6 @@ pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> 
                 outputs * plane,
             )
         };
-        if shape.is_pointwise() && images == 1 {
-            let size = (outputs, plane, c_in);
-            gemm(
-                size,
-                output(0),
-                plane,
-                false,
-                weight(0),
-                Matrix::rows(input(0, 0, c_in), plane),
-            );
-            return;
-        }
         let joined = if images == 1 { 0 } else { outputs * row };
         let lens = [block.min(c_in) * taps * row, joined];
         TASKS.with(lens, |[columns, joined]: [&mut [T]; 2]| {
@@ -160,18 +148,6 @@ pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<
             parts.part(channel * input_plane, channels * input_plane)
         };
         let spread = |rows: &[T], columns: &mut [T]| {
-            if shape.is_pointwise() && images == 1 {
-                let size = (span, plane, c_out);
-                gemm(
-                    size,
-                    output(0, start, span),
-                    plane,
-                    false,
-                    weight(start),
-                    Matrix::rows(rows, plane),
-                );
-                return;
-            }
             for (c, channels) in blocks(span, block) {
                 let size = (channels * taps, row, c_out);
                 gemm(
@@ -246,21 +222,16 @@ pub(crate) fn weight_grad<T: Scalar>(shape: &ConvShape, x: &[T], g: &[T]) -> Vec
                     let channel = (first + j) * shape.in_channels + group * c_in + c;
                     &x[channel * shape.input_plane()..][..channels * shape.input_plane()]
                 };
-                let unfolded = if shape.is_pointwise() && images == 1 {
-                    input(0)
-                } else {
-                    for j in 0..images {
-                        im2col(shape, input(j), columns, row, j * plane);
-                    }
-                    &*columns
-                };
+                for j in 0..images {
+                    im2col(shape, input(j), columns, row, j * plane);
+                }
                 let rows = if images == 1 {
                     &g[cotangent(0)..][..c_out * plane]
                 } else {
                     join(cotangent, g, images, c_out, plane, joined);
                     &*joined
                 };
-                let (left, right) = (Matrix::rows(rows, row), Matrix::rows(unfolded, row));
+                let (left, right) = (Matrix::rows(rows, row), Matrix::rows(columns, row));
                 if turned {
                     let size = (width, c_out, row);
                     gemm(size, sum, c_out, k > 0, right, left.transposed());

@@ -1,7 +1,7 @@
 //! Rows of an image with zeros around, as blocks of channels.
 
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::to_blocked;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::to_blocked;
 
 /// A window of rows of one image, with zeros around: row r and column c are row `first + r` and column `c - left` of the image.
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! The copies of a block of channels that taps see.
 
-use crate::kernel::conv::lanes::Lanes;
+use crate::kernel::lanes::Lanes;
 
 /// Copies a grid of registers, `row_step` and `step` registers apart, side by side.
 ///

@@ -9,7 +9,7 @@ mod plan;
 mod weight_grad;
 
 pub(crate) use pass::run;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Class, Plan};
 pub(crate) use weight_grad::weight_grad;
 
 use crate::kernel::im2col::ConvShape;

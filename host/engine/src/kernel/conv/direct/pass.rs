@@ -2,9 +2,9 @@
 
 use super::gather::grid;
 use super::plan::{Class, Plan, Tap};
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::{Product, from_blocked, padded, product};
 use crate::kernel::conv::window::Window;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::{Product, from_blocked, padded, product};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 use crate::kernel::tasks::each;
 

@@ -1,38 +1,38 @@
 //! A convolution, or its input gradient, as dense products: what is read, what is written, which weights each position sees.
 
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::{padded, to_blocked};
 use crate::kernel::im2col::ConvShape;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::{padded, to_blocked};
 use crate::kernel::scratch::TASKS;
 
 /// A tap of the kernel: which weight, and where it reads, relative to its grid point.
 #[derive(Clone, Copy)]
-pub(super) struct Tap {
-    pub(super) weight: usize,
-    pub(super) row: isize,
-    pub(super) column: isize,
+pub(crate) struct Tap {
+    pub(crate) weight: usize,
+    pub(crate) row: isize,
+    pub(crate) column: isize,
 }
 
 /// The positions of the result that see the same taps: class `r * write_step[1] + c` has every `write_step[0]`-th row from r on, and
 /// columns likewise from c on.
-pub(super) struct Class {
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) taps: Vec<Tap>,
+pub(crate) struct Class {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) taps: Vec<Tap>,
 }
 
 /// A convolution as dense products: what is read, what is written, and which weights each position sees.
 pub(crate) struct Plan {
-    pub(super) batch: usize,
+    pub(crate) batch: usize,
     /// Channels and size of what is read.
-    pub(super) source: (usize, [usize; 2]),
+    pub(crate) source: (usize, [usize; 2]),
     /// Channels and size of what is written.
-    pub(super) target: (usize, [usize; 2]),
+    pub(crate) target: (usize, [usize; 2]),
     /// Distance of what two neighbouring grid points read, and of what they write.
-    pub(super) read_step: [usize; 2],
-    pub(super) write_step: [usize; 2],
-    pub(super) classes: Vec<Class>,
-    pub(super) kernel: usize,
+    pub(crate) read_step: [usize; 2],
+    pub(crate) write_step: [usize; 2],
+    pub(crate) classes: Vec<Class>,
+    pub(crate) kernel: usize,
     adjoint: bool,
 }
 

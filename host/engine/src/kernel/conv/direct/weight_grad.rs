@@ -1,10 +1,10 @@
 //! The weight gradient: each task has input channels of its own and runs over all positions, so there are no partial sums.
 
 use super::gather::grid;
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::{Product, from_blocked, padded, product_turned, to_blocked};
 use crate::kernel::conv::window::Window;
 use crate::kernel::im2col::ConvShape;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::{Product, from_blocked, padded, product_turned, to_blocked};
 use crate::kernel::scratch::{Shared, TASKS, Unfilled};
 use crate::kernel::tasks::each;
 

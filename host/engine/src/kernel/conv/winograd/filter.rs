@@ -1,8 +1,8 @@
 //! Transforms between filters `[output][input][3][3]` and panels of transformed weights.
 
 use super::transform::{self, POINTS};
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::{every, from_blocked, to_blocked};
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::{every, from_blocked, to_blocked};
 
 /// Numbers of a 3x3 filter.
 const TAPS: usize = 9;

@@ -3,8 +3,8 @@
 use super::filter::{self, Filters};
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, Task, tile};
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::{Product, padded, product};
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::{Product, padded, product};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 use crate::kernel::tasks::each;
 

@@ -5,9 +5,9 @@
 
 use super::transform::{self, POINTS, Six, TILE};
 use super::{Band, Geometry};
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::{every, from_blocked};
 use crate::kernel::conv::window::Window;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::{every, from_blocked};
 
 /// Numbers of scratch that [`transformed`] and [`output`] need.
 pub(crate) fn scratch_len(g: &Geometry, lanes: usize) -> usize {

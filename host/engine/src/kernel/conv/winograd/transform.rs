@@ -3,7 +3,7 @@
 //! With `points` 0, 1, -1, 2, -2 and infinity: `y = A^T [(G g) (B^T d)]` for six inputs d, three weights g and four outputs y. The
 //! gradients need the transposes of A^T and G.
 
-use crate::kernel::conv::lanes::Lanes;
+use crate::kernel::lanes::Lanes;
 
 /// Outputs of a tile along one axis.
 pub(crate) const TILE: usize = 4;

@@ -2,8 +2,8 @@
 
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, TASK_TILES, Task, filter, tile};
-use crate::kernel::conv::lanes::Lanes;
-use crate::kernel::conv::layout::{Product, padded, product_turned};
+use crate::kernel::lanes::Lanes;
+use crate::kernel::layout::{Product, padded, product_turned};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 use crate::kernel::tasks::{each, each_part};
 

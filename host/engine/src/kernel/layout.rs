@@ -1,6 +1,6 @@
 //! Blocked layout [C / lanes][position][lanes] and the product of matrices stored in it.
 //!
-//! Between images stay NCHW; a convolution copies what it works on into blocks of as many channels as a register has lanes. Transforms
+//! Images stay NCHW in between; a convolution copies what it works on into blocks of as many channels as a register has lanes. Transforms
 //! of neighbouring positions are then plain arithmetic on whole registers, and the left factor of a product, which is
 //! broadcast number by number, needs no packing.
 

@@ -1,4 +1,4 @@
-//! The registers that the blocked convolutions compute in, for AVX-512 and AVX2.
+//! The registers that convolutions and products compute in, for AVX-512 and AVX2.
 //!
 //! `pulp`'s tokens prove that the processor has the instructions; each operation here is one of them.
 

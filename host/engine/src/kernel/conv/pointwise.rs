@@ -1,0 +1,111 @@
+//! Convolutions by 1x1 kernels without padding: products of the weight and the images as they lie, without unfolding.
+//!
+//! Small images are put side by side first, so that the columns of a product fill whole registers; with a stride the positions that are
+//! read are gathered first.
+
+use std::borrow::Cow;
+
+use crate::kernel::Scalar;
+use crate::kernel::conv::Direction;
+use crate::kernel::gemm::{Matrix, batched, summed};
+use crate::kernel::im2col::ConvShape;
+use crate::kernel::scratch::Unfilled;
+use crate::kernel::tasks::{each, each_part};
+
+/// Positions of an image from which on it is worth a product of its own.
+const ALONE: usize = 128;
+
+/// Whether a convolution goes this way.
+pub(crate) fn applies(shape: &ConvShape) -> bool {
+    shape.kernel == [1, 1] && shape.padding == [0, 0] && shape.groups == 1
+}
+
+/// One of the three operations, as in [`super::run`].
+pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b: &[T]) -> Vec<T> {
+    let (inputs, outputs) = (shape.in_channels, shape.out_channels);
+    match direction {
+        Direction::Forward => {
+            let x = gathered(shape, a);
+            mapped(shape, Matrix::rows(b, inputs), (outputs, inputs), &x)
+        }
+        Direction::InputGrad => {
+            let weight = Matrix::rows(b, inputs).transposed();
+            spread(shape, mapped(shape, weight, (inputs, outputs), a))
+        }
+        Direction::WeightGrad => {
+            let (x, plane) = (gathered(shape, a), shape.output_plane());
+            let g = |i: usize| Matrix::rows(&b[i * outputs * plane..], plane);
+            let x = |i: usize| Matrix::rows(&x[i * inputs * plane..], plane).transposed();
+            summed(shape.batch, (outputs, inputs, plane), g, x)
+        }
+    }
+}
+
+/// `y[n] = weight x[n]` for images of as many positions as the convolution's result has.
+fn mapped<T: Scalar>(
+    shape: &ConvShape,
+    weight: Matrix<'_, T>,
+    (to, from): (usize, usize),
+    x: &[T],
+) -> Vec<T> {
+    let (batch, plane) = (shape.batch, shape.output_plane());
+    if plane >= ALONE || batch == 1 {
+        let image = |i: usize| Matrix::rows(&x[i * from * plane..], plane);
+        return batched(batch, (to, plane, from), |_| weight, image);
+    }
+    let joined = swapped(x, [batch, from], plane);
+    let columns = batch * plane;
+    let image = |_: usize| Matrix::rows(&joined, columns);
+    let y = batched(1, (to, columns, from), |_| weight, image);
+    swapped(&y, [to, batch], plane)
+}
+
+/// Lines of `line` entries with their two numbers in the other order.
+fn swapped<T: Scalar>(from: &[T], [outer, inner]: [usize; 2], line: usize) -> Vec<T> {
+    let mut to = Unfilled::new(from.len());
+    let out = to.shared();
+    each(inner, |j| {
+        // SAFETY: each task has its own lines.
+        let lines = unsafe { out.slice(j * outer * line, outer * line) };
+        for (i, to) in lines.chunks_exact_mut(line.max(1)).enumerate() {
+            to.copy_from_slice(&from[(i * inner + j) * line..][..line]);
+        }
+    });
+    // SAFETY: the tasks cover all lines.
+    unsafe { to.filled() }
+}
+
+/// The positions that are read.
+fn gathered<'a, T: Scalar>(shape: &ConvShape, x: &'a [T]) -> Cow<'a, [T]> {
+    if shape.stride == [1, 1] {
+        return Cow::Borrowed(x);
+    }
+    let (plane, width) = (shape.output_plane(), shape.output[1]);
+    let mut taken = vec![T::ZERO; shape.batch * shape.in_channels * plane];
+    each_part(&mut taken, plane.max(1), |i, to| {
+        let from = &x[i * shape.input_plane()..][..shape.input_plane()];
+        let lines = from.chunks(shape.input[1]).step_by(shape.stride[0]);
+        for (to, from) in to.chunks_exact_mut(width).zip(lines) {
+            let taken = from.iter().step_by(shape.stride[1]);
+            to.iter_mut().zip(taken).for_each(|(to, from)| *to = *from);
+        }
+    });
+    Cow::Owned(taken)
+}
+
+/// Entries at the positions that are read, zeros at all others.
+fn spread<T: Scalar>(shape: &ConvShape, taken: Vec<T>) -> Vec<T> {
+    if shape.stride == [1, 1] {
+        return taken;
+    }
+    let (plane, width) = (shape.output_plane(), shape.output[1]);
+    let mut x = vec![T::ZERO; shape.batch * shape.in_channels * shape.input_plane()];
+    each_part(&mut x, shape.input_plane().max(1), |i, to| {
+        let lines = to.chunks_mut(shape.input[1]).step_by(shape.stride[0]);
+        for (to, from) in lines.zip(taken[i * plane..][..plane].chunks_exact(width)) {
+            let places = to.iter_mut().step_by(shape.stride[1]);
+            places.zip(from).for_each(|(to, from)| *to = *from);
+        }
+    });
+    x
+}

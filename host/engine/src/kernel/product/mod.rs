@@ -1,0 +1,176 @@
+//! Products of f32 matrices in vectors, where a processor has AVX2 or AVX-512.
+//!
+//! Both factors are packed, a part that the caches hold at a time, for a micro-kernel that keeps 14 x 32 (AVX-512) or 6 x 16 (AVX2) sums
+//! in registers. Either factor may lie by rows or by columns. The order of a sum depends on its length alone.
+
+#[cfg(target_arch = "x86_64")]
+mod micro;
+#[cfg(target_arch = "x86_64")]
+mod pack;
+#[cfg(target_arch = "x86_64")]
+mod run;
+
+use super::gemm::Matrix;
+
+/// A product `(m, k) (k, n)`, and where its result goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    /// Distance of two rows of the result.
+    pub(crate) stride: usize,
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a, T> {
+    /// Nothing.
+    Zeros,
+    /// What is there.
+    Result,
+    /// A number for each column.
+    Row(&'a [T]),
+}
+
+/// Computes the product, and says whether it did: small ones, others strides and other processors are not for this way.
+///
+/// # Safety
+/// The factors and `start` hold all entries; `out` takes all rows, and nobody else reads or writes them.
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn product(
+    size: &Product,
+    a: Matrix<'_, f32>,
+    b: Matrix<'_, f32>,
+    start: Start<'_, f32>,
+    out: *mut f32,
+) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { product_with(super::isa::isa(), size, a, b, start, out) }
+}
+
+/// As above: nothing elsewhere.
+///
+/// # Safety
+/// None.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) unsafe fn product(
+    _: &Product,
+    _: Matrix<'_, f32>,
+    _: Matrix<'_, f32>,
+    _: Start<'_, f32>,
+    _: *mut f32,
+) -> bool {
+    false
+}
+
+/// # Safety
+/// As [`product`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn product_with(
+    isa: super::isa::Isa,
+    size: &Product,
+    a: Matrix<'_, f32>,
+    b: Matrix<'_, f32>,
+    start: Start<'_, f32>,
+    out: *mut f32,
+) -> bool {
+    use super::isa::Isa;
+    const FEWEST_ROWS: usize = 4;
+    const FEWEST_COLUMNS: usize = 8;
+    let lined = |m: &Matrix<'_, f32>| m.row_stride == 1 || m.col_stride == 1;
+    if size.m < FEWEST_ROWS || size.n < FEWEST_COLUMNS || !lined(&a) || !lined(&b) {
+        return false;
+    }
+    match isa {
+        Isa::Avx512 => pulp::x86::V4::try_new().is_some_and(|s| {
+            // SAFETY: the caller's promise.
+            unsafe { run::run(s, size, a, b, start, out) };
+            true
+        }),
+        Isa::Avx2 => pulp::x86::V3::try_new().is_some_and(|s| {
+            // SAFETY: the caller's promise.
+            unsafe { run::run(s, size, a, b, start, out) };
+            true
+        }),
+        Isa::Portable => false,
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::kernel::isa::Isa;
+
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        let number = |i: usize| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0;
+        (0..count).map(number).collect()
+    }
+
+    /// A matrix of some rows and columns with a gap between its lines, by rows or by columns.
+    fn matrix(data: &[f32], rows: usize, cols: usize, by_rows: bool) -> Matrix<'_, f32> {
+        if by_rows {
+            Matrix::rows(data, cols + 3)
+        } else {
+            Matrix::rows(data, rows + 3).transposed()
+        }
+    }
+
+    #[test]
+    fn products_of_any_size_and_layout_are_those_of_the_definition() {
+        let sizes = [
+            (4, 8, 1),
+            (14, 32, 7),
+            (15, 33, 40),
+            (13, 17, 193),
+            (70, 49, 64),
+            (197, 197, 64),
+            (200, 530, 9),
+            (33, 95, 400),
+        ];
+        for isa in [Isa::Avx2, Isa::Avx512] {
+            for ((m, n, k), flags) in sizes
+                .iter()
+                .flat_map(|size| (0..12).map(move |flags| (*size, flags)))
+                .filter(|_| isa.is_available())
+            {
+                let [a_rows, b_rows] = [1, 2].map(|bit| flags & bit > 0);
+                let row = numbers(n, 4);
+                let start = match flags / 4 {
+                    0 => Start::Zeros,
+                    1 => Start::Result,
+                    _ => Start::Row(&row),
+                };
+                let (left, right) = (numbers((m + 3) * (k + 3), 1), numbers((k + 3) * (n + 3), 2));
+                let (a, b) = (matrix(&left, m, k, a_rows), matrix(&right, k, n, b_rows));
+                let stride = n + 5;
+                let before = numbers(m * stride, 3);
+                let mut got = before.clone();
+                let size = Product { m, n, k, stride };
+                // SAFETY: the matrices have `m`, `n` and `k` lines and more, the result `m` rows.
+                assert!(unsafe { product_with(isa, &size, a, b, start, got.as_mut_ptr()) });
+                let at = |x: &Matrix<'_, f32>, i, j| {
+                    f64::from(x.data[i * x.row_stride + j * x.col_stride])
+                };
+                for (place, (&got, &before)) in got.iter().zip(&before).enumerate() {
+                    let (i, j) = (place / stride, place % stride);
+                    if j >= n {
+                        assert_eq!(got, before, "beside the result");
+                        continue;
+                    }
+                    let sum: f64 = (0..k).map(|l| at(&a, i, l) * at(&b, l, j)).sum();
+                    let expected = match start {
+                        Start::Zeros => sum,
+                        Start::Result => sum + f64::from(before),
+                        Start::Row(row) => sum + f64::from(row[j]),
+                    };
+                    let error = (f64::from(got) - expected).abs();
+                    assert!(
+                        error < 1e-6 * (k as f64 + 1.0),
+                        "{isa:?} {m} {n} {k} {flags:03b} at {i}, {j}: {got} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Runs a product part by part.
+
+use super::micro::{self, Panel};
+use super::pack;
+use super::{Product, Start};
+use crate::kernel::gemm::Matrix;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::scratch::PRODUCTS;
+
+/// Steps of the depth that are packed at a time: a panel of B then fits the first-level cache.
+const DEPTH: usize = 192;
+/// Rows of A and columns of B that are packed at a time: both fit the second-level cache.
+const ROWS: usize = 14 * 14;
+const COLUMNS: usize = 512;
+
+/// Computes a product.
+///
+/// # Safety
+/// The factors hold all entries and have a stride of 1 each, `start` has one for each column; `out` takes all rows, and nobody else reads or writes them.
+pub(super) unsafe fn run<S: Lanes>(
+    s: S,
+    size: &Product,
+    a: Matrix<'_, f32>,
+    b: Matrix<'_, f32>,
+    start: Start<'_, f32>,
+    out: *mut f32,
+) {
+    let lanes = S::LANES;
+    let most = |all: usize, part: usize| all.min(part);
+    let blocks = most(size.m, ROWS).div_ceil(S::ROWS);
+    let panels = most(size.n, COLUMNS).div_ceil(2 * lanes);
+    let depth = most(size.k, DEPTH);
+    let (_lease, [left, right]) =
+        PRODUCTS.lend::<f32, 2>([blocks * depth * lanes, panels * depth * 2 * lanes]);
+    let (left, right) = (left.at(0), right.at(0));
+    let columns_of_b = b.transposed();
+    if let Start::Row(row) = start {
+        for i in 0..size.m {
+            // SAFETY: the rows of the result are the caller's.
+            let to = unsafe { std::slice::from_raw_parts_mut(out.add(i * size.stride), size.n) };
+            to.copy_from_slice(&row[..size.n]);
+        }
+    }
+    s.run(
+        #[inline(always)]
+        || {
+            for column in (0..size.n).step_by(COLUMNS) {
+                let columns = COLUMNS.min(size.n - column);
+                for k in (0..size.k).step_by(DEPTH) {
+                    let depth = DEPTH.min(size.k - k);
+                    for first in (0..columns).step_by(lanes) {
+                        let count = lanes.min(columns - first);
+                        let to = first / (2 * lanes) * depth * 2 * lanes + first % (2 * lanes);
+                        let to = right.wrapping_add(to);
+                        // SAFETY: columns of B; each panel has `depth` steps of two registers.
+                        unsafe {
+                            let (from, size) = ((column + first, k), (count, depth));
+                            pack::lines(s, &columns_of_b, from, size, to, 2 * lanes);
+                        }
+                    }
+                    for row in (0..size.m).step_by(ROWS) {
+                        let rows = ROWS.min(size.m - row);
+                        for first in (0..rows).step_by(S::ROWS) {
+                            let count = S::ROWS.min(rows - first);
+                            let to = left.wrapping_add(first / S::ROWS * depth * lanes);
+                            // SAFETY: rows of A; each block has `depth` steps of a register.
+                            unsafe {
+                                let (from, size) = ((row + first, k), (count, depth));
+                                pack::lines(s, &a, from, size, to, lanes);
+                            }
+                        }
+                        for panel in (0..columns).step_by(2 * lanes) {
+                            let b = right.wrapping_add(panel * depth);
+                            let size = Panel {
+                                depth,
+                                columns: (2 * lanes).min(columns - panel),
+                                stride: size.stride,
+                                accumulate: k > 0 || !matches!(start, Start::Zeros),
+                            };
+                            for first in (0..rows).step_by(S::ROWS) {
+                                let count = S::ROWS.min(rows - first);
+                                let a = left.wrapping_add(first / S::ROWS * depth * lanes);
+                                let c = (row + first) * size.stride + column + panel;
+                                // SAFETY: packed above; the rows and columns of the result are the caller's.
+                                unsafe { micro::rows(s, count, &size, a, b, out.wrapping_add(c)) };
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
