@@ -22,9 +22,9 @@ pub const API_VERSION: [u32; 2] = [
     if cfg!(feature = "test-older") {
         0
     } else if cfg!(feature = "test-newer") {
-        4
+        5
     } else {
-        3
+        4
     },
 ];
 

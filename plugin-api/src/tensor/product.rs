@@ -63,7 +63,7 @@ operations! {
         ///
         /// # Shapes
         /// self [N, L, 3 heads D], a token's entries as [3, heads, D] -> [N, L, heads D]
-        73 (1, 4) SelfAttention "self_attention" { heads: usize } fn self_attention();
+        76 (1, 4) SelfAttention "self_attention" { heads: usize } fn self_attention();
     }
 }
 

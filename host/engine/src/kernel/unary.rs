@@ -117,19 +117,29 @@ pub(crate) fn pulled(op: &'static str, kind: Slope, g: &Value, at: &Value) -> Re
     dispatch!(op, g.dtype(), T => to_value(sloped::<T>(op, kind, g, at)?, g.dims(), g))
 }
 
+/// The closures are to be inlined into the loops, which else call them for each entry.
 fn sloped<T: Elementary>(op: &'static str, kind: Slope, g: &Value, at: &Value) -> Result<Vec<T>> {
     let (dims, one) = (g.dims(), T::ONE);
     match kind {
-        Slope::Gelu => zip::<T>(op, g, at, dims, |g, x| g * gelu_slope(x)),
+        Slope::Gelu => zip::<T>(
+            op,
+            g,
+            at,
+            dims,
+            #[inline(always)]
+            |g, x| g * gelu_slope(x),
+        ),
         Slope::Clamp { min, max } => {
             let (min, max) = (T::from_f64(min), T::from_f64(max));
-            let inside = move |x: T| (x >= min) & (x <= max);
             zip::<T>(
                 op,
                 g,
                 at,
                 dims,
-                move |g, x| if inside(x) { g } else { T::ZERO },
+                #[inline(always)]
+                move |g, x| {
+                    if (x >= min) & (x <= max) { g } else { T::ZERO }
+                },
             )
         }
         Slope::Sigmoid => zip::<T>(op, g, at, dims, |g, y| g * (y * (one - y))),

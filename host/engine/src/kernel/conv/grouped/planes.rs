@@ -1,6 +1,7 @@
 //! Copies of an image's planes with zeros around, split by position modulo the step at which they are read.
 
 use crate::kernel::conv::direct::{Class, Plan};
+use crate::kernel::vectorised;
 
 /// Where a plan reads: plane `(r, c)` of a channel holds the rows `first + r`, `first + r + step`, .. and columns likewise.
 pub(super) struct Planes {
@@ -64,6 +65,14 @@ impl Planes {
 
     /// Copies a plane of the image to the planes of a channel, which take [`Self::len`] numbers.
     pub(super) fn fill(&self, from: &[f32], to: &mut [f32]) {
+        vectorised(
+            #[inline(always)]
+            move || self.copy(from, to),
+        );
+    }
+
+    #[inline(always)]
+    fn copy(&self, from: &[f32], to: &mut [f32]) {
         let width = self.source[1];
         let [rows, columns] = self.size;
         // Positions i whose place `first + phase + i step` lies in the image, and the place of the first.
@@ -108,8 +117,13 @@ impl Planes {
 }
 
 /// Every second number; in pairs, which the compiler turns into vectors.
+#[inline(always)]
 fn every_second(to: &mut [f32], from: &[f32]) {
     let (pairs, rest) = from.as_chunks::<2>();
-    let firsts = pairs.iter().map(|[first, _]| first).chain(rest);
-    to.iter_mut().zip(firsts).for_each(|(to, from)| *to = *from);
+    let whole = to.len().min(pairs.len());
+    let (firsts, last) = to.split_at_mut(whole);
+    for (to, [first, _]) in firsts.iter_mut().zip(pairs) {
+        *to = *first;
+    }
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
 }
