@@ -83,7 +83,7 @@ fn a_batch_system_loses_no_step() {
         "--set",
         "checkpoint_secs=1e6",
         "--set",
-        "recover.iterations=1000",
+        "recover.iterations=4000",
     ];
     lab.run_into("whole", &options).done();
     for signal in [libc::SIGTERM, libc::SIGUSR1] {

@@ -4,7 +4,8 @@
 //! queries at a time, again in the backward pass: no L x L matrix is kept.
 
 use super::elementary::Elementary;
-use super::gemm::{Matrix, part, settle};
+use super::gemm::{part, settle};
+use super::matrix::Matrix;
 use super::product::{Product, Start};
 use super::scratch::{TASKS, Unfilled};
 use super::softmax::{softmax_grad_rows, softmax_rows};

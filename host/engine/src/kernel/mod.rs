@@ -20,6 +20,7 @@ mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod layout;
 pub(crate) mod lockstep;
+pub(crate) mod matrix;
 pub(crate) mod output;
 pub(crate) mod pool;
 mod product;
@@ -43,9 +44,9 @@ use pulp::NullaryFnOnce;
 use super::error::{Error, Result};
 use super::value::Value;
 use conv::Direction;
-use gemm::Matrix;
 use im2col::ConvShape;
 use isa::{Isa, isa};
+use matrix::Matrix;
 use product::{Product, Start};
 
 /// The floating-point types that the kernels compute in.

@@ -72,33 +72,41 @@ const SHAPES: [([usize; 5], [usize; 4]); 24] = [
     ([1, 100, 9, 7, 9], [1, 1, 1, 1]),
 ];
 
+/// The three directions on each instruction set against the unfolded ones in f64.
+fn agree(shape: &ConvShape, tolerance: f64) {
+    let [x, weight, g] = factors(shape, 1);
+    let available = [Isa::Avx2, Isa::Avx512].into_iter();
+    for isa in available.filter(|isa| isa.is_available()) {
+        for (direction, a, b) in directions(&x, &weight, &g) {
+            let got = blocked_with(isa, direction, shape, a, b).expect("the shape is taken");
+            let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+            let expected = run(direction, shape, &wide(a), &wide(b));
+            let error = error(&got, &expected);
+            assert!(
+                error < tolerance,
+                "{isa:?} {direction:?} {shape:?}: {error:e}"
+            );
+        }
+    }
+}
+
+/// The three directions and what each reads.
+fn directions<'a>(
+    x: &'a [f32],
+    weight: &'a [f32],
+    g: &'a [f32],
+) -> [(Direction, &'a [f32], &'a [f32]); 3] {
+    [
+        (Direction::Forward, x, weight),
+        (Direction::InputGrad, g, weight),
+        (Direction::WeightGrad, x, g),
+    ]
+}
+
 #[test]
 fn blocked_convolutions_agree_with_the_unfolded_one() {
-    for isa in [Isa::Avx2, Isa::Avx512]
-        .into_iter()
-        .filter(|isa| isa.is_available())
-    {
-        for (sizes, window) in SHAPES {
-            let shape = shape(sizes, window);
-            let [batch, c, o, h, w] = sizes;
-            let x = numbers(batch * c * h * w, 1);
-            let weight = numbers(o * c * window[0] * window[0], 2);
-            let g = numbers(batch * o * shape.output[0] * shape.output[1], 3);
-            for (direction, a, b) in [
-                (Direction::Forward, &x, &weight),
-                (Direction::InputGrad, &g, &weight),
-                (Direction::WeightGrad, &x, &g),
-            ] {
-                let got = blocked_with(isa, direction, &shape, a, b).expect("the shape is taken");
-                let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
-                let expected = run(direction, &shape, &wide(a), &wide(b));
-                let error = error(&got, &expected);
-                assert!(
-                    error < 1e-5,
-                    "{isa:?} {direction:?} {sizes:?} {window:?}: {error:e}"
-                );
-            }
-        }
+    for (sizes, window) in SHAPES {
+        agree(&shape(sizes, window), 1e-5);
     }
 }
 
@@ -136,23 +144,8 @@ fn factors(shape: &ConvShape, seed: u32) -> [Vec<f32>; 3] {
 
 #[test]
 fn grouped_convolutions_agree_with_the_unfolded_one() {
-    let available = [Isa::Avx2, Isa::Avx512]
-        .into_iter()
-        .filter(|isa| isa.is_available());
-    for (isa, case) in available.flat_map(|isa| GROUPED.map(|case| (isa, case))) {
-        let shape = grouped(case);
-        let [x, weight, g] = factors(&shape, 1);
-        for (direction, a, b) in [
-            (Direction::Forward, &x, &weight),
-            (Direction::InputGrad, &g, &weight),
-            (Direction::WeightGrad, &x, &g),
-        ] {
-            let got = blocked_with(isa, direction, &shape, a, b).expect("the shape is taken");
-            let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
-            let expected = run(direction, &shape, &wide(a), &wide(b));
-            let error = error(&got, &expected);
-            assert!(error < 1e-6, "{isa:?} {direction:?} {case:?}: {error:e}");
-        }
+    for case in GROUPED {
+        agree(&grouped(case), 1e-6);
     }
 }
 
@@ -187,12 +180,10 @@ fn pointwise_convolutions_agree_with_the_definition() {
                 dw[w] += f64::from(g[to]) * f64::from(x[from]);
             }
         }
-        for (direction, a, b, expected) in [
-            (Direction::Forward, &x, &weight, &y),
-            (Direction::InputGrad, &g, &weight, &dx),
-            (Direction::WeightGrad, &x, &g, &dw),
-        ] {
-            let error = error(&run(direction, &shape, a, b), expected);
+        for ((direction, a, b), expected) in
+            directions(&x, &weight, &g).into_iter().zip([y, dx, dw])
+        {
+            let error = error(&run(direction, &shape, a, b), &expected);
             assert!(error < 1e-6, "{direction:?} {sizes:?} {stride}: {error:e}");
         }
     }
@@ -215,11 +206,7 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
     ] {
         let shape = grouped(case);
         let [x, weight, g] = factors(&shape, 4);
-        for (direction, a, b) in [
-            (Direction::Forward, &x, &weight),
-            (Direction::InputGrad, &g, &weight),
-            (Direction::WeightGrad, &x, &g),
-        ] {
+        for (direction, a, b) in directions(&x, &weight, &g) {
             let alone = one.install(|| run(direction, &shape, a, b));
             let together = three.install(|| run(direction, &shape, a, b));
             assert_eq!(alone, together, "{direction:?} {case:?}");

@@ -7,8 +7,9 @@ use std::borrow::Cow;
 
 use crate::kernel::Scalar;
 use crate::kernel::conv::Direction;
-use crate::kernel::gemm::{Matrix, batched, summed};
+use crate::kernel::gemm::{batched, summed};
 use crate::kernel::im2col::ConvShape;
+use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::Unfilled;
 use crate::kernel::tasks::{each, each_part};
 

@@ -3,8 +3,9 @@
 //! A task is a chunk of whole images and a block of channels, both fixed by the shape. Small images are joined side by
 //! side until a product has some 1,024 columns.
 
-use crate::kernel::gemm::{Matrix, gemm, settle};
+use crate::kernel::gemm::{gemm, settle};
 use crate::kernel::im2col::{ConvShape, col2im, im2col};
+use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::TASKS;
 use crate::kernel::tasks::each;
 use crate::kernel::{Disjoint, Scalar};

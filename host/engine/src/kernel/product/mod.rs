@@ -10,7 +10,7 @@ mod pack;
 #[cfg(target_arch = "x86_64")]
 mod run;
 
-use super::gemm::Matrix;
+use super::matrix::Matrix;
 
 /// A product `(m, k) (k, n)`, and where its result goes.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +33,10 @@ pub enum Start<'a, T> {
     Row(&'a [T]),
 }
 
-/// Computes the product, and says whether it did: small ones, others strides and other processors are not for this way.
+/// Computes the product, and says whether it did: small ones, other strides and other processors are not for this way.
 ///
 /// # Safety
 /// The factors and `start` hold all entries; `out` takes all rows, and nobody else reads or writes them.
-#[cfg(target_arch = "x86_64")]
 pub(crate) unsafe fn product(
     size: &Product,
     a: Matrix<'_, f32>,
@@ -45,23 +44,15 @@ pub(crate) unsafe fn product(
     start: Start<'_, f32>,
     out: *mut f32,
 ) -> bool {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller's promise.
-    unsafe { product_with(super::isa::isa(), size, a, b, start, out) }
-}
-
-/// As above: nothing elsewhere.
-///
-/// # Safety
-/// None.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) unsafe fn product(
-    _: &Product,
-    _: Matrix<'_, f32>,
-    _: Matrix<'_, f32>,
-    _: Start<'_, f32>,
-    _: *mut f32,
-) -> bool {
-    false
+    let done = unsafe { product_with(super::isa::isa(), size, a, b, start, out) };
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = {
+        let _ = (size, a, b, start, out);
+        false
+    };
+    done
 }
 
 /// # Safety

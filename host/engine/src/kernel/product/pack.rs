@@ -1,8 +1,8 @@
 //! The factors of a product as the micro-kernel reads them: step by step of the depth, the rows of A or the columns of B side by side.
 
-use crate::kernel::gemm::Matrix;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::to_blocked;
+use crate::kernel::matrix::Matrix;
 
 /// Writes `lines` rows of A from `(row, depth)` on, `count` steps deep: step k to `to[k step ..]`, whole registers.
 ///

@@ -3,8 +3,8 @@
 use super::micro::{self, Panel};
 use super::pack;
 use super::{Product, Start};
-use crate::kernel::gemm::Matrix;
 use crate::kernel::lanes::Lanes;
+use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::PRODUCTS;
 
 /// Steps of the depth that are packed at a time: a panel of B then fits the first-level cache.
