@@ -43,7 +43,7 @@ impl Heads {
         self.batch * self.tokens * self.width()
     }
 
-    fn scale(&self) -> f64 {
+    pub(crate) fn scale(&self) -> f64 {
         1.0 / (self.size as f64).sqrt()
     }
 

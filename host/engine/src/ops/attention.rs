@@ -2,7 +2,6 @@
 
 use super::arrange::contiguous;
 use crate::autograd::{Save, record_one};
-use crate::backward::grad;
 use crate::error::{Result, ensure};
 use crate::gpu::{Gpu, computed};
 use crate::kernel::attention::{Heads, backward, forward};
@@ -48,8 +47,7 @@ impl Tensor {
             move |c, g| {
                 let x = c.input(0);
                 if c.create_graph() {
-                    let loss = composed(&x, heads)?.mul(g)?.sum_all()?;
-                    return grad(&loss, &[&x], true);
+                    return Ok(vec![Some(composed_vjp(&x, g, heads)?)]);
                 }
                 let value = on_cpu(heads, x.value(), Some(g.value()))?;
                 Ok(vec![Some(Tensor::constant(value))])
@@ -77,8 +75,8 @@ fn on_cpu(heads: Heads, x: &Value, g: Option<&Value>) -> Result<Value> {
     })
 }
 
-/// The same of plain operations; shares of tokens are computed in f32 where `x` is narrower.
-fn composed(x: &Tensor, heads: Heads) -> Result<Tensor> {
+/// Queries, keys and values of plain operations, each [N, heads, L, D].
+fn parts(x: &Tensor, heads: Heads) -> Result<[Tensor; 3]> {
     let Heads {
         batch,
         tokens,
@@ -88,23 +86,59 @@ fn composed(x: &Tensor, heads: Heads) -> Result<Tensor> {
     let parts = x.reshape(&[batch, tokens, 3, heads, size])?;
     let parts = parts.permute(&[2, 0, 3, 1, 4])?;
     let part = |i: usize| {
-        parts
-            .narrow(0, i, 1)?
-            .reshape(&[batch, heads, tokens, size])
+        let part = parts.narrow(0, i, 1)?;
+        part.reshape(&[batch, heads, tokens, size])
     };
-    let scores = part(0)?
-        .affine(1.0 / (size as f64).sqrt(), 0.0)?
-        .matmul(&part(1)?.transpose(2, 3)?)?;
-    let shares = scores.to_dtype(computed(x.dtype()))?.softmax(3)?;
-    let mixed = shares.to_dtype(x.dtype())?.matmul(&part(2)?)?;
+    Ok([part(0)?, part(1)?, part(2)?])
+}
+
+/// The share of each key in the result of each query, [N, heads, L, L]; computed in f32 where `q` is narrower.
+fn shares(q: &Tensor, k: &Tensor, scale: f64) -> Result<Tensor> {
+    let scores = q.affine(scale, 0.0)?.matmul(&k.transpose(2, 3)?)?;
+    let shares = scores.to_dtype(computed(q.dtype()))?.softmax(3)?;
+    shares.to_dtype(q.dtype())
+}
+
+/// The result of plain operations.
+fn composed(x: &Tensor, heads: Heads) -> Result<Tensor> {
+    let [q, k, v] = parts(x, heads)?;
+    let mixed = shares(&q, &k, heads.scale())?.matmul(&v)?;
+    let width = heads.heads * heads.size;
     mixed
         .transpose(1, 2)?
-        .reshape(&[batch, tokens, heads * size])
+        .reshape(&[heads.batch, heads.tokens, width])
+}
+
+/// The gradient of `x` of plain operations, which can be differentiated by `x` and `g`: with shares `p` and the result's gradient `g`,
+/// `dv = p^T g`, `ds = p (g v^T - sum(p g v^T))`, `dq = s ds k`, `dk = s ds^T q`.
+fn composed_vjp(x: &Tensor, g: &Tensor, heads: Heads) -> Result<Tensor> {
+    let [q, k, v] = parts(x, heads)?;
+    let Heads {
+        batch,
+        tokens,
+        heads: count,
+        size,
+    } = heads;
+    let p = shares(&q, &k, heads.scale())?;
+    let g = g.reshape(&[batch, tokens, count, size])?.transpose(1, 2)?;
+    let dv = p.transpose(2, 3)?.matmul(&g)?;
+    let dp = g.matmul(&v.transpose(2, 3)?)?;
+    let weighted = p.mul(&dp)?;
+    let ds = weighted.sub(&p.mul(&weighted.sum(&[3], true)?)?)?;
+    let ds = ds.affine(heads.scale(), 0.0)?;
+    let dq = ds.matmul(&k)?;
+    let dk = ds.transpose(2, 3)?.matmul(&q)?;
+    let all = [&dq, &dk, &dv].map(|part| part.reshape(&[1, batch, count, tokens, size]));
+    let [dq, dk, dv] = all;
+    let all = Tensor::cat(&[&dq?, &dk?, &dv?], 0)?;
+    let all = all.permute(&[1, 3, 0, 2, 4])?;
+    all.reshape(&[batch, tokens, 3 * count * size])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backward::grad;
     use crate::gradcheck::{check, ramp};
     use candle_core::DType;
 
@@ -112,6 +146,44 @@ mod tests {
     fn attention_agrees_with_finite_differences() {
         let x = [ramp(&[2, 3, 12], 0.37)];
         check("self_attention", &x, |x| x[0].self_attention(2));
+    }
+
+    #[test]
+    fn layers_of_attention_have_second_derivatives() {
+        // What reaches the first layer depends on its input through the second: that must count once.
+        let x = [ramp(&[1, 3, 12], 0.37)];
+        let deep = |attention: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor| {
+            let h = attention(&x.sqr()?)?;
+            attention(&Tensor::cat(&[&h, &h.sqr()?, &h.sin()?], 2)?)
+        };
+        check("deep", &x, |x| deep(&|x| x.self_attention(2), &x[0]));
+        let sizes = Heads {
+            batch: 1,
+            tokens: 3,
+            heads: 2,
+            size: 2,
+        };
+        let twice = |attention: &dyn Fn(&Tensor) -> Result<Tensor>| {
+            let x = Tensor::leaf(x[0].value().clone());
+            let loss = deep(attention, &x)
+                .unwrap()
+                .sqr()
+                .unwrap()
+                .sum_all()
+                .unwrap();
+            let first = grad(&loss, &[&x], true).unwrap().remove(0).unwrap();
+            let norm = first.sqr().unwrap().sum_all().unwrap();
+            let second = grad(&norm, &[&x], false).unwrap().remove(0).unwrap();
+            second.to_f64_vec().unwrap()
+        };
+        let (got, expected) = (
+            twice(&|x| x.self_attention(2)),
+            twice(&|x| composed(x, sizes)),
+        );
+        for (got, expected) in got.iter().zip(&expected) {
+            let size = expected.abs().max(1.0);
+            assert!((got - expected).abs() < 1e-9 * size, "{got} {expected}");
+        }
     }
 
     #[test]
