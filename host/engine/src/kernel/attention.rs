@@ -4,7 +4,7 @@
 //! queries at a time, again in the backward pass: no L x L matrix is kept.
 
 use super::elementary::Elementary;
-use super::gemm::{part, settle};
+use super::gemm::{gemm, part, settle};
 use super::matrix::Matrix;
 use super::product::{Product, Start};
 use super::scratch::{TASKS, Unfilled};
@@ -73,15 +73,8 @@ impl Heads {
     ) {
         let query = self.matrix(qkv, task, Part::Query).from(first, 0);
         let key = self.matrix(qkv, task, Part::Key).transposed();
-        let size = Product {
-            m: queries,
-            n: self.tokens,
-            k: self.size,
-            stride: self.tokens,
-        };
-        assert!(scores.len() == queries * self.tokens, "room for all scores");
-        // SAFETY: a score for each query and key.
-        unsafe { part(&size, scores.as_mut_ptr(), Start::Zeros, query, key) };
+        let size = (queries, self.tokens, self.size);
+        gemm(size, scores, self.tokens, false, query, key);
         softmax_rows(scores, self.tokens, T::from_f64(self.scale()));
     }
 }
@@ -145,12 +138,14 @@ pub(crate) fn backward<T: Elementary>(heads: Heads, qkv: &[T], g: &[T]) -> Vec<T
                 );
                 heads.shares(qkv, task, first, (&mut *shares, queries));
                 let g = Matrix::rows(&g[heads.result(task) + first * width..], width);
-                let by_query = Product {
-                    m: queries,
-                    n: tokens,
-                    k: heads.size,
-                    stride: tokens,
-                };
+                gemm(
+                    (queries, tokens, heads.size),
+                    slopes,
+                    tokens,
+                    false,
+                    g,
+                    value,
+                );
                 let by_key = Product {
                     m: tokens,
                     n: heads.size,
@@ -168,9 +163,8 @@ pub(crate) fn backward<T: Elementary>(heads: Heads, qkv: &[T], g: &[T]) -> Vec<T
                     _ => Start::Result,
                 };
                 let queried = heads.matrix(qkv, task, Part::Query).from(first, 0);
-                // SAFETY: a slope for each query and key; each task has its own entries of each token's gradient.
+                // SAFETY: each task has its own entries of each token's gradient.
                 unsafe {
-                    part(&by_query, slopes.as_mut_ptr(), Start::Zeros, g, value);
                     let turned = Matrix::rows(shares, tokens).transposed();
                     part(&by_key, to(Part::Value, 0), start(), turned, g);
                     softmax_grad_rows(shares, slopes, tokens, T::from_f64(heads.scale()));

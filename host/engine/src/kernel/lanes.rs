@@ -8,6 +8,9 @@ use pulp::x86::{V3, V4};
 
 use crate::kernel::Inlined;
 
+/// Numbers in the widest register.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// Vectors of `LANES` f32, one channel a lane.
 ///
 /// Everything is to be inlined into a closure that [`Lanes::run`] runs; outside of one the instructions are calls.

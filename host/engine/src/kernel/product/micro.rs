@@ -1,6 +1,6 @@
 //! Some rows and one or two registers of columns of a product, kept in registers.
 
-use crate::kernel::lanes::Lanes;
+use crate::kernel::lanes::{Lanes, MOST_LANES};
 
 /// What a micro-kernel reads and writes.
 #[derive(Clone, Copy)]
@@ -83,9 +83,6 @@ unsafe fn micro<S: Lanes, const ROWS: usize, const COLUMNS: usize>(
         }
     }
 }
-
-/// As many as any register has.
-const MOST_LANES: usize = 16;
 
 /// As many rows as `rows` says, at most `ROWS`.
 ///

@@ -74,16 +74,14 @@ unsafe fn product_with(
         return false;
     }
     match isa {
-        Isa::Avx512 => pulp::x86::V4::try_new().is_some_and(|s| {
-            // SAFETY: the caller's promise.
-            unsafe { run::run(s, size, a, b, start, out) };
-            true
-        }),
-        Isa::Avx2 => pulp::x86::V3::try_new().is_some_and(|s| {
-            // SAFETY: the caller's promise.
-            unsafe { run::run(s, size, a, b, start, out) };
-            true
-        }),
+        // SAFETY: the caller's promise.
+        Isa::Avx512 => pulp::x86::V4::try_new()
+            .map(|s| unsafe { run::run(s, size, a, b, start, out) })
+            .is_some(),
+        // SAFETY: as above.
+        Isa::Avx2 => pulp::x86::V3::try_new()
+            .map(|s| unsafe { run::run(s, size, a, b, start, out) })
+            .is_some(),
         Isa::Portable => false,
     }
 }

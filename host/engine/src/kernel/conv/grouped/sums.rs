@@ -1,6 +1,6 @@
 //! Sums of shifted planes, and sums over positions of a plane and a shifted one.
 
-use crate::kernel::lanes::Lanes;
+use crate::kernel::lanes::{Lanes, MOST_LANES};
 
 /// Rows of a result that are kept in registers.
 const ROWS: usize = 8;
@@ -98,6 +98,7 @@ pub(super) unsafe fn dots<S: Lanes>(
     offsets: &[usize],
     to: &mut [f64],
 ) {
+    // Narrower registers leave the rest at 0.
     let mut lanes = [[0.0; MOST_LANES]; SHIFTS];
     let start = lanes.as_mut_ptr();
     s.run(
@@ -119,9 +120,6 @@ pub(super) unsafe fn dots<S: Lanes>(
         *to += lanes.iter().map(|&sum| f64::from(sum)).sum::<f64>();
     }
 }
-
-/// As many as any register has; those of narrower ones leave the rest at 0.
-const MOST_LANES: usize = 16;
 
 #[inline(always)]
 unsafe fn some_dots<S: Lanes, const N: usize>(
