@@ -11,6 +11,22 @@ pub(crate) fn padded(channels: usize, block: usize) -> usize {
     channels.next_multiple_of(block)
 }
 
+/// Runs a body with a number of rows that is often one of two: with those it is compiled for them, so that its rows stay in registers.
+/// In a loop of any number they go through memory, and loads that miss the caches wait for each other.
+macro_rules! with_rows {
+    ($lanes:ty, $rows:ident, $body:expr) => {
+        if $rows == <$lanes>::LANES {
+            let $rows = <$lanes>::LANES;
+            $body
+        } else if $rows == <$lanes>::ROWS {
+            let $rows = <$lanes>::ROWS;
+            $body
+        } else {
+            $body
+        }
+    };
+}
+
 /// Copies `count` positions of `channels` planes into a block: position p goes to `to(p)`, missing channels become zeros.
 ///
 /// # Safety
@@ -24,28 +40,31 @@ pub(crate) unsafe fn to_blocked<S: Lanes>(
     count: usize,
     mut to: impl FnMut() -> *mut f32,
 ) {
-    let mut p = 0;
-    while p < count {
-        let live = S::LANES.min(count - p);
-        let mut square = s.square();
-        let rows = &mut square.as_mut()[..channels];
-        // SAFETY: `live` entries from position p of each plane exist; every row of the result has its place.
-        unsafe {
-            if live == S::LANES {
-                for (c, row) in rows.iter_mut().enumerate() {
+    let (whole, rest) = (count / S::LANES * S::LANES, count % S::LANES);
+    // SAFETY: `live` entries from position p of each plane exist; every row of the result has its place.
+    unsafe {
+        with_rows!(S, channels, {
+            for p in (0..whole).step_by(S::LANES) {
+                let mut square = s.square();
+                for (c, row) in square.as_mut()[..channels].iter_mut().enumerate() {
                     *row = s.load(from.add(c * plane + p));
                 }
-            } else {
-                for (c, row) in rows.iter_mut().enumerate() {
-                    *row = s.load_first(from.add(c * plane + p), live);
+                s.transpose(&mut square);
+                for row in square.as_ref() {
+                    s.store(to(), *row);
                 }
             }
+        });
+        if rest > 0 {
+            let mut square = s.square();
+            for (c, row) in square.as_mut()[..channels].iter_mut().enumerate() {
+                *row = s.load_first(from.add(c * plane + whole), rest);
+            }
             s.transpose(&mut square);
-            for row in &square.as_ref()[..live] {
+            for row in &square.as_ref()[..rest] {
                 s.store(to(), *row);
             }
         }
-        p += S::LANES;
     }
 }
 
@@ -62,28 +81,31 @@ pub(crate) unsafe fn from_blocked<S: Lanes>(
     count: usize,
     to: *mut f32,
 ) {
-    let mut p = 0;
-    while p < count {
-        let live = S::LANES.min(count - p);
-        let mut square = s.square();
-        // SAFETY: as in `to_blocked`, the other way.
-        unsafe {
-            for row in &mut square.as_mut()[..live] {
+    let (whole, rest) = (count / S::LANES * S::LANES, count % S::LANES);
+    // SAFETY: as in `to_blocked`, the other way.
+    unsafe {
+        with_rows!(S, channels, {
+            for p in (0..whole).step_by(S::LANES) {
+                let mut square = s.square();
+                for row in square.as_mut() {
+                    *row = s.load(from());
+                }
+                s.transpose(&mut square);
+                for (c, row) in square.as_ref()[..channels].iter().enumerate() {
+                    s.store(to.add(c * plane + p), *row);
+                }
+            }
+        });
+        if rest > 0 {
+            let mut square = s.square();
+            for row in &mut square.as_mut()[..rest] {
                 *row = s.load(from());
             }
             s.transpose(&mut square);
-            let rows = &square.as_ref()[..channels];
-            if live == S::LANES {
-                for (c, row) in rows.iter().enumerate() {
-                    s.store(to.add(c * plane + p), *row);
-                }
-            } else {
-                for (c, row) in rows.iter().enumerate() {
-                    s.store_first(to.add(c * plane + p), live, *row);
-                }
+            for (c, row) in square.as_ref()[..channels].iter().enumerate() {
+                s.store_first(to.add(c * plane + whole), rest, *row);
             }
         }
-        p += S::LANES;
     }
 }
 
