@@ -109,12 +109,14 @@ pub(crate) fn largest<T: Scalar>(x: &[T], rows: &Windows, cols: &Windows) -> Vec
             vectorised(
                 #[inline(always)]
                 move || {
+                    let line = if pairs { 0 } else { cols.size };
+                    let (mut best, mut at) = (vec![T::ZERO; line], vec![0; line]);
                     let planes = out.chunks_exact_mut(out_plane).zip(x.chunks_exact(plane));
                     for (out, x) in planes {
                         if pairs {
                             largest_of_pairs(x, cols.size, out);
                         } else {
-                            largest_of(x, rows, cols, out);
+                            largest_of(x, rows, cols, (&mut best, &mut at), out);
                         }
                     }
                 },
@@ -125,21 +127,41 @@ pub(crate) fn largest<T: Scalar>(x: &[T], rows: &Windows, cols: &Windows) -> Vec
     unsafe { written(x.len() / plane * out_plane, fill) }
 }
 
+/// The largest entry of each column first, in loops that are vectors; of those the first in the order of the plane.
 #[inline(always)]
-fn largest_of<T: Scalar>(x: &[T], rows: &Windows, cols: &Windows, out: &mut [MaybeUninit<u32>]) {
+fn largest_of<T: Scalar>(
+    x: &[T],
+    rows: &Windows,
+    cols: &Windows,
+    (best, at): (&mut [T], &mut [u32]),
+    out: &mut [MaybeUninit<u32>],
+) {
     let width = cols.size;
     let lines = out.chunks_exact_mut(cols.len()).zip(&rows.ranges);
     for (line, &(top, bottom)) in lines {
-        for (out, &(left, right)) in line.iter_mut().zip(&cols.ranges) {
-            let mut best = top * width + left;
-            for row in top..bottom {
-                for i in row * width + left..row * width + right {
-                    if x[i] > x[best] {
-                        best = i;
-                    }
-                }
+        best.copy_from_slice(&x[top * width..][..width]);
+        at.fill(top as u32);
+        for row in top + 1..bottom {
+            let entries = best
+                .iter_mut()
+                .zip(&mut *at)
+                .zip(&x[row * width..][..width]);
+            for ((best, at), v) in entries {
+                let larger = *v > *best;
+                *at = if larger { row as u32 } else { *at };
+                *best = if larger { *v } else { *best };
             }
-            out.write(best as u32);
+        }
+        for (out, &(left, right)) in line.iter_mut().zip(&cols.ranges) {
+            let columns = best[left..right].iter().zip(&at[left..right]);
+            let (mut value, mut place) = (best[left], [at[left] as usize, left]);
+            for (column, (v, row)) in (left..right).zip(columns) {
+                let row = *row as usize;
+                let first = (*v > value) | ((*v == value) & (row < place[0]));
+                place = if first { [row, column] } else { place };
+                value = if first { *v } else { value };
+            }
+            out.write((place[0] * width + place[1]) as u32);
         }
     }
 }
@@ -255,15 +277,33 @@ mod tests {
                 assert_eq!(*v, expected);
             }
             let places = largest(&x, &rows, &cols);
-            let mut expected = vec![MaybeUninit::new(0); windows];
-            for (x, places) in x.chunks(30).zip(places.chunks(windows)) {
-                largest_of(x, &rows, &cols, &mut expected);
-                assert!(places.iter().zip(&expected).all(|(a, b)| {
-                    // SAFETY: every entry was initialised above.
-                    *a == unsafe { b.assume_init() }
-                }));
+            assert_eq!(places, first_largest(&x, &rows, &cols));
+        }
+    }
+
+    #[test]
+    fn the_largest_entry_is_the_first_in_the_order_of_the_plane() {
+        let x: Vec<f64> = (0..3 * 77).map(|i| f64::from(i * 7 % 5)).collect();
+        for (kernel, stride, padding) in [(3, 2, 1), (2, 1, 0), (5, 3, 2), (1, 1, 0)] {
+            let [rows, cols] = [7, 11].map(|s| Windows::strided(s, kernel, stride, padding, true));
+            assert_eq!(largest(&x, &rows, &cols), first_largest(&x, &rows, &cols));
+        }
+    }
+
+    fn first_largest(x: &[f64], rows: &Windows, cols: &Windows) -> Vec<u32> {
+        let mut places = Vec::new();
+        for plane in x.chunks(rows.size * cols.size) {
+            for &(top, bottom) in &rows.ranges {
+                for &(left, right) in &cols.ranges {
+                    let lines = (top..bottom).map(|row| row * cols.size);
+                    let all = lines.flat_map(|line| line + left..line + right);
+                    // The last of equal ones, seen from the end.
+                    let largest = all.rev().max_by(|a, b| plane[*a].total_cmp(&plane[*b]));
+                    places.push(largest.expect("windows have entries") as u32);
+                }
             }
         }
+        places
     }
 
     #[test]
