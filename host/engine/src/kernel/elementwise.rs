@@ -47,21 +47,30 @@ pub(super) fn zip<T: Scalar>(
             #[inline(always)]
             move |out, [i, j], steps| {
                 let (a, b, out) = (&a[i..], &b[j..], out.iter_mut());
+                // Plain loops: an iterator's fold is a function of its own, compiled without the wide vectors.
                 match steps {
-                    [1, 1] => out.zip(a.iter().zip(b)).for_each(|(out, (a, b))| {
-                        out.write(f(*a, *b));
-                    }),
+                    [1, 1] => {
+                        for (out, (a, b)) in out.zip(a.iter().zip(b)) {
+                            out.write(f(*a, *b));
+                        }
+                    }
                     [1, 0] => {
                         let b = b[0];
-                        out.zip(a).for_each(|(out, a)| _ = out.write(f(*a, b)));
+                        for (out, a) in out.zip(a) {
+                            out.write(f(*a, b));
+                        }
                     }
                     [0, 1] => {
                         let a = a[0];
-                        out.zip(b).for_each(|(out, b)| _ = out.write(f(a, *b)));
+                        for (out, b) in out.zip(b) {
+                            out.write(f(a, *b));
+                        }
                     }
-                    [step_a, step_b] => out.enumerate().for_each(|(k, out)| {
-                        out.write(f(a[k * step_a], b[k * step_b]));
-                    }),
+                    [step_a, step_b] => {
+                        for (k, out) in out.enumerate() {
+                            out.write(f(a[k * step_a], b[k * step_b]));
+                        }
+                    }
                 }
             },
         )

@@ -142,8 +142,22 @@ fn sloped<T: Elementary>(op: &'static str, kind: Slope, g: &Value, at: &Value) -
                 },
             )
         }
-        Slope::Sigmoid => zip::<T>(op, g, at, dims, |g, y| g * (y * (one - y))),
-        Slope::Tanh => zip::<T>(op, g, at, dims, |g, y| g * (one - y * y)),
+        Slope::Sigmoid => zip::<T>(
+            op,
+            g,
+            at,
+            dims,
+            #[inline(always)]
+            |g, y| g * (y * (one - y)),
+        ),
+        Slope::Tanh => zip::<T>(
+            op,
+            g,
+            at,
+            dims,
+            #[inline(always)]
+            |g, y| g * (one - y * y),
+        ),
     }
 }
 
