@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Scalar;
 use super::matrix::Matrix;
 use super::product::{Product, Start};
-use super::scratch::Unfilled;
-use super::tasks::each;
+use super::scratch::{KERNELS, Unfilled};
+use super::tasks::{each, each_part};
 
 /// `out = a b`, or `out += a b` with `accumulate`; `a` is (m, k), `b` is (k, n), `out` has rows `out_stride` apart.
 ///
@@ -114,29 +114,76 @@ pub(crate) fn settle() {
     });
 }
 
-/// Rows and columns of the part of the output that one task computes: of whole blocks, small enough for some tasks, large enough to pay
-/// for packing the factors.
-fn parts(batch: usize, m: usize, n: usize) -> [usize; 2] {
-    const MOST: [usize; 2] = [196, 512];
-    const UNITS: [usize; 2] = [14, 32];
-    const LEAST: usize = 56 * 64;
-    const TASKS: usize = 8;
-    let all = [m, n];
-    let mut counts = [0, 1].map(|axis| all[axis].div_ceil(MOST[axis]));
-    let sizes = |counts: [usize; 2]| {
-        [0, 1].map(|axis| {
-            let even = all[axis].div_ceil(counts[axis]);
-            even.next_multiple_of(UNITS[axis]).min(all[axis])
-        })
-    };
-    while batch * counts[0] * counts[1] < TASKS {
-        let [rows, columns] = sizes(counts);
-        if rows * columns <= LEAST {
-            break;
+/// Tasks that threads share well.
+const TASKS: usize = 8;
+/// Rows and columns of a task at most.
+const MOST: [usize; 2] = [196, 512];
+
+/// How the work of some products is dealt out.
+struct Plan {
+    /// Rows and columns of the part of the output that one task computes.
+    tile: [usize; 2],
+    /// Parts that the sums are split into, which are added in their order.
+    splits: usize,
+}
+
+impl Plan {
+    /// The shape alone decides: large parts of the output, which pay for packing the factors. Where those are few, long sums are split; else
+    /// the parts are smaller, of whole blocks.
+    fn new(batch: usize, terms: usize, (m, n, k): (usize, usize, usize)) -> Self {
+        const UNITS: [usize; 2] = [14, 32];
+        const LEAST: usize = 56 * 64;
+        const LEAST_DEPTH: usize = 384;
+        let all = [m, n];
+        let mut counts = [0, 1].map(|axis| all[axis].div_ceil(MOST[axis]));
+        let sizes = |counts: [usize; 2]| {
+            [0, 1].map(|axis| {
+                let even = all[axis].div_ceil(counts[axis]);
+                even.next_multiple_of(UNITS[axis]).min(all[axis])
+            })
+        };
+        let tasks = |counts: [usize; 2]| batch * counts[0] * counts[1];
+        let splits = (TASKS / tasks(counts)).min(terms * k / LEAST_DEPTH);
+        if splits > 1 {
+            let tile = sizes(counts);
+            return Self { tile, splits };
         }
-        counts[usize::from(columns > rows)] += 1;
+        while tasks(counts) < TASKS {
+            let [rows, columns] = sizes(counts);
+            if rows * columns <= LEAST {
+                break;
+            }
+            counts[usize::from(columns > rows)] += 1;
+        }
+        let tile = sizes(counts);
+        Self { tile, splits: 1 }
     }
-    sizes(counts)
+}
+
+/// Steps of a sum over some terms of one depth each, from one step to another.
+#[derive(Clone, Copy)]
+struct Steps {
+    from: usize,
+    to: usize,
+}
+
+impl Steps {
+    /// Part `i` of all.
+    fn part(all: usize, i: usize, parts: usize) -> Self {
+        let at = |i: usize| all * i / parts;
+        let (from, to) = (at(i), at(i + 1));
+        Self { from, to }
+    }
+
+    /// The terms, each with its first step and the number of its steps.
+    fn terms(self, depth: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let last = self.to.div_ceil(depth);
+        (self.from / depth..last).map(move |term| {
+            let start = term * depth;
+            let first = self.from.max(start) - start;
+            (term, first, self.to.min(start + depth) - start - first)
+        })
+    }
 }
 
 /// `out[i] = a[i] b[i]` for a batch of contiguous outputs; `a(i)` and `b(i)` give the factors.
@@ -181,37 +228,70 @@ fn sums<'a, T: Scalar>(
     a: impl Fn(usize) -> Matrix<'a, T> + Sync,
     b: impl Fn(usize) -> Matrix<'a, T> + Sync,
 ) -> Vec<T> {
-    let mut out = Unfilled::new(batch * m * n);
-    if batch * m * n == 0 {
+    let len = batch * m * n;
+    let mut out = Unfilled::new(len);
+    if len == 0 {
         return Vec::new();
     }
     settle();
-    let [rows, columns] = parts(batch, m, n);
+    let Plan { tile, splits } = Plan::new(batch, terms, (m, n, k));
+    let [rows, columns] = tile;
     let [down, across] = [m.div_ceil(rows), n.div_ceil(columns)];
+    let tiles = batch * down * across;
     let to = out.shared();
-    each(batch * down * across, |task| {
-        let i = task / (down * across);
-        let [row, column] = [task / across % down * rows, task % across * columns];
-        for term in 0..terms {
-            let size = Product {
-                m: rows.min(m - row),
-                n: columns.min(n - column),
-                k,
-                stride: n,
-            };
-            let start = match (term, shift) {
-                (0, None) => Start::Zeros,
-                (0, Some(shift)) => Start::Row(&shift[column..]),
-                _ => Start::Result,
-            };
-            let (left, right) = (a(i * terms + term), b(i * terms + term));
-            let (left, right) = (left.from(row, 0), right.from(0, column));
+    let (_lease, [others]) = KERNELS.lend([(splits - 1) * len]);
+    each(tiles * splits, |task| {
+        let (split, tile) = (task / tiles, task % tiles);
+        let i = tile / (down * across);
+        let [row, column] = [tile / across % down * rows, tile % across * columns];
+        let place = (i * m + row) * n + column;
+        let to = match split {
+            0 => to.at(place),
+            _ => others.at((split - 1) * len + place),
+        };
+        let part_of = |k: usize| Product {
+            m: rows.min(m - row),
+            n: columns.min(n - column),
+            k,
+            stride: n,
+        };
+        let mut start = match shift.filter(|_| split == 0) {
+            None => Start::Zeros,
+            Some(shift) => Start::Row(&shift[column..]),
+        };
+        if terms * k == 0 {
+            let nothing = Matrix::rows(&[], 1);
             // SAFETY: each task has its own rows and columns of its own product.
-            unsafe { part(&size, to.at((i * m + row) * n + column), start, left, right) };
+            return unsafe { part(&part_of(0), to, start, nothing, nothing) };
+        }
+        for (term, first, count) in Steps::part(terms * k, split, splits).terms(k) {
+            let (left, right) = (a(i * terms + term), b(i * terms + term));
+            let (left, right) = (left.from(row, first), right.from(first, column));
+            // SAFETY: as above.
+            unsafe { part(&part_of(count), to, start, left, right) };
+            start = Start::Result;
         }
     });
-    // SAFETY: the tasks cover all rows and columns of all products.
-    unsafe { out.filled() }
+    // SAFETY: the tasks cover all rows and columns of all products, and of all their parts.
+    let mut out = unsafe { out.filled() };
+    if splits > 1 {
+        // SAFETY: as above.
+        let others = unsafe { others.slice(0, (splits - 1) * len) };
+        add_in_order(&mut out, others);
+    }
+    out
+}
+
+/// Adds slices of one length, which lie behind each other, to another.
+fn add_in_order<T: Scalar>(to: &mut [T], others: &[T]) {
+    const PART: usize = 1 << 14;
+    let len = to.len();
+    each_part(to, PART, |i, to| {
+        for other in others.chunks_exact(len) {
+            let other = &other[i * PART..][..to.len()];
+            to.iter_mut().zip(other).for_each(|(to, x)| *to += *x);
+        }
+    });
 }
 
 #[cfg(test)]
@@ -241,6 +321,27 @@ mod tests {
                 let expected: f64 = (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum();
                 assert_eq!(plain[i * n + j], expected);
                 assert_eq!(turned[i * n + j], expected);
+            }
+        }
+    }
+
+    #[test]
+    fn long_sums_are_split_and_every_step_counts_once() {
+        for (terms, k) in [(1, 5000), (3, 1001), (40, 49), (7, 384)] {
+            let (m, n) = (23, 37);
+            let number = |i: usize| ((i * 7919) % 13) as f32 - 6.0;
+            let a: Vec<f32> = (0..terms * m * k).map(number).collect();
+            let b: Vec<f32> = (0..terms * k * n).map(|i| number(i + 5)).collect();
+            assert!(Plan::new(1, terms, (m, n, k)).splits > 1);
+            let left = |i: usize| Matrix::rows(&a[i * m * k..], k);
+            let right = |i: usize| Matrix::rows(&b[i * k * n..], n);
+            let got = summed(terms, (m, n, k), left, right);
+            for (place, got) in got.iter().enumerate() {
+                let (i, j) = (place / n, place % n);
+                let of = |t: usize, l: usize| a[(t * m + i) * k + l] * b[(t * k + l) * n + j];
+                let all = (0..terms).flat_map(|t| (0..k).map(move |l| (t, l)));
+                // Whole numbers: exact in f32.
+                assert_eq!(*got, all.map(|(t, l)| of(t, l)).sum::<f32>());
             }
         }
     }

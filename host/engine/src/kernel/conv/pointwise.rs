@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::kernel::Scalar;
 use crate::kernel::conv::Direction;
-use crate::kernel::gemm::{batched, summed};
+use crate::kernel::gemm::{batched, shifted, summed};
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::Unfilled;
@@ -35,6 +35,13 @@ pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b
         }
         Direction::WeightGrad => {
             let (x, plane) = (gathered(shape, a), shape.output_plane());
+            if plane < ALONE && shape.batch > 1 {
+                let columns = shape.batch * plane;
+                let g = swapped(b, [shape.batch, outputs], plane);
+                let x = swapped(&x, [shape.batch, inputs], plane);
+                let (g, x) = (Matrix::rows(&g, columns), Matrix::rows(&x, columns));
+                return shifted((outputs, inputs, columns), g, x.transposed(), None);
+            }
             let g = |i: usize| Matrix::rows(&b[i * outputs * plane..], plane);
             let x = |i: usize| Matrix::rows(&x[i * inputs * plane..], plane).transposed();
             summed(shape.batch, (outputs, inputs, plane), g, x)
