@@ -5,7 +5,7 @@ mod single;
 
 use alambic::engine::{
     Tensor, backward_free,
-    ops::{BatchNormConfig, BatchNormMode, BatchNormOutput, Limits, batch_norm},
+    ops::{After, BatchNormConfig, BatchNormMode, BatchNormOutput, batch_norm},
 };
 use alambic_benches::lab::noise;
 use anyhow::Result;
@@ -37,7 +37,7 @@ impl Norm {
             config: BatchNormConfig {
                 mode,
                 eps: 1e-5,
-                limits: Limits::RELU,
+                after: After::RELU,
             },
         })
     }

@@ -84,6 +84,15 @@ impl ConvNorm {
         self.norm.forward_clamp(params, &y, limits)
     }
 
+    /// `silu(norm(conv(x)))`, `silu(z) = z sigmoid(z)`; all after the convolution in one pass for BatchNorm (API 1.4).
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward_silu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        let y = self.conv.forward(params, x)?;
+        self.norm.forward_silu(params, &y)
+    }
+
     /// `norm(conv(x)) + residual`, all after the convolution in one pass for BatchNorm.
     ///
     /// # Errors

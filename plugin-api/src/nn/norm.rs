@@ -70,6 +70,14 @@ impl BatchNorm {
         self.fused(params, x, After::Clamp(limits), None)
     }
 
+    /// `silu(bn(x))` in one pass, `silu(z) = z sigmoid(z)` (API 1.4).
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward_silu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        self.fused(params, x, After::Silu, None)
+    }
+
     /// `bn(x) + residual` in one pass.
     ///
     /// # Errors
@@ -117,7 +125,10 @@ impl BatchNorm {
             After::Clamp(limits) => {
                 input.limited_batch_norm(weight, bias, mean, var, mode, eps, limits, residual)?
             }
-            _ => input.batch_norm(weight, bias, mean, var, mode, eps, relu, residual)?,
+            After::Silu => input.silu_batch_norm(weight, bias, mean, var, mode, eps)?,
+            After::Nothing | After::Relu => {
+                input.batch_norm(weight, bias, mean, var, mode, eps, relu, residual)?
+            }
         };
         if let (Some(mean), Some(var)) = (output.mean, output.var) {
             let count = input.elem_count() / mean.elem_count().max(1);
@@ -141,6 +152,7 @@ enum After {
     Nothing,
     Relu,
     Clamp([f64; 2]),
+    Silu,
 }
 
 /// GroupNorm over images: `weight`, `bias` (eps 1e-5). InstanceNorm is one group for each channel.
@@ -286,6 +298,18 @@ impl Norm {
             Self::Batch(norm) => norm.forward_clamp(params, x, limits),
             _ => self.forward(params, x)?.clamp(limits[0], limits[1]),
         }
+    }
+
+    /// `silu(norm(x))`, `silu(z) = z sigmoid(z)` (API 1.4).
+    ///
+    /// # Errors
+    /// When the input has other channels.
+    pub fn forward_silu(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
+        if let Self::Batch(norm) = self {
+            return norm.forward_silu(params, x);
+        }
+        let y = self.forward(params, x)?;
+        &y * y.sigmoid()?
     }
 
     /// `norm(x) + residual`, in one pass for BatchNorm.

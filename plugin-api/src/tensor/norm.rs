@@ -68,6 +68,7 @@ operations! {
         /// self [.., C]; weight and bias `[C]`
         82 (1, 0) LayerNorm "layer_norm" { eps: f64 } fn layer_norm(weight, bias);
         83 (1, 4) LimitedBatchNorm "limited_batch_norm" { mode: BatchNormMode, min: f64, max: f64, eps: f64 };
+        84 (1, 4) SiluBatchNorm "silu_batch_norm" { mode: BatchNormMode, eps: f64 };
     }
 }
 
@@ -139,6 +140,26 @@ impl Tensor {
             eps,
         };
         norm.normalised(operands, residual)
+    }
+
+    /// BatchNorm with SiLU (Elfwing et al., 2018): `z / (1 + exp(-z))` with `z = (x - mean) / sqrt(var + eps) * weight + bias` (API 1.4).
+    ///
+    /// # Shapes
+    /// self [N, C, H, W]; weight, bias and running statistics `[C]`
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn silu_batch_norm(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        running_mean: &Tensor,
+        running_var: &Tensor,
+        mode: BatchNormMode,
+        eps: f64,
+    ) -> Result<BatchNormOutput> {
+        let operands = [self, weight, bias, running_mean, running_var];
+        Norm::SiluBatchNorm { mode, eps }.normalised(operands, None)
     }
 
     /// GroupNorm, with ReLU when `relu`; `groups == C` is InstanceNorm, `groups == 1` LayerNorm over (C, H, W).

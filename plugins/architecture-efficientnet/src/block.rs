@@ -21,14 +21,6 @@ pub fn conv_norm(
     ConvNorm::kaiming(names, NormKind::Batch, channels, kernel, config)
 }
 
-/// `silu(norm(conv(x)))`.
-///
-/// # Errors
-/// When the input has other channels.
-pub fn forward_silu(layer: &ConvNorm, params: &Params, x: &Tensor) -> Result<Tensor> {
-    silu(&layer.forward(params, x)?)
-}
-
 /// `x sigmoid(x)` (Elfwing et al., 2018), which the paper calls Swish.
 fn silu(x: &Tensor) -> Result<Tensor> {
     x * x.sigmoid()?
@@ -104,10 +96,10 @@ impl Block {
     /// When the input has other channels.
     pub fn forward(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         let mut h = match &self.widen {
-            Some(widen) => forward_silu(widen, params, x)?,
+            Some(widen) => widen.forward_silu(params, x)?,
             None => x.clone(),
         };
-        h = forward_silu(&self.filter, params, &h)?;
+        h = self.filter.forward_silu(params, &h)?;
         h = self.gate.forward(params, &h)?;
         if self.residual {
             self.narrow.forward_add(params, &h, x)

@@ -6,7 +6,7 @@ mod parity;
 
 use plugin_api::prelude::*;
 
-use crate::block::{Block, conv_norm, forward_silu};
+use crate::block::{Block, conv_norm};
 
 /// How the first convolution changes the image size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -85,11 +85,11 @@ struct Network {
 
 impl Module for Network {
     fn forward(&self, params: &Params, x: &Tensor, _ctx: &Ctx) -> Result<Tensor> {
-        let mut h = forward_silu(&self.first, params, x)?;
+        let mut h = self.first.forward_silu(params, x)?;
         for block in &self.blocks {
             h = block.forward(params, &h)?;
         }
-        let embedding = forward_silu(&self.last, params, &h)?.mean(&[2, 3])?; // [N, 1280]
+        let embedding = self.last.forward_silu(params, &h)?.mean(&[2, 3])?; // [N, 1280]
         params.tap("embedding", &embedding);
         self.classifier.forward(params, &embedding)
     }

@@ -8,8 +8,7 @@ use super::memory::{Input, Output};
 use super::source::{Module, module};
 use super::{Gpu, computed};
 use crate::error::Result;
-use crate::kernel::batch_norm::backward::{Backward, Gate, Gradients};
-use crate::kernel::batch_norm::{Forward, Limits, Planes};
+use crate::kernel::batch_norm::{Backward, Forward, Gate, Gradients, Limits, Planes};
 use crate::value::Value;
 
 const KERNELS: Module = module!("batch_norm");
@@ -173,7 +172,7 @@ pub(crate) fn moments(gpu: &Gpu, order: Order, planes: Planes, x: &Value) -> Res
     call.moments(&call.order.open(OP, x)?)
 }
 
-/// As [`forward`](crate::kernel::batch_norm::forward); images lie in an order, all else is contiguous.
+/// As [`forward`](crate::kernel::batch_norm::forward()); images lie in an order, all else is contiguous.
 pub(crate) fn forward(gpu: &Gpu, order: Order, args: &Forward<'_, Value>) -> Result<Output3> {
     let call = Call {
         gpu,
@@ -205,7 +204,7 @@ pub(crate) fn forward(gpu: &Gpu, order: Order, args: &Forward<'_, Value>) -> Res
         .transpose()?;
     // SAFETY: entries, residual, result and mask have one shape; there are two numbers for each channel.
     unsafe {
-        let Limits { min, max } = args.limits;
+        let Limits { min, max } = args.after.limits().unwrap_or(Limits::NONE);
         let (residual, mask) = (residual.as_ref(), mask.as_ref());
         let args = args![&x, &lines, residual, &y, mask, min, max];
         call.launch("forward", Grid::each(call.count()), args)?;
@@ -219,7 +218,7 @@ fn opened<'a>(value: Option<&'a Value>) -> Result<Option<Input<'a>>> {
     value.map(|v| Input::open(OP, v)).transpose()
 }
 
-/// As [`backward`](crate::kernel::batch_norm::backward::backward), for images of a shape and type that lie in an order; all else is
+/// As [`backward`](crate::kernel::batch_norm::backward()), for images of a shape and type that lie in an order; all else is
 /// contiguous.
 pub(crate) fn backward(
     gpu: &Gpu,
@@ -245,7 +244,7 @@ pub(crate) fn backward(
         Gate::Result(y) => (None, Some(y), 3),
     };
     let (mask, y) = (call.opened(mask)?, call.opened(y)?);
-    let Limits { min, max } = args.limits;
+    let Limits { min, max } = args.after.limits().unwrap_or(Limits::NONE);
     let summed = args.needs_affine || (args.needs_x && !args.frozen);
     let partial = match (&g, summed) {
         (Some(g), true) => {

@@ -6,7 +6,7 @@ use crate::grad;
 use crate::gradcheck::{device, ramp};
 use crate::ops::arrange::arranged;
 use crate::ops::conv::{Conv2dParams, conv2d};
-use crate::ops::norm::{BatchNormConfig, BatchNormMode, Limits, batch_norm};
+use crate::ops::norm::{After, BatchNormConfig, BatchNormMode, batch_norm};
 use crate::tensor::Tensor;
 
 fn images(dims: [usize; 4], phase: f64, entries: DType) -> Value {
@@ -159,10 +159,10 @@ impl Norm {
         let config = BatchNormConfig {
             mode: self.mode,
             eps: 1e-5,
-            limits: if self.relu {
-                Limits::RELU
+            after: if self.relu {
+                After::RELU
             } else {
-                Limits::NONE
+                After::NOTHING
             },
         };
         let running = [vector(0.1, 0.2, 0.0), vector(0.4, 0.3, 1.0)];
@@ -307,7 +307,7 @@ fn block(entries: DType) -> (Vec<Value>, Vec<Value>) {
         let config = BatchNormConfig {
             mode,
             eps: 1e-5,
-            limits: if relu { Limits::RELU } else { Limits::NONE },
+            after: if relu { After::RELU } else { After::NOTHING },
         };
         let [weight, bias] = &vectors;
         let [mean, var] = [0.0, 1.0].map(|v| {

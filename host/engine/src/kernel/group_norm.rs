@@ -12,7 +12,7 @@ use super::groups::{
 };
 use super::output::written;
 use super::scratch::KERNELS;
-use super::sums::{lane_sum, passed_sums};
+use super::sums::{near_sum, passed_sums};
 use super::{Scalar, row_norm, vectorised};
 
 /// `y = relu?((x - mean) / sqrt(var + eps) weight + bias)` with mean and population variance of each (image, group).
@@ -137,13 +137,19 @@ fn backward_rows<T: Scalar, const RELU: bool>(
         let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
         for (c, ((x, g), sums)) in planes.zip(sums.as_chunks_mut::<2>().0).enumerate() {
             let affine = Affine::of(args, first + c, mean, rstd);
-            let pass = |g, x| affine.gate::<RELU>(g, x);
-            let [sum_gx, sum_g] = passed_sums(g, x, pass, |g, at| {
-                [
-                    lane_sum([g, &x[at]], |[g, x]| g.to_f64() * (x.to_f64() - centre)),
-                    lane_sum([g], |[g]| g.to_f64()),
-                ]
-            });
+            let [sum_gx, sum_g] = passed_sums(
+                g,
+                x,
+                #[inline(always)]
+                |g, x| affine.gate::<RELU>(g, x),
+                #[inline(always)]
+                |g, at| {
+                    [
+                        near_sum([g, &x[at]], |[g, x]| g.to_f64() * (x.to_f64() - centre)),
+                        near_sum([g], |[g]| g.to_f64()),
+                    ]
+                },
+            );
             *sums = [sum_gx * rstd, sum_g];
             let weight = args.weight[first + c].to_f64();
             level += weight * sum_g;

@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use super::groups::{Affine, Cotangent, Shared, per_channel, rstd};
 use super::output::written;
 use super::scratch::KERNELS;
-use super::sums::{lane_sum, passed_sums};
+use super::sums::{near_sum, passed_sums};
 use super::tasks::each_part;
 use super::{Disjoint, Scalar, vectorised};
 
@@ -118,18 +118,24 @@ fn rows<T: Scalar, const RELU: bool>(
         let mut group = Group::default();
         for (c, ((x, g), big_g)) in planes() {
             let affine = Affine::of(args, first + c, mean, rstd);
-            let pass = |g, x| affine.gate::<RELU>(g, x);
-            sums[c] = passed_sums(g, x, pass, |g, at| {
-                let (x, big_g) = (&x[at.clone()], &big_g[at]);
-                let centred = |x: T| x.to_f64() - centre;
-                [
-                    lane_sum([g], |[g]| g.to_f64()),
-                    lane_sum([g, x], |[g, x]| g.to_f64() * centred(x)),
-                    lane_sum([big_g], |[big_g]| big_g.to_f64()),
-                    lane_sum([big_g, x], |[big_g, x]| big_g.to_f64() * centred(x)),
-                    lane_sum([big_g, g], |[big_g, g]| big_g.to_f64() * g.to_f64()),
-                ]
-            });
+            sums[c] = passed_sums(
+                g,
+                x,
+                #[inline(always)]
+                |g, x| affine.gate::<RELU>(g, x),
+                #[inline(always)]
+                |g, at| {
+                    let (x, big_g) = (&x[at.clone()], &big_g[at]);
+                    let centred = |x: T| x.to_f64() - centre;
+                    [
+                        near_sum([g], |[g]| g.to_f64()),
+                        near_sum([g, x], |[g, x]| g.to_f64() * centred(x)),
+                        near_sum([big_g], |[big_g]| big_g.to_f64()),
+                        near_sum([big_g, x], |[big_g, x]| big_g.to_f64() * centred(x)),
+                        near_sum([big_g, g], |[big_g, g]| big_g.to_f64() * g.to_f64()),
+                    ]
+                },
+            );
             let weight = args.weight[first + c].to_f64();
             group.add(sums[c], weight, second.weight[first + c].to_f64());
         }

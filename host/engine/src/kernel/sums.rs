@@ -7,6 +7,24 @@ use super::Scalar;
 /// Lanes of a sum: two of AVX-512's vectors of f64, four of AVX2's.
 const LANES: usize = 16;
 
+/// Bytes that are fetched ahead of a sum: it has too much arithmetic for the processor to ask for so much by itself. Measured on sums of two
+/// rows in memory, a quarter of the time.
+const AHEAD: usize = 4096;
+
+/// Asks for the cache line some way behind a place.
+#[inline(always)]
+pub(crate) fn fetch_ahead<T>(from: &T, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let line = std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes);
+        // SAFETY: part of every x86-64 processor; a line that is not there is not fetched.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, bytes);
+}
+
 /// The sum of a term over the entries of `M` rows of one length, in f64.
 ///
 /// The order of the additions depends on the length alone. One sum at a time: of a loop with several sums the compiler does not make
@@ -16,11 +34,31 @@ pub(crate) fn lane_sum<T: Scalar, const M: usize>(
     rows: [&[T]; M],
     term: impl Fn([T; M]) -> f64,
 ) -> f64 {
+    lanes::<T, M, true>(rows, term)
+}
+
+/// [`lane_sum`] of rows that are in the cache.
+#[inline(always)]
+pub(crate) fn near_sum<T: Scalar, const M: usize>(
+    rows: [&[T]; M],
+    term: impl Fn([T; M]) -> f64,
+) -> f64 {
+    lanes::<T, M, false>(rows, term)
+}
+
+#[inline(always)]
+fn lanes<T: Scalar, const M: usize, const FAR: bool>(
+    rows: [&[T]; M],
+    term: impl Fn([T; M]) -> f64,
+) -> f64 {
     let len = rows.first().map_or(0, |row| row.len());
     let mut lanes = [0.0f64; LANES];
     let blocks = rows.map(|row| row[..len].as_chunks::<LANES>());
     for b in 0..len / LANES {
         let block: [&[T; LANES]; M] = std::array::from_fn(|m| &blocks[m].0[b]);
+        if FAR {
+            block.iter().for_each(|block| fetch_ahead(*block, AHEAD));
+        }
         for lane in 0..LANES {
             lanes[lane] += term(std::array::from_fn(|m| block[m][lane]));
         }
@@ -35,7 +73,7 @@ pub(crate) fn lane_sum<T: Scalar, const M: usize>(
 /// Entries that [`passed_sums`] looks at together.
 const BLOCK: usize = 128;
 
-/// Sums over what passed a ReLU: `pass(g, x)` says what did, `sums` adds up a block of it, given where in the row it is.
+/// Sums over what passed a ReLU: `pass(g, x)` says what did, `sums` adds up a block of it, which is in the cache, given where in the row it is.
 ///
 /// It is written to a small buffer first: in one loop with a sum the choice would keep the compiler from making vectors.
 #[inline(always)]
@@ -49,6 +87,10 @@ pub(crate) fn passed_sums<T: Scalar, const K: usize>(
     let mut passed = [T::ZERO; BLOCK];
     for (b, (g, x)) in g.chunks(BLOCK).zip(x.chunks(BLOCK)).enumerate() {
         let passed = &mut passed[..g.len()];
+        for row in [g, x] {
+            let lines = row.chunks(LANES);
+            lines.for_each(|line| fetch_ahead(&line[0], AHEAD));
+        }
         for ((to, g), x) in passed.iter_mut().zip(g).zip(x) {
             *to = pass(*g, *x);
         }
@@ -95,8 +137,8 @@ mod tests {
         let pass = |g, x| if x > 0.0 { g } else { 0.0 };
         let got = passed_sums(&g, &x, pass, |g, at| {
             [
-                lane_sum([g], |[g]| g),
-                lane_sum([g, &x[at]], |[g, x]| g * x),
+                near_sum([g], |[g]| g),
+                near_sum([g, &x[at]], |[g, x]| g * x),
             ]
         });
         let open = || g.iter().zip(&x).filter(|(_, x)| **x > 0.0);

@@ -35,7 +35,7 @@ pub(crate) use on_device;
 pub use affine::{Affine, affine_sample};
 pub use conv::{Conv2dParams, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use norm::{
-    BatchNormConfig, BatchNormMode, BatchNormOutput, Limits, Parts, Sharing, batch_norm,
+    After, BatchNormConfig, BatchNormMode, BatchNormOutput, Limits, Parts, Sharing, batch_norm,
     group_norm, layer_norm, share_statistics,
 };
 pub use resample::{CropBox, crop_resize, flip_images, shift_images};

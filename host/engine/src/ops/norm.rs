@@ -1,4 +1,4 @@
-//! Normalisation layers: batch, group, instance and layer normalisation, each with its ReLU, a batch normalisation with any limits and its statistics.
+//! Normalisation layers: batch, group, instance and layer normalisation, each with its ReLU, a batch normalisation with any limits or a SiLU and its statistics.
 //!
 //! A batch normalisation is one node that gives the result and the statistics of its input. Its first-order backward is a
 //! fused kernel; while a graph of the backward is recorded it is composed of differentiable operations instead. Group
@@ -6,6 +6,8 @@
 
 #[path = "norm_batch.rs"]
 mod batch;
+#[path = "norm_batch_composed.rs"]
+mod batch_composed;
 #[path = "norm_composed.rs"]
 mod composed;
 #[path = "norm_group.rs"]
@@ -19,7 +21,7 @@ mod shared;
 #[path = "norm_twice.rs"]
 mod twice;
 
-pub use crate::kernel::batch_norm::Limits;
+pub use crate::kernel::batch_norm::{After, Limits};
 pub use batch::{BatchNormOutput, batch_norm};
 pub use group::{group_norm, layer_norm};
 pub use node::{BatchNormConfig, BatchNormMode};

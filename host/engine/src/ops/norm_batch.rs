@@ -1,4 +1,4 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015) with limits, as a ReLU's, residual, and the statistics of its input.
+//! Batch normalisation (Ioffe and Szegedy, 2015) with residual, what follows, as a ReLU, and the statistics of its input.
 
 use std::sync::Arc;
 
@@ -6,9 +6,10 @@ use super::node::{BatchNorm, BatchNormConfig, BatchNormMode};
 use super::parts;
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
+use crate::gpu::Gpu;
 use crate::gpu::computed;
 use crate::gpu::layout::Order;
-use crate::kernel::batch_norm::{Limits, Planes};
+use crate::kernel::batch_norm::{After, Planes};
 use crate::tensor::Tensor;
 
 /// Result of [`batch_norm`].
@@ -22,15 +23,15 @@ pub struct BatchNormOutput {
     pub var: Option<Tensor>,
 }
 
-/// `y = limited((x - m) / sqrt(v + eps) weight + bias (+ residual))`, and the mean and variance of x.
+/// `y = after((x - m) / sqrt(v + eps) weight + bias (+ residual))`, and the mean and variance of x.
 ///
-/// All three results are differentiable, together or alone; at the limits the derivative is 0. Running statistics are constants.
+/// All three results are differentiable, together or alone; at limits the derivative is 0. Running statistics are constants.
 ///
 /// # Shapes
 /// x and residual (N, C, H, W); weight, bias, running_mean, running_var, mean, var (C).
 ///
 /// # Errors
-/// If shapes or types do not fit, or a channel has no entries.
+/// If shapes or types do not fit, a channel has no entries, or a SiLU is to follow a residual.
 pub fn batch_norm(
     x: &Tensor,
     weight: &Tensor,
@@ -67,8 +68,22 @@ pub fn batch_norm(
         );
     }
     ensure!(x.elem_count() > 0, op, "the input {input:?} is empty");
-    let Limits { min, max } = config.limits;
-    ensure!(min <= max, op, "expected min <= max, got {min} and {max}");
+    if let After::Limits(limits) = config.after {
+        let (min, max) = (limits.min, limits.max);
+        ensure!(min <= max, op, "expected min <= max, got {min} and {max}");
+    }
+    ensure!(
+        config.after != After::Silu || residual.is_none(),
+        op,
+        "a SiLU cannot follow a residual in the same pass; apply it to the result"
+    );
+    if config.after == After::Silu && Gpu::of(x.value()).is_some() {
+        let after = After::NOTHING;
+        let plain = BatchNormConfig { after, ..*config };
+        let out = batch_norm(x, weight, bias, running_mean, running_var, &plain, None)?;
+        let y = out.y.mul(&out.y.sigmoid()?)?;
+        return Ok(BatchNormOutput { y, ..out });
+    }
     let mut node = BatchNorm {
         planes: Planes {
             batch,
@@ -87,8 +102,8 @@ pub fn batch_norm(
         order: Order::of(x.value()),
         shared: None,
     };
-    let masks_by_x = config.limits.is_some() && residual.is_none();
-    let masks_by_result = config.limits.is_some() && residual.is_some();
+    let masks_by_x = config.after.is_some() && residual.is_none();
+    let masks_by_result = config.after.is_some() && residual.is_some();
     // In training the next convolution keeps the result anyway; where the weights are frozen nobody does.
     let keeps_result = masks_by_result && weight.is_tracked();
     let tracked = x.is_tracked() || bias.is_tracked() || residual.is_some_and(Tensor::is_tracked);

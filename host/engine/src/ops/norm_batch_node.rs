@@ -1,15 +1,14 @@
-//! The node of a batch normalisation: its forward pass and its two ways back.
+//! The node of a batch normalisation: its forward pass and its fused way back.
 
 use candle_core::DType;
 
-use super::composed::{self, View};
 use super::parts::Shared;
 use crate::autograd::Context;
 use crate::error::Result;
 use crate::gpu;
 use crate::gpu::layout::Order;
-use crate::kernel::batch_norm::backward::{Backward, Gate, Gradients, backward};
-use crate::kernel::batch_norm::{self as kernel, Limits, Planes};
+use crate::kernel::batch_norm::{self as kernel, After, Backward, Gate, Gradients, Planes};
+use crate::kernel::elementary::Elementary;
 use crate::kernel::{Host, Scalar, to_value};
 use crate::ops::arrange::{arranged, contiguous};
 use crate::ops::on_device;
@@ -43,8 +42,8 @@ pub struct BatchNormConfig {
     pub mode: BatchNormMode,
     /// Added to the variance; PyTorch's default is 1e-5.
     pub eps: f64,
-    /// What the result is limited to, residual included: [`Limits::RELU`] is a ReLU.
-    pub limits: Limits,
+    /// What follows, after the residual.
+    pub after: After,
 }
 
 /// What the backward knows besides the saved tensors.
@@ -54,7 +53,7 @@ pub(super) struct BatchNorm {
     pub(super) config: BatchNormConfig,
     pub(super) running: [Value; 2],
     pub(super) has_residual: bool,
-    /// Where the limits let a derivative through, as u8. Kept with a residual and frozen weights alone: without a residual the mask follows
+    /// Where limits let a derivative through, as u8. Kept with a residual and frozen weights alone: without a residual the mask follows
     /// from x, and with weights to learn the result is kept.
     pub(super) mask: Option<Value>,
     /// Type of the input's entries; statistics and weights may be wider.
@@ -108,7 +107,7 @@ impl BatchNorm {
             frozen: mode.is_frozen().then_some(self.running.each_ref()),
             residual: residual.as_ref(),
             statistics: mode != BatchNormMode::Eval,
-            limits: self.config.limits,
+            after: self.config.after,
             mask,
             eps: self.config.eps,
         };
@@ -122,7 +121,7 @@ impl BatchNorm {
         )
     }
 
-    fn forward_cpu<T: Scalar>(
+    fn forward_cpu<T: Elementary>(
         &self,
         args: &kernel::Forward<'_, Value>,
     ) -> Result<(Vec<Value>, Option<Value>)> {
@@ -138,7 +137,7 @@ impl BatchNorm {
             frozen: frozen.map(|(mean, var)| [mean, var]),
             residual: residual.as_deref(),
             statistics: args.statistics,
-            limits: args.limits,
+            after: args.after,
             mask: args.mask,
             eps: args.eps,
         });
@@ -158,7 +157,7 @@ impl BatchNorm {
         let frozen = self.config.mode.is_frozen();
         context.needs(1)
             || (context.needs(0) && (!frozen || g_var))
-            || (self.config.limits.is_some() && !self.has_residual)
+            || (self.config.after.is_some() && !self.has_residual)
     }
 
     /// The first-order gradients of input, weight, bias and residual that are needed.
@@ -206,8 +205,8 @@ impl BatchNorm {
         let [g_y, g_mean, g_var] = asked.given.each_ref().map(Option::as_ref);
         let x = self.reads_x(context, g_var.is_some());
         let x = x.then(|| arranged(self.order, context.input(0).value()));
-        let limits = self.config.limits;
-        let by_result = limits.is_some() && self.has_residual && self.mask.is_none();
+        let after = self.config.after;
+        let by_result = after.is_some() && self.has_residual && self.mask.is_none();
         let mode = self.config.mode;
         let statistics =
             (mode != BatchNormMode::Eval).then(|| [1, 2].map(|i| context.output(i).into_value()));
@@ -227,12 +226,12 @@ impl BatchNorm {
             frozen: asked.frozen,
             mean: statistics.as_ref().map(|[mean, _]| mean),
             gate: match (&self.mask, &y) {
-                _ if !limits.is_some() => Gate::Open,
+                _ if !after.is_some() => Gate::Open,
                 (Some(mask), _) => Gate::Mask(mask),
                 (None, Some(y)) => Gate::Result(y),
                 (None, None) => Gate::ByX,
             },
-            limits,
+            after,
             eps: self.config.eps,
             g_y,
             g_mean,
@@ -247,7 +246,7 @@ impl BatchNorm {
         )
     }
 
-    fn gradients_cpu<T: Scalar>(
+    fn gradients_cpu<T: Elementary>(
         &self,
         args: &Backward<'_, Value, Value>,
     ) -> Result<Gradients<Value>> {
@@ -260,7 +259,7 @@ impl BatchNorm {
             Gate::Result(y) => (None, Some(Host::<T>::open(OP, y)?)),
             Gate::Open | Gate::ByX => (None, None),
         };
-        let result = backward(&Backward {
+        let result = kernel::backward(&Backward {
             planes: args.planes,
             x: x.as_deref(),
             weight: &*Host::<T>::open(OP, args.weight)?,
@@ -274,10 +273,10 @@ impl BatchNorm {
             gate: match (&mask, &y) {
                 (Some(mask), _) => Gate::Mask(&**mask),
                 (None, Some(y)) => Gate::Result(&**y),
-                (None, None) if args.limits.is_some() => Gate::ByX,
+                (None, None) if args.after.is_some() => Gate::ByX,
                 (None, None) => Gate::Open,
             },
-            limits: args.limits,
+            after: args.after,
             eps: args.eps,
             g_y: g_y.as_deref(),
             g_mean: g_mean.as_deref(),
@@ -297,83 +296,17 @@ impl BatchNorm {
         })
     }
 
-    pub(super) fn composed_vjp(
-        &self,
-        context: &Context<'_>,
-        grads: &[Option<Tensor>],
-    ) -> Result<Vec<Option<Tensor>>> {
-        let frozen = self.config.mode.is_frozen();
-        let has_statistics = self.config.mode != BatchNormMode::Eval;
-        let given = |i: usize| grads.get(i).cloned().flatten();
-        let g_y = match given(0) {
-            Some(g) if self.config.limits.is_some() => Some(self.passed(context, &g)?),
-            g => g,
-        };
-        let given = composed::Cotangents {
-            g_y,
-            g_mean: given(1),
-            g_var: given(2),
-        };
-        let batch_mean = has_statistics.then(|| context.output(1));
-        let [mean, var] = if frozen {
-            self.running.clone().map(Tensor::constant)
-        } else {
-            [context.output(1), context.output(2)]
-        };
-        let channels = self.planes.channels;
-        let per_channel = [1, channels, 1, 1];
-        let view = View {
-            input: self.input,
-            statistics: per_channel,
-            affine: per_channel,
-        };
-        let normaliser = composed::Normaliser {
-            mean,
-            var,
-            frozen,
-            eps: self.config.eps,
-        };
-        let result = composed::backward(
-            &view,
-            &|| Ok(context.input(0)),
-            &context.input(1),
-            &normaliser,
-            batch_mean.as_ref(),
-            &given,
-            [context.needs(0), context.needs(1), context.needs(2)],
-        )?;
-        let flat = |g: Option<Tensor>| g.map(|g| g.reshape(&[channels])).transpose();
-        let mut out = vec![result.x, flat(result.weight)?, flat(result.bias)?];
-        if self.has_residual {
-            out.push(given.g_y.filter(|_| context.needs(3)));
+    /// What normalised: the running statistics, or the batch's.
+    pub(super) fn normaliser(&self, context: &Context<'_>) -> [Tensor; 2] {
+        match self.config.mode.is_frozen() {
+            true => self.running.clone().map(Tensor::constant),
+            false => [context.output(1), context.output(2)],
         }
-        Ok(out)
-    }
-
-    /// `g` where the limits let it through; recomputed from x if that was not kept.
-    fn passed(&self, context: &Context<'_>, g: &Tensor) -> Result<Tensor> {
-        if let Some(mask) = &self.mask {
-            return g.zero_unless(&Tensor::constant(mask.clone()));
-        }
-        let y = match self.has_residual {
-            true => context.output(0).detach(),
-            false => Tensor::constant(self.result(context)?),
-        };
-        let Limits { min, max } = self.config.limits;
-        let above = g.zero_unless(&y.gt(&y.scalar_like(min)?)?)?;
-        if max == f64::INFINITY {
-            return Ok(above);
-        }
-        above.zero_unless(&y.lt(&y.scalar_like(max)?)?)
     }
 
     /// The result of a forward pass without a residual, again and to the bit: the kept statistics normalise.
     pub(super) fn result(&self, context: &Context<'_>) -> Result<Value> {
-        let [mean, var] = if self.config.mode.is_frozen() {
-            self.running.clone()
-        } else {
-            [1, 2].map(|i| context.output(i).into_value())
-        };
+        let [mean, var] = self.normaliser(context).map(Tensor::into_value);
         let twin = Self {
             config: BatchNormConfig {
                 mode: BatchNormMode::Eval,

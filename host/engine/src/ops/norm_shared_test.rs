@@ -41,7 +41,7 @@ fn pass(rows: (usize, usize), relu: bool, residual: bool) -> Result<Vec<Tensor>>
     let config = BatchNormConfig {
         mode: BatchNormMode::Train,
         eps: 1e-2,
-        limits: if relu { Limits::RELU } else { Limits::NONE },
+        after: if relu { After::RELU } else { After::NOTHING },
     };
     let residual = residual.then_some(&other);
     let made = batch_norm(&x, &weight, &bias, &running, &running, &config, residual)?;
@@ -134,7 +134,7 @@ fn shared_statistics_have_no_second_derivative() {
     let config = BatchNormConfig {
         mode: BatchNormMode::Train,
         eps: 1e-2,
-        limits: Limits::NONE,
+        after: After::NOTHING,
     };
     let made = batch_norm(&x, &one, &one, &one, &one, &config, None).unwrap();
     let loss = made.y.sqr().unwrap().sum_all().unwrap();

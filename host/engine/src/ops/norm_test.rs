@@ -17,14 +17,15 @@ const MODES: [BatchNormMode; 4] = [
     BatchNormMode::TrainStatistics,
 ];
 
-/// Limits of results, each without and with a residual.
-fn ways() -> impl Iterator<Item = (Limits, bool)> {
+/// What follows, limits each without and with a residual.
+fn ways() -> impl Iterator<Item = (After, bool)> {
     let both = Limits {
         min: -0.45,
         max: 0.65,
     };
-    let limits = [Limits::NONE, Limits::RELU, both];
-    (limits.into_iter()).flat_map(|limits| [(limits, false), (limits, true)])
+    let limits = [Limits::NONE, Limits::RELU, both].map(After::Limits);
+    let limited = (limits.into_iter()).flat_map(|limits| [(limits, false), (limits, true)]);
+    limited.chain([(After::Silu, false)])
 }
 
 /// x, weight, bias, residual of a small odd batch.
@@ -34,19 +35,14 @@ fn inputs() -> Vec<Tensor> {
     vec![ramp(&dims, 0.37), weight, ramp(&[2], 0.2), ramp(&dims, 0.8)]
 }
 
-fn run(
-    t: &[Tensor],
-    mode: BatchNormMode,
-    limits: Limits,
-    residual: bool,
-) -> Result<BatchNormOutput> {
+fn run(t: &[Tensor], mode: BatchNormMode, after: After, residual: bool) -> Result<BatchNormOutput> {
     let (dtype, device) = (t[0].dtype(), t[0].device());
     let running_mean = Tensor::full(0.1, &[2], dtype, device)?;
     let running_var = Tensor::full(0.7, &[2], dtype, device)?;
     let config = BatchNormConfig {
         mode,
         eps: EPS,
-        limits,
+        after,
     };
     let residual = residual.then(|| &t[3]);
     batch_norm(
@@ -64,7 +60,7 @@ fn run(
 fn by_definition(
     t: &[Tensor],
     mode: BatchNormMode,
-    limits: Limits,
+    after: After,
     residual: bool,
 ) -> Result<BatchNormOutput> {
     let over = [0, 2, 3];
@@ -82,11 +78,12 @@ fn by_definition(
     if residual {
         y = y.add(&t[3])?;
     }
-    if limits == Limits::RELU {
-        y = y.relu()?;
-    } else if limits.is_some() {
-        y = y.clamp(limits.min, limits.max)?;
-    }
+    y = match after {
+        After::NOTHING => y,
+        After::RELU => y.relu()?,
+        After::Limits(Limits { min, max }) => y.clamp(min, max)?,
+        After::Silu => y.mul(&y.sigmoid()?)?,
+    };
     let given = mode != BatchNormMode::Eval;
     Ok(BatchNormOutput {
         y,
@@ -131,9 +128,9 @@ fn assert_close(name: &str, a: &Tensor, b: &Tensor) {
 #[test]
 fn batch_norm_follows_its_definition_in_every_mode() {
     for mode in MODES {
-        for (limits, residual) in ways() {
-            let got = run(&inputs(), mode, limits, residual).unwrap();
-            let expected = by_definition(&inputs(), mode, limits, residual).unwrap();
+        for (after, residual) in ways() {
+            let got = run(&inputs(), mode, after, residual).unwrap();
+            let expected = by_definition(&inputs(), mode, after, residual).unwrap();
             assert_close("y", &got.y, &expected.y);
             assert_eq!(got.mean.is_some(), mode != BatchNormMode::Eval);
             for (got, expected) in [(got.mean, expected.mean), (got.var, expected.var)] {
@@ -148,17 +145,17 @@ fn batch_norm_follows_its_definition_in_every_mode() {
 #[test]
 fn gradients_of_weight_and_bias_alone_are_those_among_all() {
     for mode in MODES {
-        for (limits, residual) in ways() {
+        for (after, residual) in ways() {
             let of = |asked: &[usize]| {
                 let t = leaves(&inputs());
-                let out = run(&t, mode, limits, residual).unwrap();
+                let out = run(&t, mode, after, residual).unwrap();
                 let asked: Vec<&Tensor> = asked.iter().map(|i| &t[*i]).collect();
                 grad(&loss(&out, 1).unwrap(), &asked, false).unwrap()
             };
             let (alone, all) = (of(&[1, 2]), of(&[0, 1, 2]));
             for (alone, among) in alone.iter().zip(&all[1..]) {
                 let [alone, among] = [alone, among].map(|g| g.as_ref().expect("a gradient"));
-                assert_close(&format!("{mode:?} {limits:?} {residual}"), alone, among);
+                assert_close(&format!("{mode:?} {after:?} {residual}"), alone, among);
             }
         }
     }
@@ -167,15 +164,15 @@ fn gradients_of_weight_and_bias_alone_are_those_among_all() {
 #[test]
 fn fused_composed_and_defined_gradients_agree() {
     for mode in MODES {
-        for (limits, residual) in ways() {
+        for (after, residual) in ways() {
             for chosen in 1..8 {
-                let name = format!("{mode:?} {limits:?} residual {residual} results {chosen:03b}");
+                let name = format!("{mode:?} {after:?} residual {residual} results {chosen:03b}");
                 let gradients = |definition: bool, create_graph: bool| {
                     let t = leaves(&inputs());
                     let out = if definition {
-                        by_definition(&t, mode, limits, residual)
+                        by_definition(&t, mode, after, residual)
                     } else {
-                        run(&t, mode, limits, residual)
+                        run(&t, mode, after, residual)
                     };
                     let total = loss(&out.unwrap(), chosen).unwrap();
                     grad(&total, &t.iter().collect::<Vec<_>>(), create_graph).unwrap()
@@ -196,14 +193,14 @@ fn fused_composed_and_defined_gradients_agree() {
 #[test]
 fn batch_norm_agrees_with_finite_differences_to_the_second_order() {
     for mode in MODES {
-        for (limits, residual) in ways() {
-            let name = format!("{mode:?} {limits:?} residual {residual}");
+        for (after, residual) in ways() {
+            let name = format!("{mode:?} {after:?} residual {residual}");
             check(&name, &inputs(), |t| {
-                loss(&run(t, mode, limits, residual)?, 7)
+                loss(&run(t, mode, after, residual)?, 7)
             });
         }
         check("statistics alone", &inputs(), |t| {
-            loss(&run(t, mode, Limits::RELU, false)?, 6)
+            loss(&run(t, mode, After::RELU, false)?, 6)
         });
     }
 }
@@ -223,9 +220,9 @@ fn each_subset_of_inputs_can_be_asked_for() {
                 })
                 .collect();
             let tracked: Vec<&Tensor> = t.iter().filter(|t| t.is_tracked()).collect();
-            let total = loss(&run(&t, mode, Limits::RELU, true).unwrap(), 7).unwrap();
+            let total = loss(&run(&t, mode, After::RELU, true).unwrap(), 7).unwrap();
             let all = leaves(&frozen);
-            let full = loss(&run(&all, mode, Limits::RELU, true).unwrap(), 7).unwrap();
+            let full = loss(&run(&all, mode, After::RELU, true).unwrap(), 7).unwrap();
             let expected = grad(&full, &all.iter().collect::<Vec<_>>(), false).unwrap();
             let got = backward_free(total, &tracked).unwrap();
             let asked = (0..4).filter(|i| mask >> i & 1 == 1);
@@ -253,7 +250,7 @@ fn single_precision_is_close_and_does_not_depend_on_threads() {
         pool.install(|| {
             let t: Vec<Tensor> = t.iter().map(|t| t.to_dtype(dtype).unwrap()).collect();
             let t = leaves(&t);
-            let out = run(&t, BatchNormMode::Train, Limits::RELU, true).unwrap();
+            let out = run(&t, BatchNormMode::Train, After::RELU, true).unwrap();
             let total = loss(&out, 7).unwrap();
             let grads = grad(&total, &t.iter().collect::<Vec<_>>(), false).unwrap();
             let mut all = vec![
@@ -288,7 +285,7 @@ fn shapes_that_do_not_fit_are_told() {
     let config = BatchNormConfig {
         mode: BatchNormMode::Train,
         eps: EPS,
-        limits: Limits::NONE,
+        after: After::NOTHING,
     };
     let three = ramp(&[3], 0.1);
     let text = batch_norm(&t[0], &three, &t[2], &t[2], &t[2], &config, None)

@@ -9,16 +9,19 @@ use super::{
 };
 use crate::engine::{
     Tensor,
-    ops::{BatchNormConfig, BatchNormMode, Limits, batch_norm, group_norm, layer_norm},
+    ops::{After, BatchNormConfig, BatchNormMode, Limits, batch_norm, group_norm, layer_norm},
 };
 
 answers! {
     Norm, call;
     Class::Norm { images: &[0, 5] }, BatchNorm { mode, relu, eps } => {
-        normalised(call, *mode, *eps, if *relu { Limits::RELU } else { Limits::NONE })?
+        normalised(call, *mode, *eps, if *relu { After::RELU } else { After::NOTHING })?
     };
     Class::Norm { images: &[0, 5] }, LimitedBatchNorm { mode, min, max, eps } => {
-        normalised(call, *mode, *eps, Limits { min: *min, max: *max })?
+        normalised(call, *mode, *eps, After::Limits(Limits { min: *min, max: *max }))?
+    };
+    Class::Norm { images: &[0] }, SiluBatchNorm { mode, eps } => {
+        normalised(call, *mode, *eps, After::Silu)?
     };
     Class::Norm { images: &[0] }, GroupNorm { groups, relu, eps } => {
         let (x, weight, bias) = (call.float_input(0)?, call.float_input(1)?, call.float_input(2)?);
@@ -33,10 +36,10 @@ fn normalised(
     call: &Call<'_>,
     mode: Mode,
     eps: f64,
-    limits: Limits,
+    after: After,
 ) -> Result<Vec<Option<Tensor>>, Fault> {
     let mode = engine_mode(mode)?;
-    let config = BatchNormConfig { mode, eps, limits };
+    let config = BatchNormConfig { mode, eps, after };
     let operand = |i| call.float_input(i);
     let (x, residual) = (operand(0)?, call.optional_float(5)?);
     let made = batch_norm(
@@ -96,6 +99,8 @@ mod tests {
                     };
                     if relu {
                         cases.push(case(limited, &inputs));
+                    } else if !residual {
+                        cases.push(case(Self::SiluBatchNorm { mode, eps }, &inputs));
                     }
                 }
             }

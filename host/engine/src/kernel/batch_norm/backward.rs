@@ -1,57 +1,17 @@
-//! All first-order gradients of a batch normalisation with limits, residual and statistics, in at most two passes a channel.
+//! The backward pass of images: all first-order gradients, in at most two passes a channel.
 
-use super::{Affine, Limits, Planes};
+use super::after::{Affine, Follow};
+use super::args::{Backward, Gate, Gradients, Line};
 use crate::kernel::scratch::{Shared, Unfilled};
-use crate::kernel::sums::{lane_sum, passed_sums};
+use crate::kernel::sums::{lane_sum, near_sum, passed_sums};
 use crate::kernel::tasks::map;
 use crate::kernel::{Scalar, vectorised};
 
-/// Arguments of [`backward`]: slices, or values on a device; the mask's bytes have a type of their own.
-pub(crate) struct Backward<'a, V: ?Sized, M: ?Sized> {
-    pub(crate) planes: Planes,
-    /// There where the needs and gradients read it.
-    pub(crate) x: Option<&'a V>,
-    pub(crate) weight: &'a V,
-    pub(crate) bias: &'a V,
-    /// Mean and variance that x was normalised with.
-    pub(crate) normaliser: [&'a V; 2],
-    /// Whether those are constants rather than the batch's statistics.
-    pub(crate) frozen: bool,
-    /// The batch's mean, read where `g_var` is given.
-    pub(crate) mean: Option<&'a V>,
-    pub(crate) gate: Gate<'a, V, M>,
-    pub(crate) limits: Limits,
-    pub(crate) eps: f64,
-    pub(crate) g_y: Option<&'a V>,
-    pub(crate) g_mean: Option<&'a V>,
-    pub(crate) g_var: Option<&'a V>,
-    pub(crate) needs_x: bool,
-    pub(crate) needs_affine: bool,
-    pub(crate) needs_residual: bool,
-}
-
-/// How it is known where the limits let a derivative through.
-pub(crate) enum Gate<'a, V: ?Sized, M: ?Sized> {
-    /// There are no limits.
-    Open,
-    /// Recomputed from x.
-    ByX,
-    /// Bytes, 0 where they stopped it.
-    Mask(&'a M),
-    /// Recomputed from the result.
-    Result(&'a V),
-}
-
-/// Gradients that [`backward`] computed.
-pub(crate) struct Gradients<V> {
-    pub(crate) x: Option<V>,
-    pub(crate) weight: V,
-    pub(crate) bias: V,
-    pub(crate) residual: Option<V>,
-}
-
-/// All first-order gradients of [`super::forward`].
-pub(crate) fn backward<T: Scalar>(args: &Backward<'_, [T], [u8]>) -> Gradients<Vec<T>> {
+/// [`super::backward()`] of images.
+pub(super) fn backward<T: Scalar>(
+    args: &Backward<'_, [T], [u8]>,
+    follow: impl Follow<T>,
+) -> Gradients<Vec<T>> {
     let planes = args.planes;
     let len = planes.batch * planes.channels * planes.plane;
     let mut x = args.needs_x.then(|| Unfilled::new(len));
@@ -61,6 +21,7 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, [T], [u8]>) -> Gradients<V
     let affine = map(planes.channels, |c| {
         let channel = Channel {
             args,
+            follow,
             c,
             x_to,
             residual_to,
@@ -82,21 +43,22 @@ pub(crate) fn backward<T: Scalar>(args: &Backward<'_, [T], [u8]>) -> Gradients<V
 }
 
 /// The work of [`backward`] on one channel.
-struct Channel<'a, T> {
+struct Channel<'a, T, F> {
     args: &'a Backward<'a, [T], [u8]>,
+    follow: F,
     c: usize,
     x_to: Option<Shared<T>>,
     residual_to: Option<Shared<T>>,
 }
 
-impl<T: Scalar> Channel<'_, T> {
+impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
     /// The gradients of weight and bias.
     #[inline(always)]
     fn backward(&self) -> (T, T) {
         let (args, c, planes) = (self.args, self.c, self.args.planes);
         let plane = planes.plane;
         let [centre, spread] = args.normaliser.map(|statistic| statistic[c]);
-        let affine = self.affine();
+        let way = (self.affine(), self.follow);
         let rstd = 1.0 / (spread.to_f64() + args.eps).sqrt();
         // With a mask, or without a gradient, what passed the limits is written down first; else it is found again in each pass.
         let by_x = matches!(args.gate, Gate::ByX);
@@ -129,8 +91,8 @@ impl<T: Scalar> Channel<'_, T> {
                 continue;
             }
             let sums = match args.x {
-                Some(x) if by_x => sums::<T, true>(g, self.cut(x, n), centre, affine),
-                Some(x) => sums::<T, false>(g, self.cut(x, n), centre, affine),
+                Some(x) if by_x => sums::<T, true>(g, self.cut(x, n), centre, way),
+                Some(x) => sums::<T, false>(g, self.cut(x, n), centre, way),
                 None => {
                     let sum = lane_sum([g], |[g]| g.to_f64());
                     [sum, 0.0]
@@ -140,7 +102,7 @@ impl<T: Scalar> Channel<'_, T> {
             sum_gx += sums[1];
         }
         if let Some(x_to) = self.x_to {
-            let line = self.line(rstd, sum_g, sum_gx);
+            let line = Line::new(args, c, [sum_g, sum_gx]);
             let reads_x = !args.frozen || args.g_var.is_some() || by_x;
             for n in 0..planes.batch {
                 let start = planes.start(n, c);
@@ -165,8 +127,8 @@ impl<T: Scalar> Channel<'_, T> {
                     }
                 };
                 match args.x.filter(|_| reads_x) {
-                    Some(x) if by_x => line.apply::<true>(out, g, self.cut(x, n), affine),
-                    Some(x) => line.apply::<false>(out, g, self.cut(x, n), affine),
+                    Some(x) if by_x => line.apply::<true>(out, g, self.cut(x, n), way),
+                    Some(x) => line.apply::<false>(out, g, self.cut(x, n), way),
                     None => line.apply_constant(out, g),
                 }
             }
@@ -179,7 +141,7 @@ impl<T: Scalar> Channel<'_, T> {
                     (Some(g), Some(x)) => {
                         for ((out, g), x) in out.iter_mut().zip(self.cut(g, n)).zip(self.cut(x, n))
                         {
-                            *out = gate::<T, true>(*g, *x, affine);
+                            *out = gate::<T, true>(*g, *x, way);
                         }
                     }
                     (Some(g), None) => out.copy_from_slice(self.cut(g, n)),
@@ -195,7 +157,7 @@ impl<T: Scalar> Channel<'_, T> {
         let (args, c) = (self.args, self.c);
         let [centre, spread] = args.normaliser.map(|statistic| statistic[c]);
         let own = [args.weight[c], args.bias[c]];
-        Affine::new(centre, spread, args.eps, own, args.limits)
+        Affine::new(centre, spread, args.eps, own)
     }
 
     /// The plane of this channel in image `n`.
@@ -216,45 +178,12 @@ impl<T: Scalar> Channel<'_, T> {
                 }
             }
             Gate::Result(y) => {
-                let affine = self.affine();
                 for ((out, g), y) in out.iter_mut().zip(g).zip(self.cut(y, n)) {
-                    *out = if affine.lets_through(*y) { *g } else { T::ZERO };
+                    *out = self.follow.pull(*g, *y);
                 }
             }
         }
     }
-
-    /// The line that maps what passed the limits, and x, to the gradient of x.
-    #[inline(always)]
-    fn line(&self, rstd: f64, sum_g: f64, sum_gx: f64) -> Line<T> {
-        let (args, c, count) = (self.args, self.c, self.args.planes.per_channel());
-        let scale = args.weight[c].to_f64() * rstd;
-        let at = |g: Option<&[T]>| g.map_or(0.0, |g| g[c].to_f64());
-        let mut slope = 2.0 * at(args.g_var) / count;
-        let mut level = at(args.g_mean) / count;
-        let mut origin = args.mean.map_or(0.0, |mean| mean[c].to_f64());
-        if !args.frozen {
-            slope -= scale * rstd * rstd * sum_gx / count;
-            level -= scale * sum_g / count;
-            origin = args.normaliser[0][c].to_f64();
-        }
-        let [scale, slope, level, origin] = [scale, slope, level, origin].map(T::from_f64);
-        Line {
-            scale,
-            slope,
-            level,
-            origin,
-        }
-    }
-}
-
-/// `dx = scale g + slope (x - origin) + level`
-#[derive(Clone, Copy)]
-struct Line<T> {
-    scale: T,
-    slope: T,
-    level: T,
-    origin: T,
 }
 
 impl<T: Scalar> Line<T> {
@@ -264,9 +193,15 @@ impl<T: Scalar> Line<T> {
     }
 
     #[inline(always)]
-    fn apply<const BY_X: bool>(self, out: &mut [T], g: &[T], x: &[T], affine: Affine<T>) {
+    fn apply<const BY_X: bool>(
+        self,
+        out: &mut [T],
+        g: &[T],
+        x: &[T],
+        way: (Affine<T>, impl Follow<T>),
+    ) {
         for ((out, g), x) in out.iter_mut().zip(g).zip(x) {
-            *out = self.at(gate::<T, BY_X>(*g, *x, affine), *x);
+            *out = self.at(gate::<T, BY_X>(*g, *x, way), *x);
         }
     }
 
@@ -294,25 +229,40 @@ impl<T: Scalar> Line<T> {
     }
 }
 
-/// `g` where the limits let it through, which is recomputed from x.
+/// `g` times the derivative of what follows, which is recomputed from x.
 #[inline(always)]
-fn gate<T: Scalar, const BY_X: bool>(g: T, x: T, affine: Affine<T>) -> T {
-    if !BY_X || affine.lets_through(affine.at(x)) {
-        g
-    } else {
-        T::ZERO
+fn gate<T: Scalar, const BY_X: bool>(
+    g: T,
+    x: T,
+    (affine, follow): (Affine<T>, impl Follow<T>),
+) -> T {
+    match BY_X {
+        true => follow.pull(g, affine.at(x)),
+        false => g,
     }
 }
 
 /// Sums of what passed the limits, and of that times `x - centre`.
 #[inline(always)]
-fn sums<T: Scalar, const BY_X: bool>(g: &[T], x: &[T], centre: T, affine: Affine<T>) -> [f64; 2] {
+fn sums<T: Scalar, const BY_X: bool>(
+    g: &[T],
+    x: &[T],
+    centre: T,
+    way: (Affine<T>, impl Follow<T>),
+) -> [f64; 2] {
     let centre = centre.to_f64();
-    let pass = |g, x| gate::<T, BY_X>(g, x, affine);
-    passed_sums(g, x, pass, |g, at| {
-        [
-            lane_sum([g], |[g]| g.to_f64()),
-            lane_sum([g, &x[at]], |[g, x]| g.to_f64() * (x.to_f64() - centre)),
-        ]
-    })
+    // Inlined, so that they are compiled with the wide vectors too.
+    passed_sums(
+        g,
+        x,
+        #[inline(always)]
+        |g, x| gate::<T, BY_X>(g, x, way),
+        #[inline(always)]
+        |g, at| {
+            [
+                near_sum([g], |[g]| g.to_f64()),
+                near_sum([g, &x[at]], |[g, x]| g.to_f64() * (x.to_f64() - centre)),
+            ]
+        },
+    )
 }
