@@ -7,6 +7,7 @@ process had with its libraries (for us: its plugins) loaded and no model.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -16,21 +17,69 @@ from pathlib import Path
 
 import facts
 import table
+from networks import NETWORKS
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE.parent.parent / "target/release/alambic-step"
 OURS = "alambic"
 
-# name: (work, network, batch)
+
+
+@dataclasses.dataclass
+class Subject:
+    """A step that is compared."""
+
+    work: str
+    network: str
+    batch: int
+    side: int = 32
+
+
 SUBJECTS = {
-    "recover": ("recover", "resnet18", 32),
-    "training": ("training", "resnet18", 32),
-    "convnet-training": ("training", "convnet3", 64),
-    "gradient-matching": ("gradient-matching", "convnet3", 64),
-    "relabel": ("relabel", "resnet18", 32),
+    "recover": Subject("recover", "resnet18", 32),
+    "training": Subject("training", "resnet18", 32),
+    "convnet-training": Subject("training", "convnet3", 64),
+    "gradient-matching": Subject("gradient-matching", "convnet3", 64),
+    "relabel": Subject("relabel", "resnet18", 32),
 }
 # Left out by default: relabelling in PyTorch is mostly the loading of images, which every script does differently.
 DEFAULT = [name for name in SUBJECTS if name != "relabel"]
+
+# Every shipped network at a size that its users meet: name, pixels a side, batch.
+SIZES = [
+    ("resnet18", 32, 32),
+    ("resnet18", 64, 32),
+    ("resnet18-imagenet", 224, 8),
+    ("resnet50-imagenet", 224, 4),
+    ("mobilenet-v2", 224, 8),
+    ("efficientnet-b0", 224, 8),
+    ("shufflenet-v2", 224, 8),
+    ("densenet121", 224, 4),
+    ("vit-tiny", 224, 8),
+    ("bn-vit-tiny", 224, 8),
+    ("vgg11", 32, 64),
+    ("wrn-16-2", 32, 64),
+    ("wrn-40-2", 32, 64),
+    ("convnet3-bn", 32, 64),
+    ("convnet3-bn-32", 32, 100),
+    ("convnet3-bn-32", 32, 50),
+    ("convnet3", 32, 64),
+    ("alexnet", 32, 64),
+    ("lenet", 32, 64),
+    ("mlp", 32, 64),
+]
+# Recover pulls towards the statistics of BatchNorms, which these do not have.
+WITHOUT_BATCH_NORM = ("vit-tiny", "convnet3", "alexnet", "lenet", "mlp")
+
+
+def matrix():
+    """Recover and training of every size, by name."""
+    rows = {}
+    for network, side, batch in SIZES:
+        for work in ("recover", "training"):
+            if work == "training" or network not in WITHOUT_BATCH_NORM:
+                rows[f"{work} {network} {side} px batch {batch}"] = Subject(work, network, batch, side)
+    return rows
 
 
 class Side:
@@ -99,20 +148,20 @@ def environments(isa, threads, keep_memory):
 
 def start(options, subject, threads, form):
     """The process of a side; `form` is ours or a form of PyTorch."""
-    work, network, batch = SUBJECTS[subject]
     ours, peers = environments(options.isa, threads, options.peer_keeps_memory)
-    size = ["--network", network, "--batch", options.batch or batch]
+    size = ["--batch", options.batch or subject.batch, "--side", subject.side]
     if options.synthetic:
         size += ["--synthetic", options.synthetic]
     if form == OURS:
-        return Side(form, [options.program, work, *size], ours)
-    command = [sys.executable, HERE / "peer.py", work, *size, "--form", form, "--threads", threads]
+        return Side(form, [options.program, subject.work, "--network", NETWORKS[subject.network].ours, *size], ours)
+    command = [sys.executable, HERE / "peer.py", subject.work, "--network", subject.network, *size]
+    command += ["--form", form, "--threads", threads]
     if options.isa == "avx2":
         command += ["--vector-bits", 256]
     return Side(form, command, peers)
 
 
-def compare(options, subject, threads):
+def compare(options, name, subject, threads):
     """One subject at one number of threads: all sides in turn, round after round."""
     sides, failed = [], {}
     try:
@@ -136,14 +185,13 @@ def compare(options, subject, threads):
     finally:
         for side in sides:
             side.end()
-    print(f" {subject}, {threads} thread(s)", file=sys.stderr)
-    work, network, batch = SUBJECTS[subject]
+    print(f" {name}, {threads} thread(s)", file=sys.stderr)
+    batch = options.batch or subject.batch
     return {
-        "subject": subject,
-        "work": work,
-        "network": network,
-        "batch": options.batch or batch,
-        "synthetic": (options.synthetic or options.batch or batch) if work == "gradient-matching" else None,
+        "subject": name,
+        **dataclasses.asdict(subject),
+        "batch": batch,
+        "synthetic": (options.synthetic or batch) if subject.work == "gradient-matching" else None,
         "threads": threads,
         "steps_of_a_block": steps,
         "sides": {s.name: {"median": median(s.blocks), "base": s.base, "blocks": s.blocks} for s in sides},
@@ -154,7 +202,9 @@ def compare(options, subject, threads):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", nargs="+", choices=sorted(SUBJECTS), default=DEFAULT)
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--matrix", action="store_true", help="in place of subjects: recover and training of every shipped network")
+    parser.add_argument("--only", default="", help="subjects whose name holds this text")
+    parser.add_argument("--threads", nargs="+", type=int, help="numbers of threads; 1 and 2, or 2 for the matrix")
     parser.add_argument(
         "--forms",
         nargs="+",
@@ -164,6 +214,7 @@ def parse():
     )
     parser.add_argument("--isa", choices=["native", "avx2"], default="native", help="avx2 holds both sides to AVX2")
     parser.add_argument("--peer-keeps-memory", action="store_true", help="give PyTorch's process the malloc settings of ours")
+    parser.add_argument("--neighbours", type=int, default=0, help="other processes that keep a core busy meanwhile")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--warm-up", type=int, default=3, help="steps before anything is measured")
     parser.add_argument("--block-secs", type=float, default=2.0, help="about how long a block of ours lasts")
@@ -179,14 +230,24 @@ def parse():
 
 def main():
     options = parse()
-    machine = facts.machine()
-    rows = [compare(options, subject, threads) for subject in options.subjects for threads in options.threads]
+    subjects = matrix() if options.matrix else {name: SUBJECTS[name] for name in options.subjects}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items() if key != "json"}
     settings["program"] = options.program.name
-    result = {"machine": machine, "settings": settings, "rows": rows}
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(table.document(result))
+    result = {"machine": facts.machine(), "settings": settings, "rows": []}
+    neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.neighbours)]
+    try:
+        for name, subject in subjects.items():
+            if options.only not in name:
+                continue
+            for threads in options.threads or ([2] if options.matrix else [1, 2]):
+                result["rows"].append(compare(options, name, subject, threads))
+                # A matrix takes hours: what is measured is kept.
+                if options.json:
+                    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+    print(table.matrix(result) if options.matrix else table.document(result))
 
 
 if __name__ == "__main__":

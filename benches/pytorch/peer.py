@@ -16,6 +16,7 @@ import time
 import torch
 import torchvision
 
+import networks
 import works
 
 
@@ -69,7 +70,7 @@ def load_libraries(form):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", choices=sorted(works.WORKS))
-    parser.add_argument("--network", choices=sorted(works.NETWORKS), default="resnet18")
+    parser.add_argument("--network", choices=sorted(networks.NETWORKS), default="resnet18")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--synthetic", type=int, help="synthetic images in gradient matching; by default as many as real ones")
     parser.add_argument("--form", choices=sorted(works.FORMS), default="eager")

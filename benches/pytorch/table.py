@@ -28,6 +28,7 @@ def facts(machine, settings):
         f"PyTorch {machine['torch']}, torchvision {machine['torchvision']}, Python {machine['python']}",
         f"instructions: {settings['isa']}; median of {settings['rounds']} rounds of blocks of about {settings['block_secs']:g} s; "
         f"load before {machine['load_before']:.2f}"
+        + (f"; beside {settings['neighbours']} busy processes" if settings.get("neighbours") else "")
         + ("; PyTorch's process keeps freed memory as ours does" if settings["peer_keeps_memory"] else ""),
     ]
     return "\n".join(f"- {line}" for line in lines)
@@ -79,6 +80,22 @@ def ranges(rows):
     return "\n".join(lines)
 
 
+def matrix(result):
+    """A row for each subject: our share of the clock and of the memory of each form of PyTorch."""
+    forms = result["settings"]["forms"]
+    head = ["step", "threads", "ours, clock s", *(f"time, {form}" for form in forms), *(f"memory, {form}" for form in forms)]
+    lines = [row(head), row(["---"] * len(head))]
+    for r in result["rows"]:
+        ours = r["sides"][OURS]["median"]
+        cells = [f"{r['work']}, {r['network']}, {r['side']} px, batch {r['batch']}", str(r["threads"]), f"{ours['wall_secs']:.4f}"]
+        for key in ("wall_secs", "peak_mib"):
+            for form in forms:
+                side = r["sides"].get(form)
+                cells.append(f"{ours[key] / side['median'][key]:.2f}" if side else "cannot do it")
+        lines.append(row(cells))
+    return facts(result["machine"], result["settings"]) + "\n\n" + "\n".join(lines)
+
+
 def document(result):
     rows = result["rows"]
     parts = [facts(result["machine"], result["settings"]), ratios(rows), second_thread(rows), ranges(rows)]
@@ -86,4 +103,5 @@ def document(result):
 
 
 if __name__ == "__main__":
-    print(document(json.loads(Path(sys.argv[1]).read_text())))
+    read = json.loads(Path(sys.argv[1]).read_text())
+    print(matrix(read) if read["settings"].get("matrix") else document(read))

@@ -7,11 +7,12 @@ import random
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import nn
 from torchvision.transforms import v2
 
-CLASSES, RESOLUTION = 10, 32
+from networks import CLASSES, NETWORKS
+
+RESOLUTION = 32
 # Mean and deviation of CIFAR-10, as SRe2L's CIFAR scripts have them.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
@@ -48,33 +49,6 @@ FORMS = {
 }
 
 
-def resnet18():
-    """ResNet-18 with the stem for small images (SRe2L's CIFAR and Tiny-ImageNet scripts)."""
-    model = torchvision.models.resnet18(num_classes=CLASSES)
-    model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
-    model.maxpool = nn.Identity()
-    return model
-
-
-def convnet3(norm, width=128, depth=3):
-    """The ConvNet of the matching literature: blocks of convolution, norm, ReLU, mean of 2x2, then a linear layer."""
-    layers, channels = [], 3
-    for _ in range(depth):
-        layers += [nn.Conv2d(channels, width, 3, padding=1), norm(width), nn.ReLU(), nn.AvgPool2d(2)]
-        channels = width
-    side = RESOLUTION >> depth
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side * side, CLASSES))
-
-
-NETWORKS = {
-    "resnet18": resnet18,
-    "resnet18-imagenet": lambda: torchvision.models.resnet18(num_classes=CLASSES),
-    "resnet50-imagenet": lambda: torchvision.models.resnet50(num_classes=CLASSES),
-    "convnet3": lambda: convnet3(lambda c: nn.GroupNorm(c, c)),
-    "convnet3-bn": lambda: convnet3(nn.BatchNorm2d),
-}
-
-
 def labels(count):
     return torch.arange(count) % CLASSES
 
@@ -92,17 +66,17 @@ def recover(size, form):
     """A step of SRe2L's recover: losses on the inputs of all BatchNorms, seen by forward hooks, in eval mode, the weights frozen."""
     weight_bn, first_bn, weight_tv, weight_l2 = 0.01, 10.0, 1e-4, 1e-5
     lr, iterations, shift_end = 0.25, 4000, 5
-    model = form.layout(NETWORKS[size.network]()).eval().requires_grad_(False)
+    model = form.layout(NETWORKS[size.network].build(RESOLUTION)).eval().requires_grad_(False)
     distances = []
 
     def hook(norm, inputs, _):
-        x = inputs[0]
-        mean = x.mean([0, 2, 3])
-        var = x.permute(1, 0, 2, 3).contiguous().view(x.shape[1], -1).var(1, unbiased=False)
+        x = inputs[0].flatten(0, 1) if inputs[0].dim() == 3 else inputs[0]
+        mean = x.mean([i for i in range(x.dim()) if i != 1])
+        var = x.transpose(0, 1).contiguous().view(x.shape[1], -1).var(1, unbiased=False)
         distances.append(torch.norm(norm.running_var - var, 2) + torch.norm(norm.running_mean - mean, 2))
 
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.register_forward_hook(hook)
     targets = labels(size.batch)
 
@@ -148,7 +122,7 @@ def recover(size, form):
 
 def training(size, form):
     """A step of training: cross-entropy, SGD with momentum and weight decay."""
-    model = form.layout(NETWORKS[size.network]()).train()
+    model = form.layout(NETWORKS[size.network].build(RESOLUTION)).train()
     images, targets = form.layout(normalised(noise_bytes(size.batch))), labels(size.batch)
     # PyTorch's fused optimizer is its fastest; a script gets the plain one unless it asks.
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=form.compiled or None)
@@ -184,7 +158,7 @@ def distance_of(found, wanted):
 
 def gradient_matching(size, form):
     """A step of DC: the gradient of a synthetic batch is pulled towards that of a real one, by a step on the synthetic images."""
-    model = form.layout(NETWORKS[size.network]()).train()
+    model = form.layout(NETWORKS[size.network].build(RESOLUTION)).train()
     real, real_targets = form.layout(normalised(noise_bytes(size.batch))), labels(size.batch)
     targets = labels(size.synthetic)
     synthetic = form.layout(torch.randn(size.synthetic, 3, RESOLUTION, RESOLUTION)).requires_grad_()
@@ -231,7 +205,7 @@ def gradient_matching(size, form):
 
 def relabel(size, form):
     """Labels of a batch as FKD makes them: a crop and a coin for each image, cutmix, logits in half precision."""
-    model = form.compile(form.layout(NETWORKS[size.network]()).eval())
+    model = form.compile(form.layout(NETWORKS[size.network].build(RESOLUTION)).eval())
     pixels = noise_bytes(size.batch)
     augment = v2.Compose([v2.RandomResizedCrop(RESOLUTION), v2.RandomHorizontalFlip()])
     beta = torch.distributions.Beta(1.0, 1.0)
