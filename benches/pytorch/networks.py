@@ -158,7 +158,6 @@ NETWORKS = {
     "bn-vit-tiny": Network('vit:{"norm": "batch"}', bn_vit_tiny),
     "vgg11": Network("vgg", vgg11),
     "wrn-16-2": Network("wide-resnet", wide_resnet(16, 2)),
-    "wrn-40-2": Network('wide-resnet:{"depth": 40}', wide_resnet(40, 2)),
     "alexnet": Network("alexnet", alexnet),
     "lenet": Network("lenet", lenet),
     "mlp": Network("mlp", mlp),

@@ -125,7 +125,7 @@ pub(crate) fn every(start: *const f32, step: usize) -> impl FnMut() -> *const f3
 /// A's entry (row i, depth k) is at `a[k / d * a_block + k % d * LANES^t + i * LANES^(1 - t)]` with d the `depth` of a block and t whether A is
 /// turned; B's row k starts at `b[k * b_step]`, its second half `b_second` after it; C's row i at `c[i * c_row]`, likewise.
 #[derive(Clone, Copy)]
-pub(crate) struct Product {
+pub(crate) struct BlockedProduct {
     pub(crate) blocks: usize,
     pub(crate) depth: usize,
     pub(crate) a_block: usize,
@@ -140,14 +140,14 @@ pub(crate) struct Product {
 #[inline(always)]
 unsafe fn micro<S: Lanes, const ROWS: usize, const TURNED: bool>(
     s: S,
-    p: &Product,
+    p: &BlockedProduct,
     mut a: *const f32,
     mut b: *const f32,
     c: *mut f32,
 ) {
     let (row_step, depth_step) = if TURNED { (1, S::LANES) } else { (S::LANES, 1) };
     let mut sums = [[s.splat(0.0); 2]; ROWS];
-    // SAFETY: the callers' promise about A, B and C, see `product`.
+    // SAFETY: the callers' promise about A, B and C, see `blocked_product`.
     unsafe {
         if p.accumulate {
             for (i, sum) in sums.iter_mut().enumerate() {
@@ -181,10 +181,10 @@ unsafe fn micro<S: Lanes, const ROWS: usize, const TURNED: bool>(
 /// The product of `rows` positions of a blocked matrix A and one panel of B.
 ///
 /// # Safety
-/// All entries that [`Product`] names can be read, and those of C written.
-pub(crate) unsafe fn product<S: Lanes>(
+/// All entries that [`BlockedProduct`] names can be read, and those of C written.
+pub(crate) unsafe fn blocked_product<S: Lanes>(
     s: S,
-    p: &Product,
+    p: &BlockedProduct,
     rows: usize,
     a: *const f32,
     b: *const f32,
@@ -217,10 +217,10 @@ pub(crate) unsafe fn product<S: Lanes>(
 /// The product of `LANES` channels of a blocked matrix A, turned: the depth runs over positions.
 ///
 /// # Safety
-/// All entries that [`Product`] names can be read, and those of C written.
-pub(crate) unsafe fn product_turned<S: Lanes>(
+/// All entries that [`BlockedProduct`] names can be read, and those of C written.
+pub(crate) unsafe fn turned_product<S: Lanes>(
     s: S,
-    p: &Product,
+    p: &BlockedProduct,
     a: *const f32,
     b: *const f32,
     c: *mut f32,

@@ -54,13 +54,23 @@ fn lanes<T: Scalar, const M: usize, const FAR: bool>(
     let len = rows.first().map_or(0, |row| row.len());
     let mut lanes = [0.0f64; LANES];
     let blocks = rows.map(|row| row[..len].as_chunks::<LANES>());
-    for b in 0..len / LANES {
-        let block: [&[T; LANES]; M] = std::array::from_fn(|m| &blocks[m].0[b]);
+    // In turns: of a loop that fetches and sums the compiler does not make vectors.
+    const TURN: usize = 16;
+    let all = len / LANES;
+    for first in (0..all).step_by(if FAR { TURN } else { all.max(1) }) {
+        let turn = first..if FAR { all.min(first + TURN) } else { all };
+        // What lies behind the rows of a channel, the next channel's, is mostly what this thread sums next.
         if FAR {
-            block.iter().for_each(|block| fetch_ahead(*block, AHEAD));
+            for (fetched, _) in blocks {
+                let lines = fetched[turn.clone()].iter();
+                lines.for_each(|line| fetch_ahead(line, AHEAD));
+            }
         }
-        for lane in 0..LANES {
-            lanes[lane] += term(std::array::from_fn(|m| block[m][lane]));
+        for b in turn {
+            let block: [&[T; LANES]; M] = std::array::from_fn(|m| &blocks[m].0[b]);
+            for lane in 0..LANES {
+                lanes[lane] += term(std::array::from_fn(|m| block[m][lane]));
+            }
         }
     }
     let rest = blocks.map(|(_, rest)| rest);

@@ -4,7 +4,7 @@ use super::gather::grid;
 use super::plan::{Class, Plan, Tap};
 use crate::kernel::conv::window::Window;
 use crate::kernel::lanes::Lanes;
-use crate::kernel::layout::{Product, from_blocked, padded, product};
+use crate::kernel::layout::{BlockedProduct, blocked_product, from_blocked, padded};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 use crate::kernel::tasks::each;
 
@@ -164,7 +164,7 @@ impl<S: Lanes> Work<'_, S> {
                         unsafe { grid(s, from, steps, part, columns.at(to * lanes)) }
                     }
                 }
-                let size = Product {
+                let size = BlockedProduct {
                     blocks: count * taps,
                     depth: lanes,
                     a_block: of_class * lanes,
@@ -179,7 +179,7 @@ impl<S: Lanes> Work<'_, S> {
                     let b = weights.at(panel + first * taps * lanes * 2 * lanes);
                     let to = sums.at(c * one + n * of_class * 2 * lanes);
                     // SAFETY: gathered above; the panel has `count` blocks of weights from here on; sums are this task's own.
-                    unsafe { product(s, &size, of_class, columns.at(0), b, to) }
+                    unsafe { blocked_product(s, &size, of_class, columns.at(0), b, to) }
                 }
                 offset += padded(sources, lanes) * taps * 2 * lanes;
             }

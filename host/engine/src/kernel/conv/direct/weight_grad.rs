@@ -4,7 +4,7 @@ use super::gather::grid;
 use crate::kernel::conv::window::Window;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
-use crate::kernel::layout::{Product, from_blocked, padded, product_turned, to_blocked};
+use crate::kernel::layout::{BlockedProduct, from_blocked, padded, to_blocked, turned_product};
 use crate::kernel::scratch::{Shared, TASKS, Unfilled};
 use crate::kernel::tasks::each;
 
@@ -77,7 +77,7 @@ impl<S: Lanes> Work<'_, S> {
                 let rows = rows.min(height - row);
                 let positions = images * rows * width;
                 self.turn(grad, (image, images), (row, rows), right.at(0));
-                let size = Product {
+                let size = BlockedProduct {
                     blocks: 1,
                     depth: positions,
                     a_block: 0,
@@ -104,7 +104,7 @@ impl<S: Lanes> Work<'_, S> {
                             let place = n * 2 * sum_rows + (block * self.taps + t) * lanes;
                             let to = sums.at(place * lanes);
                             // SAFETY: gathered and turned above; the sums are this task's own.
-                            unsafe { product_turned(s, &size, a, b, to) }
+                            unsafe { turned_product(s, &size, a, b, to) }
                         }
                     }
                 }

@@ -4,7 +4,7 @@ use super::filter::{self, Filters};
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, Task, tile};
 use crate::kernel::lanes::Lanes;
-use crate::kernel::layout::{Product, padded, product};
+use crate::kernel::layout::{BlockedProduct, blocked_product, padded};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 use crate::kernel::tasks::each;
 
@@ -202,7 +202,7 @@ impl<S: Lanes> Pass<'_, S> {
         (m, n): (Products, usize),
     ) {
         let lanes = S::LANES;
-        let size = Product {
+        let size = BlockedProduct {
             blocks: count / lanes,
             depth: lanes,
             a_block: tiles * lanes,
@@ -215,7 +215,7 @@ impl<S: Lanes> Pass<'_, S> {
         let a = v.start.at(i * v.apart + k * tiles);
         let c = m.start.at(i * m.apart + n * tiles * 2 * lanes);
         // SAFETY: v has `count` inputs of all tiles from a on, the weights as many rows; m is the task's own.
-        unsafe { product(self.s, &size, tiles, a, weights, c) }
+        unsafe { blocked_product(self.s, &size, tiles, a, weights, c) }
     }
 
     /// Writes the outputs of some panels.

@@ -3,7 +3,7 @@
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, TASK_TILES, Task, filter, tile};
 use crate::kernel::lanes::Lanes;
-use crate::kernel::layout::{Product, padded, product_turned};
+use crate::kernel::layout::{BlockedProduct, padded, turned_product};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 use crate::kernel::tasks::{each, each_part};
 
@@ -148,7 +148,7 @@ impl<S: Lanes> Gradient<'_, S> {
         let (lanes, tiles) = (S::LANES, of.tiles);
         let columns = part.panels * 2 * lanes;
         for k in (0..tiles).step_by(DEPTH) {
-            let size = Product {
+            let size = BlockedProduct {
                 blocks: 1,
                 depth: DEPTH.min(tiles - k),
                 a_block: 0,
@@ -167,7 +167,7 @@ impl<S: Lanes> Gradient<'_, S> {
                         let a = v.wrapping_add((part.input + c) * tiles);
                         let to = sum.wrapping_add(i * apart + c * columns + n * 2 * lanes);
                         // SAFETY: both leases hold all channels of all tiles; the sum holds the whole part.
-                        unsafe { product_turned(self.s, &size, a, b, to) }
+                        unsafe { turned_product(self.s, &size, a, b, to) }
                     }
                 }
             }
