@@ -24,7 +24,6 @@ PROGRAM = HERE.parent.parent / "target/release/alambic-step"
 OURS = "alambic"
 
 
-
 @dataclasses.dataclass
 class Subject:
     """A step that is compared."""

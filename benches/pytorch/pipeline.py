@@ -19,15 +19,15 @@ import numpy
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from torchvision.transforms import functional as TF
 
 import networks
+import works
+from works import CLASSES, MEAN, STD
 
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-CLASSES, SIDE, PER_CLASS, BATCH = 10, 32, 10, 50
+SIDE, PER_CLASS, BATCH = 32, 10, 50
 PASSES = 300
 SEEDS = (0, 1, 2)
 NORMALISED = T.Compose([T.ToTensor(), T.Normalize(MEAN, STD)])
@@ -93,17 +93,7 @@ def teacher_of(args):
 
 def recover(args, _):
     model, iterations, lr = teacher_of(args), 1000, 0.1
-    distances = []
-
-    def hook(norm, inputs, _):
-        x = inputs[0]
-        mean = x.mean([0, 2, 3])
-        var = x.permute(1, 0, 2, 3).reshape(x.shape[1], -1).var(1, unbiased=False)
-        distances.append(torch.norm(norm.running_var - var, 2) + torch.norm(norm.running_mean - mean, 2))
-
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_hook(hook)
+    distances = works.watched(model)
 
     def loss_of(view, targets):
         distances.clear()
@@ -140,17 +130,16 @@ def distilled(args):
 
 def viewed(images, batch, views, cut):
     """The views of a batch: crop and flip of each image, then cutmix."""
-    boxes = zip(batch, views)
-    cropped = [NORMALISED(TF.hflip(p) if flip else p) for p, flip in (crop_of(images[i], view) for i, view in boxes)]
-    x = torch.stack(cropped)
+    x = torch.stack([view_of(images[i], view) for i, view in zip(batch, views)])
     order, (top, left, bottom, right) = cut
     x[:, :, top:bottom, left:right] = x[order][:, :, top:bottom, left:right]
     return x
 
 
-def crop_of(image, view):
+def view_of(image, view):
     *box, flip = view
-    return TF.resized_crop(image, *box, [SIDE, SIDE]), flip
+    crop = TF.resized_crop(image, *box, [SIDE, SIDE])
+    return NORMALISED(TF.hflip(crop) if flip else crop)
 
 
 def drawn_cut():

@@ -62,11 +62,8 @@ def normalised(pixels):
     return (pixels / 255 - mean) / std
 
 
-def recover(size, form):
-    """A step of SRe2L's recover: losses on the inputs of all BatchNorms, seen by forward hooks, in eval mode, the weights frozen."""
-    weight_bn, first_bn, weight_tv, weight_l2 = 0.01, 10.0, 1e-4, 1e-5
-    lr, iterations, shift_end = 0.25, 4000, 5
-    model = form.layout(NETWORKS[size.network].build(RESOLUTION)).eval().requires_grad_(False)
+def watched(model):
+    """A list to which each forward pass adds the distances of all BatchNorms' statistics: SRe2L's hooks. It is to be cleared before."""
     distances = []
 
     def hook(norm, inputs, _):
@@ -78,6 +75,15 @@ def recover(size, form):
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.register_forward_hook(hook)
+    return distances
+
+
+def recover(size, form):
+    """A step of SRe2L's recover: losses on the inputs of all BatchNorms, seen by forward hooks, in eval mode, the weights frozen."""
+    weight_bn, first_bn, weight_tv, weight_l2 = 0.01, 10.0, 1e-4, 1e-5
+    lr, iterations, shift_end = 0.25, 4000, 5
+    model = form.layout(NETWORKS[size.network].build(RESOLUTION)).eval().requires_grad_(False)
+    distances = watched(model)
     targets = labels(size.batch)
 
     def loss_of(view):
