@@ -7,7 +7,8 @@ use super::Scalar;
 use super::matrix::Matrix;
 use super::product::{Product, Start};
 use super::scratch::{KERNELS, Unfilled};
-use super::tasks::{each, each_part};
+use super::sums::add_in_order;
+use super::tasks::each;
 
 /// `out = a b`, or `out += a b` with `accumulate`; `a` is (m, k), `b` is (k, n), `out` has rows `out_stride` apart.
 ///
@@ -280,18 +281,6 @@ fn sums<'a, T: Scalar>(
         add_in_order(&mut out, others);
     }
     out
-}
-
-/// Adds slices of one length, which lie behind each other, to another.
-fn add_in_order<T: Scalar>(to: &mut [T], others: &[T]) {
-    const PART: usize = 1 << 14;
-    let len = to.len();
-    each_part(to, PART, |i, to| {
-        for other in others.chunks_exact(len) {
-            let other = &other[i * PART..][..to.len()];
-            to.iter_mut().zip(other).for_each(|(to, x)| *to += *x);
-        }
-    });
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Scalar;
+use super::tasks::each_part;
 
 /// Lanes of a sum: two of AVX-512's vectors of f64, four of AVX2's.
 const LANES: usize = 16;
@@ -78,6 +79,18 @@ fn lanes<T: Scalar, const M: usize, const FAR: bool>(
         *sum += term(rest.map(|rest| rest[lane]));
     }
     total(lanes)
+}
+
+/// Adds slices of one length, which lie behind each other, to another, in their order.
+pub(crate) fn add_in_order<T: Scalar>(to: &mut [T], others: &[T]) {
+    const PART: usize = 1 << 14;
+    let len = to.len();
+    each_part(to, PART, |i, to| {
+        for other in others.chunks_exact(len) {
+            let other = &other[i * PART..][..to.len()];
+            to.iter_mut().zip(other).for_each(|(to, x)| *to += *x);
+        }
+    });
 }
 
 /// Entries that [`passed_sums`] looks at together.

@@ -6,9 +6,8 @@ use super::node::{BatchNorm, BatchNormConfig, BatchNormMode};
 use super::parts;
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
-use crate::gpu::Gpu;
-use crate::gpu::computed;
 use crate::gpu::layout::Order;
+use crate::gpu::{Gpu, computed};
 use crate::kernel::batch_norm::{After, Planes};
 use crate::tensor::Tensor;
 

@@ -5,7 +5,8 @@ use super::{GAP, Geometry, TASK_TILES, Task, filter, tile};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{BlockedProduct, padded, turned_product};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
-use crate::kernel::tasks::{each, each_part};
+use crate::kernel::sums::add_in_order;
+use crate::kernel::tasks::each;
 
 /// Up to so many filters (inputs times outputs) the transformed gradient of all fits the cache: work is split by images.
 const FEW_FILTERS: usize = 160 * 160;
@@ -245,13 +246,7 @@ impl<S: Lanes> Gradient<'_, S> {
         // SAFETY: every part has at least one task, so all entries were written, and all tasks are done.
         let sums = unsafe { std::slice::from_raw_parts_mut(start.at(0), parts * len) };
         let (total, rest) = sums.split_at_mut(len);
-        const CHUNK: usize = 1 << 14;
-        each_part(total, CHUNK, |i, total| {
-            for part in rest.chunks_exact(len) {
-                let part = &part[i * CHUNK..][..total.len()];
-                total.iter_mut().zip(part).for_each(|(a, b)| *a += *b);
-            }
-        });
+        add_in_order(total, rest);
         each(whole.panels, |panel| {
             let part = Part {
                 panel,
