@@ -151,6 +151,7 @@ def start(options, subject, threads, form):
     if options.synthetic:
         size += ["--synthetic", options.synthetic]
     if form == OURS:
+        size += ["--precision", options.precision]
         return Side(form, [options.program, subject.work, "--network", NETWORKS[subject.network].ours, *size], ours)
     command = [sys.executable, HERE / "peer.py", subject.work, "--network", subject.network, *size]
     command += ["--form", form, "--threads", threads]
@@ -210,6 +211,7 @@ def parse():
         default=["eager", "compiled"],
         help="how PyTorch does it; bf16 is autocast with channels-last images, and needs AMX to be fast",
     )
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="of our layers; bf16 needs AVX512-BF16")
     parser.add_argument("--isa", choices=["native", "avx2"], default="native", help="avx2 holds both sides to AVX2")
     parser.add_argument("--peer-keeps-memory", action="store_true", help="give PyTorch's process the malloc settings of ours")
     parser.add_argument("--neighbours", type=int, default=0, help="other processes that keep a core busy meanwhile")

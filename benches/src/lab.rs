@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use alambic::{
     artifact::{ImageFormat, ImageSet, RunFolder, Scaling},
     data::{Dataset, Inputs, Normalization, Split},
-    engine::{Tensor, Value, gpu::precision::Precision},
+    engine::{Tensor, Value, precision::Precision},
     plugins::Registry,
     stages::{
         ComponentConfig, Session,

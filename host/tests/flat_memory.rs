@@ -14,8 +14,8 @@ use alambic::{
     data::{Config, Dataset, Normalization},
     engine::{
         allocation::{Counting, peak_bytes, reset_peak, set_counting},
-        gpu::precision::Precision,
         optim::Optimizer,
+        precision::Precision,
     },
     stages::{
         ComponentConfig, Session,

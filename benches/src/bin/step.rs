@@ -4,10 +4,8 @@
 //! (`alambic_benches::serve`); their value is the loss. `RAYON_NUM_THREADS` sets the threads.
 
 use alambic::engine::{
-    gpu::{
-        device,
-        precision::{Precision, compute_in},
-    },
+    gpu::device,
+    precision::{Precision, compute_in, offered},
     profile::{set_profiling, take},
 };
 use alambic_benches::{
@@ -41,7 +39,7 @@ struct Args {
     /// Where to compute: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// What layers compute in on a GPU: f32, tf32 or bf16
+    /// What layers compute in: f32, bf16 (a GPU, or a CPU with AVX512-BF16), or tf32 (a GPU)
     #[arg(long, value_parser = precision, default_value = "f32")]
     precision: Precision,
     /// Say where the time of each block goes, by operation
@@ -75,6 +73,7 @@ fn work(args: &Args) -> Result<()> {
     announce()?;
     let opened = device::open(&args.device).map_err(anyhow::Error::msg)?;
     let on = opened.device;
+    offered(args.precision, &on).map_err(|why| anyhow::anyhow!("bf16 on the CPU: {why}"))?;
     let lab = Lab::new(registry, size.images(), size.canvas)?.on(on.clone());
     let _computing = compute_in(args.precision);
     set_profiling(args.operations);

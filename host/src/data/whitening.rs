@@ -10,7 +10,7 @@ use faer::{Mat, Side};
 use super::{config::WhiteningConfig, dataset::Dataset, normalization::Normalization};
 use crate::engine::{
     Tensor, Value,
-    gpu::precision::{Precision, compute_in},
+    precision::{Precision, compute_in},
 };
 
 /// Images whose products are summed at once.

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::{
     artifact::{RunFolder, Stage},
     data::Normalization,
-    engine::gpu::precision::Precision,
+    engine::precision::Precision,
     plugins::registry::Registry,
     stages::{Session, Table, team::Team},
 };
@@ -71,8 +71,8 @@ pub(super) fn work(
     let (train, device) = (Arc::clone(session.train), session.device.clone());
     let table = experiment.table(stage);
     session.precision = table.map(Table::precision).unwrap_or_default();
-    if !session.precision.is_f32() && device.is_cpu() {
-        tell!("{stage}: its precision is for GPUs; the CPU computes in f32");
+    if session.precision == Precision::Tf32 && device.is_cpu() {
+        tell!("{stage}: the precision tf32 is for GPUs; the CPU computes in f32");
     }
     let _computing = session.compute();
     let prepared = session.inputs.prepare(&experiment.data, &train, &device);

@@ -36,7 +36,7 @@ use serde_json::Value as Json;
 use crate::{
     artifact::RunFolder,
     data::{Dataset, Fault},
-    engine::gpu::precision::Precision,
+    engine::precision::Precision,
 };
 
 pub use component::ComponentConfig;

@@ -11,7 +11,7 @@ use crate::{
     data::{Dataset, Inputs, Normalization, WhiteningConfig},
     engine::{
         Tensor, Value,
-        gpu::precision::{Computing, Precision, compute_in},
+        precision::{Computing, Precision, compute_in},
     },
     plugins::{ops::export, registry::Registry},
 };

@@ -14,8 +14,8 @@ use serde_json::{Value as Json, json};
 use crate::{
     artifact::{Stage, WorkFolder, atomic, tensors},
     engine::{
-        gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::SgdConfig, schedule::CosineConfig},
+        precision::Precision,
     },
     report::overall,
     say::visible,
@@ -56,7 +56,7 @@ pub struct Config {
     #[serde(default = "n::<256, u32>")]
     #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
-    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
+    /// Precision of the layers: f32, bf16 (a GPU, or a CPU with AVX512-BF16), or tf32 (a GPU)
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// Optimizer

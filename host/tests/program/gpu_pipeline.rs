@@ -1,4 +1,4 @@
-//! Whole runs on the emulated device: every stage goes through the GPU's kernels.
+//! Whole runs on the emulated device, where every stage goes through the GPU's kernels, and what only some devices compute in.
 
 use crate::common::{Answer, Lab};
 use serde_json::Value as Json;
@@ -99,4 +99,17 @@ fn an_evaluation_takes_as_many_images_as_the_device_holds() {
     };
     let (narrow, wide) = (top1("900000"), top1("90000000"));
     assert!((narrow - wide).abs() < 1., "{narrow} {wide}");
+}
+
+/// Without AVX512-BF16 the CPU does not compute in bf16, and says so before anything else.
+#[test]
+fn a_precision_that_the_processor_lacks() {
+    let lab = Lab::new();
+    let arguments = ["squeeze", "recover"].map(|stage| format!("{stage}.precision=bf16"));
+    let mut command = lab.command("run", &["--set", &arguments[0], "--set", &arguments[1]]);
+    command.env("ALAMBIC_ISA", "portable");
+    let answer = Answer::of(command.output().expect("the program starts"));
+    let parts = ["squeeze", "recover"].map(|stage| format!("{stage}.precision: bf16 on the CPU: "));
+    answer.refused(2, &[&parts[0], &parts[1], "AVX512-BF16"]);
+    assert!(!lab.path("run").exists(), "a run folder was made");
 }

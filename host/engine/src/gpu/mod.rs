@@ -34,7 +34,6 @@ mod nvrtc;
 pub(crate) mod optimizer;
 pub(crate) mod order;
 pub(crate) mod pool;
-pub mod precision;
 pub(crate) mod reduce;
 pub(crate) mod resample;
 pub mod resident;

@@ -4,9 +4,9 @@
 //! queries at a time, again in the backward pass: no L x L matrix is kept.
 
 use super::elementary::Elementary;
-use super::gemm::{gemm, part, settle};
+use super::gemm::{part, settle};
 use super::matrix::Matrix;
-use super::product::{Product, Start};
+use super::product::{Factors, Product, Start};
 use super::scratch::{TASKS, Unfilled};
 use super::softmax::{softmax_grad_rows, softmax_rows};
 use super::tasks::each;
@@ -22,6 +22,8 @@ pub(crate) struct Heads {
     pub(crate) heads: usize,
     /// Entries of a query of one head.
     pub(crate) size: usize,
+    /// What the products take their factors in.
+    pub(crate) factors: Factors,
 }
 
 /// Queries, keys or values of one head.
@@ -63,6 +65,18 @@ impl Heads {
         Matrix::rows(&qkv[self.start(task, part)..], 3 * self.width())
     }
 
+    /// A product (m, k) (k, n) to rows that lie `stride` apart.
+    fn product(&self, m: usize, n: usize, k: usize, stride: usize) -> Product {
+        let factors = self.factors;
+        Product {
+            m,
+            n,
+            k,
+            stride,
+            factors,
+        }
+    }
+
     /// The share of each key in the result of queries from `first` on, row by row.
     fn shares<T: Elementary>(
         &self,
@@ -73,8 +87,10 @@ impl Heads {
     ) {
         let query = self.matrix(qkv, task, Part::Query).from(first, 0);
         let key = self.matrix(qkv, task, Part::Key).transposed();
-        let size = (queries, self.tokens, self.size);
-        gemm(size, scores, self.tokens, false, query, key);
+        let size = self.product(queries, self.tokens, self.size, self.tokens);
+        assert_eq!(scores.len(), queries * self.tokens, "a score of each pair");
+        // SAFETY: the scores are borrowed uniquely, and as many as the product has entries.
+        unsafe { part(&size, scores.as_mut_ptr(), Start::Zeros, query, key) };
         softmax_rows(scores, self.tokens, T::from_f64(self.scale()));
     }
 }
@@ -94,12 +110,7 @@ pub(crate) fn forward<T: Elementary>(heads: Heads, qkv: &[T]) -> Vec<T> {
                 let queries = QUERIES.min(tokens - first);
                 let scores = &mut scores[..queries * tokens];
                 heads.shares(qkv, task, first, (&mut *scores, queries));
-                let size = Product {
-                    m: queries,
-                    n: heads.size,
-                    k: tokens,
-                    stride: width,
-                };
+                let size = heads.product(queries, heads.size, tokens, width);
                 let to = out.at(heads.result(task) + first * width);
                 let value = heads.matrix(qkv, task, Part::Value);
                 // SAFETY: each task has its own entries of each token.
@@ -138,33 +149,17 @@ pub(crate) fn backward<T: Elementary>(heads: Heads, qkv: &[T], g: &[T]) -> Vec<T
                 );
                 heads.shares(qkv, task, first, (&mut *shares, queries));
                 let g = Matrix::rows(&g[heads.result(task) + first * width..], width);
-                gemm(
-                    (queries, tokens, heads.size),
-                    slopes,
-                    tokens,
-                    false,
-                    g,
-                    value,
-                );
-                let by_key = Product {
-                    m: tokens,
-                    n: heads.size,
-                    k: queries,
-                    stride: 3 * width,
-                };
-                let query = Product {
-                    m: queries,
-                    n: heads.size,
-                    k: tokens,
-                    stride: 3 * width,
-                };
+                let by_value = heads.product(queries, tokens, heads.size, tokens);
+                let by_key = heads.product(tokens, heads.size, queries, 3 * width);
+                let query = heads.product(queries, heads.size, tokens, 3 * width);
                 let start = || match first {
                     0 => Start::Zeros,
                     _ => Start::Result,
                 };
                 let queried = heads.matrix(qkv, task, Part::Query).from(first, 0);
-                // SAFETY: each task has its own entries of each token's gradient.
+                // SAFETY: the slopes are borrowed uniquely; each task has its own entries of each token's gradient.
                 unsafe {
+                    part(&by_value, slopes.as_mut_ptr(), Start::Zeros, g, value);
                     let turned = Matrix::rows(shares, tokens).transposed();
                     part(&by_key, to(Part::Value, 0), start(), turned, g);
                     softmax_grad_rows(shares, slopes, tokens, T::from_f64(heads.scale()));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Scalar;
 use super::matrix::Matrix;
-use super::product::{Product, Start};
+use super::product::{Factors, Product, Start};
 use super::scratch::{KERNELS, Unfilled};
 use super::sums::add_in_order;
 use super::tasks::each;
@@ -34,7 +34,17 @@ pub(crate) fn gemm<T: Scalar>(
         false => Start::Zeros,
     };
     // SAFETY: the assertion bounds every entry that is written; `out` is borrowed uniquely.
-    unsafe { part(&Product { m, n, k, stride }, out.as_mut_ptr(), start, a, b) }
+    unsafe {
+        let factors = Factors::AsGiven;
+        let size = Product {
+            m,
+            n,
+            k,
+            stride,
+            factors,
+        };
+        part(&size, out.as_mut_ptr(), start, a, b);
+    }
 }
 
 /// As [`gemm`], where rows and columns are not empty.
@@ -48,7 +58,9 @@ pub(crate) unsafe fn part<T: Scalar>(
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
 ) {
-    let Product { m, n, k, stride } = *size;
+    let Product {
+        m, n, k, stride, ..
+    } = *size;
     let begin = |row: usize| {
         // SAFETY: the caller's promise; a row at a time.
         let to = unsafe { std::slice::from_raw_parts_mut(out.add(row * stride), n) };
@@ -191,40 +203,43 @@ impl Steps {
 pub(crate) fn batched<'a, T: Scalar>(
     batch: usize,
     size: (usize, usize, usize),
+    factors: Factors,
     a: impl Fn(usize) -> Matrix<'a, T> + Sync,
     b: impl Fn(usize) -> Matrix<'a, T> + Sync,
 ) -> Vec<T> {
-    sums(batch, 1, size, None, a, b)
+    sums((batch, 1), size, factors, None, a, b)
 }
 
 /// `out = a b`, and a number added to each column.
 pub(crate) fn shifted<T: Scalar>(
     size: (usize, usize, usize),
+    factors: Factors,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     row: Option<&[T]>,
 ) -> Vec<T> {
-    sums(1, 1, size, row, |_| a, |_| b)
+    sums((1, 1), size, factors, row, |_| a, |_| b)
 }
 
 /// The sum of `a[i] b[i]` over all `count` of them, in their order.
 pub(crate) fn summed<'a, T: Scalar>(
     count: usize,
     size: (usize, usize, usize),
+    factors: Factors,
     a: impl Fn(usize) -> Matrix<'a, T> + Sync,
     b: impl Fn(usize) -> Matrix<'a, T> + Sync,
 ) -> Vec<T> {
     if count == 0 {
         return vec![T::ZERO; size.0 * size.1];
     }
-    sums(1, count, size, None, a, b)
+    sums((1, count), size, factors, None, a, b)
 }
 
 /// For each of a batch of contiguous outputs the sum of `terms` products, and a number added to each column.
 fn sums<'a, T: Scalar>(
-    batch: usize,
-    terms: usize,
+    (batch, terms): (usize, usize),
     (m, n, k): (usize, usize, usize),
+    factors: Factors,
     shift: Option<&[T]>,
     a: impl Fn(usize) -> Matrix<'a, T> + Sync,
     b: impl Fn(usize) -> Matrix<'a, T> + Sync,
@@ -255,6 +270,7 @@ fn sums<'a, T: Scalar>(
             n: columns.min(n - column),
             k,
             stride: n,
+            factors,
         };
         let mut start = match shift.filter(|_| split == 0) {
             None => Start::Zeros,
@@ -296,12 +312,14 @@ mod tests {
         let plain = batched(
             1,
             (m, n, k),
+            Factors::AsGiven,
             |_| Matrix::rows(&a, k),
             |_| Matrix::rows(&b, n),
         );
         let turned = batched(
             1,
             (m, n, k),
+            Factors::AsGiven,
             |_| Matrix::rows(&at, m).transposed(),
             |_| Matrix::rows(&b, n),
         );
@@ -324,7 +342,7 @@ mod tests {
             assert!(Plan::new(1, terms, (m, n, k)).splits > 1);
             let left = |i: usize| Matrix::rows(&a[i * m * k..], k);
             let right = |i: usize| Matrix::rows(&b[i * k * n..], n);
-            let got = summed(terms, (m, n, k), left, right);
+            let got = summed(terms, (m, n, k), Factors::AsGiven, left, right);
             for (place, got) in got.iter().enumerate() {
                 let (i, j) = (place / n, place % n);
                 let of = |t: usize, l: usize| a[(t * m + i) * k + l] * b[(t * k + l) * n + j];
@@ -340,6 +358,7 @@ mod tests {
         let out = batched::<f32>(
             2,
             (2, 3, 0),
+            Factors::AsGiven,
             |_| Matrix::rows(&[], 1),
             |_| Matrix::rows(&[], 3),
         );

@@ -38,32 +38,71 @@ pub(crate) unsafe fn to_blocked<S: Lanes>(
     plane: usize,
     channels: usize,
     count: usize,
+    to: impl FnMut() -> *mut f32,
+) {
+    // SAFETY: `live` entries from position p of each plane exist; every row of the result has its place.
+    unsafe {
+        squares(
+            s,
+            (channels, count),
+            #[inline(always)]
+            |c, p, live| load(s, from.wrapping_add(c * plane + p), live),
+            to,
+        );
+    }
+}
+
+/// Loads `count` numbers, zeros after them.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Lanes>(s: S, from: *const f32, count: usize) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if count == S::LANES {
+            s.load(from)
+        } else {
+            s.load_first(from, count)
+        }
+    }
+}
+
+/// Turns `lines` lines of `count` words square by square: `line(i, k, live)` gives `live` words of line i from word k on, and word k of all lines
+/// goes to the k-th place of `to`, zeros after the last line. `line` has to be a closure marked `#[inline(always)]`.
+///
+/// # Safety
+/// `lines <= LANES`; each `to` takes `LANES` words.
+#[inline(always)]
+pub(crate) unsafe fn squares<S: Lanes>(
+    s: S,
+    (lines, count): (usize, usize),
+    line: impl Fn(usize, usize, usize) -> S::V,
     mut to: impl FnMut() -> *mut f32,
 ) {
     let (whole, rest) = (count / S::LANES * S::LANES, count % S::LANES);
-    // SAFETY: `live` entries from position p of each plane exist; every row of the result has its place.
-    unsafe {
-        with_rows!(S, channels, {
-            for p in (0..whole).step_by(S::LANES) {
-                let mut square = s.square();
-                for (c, row) in square.as_mut()[..channels].iter_mut().enumerate() {
-                    *row = s.load(from.add(c * plane + p));
-                }
-                s.transpose(&mut square);
-                for row in square.as_ref() {
-                    s.store(to(), *row);
-                }
-            }
-        });
-        if rest > 0 {
+    with_rows!(S, lines, {
+        for k in (0..whole).step_by(S::LANES) {
             let mut square = s.square();
-            for (c, row) in square.as_mut()[..channels].iter_mut().enumerate() {
-                *row = s.load_first(from.add(c * plane + whole), rest);
+            for (i, row) in square.as_mut()[..lines].iter_mut().enumerate() {
+                *row = line(i, k, S::LANES);
             }
             s.transpose(&mut square);
-            for row in &square.as_ref()[..rest] {
-                s.store(to(), *row);
+            for row in square.as_ref() {
+                // SAFETY: the caller's promise.
+                unsafe { s.store(to(), *row) };
             }
+        }
+    });
+    if rest > 0 {
+        let mut square = s.square();
+        for (i, row) in square.as_mut()[..lines].iter_mut().enumerate() {
+            *row = line(i, whole, rest);
+        }
+        s.transpose(&mut square);
+        for row in &square.as_ref()[..rest] {
+            // SAFETY: as above.
+            unsafe { s.store(to(), *row) };
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) mod lockstep;
 pub(crate) mod matrix;
 pub(crate) mod output;
 pub(crate) mod pool;
-mod product;
+pub(crate) mod product;
 pub(crate) mod reduce;
 pub(crate) mod resample;
 mod row_norm;

@@ -7,6 +7,7 @@ use crate::gpu::{Gpu, computed};
 use crate::kernel::attention::{Heads, backward, forward};
 use crate::kernel::unary::has_kernel;
 use crate::kernel::{Host, dispatch, to_value};
+use crate::precision;
 use crate::tensor::Tensor;
 use crate::value::Value;
 
@@ -34,6 +35,7 @@ impl Tensor {
             tokens,
             heads,
             size: entries / (3 * heads),
+            factors: precision::factors(self.value()),
         };
         if !has_kernel(self.value()) || Gpu::of(self.value()).is_some() {
             return composed(self, heads);
@@ -82,6 +84,7 @@ fn parts(x: &Tensor, heads: Heads) -> Result<[Tensor; 3]> {
         tokens,
         heads,
         size,
+        ..
     } = heads;
     let parts = x.reshape(&[batch, tokens, 3, heads, size])?;
     let parts = parts.permute(&[2, 0, 3, 1, 4])?;
@@ -118,6 +121,7 @@ fn composed_vjp(x: &Tensor, g: &Tensor, heads: Heads) -> Result<Tensor> {
         tokens,
         heads: count,
         size,
+        ..
     } = heads;
     let p = shares(&q, &k, heads.scale())?;
     let g = g.reshape(&[batch, tokens, count, size])?.transpose(1, 2)?;
@@ -140,6 +144,7 @@ mod tests {
     use super::*;
     use crate::backward::grad;
     use crate::gradcheck::{check, ramp};
+    use crate::kernel::product::Factors;
     use candle_core::DType;
 
     #[test]
@@ -162,6 +167,7 @@ mod tests {
             tokens: 3,
             heads: 2,
             size: 2,
+            factors: Factors::AsGiven,
         };
         let twice = |attention: &dyn Fn(&Tensor) -> Result<Tensor>| {
             let x = Tensor::leaf(x[0].value().clone());
@@ -199,6 +205,7 @@ mod tests {
                 tokens: dims[1],
                 heads,
                 size: dims[2] / 3 / heads,
+                factors: Factors::AsGiven,
             };
             let of = |attention: &dyn Fn(&Tensor) -> Result<Tensor>| {
                 let x = Tensor::leaf(x.value().clone());

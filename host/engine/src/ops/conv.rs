@@ -15,6 +15,7 @@ use crate::gpu::{self, Gpu};
 use crate::kernel::conv::{self as kernel, Direction};
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::{Host, dispatch, to_value};
+use crate::precision;
 use crate::tensor::Tensor;
 use crate::value::Value;
 
@@ -159,7 +160,7 @@ fn on_cpu(
     }
     dispatch!(op, a.dtype(), T => {
         let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
-        let result = kernel::run(direction, shape, &left, &right);
+        let result = kernel::run(direction, shape, precision::factors(a), &left, &right);
         to_value(result, dims, a)
     })
 }

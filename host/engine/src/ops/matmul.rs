@@ -6,11 +6,12 @@ use super::arrange::contiguous;
 use super::binary::{broadcast_shape, crossed};
 use crate::autograd::{Save, record_one};
 use crate::error::{Error, Result, ensure};
-use crate::gpu::{Gpu, precision};
+use crate::gpu::Gpu;
 use crate::kernel::gemm::{batched, shifted};
 use crate::kernel::matrix::Matrix;
 use crate::kernel::unary::has_kernel;
 use crate::kernel::{Host, Scalar, dispatch, to_value};
+use crate::precision;
 use crate::tensor::Tensor;
 use crate::value::Value;
 
@@ -63,7 +64,13 @@ fn matmul_cpu<T: Scalar>(a: &Value, b: &Value, batch: &[usize]) -> Result<Value>
         let offset = batch_offset(i, batch, b_batch) * k * n;
         matrix(&right[offset..offset + k * n], k, n, right_turned)
     };
-    let out = batched(batch.iter().product(), (m, n, k), left, right);
+    let out = batched(
+        batch.iter().product(),
+        (m, n, k),
+        precision::factors(a),
+        left,
+        right,
+    );
     to_value(out, &[batch, &[m, n]].concat(), a)
 }
 
@@ -186,7 +193,8 @@ impl Tensor {
                 false => Matrix::rows(&w, inputs).transposed(),
             };
             let size = (rows, outputs, inputs);
-            let made = shifted(size, Matrix::rows(&x, inputs), w, b.as_deref());
+            let factors = precision::factors(self.value());
+            let made = shifted(size, factors, Matrix::rows(&x, inputs), w, b.as_deref());
             to_value(made, &[rows, outputs], self.value())
         })?;
         let mut operands = vec![self, weight];

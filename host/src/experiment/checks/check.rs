@@ -26,7 +26,7 @@ use super::{
     super::{Experiment, file, labels::try_labels},
     matching,
     parts::{folder_name_fault, rule_faults, size_fault, tiles_fault, too_few},
-    tables,
+    precision, tables,
     told::told_once,
 };
 
@@ -67,6 +67,12 @@ pub fn check(json: &Json, registry: &Registry, base: &Path) -> Result<Checked, V
         ..
     } = checking;
     faults.extend(tables::faults(json));
+    let opened = device.as_ref().map(|opened| &opened.device);
+    faults.extend(
+        opened
+            .into_iter()
+            .flat_map(|device| precision::faults(json, device)),
+    );
     let faults = told_once(of_schema, faults);
     if !faults.is_empty() {
         return Err(faults);

@@ -4,6 +4,7 @@ mod check;
 mod continual;
 pub mod matching;
 pub mod parts;
+mod precision;
 mod students;
 mod tables;
 mod teachers;

@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::{
     artifact::{RunFolder, Stage},
     data::{Fault, Inputs, Normalization, Whitening},
-    engine::{allocation, gpu::precision::Precision},
+    engine::{allocation, precision::Precision},
     plugins::registry::Registry,
     stages::Session,
 };

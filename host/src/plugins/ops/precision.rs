@@ -4,7 +4,7 @@ use candle_core::DType;
 use plugin_api::abi::RawTensor;
 
 use super::borrow;
-use crate::engine::{Result, Tensor, gpu::precision::is_bf16};
+use crate::engine::{Result, Tensor, precision::is_bf16};
 
 /// How an operation takes its float inputs where layers compute in bf16; without it nothing is converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use crate::{
     artifact::{ImageFormat, RunFolder, Stage},
     data::{Fault, Rounding},
     engine::{
-        gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::AdamConfig, schedule::CosineConfig},
+        precision::Precision,
     },
     stages::{
         Around, ComponentConfig, Identity, Table,
@@ -84,7 +84,7 @@ pub struct Config {
     /// Which images share a batch
     #[serde(default, skip_serializing_if = "Order::is_default")]
     pub batch_order: Order,
-    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
+    /// Precision of the layers: f32, bf16 (a GPU, or a CPU with AVX512-BF16), or tf32 (a GPU)
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// Which teachers serve, and when

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     data::Fault,
-    engine::gpu::precision::Precision,
+    engine::precision::Precision,
     stages::{
         Around, ComponentConfig, Identity, Table, half,
         limits::{BATCH, EPOCHS},
@@ -64,7 +64,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = BATCH))]
     pub statistics_batch: Option<u32>,
-    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
+    /// Precision of the layers: f32, bf16 (a GPU, or a CPU with AVX512-BF16), or tf32 (a GPU)
     #[serde(skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// Which teachers label

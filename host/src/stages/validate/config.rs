@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     engine::{
-        gpu::precision::Precision,
         optim::{OptimizerConfig, ScheduleConfig, config::AdamWConfig, schedule::CosineConfig},
+        precision::Precision,
     },
     stages::{
         Around, ComponentConfig, Identity, Table,
@@ -111,7 +111,7 @@ pub struct Config {
     #[serde(default = "n::<1024, u32>")]
     #[schemars(range(min = 1, max = BATCH))]
     pub batch_size: u32,
-    /// Precision of the layers on a GPU: f32, tf32 or bf16; the CPU always uses f32
+    /// Precision of the layers: f32, bf16 (a GPU, or a CPU with AVX512-BF16), or tf32 (a GPU)
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// Optimizer

@@ -13,10 +13,10 @@ use super::arrange::{arranged, contiguous};
 use super::cuda::{Cuda, failed};
 use super::layout::Order;
 use super::memory::Output;
-use super::precision::{self, Precision};
 use crate::error::{Error, Result};
 use crate::kernel::conv::Direction;
 use crate::kernel::im2col::ConvShape;
+use crate::precision::{self, Precision};
 use crate::value::Value;
 use plan::{Key, Plan, is_refusal};
 

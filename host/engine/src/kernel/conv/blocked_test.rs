@@ -80,7 +80,7 @@ fn agree(shape: &ConvShape, tolerance: f64) {
         for (direction, a, b) in directions(&x, &weight, &g) {
             let got = blocked_with(isa, direction, shape, a, b).expect("the shape is taken");
             let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
-            let expected = run(direction, shape, &wide(a), &wide(b));
+            let expected = run(direction, shape, Factors::AsGiven, &wide(a), &wide(b));
             let error = error(&got, &expected);
             assert!(
                 error < tolerance,
@@ -183,7 +183,7 @@ fn pointwise_convolutions_agree_with_the_definition() {
         for ((direction, a, b), expected) in
             directions(&x, &weight, &g).into_iter().zip([y, dx, dw])
         {
-            let error = error(&run(direction, &shape, a, b), &expected);
+            let error = error(&run(direction, &shape, Factors::AsGiven, a, b), &expected);
             assert!(error < 1e-6, "{direction:?} {sizes:?} {stride}: {error:e}");
         }
     }
@@ -206,10 +206,39 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
     ] {
         let shape = grouped(case);
         let [x, weight, g] = factors(&shape, 4);
+        let all = directions(&x, &weight, &g).into_iter();
+        for ((direction, a, b), factors) in
+            all.flat_map(|each| [Factors::AsGiven, Factors::Bf16].map(|factors| (each, factors)))
+        {
+            let alone = one.install(|| run(direction, &shape, factors, a, b));
+            let together = three.install(|| run(direction, &shape, factors, a, b));
+            assert_eq!(alone, together, "{direction:?} {case:?} {factors:?}");
+        }
+    }
+}
+
+#[test]
+fn kernels_of_1x1_take_bf16_where_the_processor_has_it() {
+    for (case, narrow) in [
+        (([9, 64, 96, 7, 7], [1, 1, 0, 1], 1), true),
+        (([3, 24, 64, 30, 30], [1, 2, 0, 1], 1), true),
+        (([3, 24, 64, 30, 30], [3, 1, 1, 1], 1), false),
+    ] {
+        let shape = grouped(case);
+        let [x, weight, g] = factors(&shape, 4);
         for (direction, a, b) in directions(&x, &weight, &g) {
-            let alone = one.install(|| run(direction, &shape, a, b));
-            let together = three.install(|| run(direction, &shape, a, b));
-            assert_eq!(alone, together, "{direction:?} {case:?}");
+            let exact = run(direction, &shape, Factors::AsGiven, a, b);
+            let got = run(direction, &shape, Factors::Bf16, a, b);
+            let exact: Vec<f64> = exact.into_iter().map(f64::from).collect();
+            let error = error(&got, &exact);
+            if narrow && crate::kernel::product::has_bf16() {
+                assert!(
+                    (1e-4..2e-2).contains(&error),
+                    "{direction:?} {case:?}: {error:e}"
+                );
+            } else {
+                assert_eq!(error, 0.0, "{direction:?} {case:?}");
+            }
         }
     }
 }

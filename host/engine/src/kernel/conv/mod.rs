@@ -19,6 +19,7 @@ mod winograd;
 use super::Scalar;
 use super::im2col::ConvShape;
 use super::isa::{Isa, isa};
+use super::product::Factors;
 
 /// Which of the three operations to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +33,17 @@ pub enum Direction {
 }
 
 /// One of the three operations on two contiguous tensors.
-pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b: &[T]) -> Vec<T> {
+///
+/// `factors` is for kernels of 1x1; the others, Winograd's transforms above all, need the digits of f32.
+pub(crate) fn run<T: Scalar>(
+    direction: Direction,
+    shape: &ConvShape,
+    factors: Factors,
+    a: &[T],
+    b: &[T],
+) -> Vec<T> {
     if pointwise::applies(shape) {
-        return pointwise::run(direction, shape, a, b);
+        return pointwise::run(direction, shape, factors, a, b);
     }
     let fast = T::blocked_conv(direction, shape, a, b);
     fast.unwrap_or_else(|| match direction {

@@ -10,6 +10,7 @@ use crate::kernel::conv::Direction;
 use crate::kernel::gemm::{batched, shifted, summed};
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::matrix::Matrix;
+use crate::kernel::product::Factors;
 use crate::kernel::scratch::Unfilled;
 use crate::kernel::tasks::{each, each_part};
 
@@ -22,16 +23,23 @@ pub(crate) fn applies(shape: &ConvShape) -> bool {
 }
 
 /// One of the three operations, as in [`super::run`].
-pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b: &[T]) -> Vec<T> {
+pub(crate) fn run<T: Scalar>(
+    direction: Direction,
+    shape: &ConvShape,
+    factors: Factors,
+    a: &[T],
+    b: &[T],
+) -> Vec<T> {
     let (inputs, outputs) = (shape.in_channels, shape.out_channels);
     match direction {
         Direction::Forward => {
             let x = gathered(shape, a);
-            mapped(shape, Matrix::rows(b, inputs), (outputs, inputs), &x)
+            let weight = Matrix::rows(b, inputs);
+            mapped(shape, factors, weight, (outputs, inputs), &x)
         }
         Direction::InputGrad => {
             let weight = Matrix::rows(b, inputs).transposed();
-            spread(shape, mapped(shape, weight, (inputs, outputs), a))
+            spread(shape, mapped(shape, factors, weight, (inputs, outputs), a))
         }
         Direction::WeightGrad => {
             let (x, plane) = (gathered(shape, a), shape.output_plane());
@@ -40,11 +48,12 @@ pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b
                 let g = swapped(b, [shape.batch, outputs], plane);
                 let x = swapped(&x, [shape.batch, inputs], plane);
                 let (g, x) = (Matrix::rows(&g, columns), Matrix::rows(&x, columns));
-                return shifted((outputs, inputs, columns), g, x.transposed(), None);
+                let size = (outputs, inputs, columns);
+                return shifted(size, factors, g, x.transposed(), None);
             }
             let g = |i: usize| Matrix::rows(&b[i * outputs * plane..], plane);
             let x = |i: usize| Matrix::rows(&x[i * inputs * plane..], plane).transposed();
-            summed(shape.batch, (outputs, inputs, plane), g, x)
+            summed(shape.batch, (outputs, inputs, plane), factors, g, x)
         }
     }
 }
@@ -52,6 +61,7 @@ pub(crate) fn run<T: Scalar>(direction: Direction, shape: &ConvShape, a: &[T], b
 /// `y[n] = weight x[n]` for images of as many positions as the convolution's result has.
 fn mapped<T: Scalar>(
     shape: &ConvShape,
+    factors: Factors,
     weight: Matrix<'_, T>,
     (to, from): (usize, usize),
     x: &[T],
@@ -59,12 +69,12 @@ fn mapped<T: Scalar>(
     let (batch, plane) = (shape.batch, shape.output_plane());
     if plane >= ALONE || batch == 1 {
         let image = |i: usize| Matrix::rows(&x[i * from * plane..], plane);
-        return batched(batch, (to, plane, from), |_| weight, image);
+        return batched(batch, (to, plane, from), factors, |_| weight, image);
     }
     let joined = swapped(x, [batch, from], plane);
     let columns = batch * plane;
     let image = |_: usize| Matrix::rows(&joined, columns);
-    let y = batched(1, (to, columns, from), |_| weight, image);
+    let y = batched(1, (to, columns, from), factors, |_| weight, image);
     swapped(&y, [to, batch], plane)
 }
 

@@ -1,11 +1,12 @@
 //! Some rows and one or two registers of columns of a product, kept in registers.
 
+use super::words::Words;
 use crate::kernel::lanes::{Lanes, MOST_LANES};
 
 /// What a micro-kernel reads and writes.
 #[derive(Clone, Copy)]
 pub(super) struct Panel {
-    /// Columns of A and rows of B that are packed.
+    /// Words of each row of A and each column of B that are packed.
     pub(super) depth: usize,
     /// Columns that count, at most `2 LANES`.
     pub(super) columns: usize,
@@ -15,15 +16,15 @@ pub(super) struct Panel {
     pub(super) accumulate: bool,
 }
 
-/// `ROWS` rows and `COLUMNS` registers: A's row i at depth k is `a[k LANES + i]`, B's row k starts at `b[2 k LANES]`.
+/// `ROWS` rows and `COLUMNS` registers: word k of A's row i is `a[k LANES + i]`, those of B's columns start at `b[2 k LANES]`.
 ///
 /// Sums stay in registers only if no loop over them has a branch inside.
 ///
 /// # Safety
 /// The packed factors have all entries; the rows of `c` can be read and written where columns count.
 #[inline(always)]
-unsafe fn micro<S: Lanes, const ROWS: usize, const COLUMNS: usize>(
-    s: S,
+unsafe fn micro<S: Lanes, W: Words<S>, const ROWS: usize, const COLUMNS: usize>(
+    (s, words): (S, W),
     panel: &Panel,
     mut a: *const f32,
     mut b: *const f32,
@@ -49,7 +50,7 @@ unsafe fn micro<S: Lanes, const ROWS: usize, const COLUMNS: usize>(
             for (i, sums) in sums.iter_mut().enumerate() {
                 let factor = s.splat(*a.wrapping_add(i));
                 for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = s.fma(factor, right, *sum);
+                    *sum = words.multiply(s, factor, right, *sum);
                 }
             }
             a = a.wrapping_add(S::LANES);
@@ -89,8 +90,8 @@ unsafe fn micro<S: Lanes, const ROWS: usize, const COLUMNS: usize>(
 /// # Safety
 /// As [`micro`]; the code around is compiled for these instructions.
 #[inline(always)]
-pub(super) unsafe fn rows<S: Lanes>(
-    s: S,
+pub(super) unsafe fn rows<S: Lanes, W: Words<S>>(
+    kernel: (S, W),
     rows: usize,
     panel: &Panel,
     a: *const f32,
@@ -101,7 +102,7 @@ pub(super) unsafe fn rows<S: Lanes>(
         ($columns:literal; $($n:literal)*) => {
             match rows {
                 // SAFETY: the caller's promise.
-                $($n if $n <= S::ROWS => unsafe { micro::<S, $n, $columns>(s, panel, a, b, c) },)*
+                $($n if $n <= S::ROWS => unsafe { micro::<S, W, $n, $columns>(kernel, panel, a, b, c) },)*
                 _ => unreachable!("a block has at most ROWS rows"),
             }
         };

@@ -1,7 +1,8 @@
 //! Products of f32 matrices in vectors, where a processor has AVX2 or AVX-512.
 //!
 //! Both factors are packed, a part that the caches hold at a time, for a micro-kernel that keeps 14 x 32 (AVX-512) or 6 x 16 (AVX2) sums
-//! in registers. Either factor may lie by rows or by columns. The order of a sum depends on its length alone.
+//! in registers. Either factor may lie by rows or by columns. The order of a sum depends on its length alone. Where the processor has
+//! AVX512-BF16, factors may be rounded to bf16 as they are packed: half the memory, and twice the products of an instruction.
 
 #[cfg(target_arch = "x86_64")]
 mod micro;
@@ -9,8 +10,29 @@ mod micro;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod run;
+#[cfg(target_arch = "x86_64")]
+mod words;
 
 use super::matrix::Matrix;
+
+/// What a product takes its factors in; sums are in the type of the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Factors {
+    /// As they are.
+    #[default]
+    AsGiven,
+    /// Rounded to bf16, where they are f32, the processor has the instruction, and there are enough of them for a kernel of ours.
+    Bf16,
+}
+
+/// Whether products on this processor can take their factors in bf16, with the instructions in use.
+pub(crate) fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = super::isa::isa() == super::isa::Isa::Avx512 && words::Pairs::is_available();
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
+}
 
 /// A product `(m, k) (k, n)`, and where its result goes.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +42,7 @@ pub struct Product {
     pub(crate) k: usize,
     /// Distance of two rows of the result.
     pub(crate) stride: usize,
+    pub(crate) factors: Factors,
 }
 
 /// What a product is added to.
@@ -67,21 +90,30 @@ unsafe fn product_with(
     out: *mut f32,
 ) -> bool {
     use super::isa::Isa;
+    use run::run;
+    use words::{Pairs, Single};
     const FEWEST_ROWS: usize = 4;
     const FEWEST_COLUMNS: usize = 8;
     let lined = |m: &Matrix<'_, f32>| m.row_stride == 1 || m.col_stride == 1;
     if size.m < FEWEST_ROWS || size.n < FEWEST_COLUMNS || !lined(&a) || !lined(&b) {
         return false;
     }
+    let single = Single;
     match isa {
-        // SAFETY: the caller's promise.
-        Isa::Avx512 => pulp::x86::V4::try_new()
-            .map(|s| unsafe { run::run(s, size, a, b, start, out) })
-            .is_some(),
-        // SAFETY: as above.
-        Isa::Avx2 => pulp::x86::V3::try_new()
-            .map(|s| unsafe { run::run(s, size, a, b, start, out) })
-            .is_some(),
+        Isa::Avx512 => pulp::x86::V4::try_new().is_some_and(|s| {
+            let pairs = Pairs::try_new().filter(|_| size.factors == Factors::Bf16);
+            // SAFETY: the caller's promise.
+            match pairs {
+                Some(pairs) => unsafe { run((s, pairs), size, a, b, start, out) },
+                None => unsafe { run((s, single), size, a, b, start, out) },
+            }
+            true
+        }),
+        Isa::Avx2 => pulp::x86::V3::try_new().is_some_and(|s| {
+            // SAFETY: as above.
+            unsafe { run((s, single), size, a, b, start, out) };
+            true
+        }),
         Isa::Portable => false,
     }
 }
@@ -105,24 +137,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn products_of_any_size_and_layout_are_those_of_the_definition() {
+    /// Runs a product by one kind of words of a set of instructions.
+    type Run<'a> = &'a dyn Fn(&Product, [Matrix<'_, f32>; 2], Start<'_, f32>, *mut f32);
+
+    /// Compares products of all sizes, layouts and starts with the definition, of factors that are rounded so; calls back with each.
+    fn compare(name: &str, rounded: fn(f32) -> f32, run: Run<'_>) -> Vec<Vec<f32>> {
         let sizes = [
             (4, 8, 1),
             (14, 32, 7),
             (15, 33, 40),
+            (20, 40, 63),
             (13, 17, 193),
             (70, 49, 64),
             (197, 197, 64),
             (200, 530, 9),
             (33, 95, 400),
         ];
-        for isa in [Isa::Avx2, Isa::Avx512] {
-            for ((m, n, k), flags) in sizes
-                .iter()
-                .flat_map(|size| (0..12).map(move |flags| (*size, flags)))
-                .filter(|_| isa.is_available())
-            {
+        let cases = sizes
+            .iter()
+            .flat_map(|size| (0..12).map(move |flags| (*size, flags)));
+        cases
+            .map(|((m, n, k), flags)| {
                 let [a_rows, b_rows] = [1, 2].map(|bit| flags & bit > 0);
                 let row = numbers(n, 4);
                 let start = match flags / 4 {
@@ -135,11 +170,17 @@ mod tests {
                 let stride = n + 5;
                 let before = numbers(m * stride, 3);
                 let mut got = before.clone();
-                let size = Product { m, n, k, stride };
-                // SAFETY: the matrices have `m`, `n` and `k` lines and more, the result `m` rows.
-                assert!(unsafe { product_with(isa, &size, a, b, start, got.as_mut_ptr()) });
+                let factors = Factors::AsGiven;
+                let size = Product {
+                    m,
+                    n,
+                    k,
+                    stride,
+                    factors,
+                };
+                run(&size, [a, b], start, got.as_mut_ptr());
                 let at = |x: &Matrix<'_, f32>, i, j| {
-                    f64::from(x.data[i * x.row_stride + j * x.col_stride])
+                    f64::from(rounded(x.data[i * x.row_stride + j * x.col_stride]))
                 };
                 for (place, (&got, &before)) in got.iter().zip(&before).enumerate() {
                     let (i, j) = (place / stride, place % stride);
@@ -156,10 +197,58 @@ mod tests {
                     let error = (f64::from(got) - expected).abs();
                     assert!(
                         error < 1e-6 * (k as f64 + 1.0),
-                        "{isa:?} {m} {n} {k} {flags:03b} at {i}, {j}: {got} {expected}"
+                        "{name} {m} {n} {k} {flags:03b} at {i}, {j}: {got} {expected}"
                     );
                 }
-            }
+                got
+            })
+            .collect()
+    }
+
+    #[test]
+    fn products_of_any_size_and_layout_are_those_of_the_definition() {
+        for isa in [Isa::Avx2, Isa::Avx512]
+            .into_iter()
+            .filter(|isa| isa.is_available())
+        {
+            compare(isa.name(), |number| number, &|size, [a, b], start, out| {
+                // SAFETY: the matrices have `m`, `n` and `k` lines and more, the result `m` rows.
+                assert!(unsafe { product_with(isa, size, a, b, start, out) });
+            });
         }
+    }
+
+    #[test]
+    fn products_of_bf16_are_those_of_rounded_factors() {
+        use pulp::x86::{V3, V4};
+        use words::{Emulated, rounded};
+        if let Some(s) = V3::try_new() {
+            compare("emulated, AVX2", rounded, &|size, [a, b], start, out| {
+                // SAFETY: the matrices have `m`, `n` and `k` lines and more, the result `m` rows.
+                unsafe { run::run((s, Emulated), size, a, b, start, out) }
+            });
+        }
+        let Some(s) = V4::try_new() else { return };
+        let emulated = compare("emulated, AVX-512", rounded, &|size, [a, b], start, out| {
+            // SAFETY: as above.
+            unsafe { run::run((s, Emulated), size, a, b, start, out) }
+        });
+        if !words::Pairs::is_available() {
+            eprintln!(
+                "skipped: this processor lacks AVX512-BF16, whose instructions were emulated"
+            );
+            return;
+        }
+        let got = compare("AVX512-BF16", rounded, &|size, [a, b], start, out| {
+            let size = Product {
+                factors: Factors::Bf16,
+                ..*size
+            };
+            // SAFETY: as above.
+            assert!(unsafe { product_with(Isa::Avx512, &size, a, b, start, out) });
+        });
+        let bits =
+            |all: &[Vec<f32>]| -> Vec<u32> { all.iter().flatten().map(|x| x.to_bits()).collect() };
+        assert_eq!(bits(&got), bits(&emulated));
     }
 }

@@ -2,12 +2,13 @@
 
 use super::micro::{self, Panel};
 use super::pack;
+use super::words::Words;
 use super::{Product, Start};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::PRODUCTS;
 
-/// Steps of the depth that are packed at a time: a panel of B then fits the first-level cache.
+/// Words of the depth that are packed at a time: a panel of B then fits the first-level cache.
 const DEPTH: usize = 192;
 /// Rows of A and columns of B that are packed at a time: both fit the second-level cache.
 const ROWS: usize = 14 * 14;
@@ -17,8 +18,8 @@ const COLUMNS: usize = 512;
 ///
 /// # Safety
 /// The factors hold all entries and have a stride of 1 each, `start` has one for each column; `out` takes all rows, and nobody else reads or writes them.
-pub(super) unsafe fn run<S: Lanes>(
-    s: S,
+pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
+    (s, words): (S, W),
     size: &Product,
     a: Matrix<'_, f32>,
     b: Matrix<'_, f32>,
@@ -29,7 +30,7 @@ pub(super) unsafe fn run<S: Lanes>(
     let most = |all: usize, part: usize| all.min(part);
     let blocks = most(size.m, ROWS).div_ceil(S::ROWS);
     let panels = most(size.n, COLUMNS).div_ceil(2 * lanes);
-    let depth = most(size.k, DEPTH);
+    let depth = most(size.k.div_ceil(W::STEPS), DEPTH);
     let (_lease, [left, right]) =
         PRODUCTS.lend::<f32, 2>([blocks * depth * lanes, panels * depth * 2 * lanes]);
     let (left, right) = (left.at(0), right.at(0));
@@ -41,21 +42,23 @@ pub(super) unsafe fn run<S: Lanes>(
             to.copy_from_slice(&row[..size.n]);
         }
     }
-    s.run(
+    words.run(
+        s,
         #[inline(always)]
         || {
             for column in (0..size.n).step_by(COLUMNS) {
                 let columns = COLUMNS.min(size.n - column);
-                for k in (0..size.k).step_by(DEPTH) {
-                    let depth = DEPTH.min(size.k - k);
+                for k in (0..size.k).step_by(DEPTH * W::STEPS) {
+                    let steps = (DEPTH * W::STEPS).min(size.k - k);
+                    let depth = steps.div_ceil(W::STEPS);
                     for first in (0..columns).step_by(lanes) {
                         let count = lanes.min(columns - first);
                         let to = first / (2 * lanes) * depth * 2 * lanes + first % (2 * lanes);
                         let to = right.wrapping_add(to);
-                        // SAFETY: columns of B; each panel has `depth` steps of two registers.
+                        // SAFETY: columns of B; each panel has `depth` words of two registers.
                         unsafe {
-                            let (from, size) = ((column + first, k), (count, depth));
-                            pack::lines(s, &columns_of_b, from, size, to, 2 * lanes);
+                            let (from, size) = ((column + first, k), (count, steps));
+                            pack::lines((s, words), &columns_of_b, from, size, to, 2 * lanes);
                         }
                     }
                     for row in (0..size.m).step_by(ROWS) {
@@ -63,10 +66,10 @@ pub(super) unsafe fn run<S: Lanes>(
                         for first in (0..rows).step_by(S::ROWS) {
                             let count = S::ROWS.min(rows - first);
                             let to = left.wrapping_add(first / S::ROWS * depth * lanes);
-                            // SAFETY: rows of A; each block has `depth` steps of a register.
+                            // SAFETY: rows of A; each block has `depth` words of a register.
                             unsafe {
-                                let (from, size) = ((row + first, k), (count, depth));
-                                pack::lines(s, &a, from, size, to, lanes);
+                                let (from, size) = ((row + first, k), (count, steps));
+                                pack::lines((s, words), &a, from, size, to, lanes);
                             }
                         }
                         for panel in (0..columns).step_by(2 * lanes) {
@@ -82,7 +85,10 @@ pub(super) unsafe fn run<S: Lanes>(
                                 let a = left.wrapping_add(first / S::ROWS * depth * lanes);
                                 let c = (row + first) * size.stride + column + panel;
                                 // SAFETY: packed above; the rows and columns of the result are the caller's.
-                                unsafe { micro::rows(s, count, &size, a, b, out.wrapping_add(c)) };
+                                unsafe {
+                                    let c = out.wrapping_add(c);
+                                    micro::rows((s, words), count, &size, a, b, c);
+                                }
                             }
                         }
                     }

@@ -1,26 +1,30 @@
-//! How exactly convolutions and products of matrices are computed on a GPU.
+//! How exactly convolutions and products of matrices are computed.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 #[cfg(feature = "cuda")]
 use std::sync::{Mutex, PoisonError};
 
+use candle_core::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Gpu;
+use crate::gpu::Gpu;
+use crate::kernel::isa::{Isa, isa};
+use crate::kernel::product::{self, Factors};
 use crate::value::Value;
 
-/// Precision of the layers; the CPU always uses f32.
+/// Precision of the layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// IEEE single precision throughout.
     #[default]
     F32,
-    /// f32 in memory; products of convolutions and matrices with 10 bits of mantissa, summed in f32.
+    /// On a GPU f32 in memory; products of convolutions and matrices with 10 bits of mantissa, summed in f32. On a CPU as `F32`.
     Tf32,
-    /// Activations and factors in bf16, sums in f32; master weights and images stay in f32.
+    /// On a GPU activations and factors in bf16, sums in f32; master weights and images stay in f32. On a CPU that has AVX512-BF16 the
+    /// factors of 1x1 convolutions, matrix products and attention in bf16, and all else in f32.
     Bf16,
 }
 
@@ -77,9 +81,32 @@ pub(crate) fn product<T>(launch: impl FnOnce() -> T) -> T {
     launch()
 }
 
-/// Whether layers that read this value compute in bf16: as they were told, on a GPU.
+/// Whether layers that read this value have it in bf16: as they were told, on a GPU.
 pub fn is_bf16(x: &Value) -> bool {
     current() == Precision::Bf16 && Gpu::of(x).is_some()
+}
+
+/// What products of this value on the CPU take their factors in.
+pub(crate) fn factors(x: &Value) -> Factors {
+    match current() == Precision::Bf16 && Gpu::of(x).is_none() {
+        true => Factors::Bf16,
+        false => Factors::AsGiven,
+    }
+}
+
+/// Says that a device computes in a precision, or why it does not.
+///
+/// # Errors
+/// If the device is the CPU, which computes in bf16 with AVX512-BF16 alone.
+pub fn offered(precision: Precision, device: &Device) -> Result<(), String> {
+    if precision != Precision::Bf16 || Gpu::at(device).is_some() || product::has_bf16() {
+        return Ok(());
+    }
+    let isa = isa();
+    Err(match isa == Isa::widest() {
+        true => "this processor lacks AVX512-BF16".to_owned(),
+        false => format!("ALAMBIC_ISA={} leaves out AVX512-BF16", isa.name()),
+    })
 }
 
 #[cfg(test)]
