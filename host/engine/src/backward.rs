@@ -160,9 +160,9 @@ impl Walk {
     fn walk(mut self, free: bool, take: &mut dyn FnMut(usize, Tensor) -> Result<()>) -> Result<()> {
         while let Some((id, node)) = self.leading.pop_last() {
             let leaves = self.leaves(&node)?;
-            if let Some(grads) = self.pending.remove(&id) {
-                self.hand_out(id, &grads, take)?;
-                self.pass(&node, &grads)?;
+            if let Some(mut grads) = self.pending.remove(&id) {
+                self.hand_out(id, &mut grads, take)?;
+                self.pass(&node, grads)?;
             }
             if free {
                 node.free();
@@ -173,8 +173,8 @@ impl Walk {
                 *users -= 1;
                 if *users == 0 {
                     self.leading.remove(&leaf);
-                    if let Some(grads) = self.pending.remove(&leaf) {
-                        self.hand_out(leaf, &grads, take)?;
+                    if let Some(mut grads) = self.pending.remove(&leaf) {
+                        self.hand_out(leaf, &mut grads, take)?;
                     }
                 }
             }
@@ -182,23 +182,24 @@ impl Walk {
         Ok(())
     }
 
-    /// Gives the gradients of a node to the inputs that are its outputs.
+    /// Gives the gradients of a node to the inputs that are its outputs; from then on others hold them.
     fn hand_out(
         &self,
         id: u64,
-        grads: &[Option<Tensor>],
+        grads: &mut [Option<Tensor>],
         take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
     ) -> Result<()> {
         for (i, (target, output)) in self.targets.iter().enumerate() {
-            if let (true, Some(gradient)) = (*target == id, &grads[*output]) {
+            if let (true, Some(gradient)) = (*target == id, &mut grads[*output]) {
+                *gradient = gradient.clone();
                 take(i, gradient.clone())?;
             }
         }
         Ok(())
     }
 
-    /// Calls the vjp of one node and hands its results to the nodes below.
-    fn pass(&mut self, node: &Arc<Node>, grads: &[Option<Tensor>]) -> Result<()> {
+    /// Calls the vjp of one node, which nobody else needs these gradients for, and hands its results to the nodes below.
+    fn pass(&mut self, node: &Arc<Node>, grads: Vec<Option<Tensor>>) -> Result<()> {
         let Some(operation) = node.operation()? else {
             return Ok(());
         };
@@ -214,8 +215,9 @@ impl Walk {
             needs: &needs,
             create_graph: self.create_graph,
         };
-        let results = operation.call(&context, grads)?;
-        for ((edge, gradient), need) in operation.edges().iter().zip(&results).zip(&needs) {
+        let results = operation.call(&context, &grads)?;
+        drop(grads);
+        for ((edge, gradient), need) in operation.edges().iter().zip(results).zip(&needs) {
             let (Some((below, index)), Some(gradient), true) = (edge, gradient, *need) else {
                 continue;
             };
@@ -231,8 +233,13 @@ impl Walk {
                 .entry(below.id())
                 .or_insert_with(|| vec![None; below.output_dims().len()]);
             let sum = match slots[*index].take() {
-                Some(before) => profile::backward("sum of gradients", || before.add(gradient))?,
-                None => gradient.clone(),
+                Some(before) => {
+                    profile::backward("sum of gradients", || match self.create_graph {
+                        true => before.add(&gradient),
+                        false => before.plus(gradient),
+                    })?
+                }
+                None => gradient,
             };
             slots[*index] = Some(sum);
         }

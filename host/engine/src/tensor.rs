@@ -9,29 +9,49 @@ use super::error::{Error, Result};
 use super::value::Value;
 
 /// A value on a device and its place in the graph of derivatives; cloning copies neither.
-#[derive(Clone)]
 pub struct Tensor {
     value: Value,
     edge: Edge,
+    /// Whether this is all that holds the entries: then whoever is handed it last may write over them.
+    sole: bool,
+}
+
+impl Clone for Tensor {
+    fn clone(&self) -> Self {
+        Self::with_edge(self.value.clone(), self.edge.clone())
+    }
 }
 
 impl Tensor {
     /// A tensor that nothing is differentiated with respect to.
     pub fn constant(value: Value) -> Self {
-        let value = value.detach();
-        Self { value, edge: None }
+        Self::with_edge(value.detach(), None)
+    }
+
+    /// The same, of which the caller knows that nothing else holds the entries: a kernel has just written them. A vjp that calls this must not
+    /// give back the entries twice. What the graph holds stays as it is.
+    pub(crate) fn made(self) -> Self {
+        Self {
+            sole: self.edge.is_none(),
+            ..self
+        }
+    }
+
+    /// Whether nobody else holds the entries.
+    pub(crate) fn is_sole(&self) -> bool {
+        self.sole
     }
 
     /// A tensor whose gradient can be asked for: the start of a graph.
     pub fn leaf(value: Value) -> Self {
         let edge = Some((Arc::new(Node::leaf(value.dims())), 0));
-        let value = value.detach();
-        Self { value, edge }
+        Self::with_edge(value.detach(), edge)
     }
 
     /// A value with its place in the graph.
     pub(crate) fn with_edge(value: Value, edge: Edge) -> Self {
-        Self { value, edge }
+        let sole = false;
+        Self { value, edge, sole }
     }
 
     /// A constant from numbers in row-major order.
@@ -71,10 +91,7 @@ impl Tensor {
 
     /// The same value outside the graph.
     pub fn detach(&self) -> Self {
-        Self {
-            value: self.value.clone(),
-            edge: None,
-        }
+        Self::with_edge(self.value.clone(), None)
     }
 
     /// Whether a gradient flows through this tensor.

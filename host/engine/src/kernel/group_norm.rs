@@ -8,9 +8,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::groups::{
-    Affine, Cotangent, Gradients, Shared, by_rows, moments, per_channel, rectified, rstd,
+    Affine, Cotangent, Gradients, Place, Shared, by_rows, moments, per_channel, rectified, rstd,
 };
-use super::output::written;
+use super::output::{held, written};
 use super::scratch::KERNELS;
 use super::sums::{near_sum, passed_sums};
 use super::{Scalar, row_norm, vectorised};
@@ -74,25 +74,26 @@ fn forward_rows<T: Scalar>(
     }
 }
 
-/// The first-order gradients of [`forward`].
+/// The first-order gradients of [`forward`]; `given.g` is not read where the place holds it.
 pub(crate) fn backward<T: Scalar>(
     args: &Shared<'_, T>,
     given: &Cotangent<'_, [T]>,
-    needs_x: bool,
+    place: Place<'_, T>,
 ) -> Gradients<T> {
     match (args.sizes.plane, args.relu) {
-        (1, true) => row_norm::backward::<T, true>(args, given, needs_x),
-        (1, false) => row_norm::backward::<T, false>(args, given, needs_x),
-        (_, true) => backward_planes::<T, true>(args, given, needs_x),
-        (_, false) => backward_planes::<T, false>(args, given, needs_x),
+        (1, true) => row_norm::backward::<T, true>(args, given, place),
+        (1, false) => row_norm::backward::<T, false>(args, given, place),
+        (_, true) => backward_planes::<T, true>(args, given, place),
+        (_, false) => backward_planes::<T, false>(args, given, place),
     }
 }
 
 fn backward_planes<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
     given: &Cotangent<'_, [T]>,
-    needs_x: bool,
+    place: Place<'_, T>,
 ) -> Gradients<T> {
+    let over = matches!(place, Place::Over(_));
     let (sizes, task) = (args.sizes, args.sizes.task());
     KERNELS.with(
         [2 * sizes.batch * sizes.channels()],
@@ -102,11 +103,11 @@ fn backward_planes<T: Scalar, const RELU: bool>(
             let x = unsafe {
                 by_rows(
                     &sizes,
-                    needs_x,
+                    place,
                     task,
                     own,
                     #[inline(always)]
-                    |rows, sums, dx| backward_rows::<T, RELU>(args, given, rows, sums, dx),
+                    |rows, sums, dx| backward_rows::<T, RELU>(args, (given, over), rows, sums, dx),
                 )
             };
             let [weight, bias] = [0, 1].map(|which| per_channel(&sizes, sums, 2, which));
@@ -119,7 +120,7 @@ fn backward_planes<T: Scalar, const RELU: bool>(
 #[inline(always)]
 fn backward_rows<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, [T]>,
+    (given, over): (&Cotangent<'_, [T]>, bool),
     rows: Range<usize>,
     sums: &mut [f64],
     dx: &mut [MaybeUninit<T>],
@@ -131,7 +132,12 @@ fn backward_rows<T: Scalar, const RELU: bool>(
         let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
         let centre = mean.to_f64();
         let first = at % sizes.groups * sizes.per_group;
-        let (x, g) = (&args.x[at * row..][..row], &given.g[at * row..][..row]);
+        let x = &args.x[at * row..][..row];
+        // SAFETY: where the gradient of the result is written over, the rows hold it.
+        let g = match over {
+            true => unsafe { &*held(&mut dx[r * row..][..row]) },
+            false => &given.g[at * row..][..row],
+        };
         // Sums over the group of g weight and of g weight (x - mean).
         let (mut level, mut slope) = (0.0, 0.0);
         let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
@@ -160,6 +166,20 @@ fn backward_rows<T: Scalar, const RELU: bool>(
         }
         let slope = T::from_f64(-slope * rstd * rstd * rstd / count);
         let level = T::from_f64(-level * rstd / count);
+        if over {
+            // SAFETY: as above.
+            let own = unsafe { held(&mut dx[r * row..][..row]) };
+            let planes = own.chunks_exact_mut(plane).zip(x.chunks_exact(plane));
+            for (c, (g, x)) in planes.enumerate() {
+                let affine = Affine::of(args, first + c, mean, rstd);
+                for (g, x) in g.iter_mut().zip(x) {
+                    let passed = affine.gate::<RELU>(*g, *x);
+                    *g = affine.scale * passed + (slope * (*x - mean) + level);
+                }
+            }
+            continue;
+        }
+        let g = &given.g[at * row..][..row];
         let out = dx[r * row..][..row].chunks_exact_mut(plane);
         let planes = x.chunks_exact(plane).zip(g.chunks_exact(plane));
         for (c, (out, (x, g))) in out.zip(planes).enumerate() {

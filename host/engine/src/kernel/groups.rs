@@ -136,20 +136,32 @@ pub(super) fn per_channel<T: Scalar>(
     (0..channels).map(total).collect()
 }
 
+/// Where the gradient of the input is left.
+pub(crate) enum Place<'a, T> {
+    /// It is not wanted.
+    Nowhere,
+    /// In a vector of its own.
+    New,
+    /// In place of the gradient of the result, which is not read elsewhere.
+    Over(&'a mut [T]),
+}
+
 /// The gradient of the input, if it is wanted, by tasks of `per_task` rows; each has `width` numbers of `sums` for itself.
 ///
 /// # Safety
-/// `work` must write all that it is handed of the gradient, which is empty where that is not wanted.
+/// `work` must write all that it is handed of the gradient, which is empty where that is not wanted, and holds that of the result where it takes
+/// its place.
 pub(super) unsafe fn by_rows<T: Scalar>(
     sizes: &Groups,
-    needs_x: bool,
+    place: Place<'_, T>,
     per_task: usize,
     (sums, width): (&mut [f64], usize),
     work: impl Fn(Range<usize>, &mut [f64], &mut [MaybeUninit<T>]) + Sync,
 ) -> Option<Vec<T>> {
-    let (all, row) = (sizes.rows(), if needs_x { sizes.row() } else { 0 });
+    let wanted = !matches!(place, Place::Nowhere);
+    let (all, row) = (sizes.rows(), if wanted { sizes.row() } else { 0 });
     let work = &work;
-    let fill = |dx: &mut [MaybeUninit<T>]| {
+    let mut fill = |dx: &mut [MaybeUninit<T>]| {
         let parts = Disjoint::new(dx);
         each_part(sums, width, |i, sums| {
             let rows = i * per_task..all.min((i + 1) * per_task);
@@ -161,7 +173,18 @@ pub(super) unsafe fn by_rows<T: Scalar>(
             );
         });
     };
-    // SAFETY: each task writes its rows, and the rows are all there is.
-    let x = unsafe { written(all * row, fill) };
-    needs_x.then_some(x)
+    match place {
+        Place::Over(g) => {
+            assert_eq!(g.len(), all * row, "a gradient for each entry");
+            let (start, len) = (g.as_mut_ptr().cast(), g.len());
+            // SAFETY: `MaybeUninit` has the layout of its type, and numbers alone are written.
+            fill(unsafe { std::slice::from_raw_parts_mut(start, len) });
+            None
+        }
+        Place::New | Place::Nowhere => {
+            // SAFETY: each task writes its rows, and the rows are all there is.
+            let x = unsafe { written(all * row, fill) };
+            wanted.then_some(x)
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod layout;
 pub(crate) mod lockstep;
 pub(crate) mod matrix;
 pub(crate) mod output;
+pub(crate) mod over;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod reduce;
@@ -38,7 +39,7 @@ pub(crate) mod unary;
 use std::marker::PhantomData;
 use std::ops::{Add, Deref, Div, Mul, Neg, Range, Sub};
 
-use candle_core::{Storage, StorageRef, WithDType};
+use candle_core::{CpuStorage, Storage, StorageRef, WithDType};
 use pulp::NullaryFnOnce;
 
 use super::error::{Error, Result};
@@ -67,6 +68,8 @@ pub trait Scalar:
     fn square_root(self) -> Self;
     /// The larger of two numbers.
     fn larger(self, other: Self) -> Self;
+    /// The entries of a storage of this type.
+    fn entries(storage: &mut CpuStorage) -> Option<&mut [Self]>;
     /// A convolution in blocks of channels, if this type has one for the shape.
     fn blocked_conv(_: Direction, _: &ConvShape, _: &[Self], _: &[Self]) -> Option<Vec<Self>> {
         None
@@ -87,7 +90,7 @@ pub trait Scalar:
 }
 
 macro_rules! scalar {
-    ($type:ty $(, $blocked:path, $product:path)?) => {
+    ($type:ty, $storage:ident $(, $blocked:path, $product:path)?) => {
         impl Scalar for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -96,6 +99,12 @@ macro_rules! scalar {
             }
             fn larger(self, other: Self) -> Self {
                 if self > other { self } else { other }
+            }
+            fn entries(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+                match storage {
+                    CpuStorage::$storage(entries) => Some(entries),
+                    _ => None,
+                }
             }
             $(
                 fn blocked_conv(
@@ -120,8 +129,8 @@ macro_rules! scalar {
         }
     };
 }
-scalar!(f32, conv::blocked, product::product);
-scalar!(f64);
+scalar!(f32, F32, conv::blocked, product::product);
+scalar!(f64, F64);
 
 /// Runs an expression with the type parameter bound to the floating-point type of a tensor.
 macro_rules! dispatch {

@@ -17,6 +17,17 @@ pub(crate) unsafe fn written<T: Copy>(
     out
 }
 
+/// The numbers in a place that holds some already.
+///
+/// # Safety
+/// It was written.
+#[inline(always)]
+pub(crate) unsafe fn held<T>(place: &mut [MaybeUninit<T>]) -> &mut [T] {
+    let (start, len) = (place.as_mut_ptr().cast(), place.len());
+    // SAFETY: `MaybeUninit` has the layout of its type; the caller vouches for the numbers.
+    unsafe { std::slice::from_raw_parts_mut(start, len) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,9 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Scalar;
-use super::groups::{Affine, Cotangent, Gradients, Shared, by_rows, rectified, rstd};
+use super::groups::{Affine, Cotangent, Gradients, Place, Shared, by_rows, rectified, rstd};
 use super::lockstep::map_rows;
+use super::output::held;
 use super::scratch::KERNELS;
 use super::sums::lane_sum;
 
@@ -47,8 +48,9 @@ fn affine<T: Scalar>(mean: T, rstd: f64, weight: T, bias: T) -> Affine<T> {
 pub(super) fn backward<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
     given: &Cotangent<'_, [T]>,
-    needs_x: bool,
+    place: Place<'_, T>,
 ) -> Gradients<T> {
+    let over = matches!(place, Place::Over(_));
     let sizes = args.sizes;
     let channels = sizes.channels();
     let per_task = sizes.rows().div_ceil(TASKS).max(sizes.task());
@@ -58,11 +60,11 @@ pub(super) fn backward<T: Scalar, const RELU: bool>(
         let x = unsafe {
             by_rows(
                 &sizes,
-                needs_x,
+                place,
                 per_task,
                 (&mut *partial, 2 * channels),
                 #[inline(always)]
-                |rows, sums, dx| backward_rows::<T, RELU>(args, given, rows, sums, dx),
+                |rows, sums, dx| backward_rows::<T, RELU>(args, (given, over), rows, sums, dx),
             )
         };
         let total = |offset: usize| {
@@ -84,7 +86,7 @@ pub(super) fn backward<T: Scalar, const RELU: bool>(
 #[inline(always)]
 fn backward_rows<T: Scalar, const RELU: bool>(
     args: &Shared<'_, T>,
-    given: &Cotangent<'_, [T]>,
+    (given, over): (&Cotangent<'_, [T]>, bool),
     rows: Range<usize>,
     sums: &mut [f64],
     dx: &mut [MaybeUninit<T>],
@@ -95,11 +97,23 @@ fn backward_rows<T: Scalar, const RELU: bool>(
     let (sum_weight, sum_bias) = sums.split_at_mut(sizes.channels());
     for (r, at) in rows.enumerate() {
         let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
-        let (x, g) = (&args.x[at * row..][..row], &given.g[at * row..][..row]);
+        let x = &args.x[at * row..][..row];
+        // SAFETY: where the gradient of the result is written over, the rows hold it.
+        let g = match over {
+            true => unsafe { &*held(&mut dx[r * row..][..row]) },
+            false => &given.g[at * row..][..row],
+        };
         let first = at % sizes.groups * sizes.per_group;
         let (weight, bias) = (&args.weight[first..][..row], &args.bias[first..][..row]);
         let passed =
             |x: T, g: T, weight: T, bias: T| affine(mean, rstd, weight, bias).gate::<RELU>(g, x);
+        let weighted =
+            |x, g, weight: T, bias| passed(x, g, weight, bias).to_f64() * weight.to_f64();
+        let rows = [x, g, weight, bias];
+        let level = lane_sum(rows, |[x, g, weight, bias]| weighted(x, g, weight, bias));
+        let slope = lane_sum(rows, |[x, g, weight, bias]| {
+            weighted(x, g, weight, bias) * (x.to_f64() - mean.to_f64())
+        });
         let sums = sum_weight[first..][..row].iter_mut();
         let sums = sums.zip(&mut sum_bias[first..][..row]);
         let entries = x.iter().zip(g).zip(weight.iter().zip(bias));
@@ -111,20 +125,24 @@ fn backward_rows<T: Scalar, const RELU: bool>(
         if dx.is_empty() {
             continue;
         }
-        let weighted =
-            |x, g, weight: T, bias| passed(x, g, weight, bias).to_f64() * weight.to_f64();
-        let rows = [x, g, weight, bias];
-        let level = lane_sum(rows, |[x, g, weight, bias]| weighted(x, g, weight, bias));
-        let slope = lane_sum(rows, |[x, g, weight, bias]| {
-            weighted(x, g, weight, bias) * (x.to_f64() - mean.to_f64())
-        });
         let slope = T::from_f64(-slope * rstd * rstd * rstd / count);
         let level = T::from_f64(-level * rstd / count);
+        let value = |x: T, g: T, weight: T, bias: T| {
+            let scale = affine(mean, rstd, weight, bias).scale;
+            scale * passed(x, g, weight, bias) + (slope * (x - mean) + level)
+        };
+        if over {
+            // SAFETY: as above.
+            let own = unsafe { held(&mut dx[r * row..][..row]) };
+            for (i, g) in own.iter_mut().enumerate() {
+                *g = value(x[i], *g, weight[i], bias[i]);
+            }
+            continue;
+        }
+        let g = &given.g[at * row..][..row];
         let out = &mut dx[r * row..][..row];
         map_rows([x, g, weight, bias], [out], |[x, g, weight, bias]| {
-            let scale = affine(mean, rstd, weight, bias).scale;
-            let g = passed(x, g, weight, bias);
-            [scale * g + (slope * (x - mean) + level)]
+            [value(x, g, weight, bias)]
         });
     }
 }

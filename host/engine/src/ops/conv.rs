@@ -188,7 +188,7 @@ fn record(
     };
     let save = Save::inputs(crossed(a, b));
     let mut outputs = record_lean(op, &[a, b], vec![value], save, lean, Box::new(vjp));
-    outputs.pop().expect("one output was recorded")
+    outputs.pop().expect("one output was recorded").made()
 }
 
 /// Cross-correlation of images with filters, as `torch.nn.functional.conv2d` without a bias.

@@ -86,6 +86,6 @@ fn in_order(
     )?;
     let maps = maps.clone();
     x.moved(op, Ok(value), move |_, g| {
-        in_order(op, g, order, &maps, !transposed)
+        Ok(in_order(op, g, order, &maps, !transposed)?.made())
     })
 }

@@ -202,7 +202,7 @@ impl Tensor {
         let save = Save::inputs(crossed(self, weight));
         let has_bias = bias.is_some();
         Ok(record_one(op, &operands, value, save, move |c, g| {
-            let dx = || g.matmul(&c.input(1));
+            let dx = || Ok(g.matmul(&c.input(1))?.made());
             let dw = || g.t()?.matmul(&c.input(0));
             let db = || g.sum(&[0], false);
             match has_bias {

@@ -14,6 +14,7 @@ mod mapped;
 pub mod matmul;
 pub mod norm;
 pub mod order;
+mod plus;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
@@ -43,10 +44,11 @@ pub use resample::{CropBox, crop_resize, flip_images, shift_images};
 #[cfg(test)]
 mod tests {
     /// Files that call the CPU's kernels without one of the engine's for a GPU beside it.
-    const ALONE: [(&str, &str); 4] = [
+    const ALONE: [(&str, &str); 5] = [
         ("attention.rs", "a GPU runs the plain operations"),
         ("conv.rs", "cuDNN convolves"),
         ("matmul.rs", "cuBLAS multiplies"),
+        ("plus.rs", "a GPU adds as ever, to a new value"),
         ("order.rs", "the largest k are sought on the CPU"),
     ];
 

@@ -9,6 +9,7 @@ use crate::gpu;
 use crate::gpu::layout::Order;
 use crate::kernel::batch_norm::{self as kernel, After, Backward, Gate, Gradients, Planes};
 use crate::kernel::elementary::Elementary;
+use crate::kernel::over::over;
 use crate::kernel::{Host, Scalar, to_value};
 use crate::ops::arrange::{arranged, contiguous};
 use crate::ops::on_device;
@@ -68,6 +69,8 @@ pub(super) struct BatchNorm {
 pub(super) struct Asked {
     /// Gradients of the result and of the statistics.
     pub(super) given: [Option<Value>; 3],
+    /// Whether nobody else holds that of the result, so that another one may take its place.
+    pub(super) sole: bool,
     /// Whether what normalised counts as constant.
     pub(super) frozen: bool,
     /// Whether the gradient of the input is wanted.
@@ -176,6 +179,7 @@ impl BatchNorm {
         };
         let asked = Asked {
             given: [opened(0)?, opened(1)?, opened(2)?],
+            sole: grads[0].as_ref().is_some_and(Tensor::is_sole),
             frozen: self.config.mode.is_frozen(),
             x: context.needs(0),
             affine: context.needs(1) || context.needs(2),
@@ -193,7 +197,8 @@ impl BatchNorm {
         if self.has_residual {
             out.push(grads.residual);
         }
-        Ok(out.into_iter().map(|g| g.map(Tensor::constant)).collect())
+        let made = |value| Tensor::constant(value).made();
+        Ok(out.into_iter().map(|g| g.map(made)).collect())
     }
 
     /// What is asked for; weight's and bias's gradients are there in any case.
@@ -242,15 +247,23 @@ impl BatchNorm {
         };
         on_device!(OP, &self.running[0],
             gpu => gpu::batch_norm::backward(&gpu, (self.order, self.input, self.entries), &args),
-            T => self.gradients_cpu::<T>(&args)
+            T => self.gradients_cpu::<T>(&args, asked.sole)
         )
     }
 
+    /// With `sole` one of the gradients may take the place of that of the result.
     fn gradients_cpu<T: Elementary>(
         &self,
         args: &Backward<'_, Value, Value>,
+        sole: bool,
     ) -> Result<Gradients<Value>> {
-        let (g_y, x) = (open::<T>(args.g_y)?, open::<T>(args.x)?);
+        let place = args
+            .g_y
+            .filter(|_| sole && (args.needs_x || args.needs_residual));
+        let (g_y, x) = (
+            open::<T>(args.g_y.filter(|_| place.is_none()))?,
+            open::<T>(args.x)?,
+        );
         let (g_mean, g_var) = (open::<T>(args.g_mean)?, open::<T>(args.g_var)?);
         let mean = open::<T>(args.mean)?;
         let [centre, spread] = args.normaliser;
@@ -259,7 +272,7 @@ impl BatchNorm {
             Gate::Result(y) => (None, Some(Host::<T>::open(OP, y)?)),
             Gate::Open | Gate::ByX => (None, None),
         };
-        let result = kernel::backward(&Backward {
+        let slices = Backward {
             planes: args.planes,
             x: x.as_deref(),
             weight: &*Host::<T>::open(OP, args.weight)?,
@@ -284,15 +297,20 @@ impl BatchNorm {
             needs_x: args.needs_x,
             needs_affine: args.needs_affine,
             needs_residual: args.needs_residual,
-        });
+        };
+        let result = match place {
+            Some(g) => over(OP, g, |g| kernel::backward(&slices, Some(g)))?,
+            None => kernel::backward(&slices, None),
+        };
+        let taken = |is_it: bool| place.filter(|_| is_it).cloned();
         let value = |data: Vec<T>, dims: &[usize]| to_value(data, dims, args.weight);
         let image = |data: Option<Vec<T>>| data.map(|data| value(data, &self.input)).transpose();
         let channels = [self.planes.channels];
         Ok(Gradients {
-            x: image(result.x)?,
+            x: image(result.x)?.or(taken(args.needs_x && !args.needs_residual)),
             weight: value(result.weight, &channels)?,
             bias: value(result.bias, &channels)?,
-            residual: image(result.residual)?,
+            residual: image(result.residual)?.or(taken(args.needs_residual)),
         })
     }
 

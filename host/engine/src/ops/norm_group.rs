@@ -11,7 +11,8 @@ use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, computed};
 use crate::kernel::group_norm as kernel;
 use crate::kernel::group_norm_twice::{Second, backward_twice};
-use crate::kernel::groups::{Cotangent, Groups, Shared};
+use crate::kernel::groups::{Cotangent, Groups, Place, Shared};
+use crate::kernel::over::over;
 use crate::kernel::{Host, Scalar, to_value};
 use crate::ops::arrange::contiguous;
 use crate::ops::on_device;
@@ -203,6 +204,8 @@ impl Backward {
         needs_x: bool,
     ) -> Result<[Option<Tensor>; 3]> {
         let op = self.norm.op;
+        // Of a recorded backward `g` is kept.
+        let sole = g.is_sole() && ![g, x, weight].iter().any(|t| t.is_tracked());
         let outputs = on_device!(op, x.value(),
             gpu => {
                 let g = contiguous(g.value())?;
@@ -212,7 +215,7 @@ impl Backward {
                 });
                 grads.map(|grads| grads.into_iter().flatten().collect())
             },
-            T => self.first::<T>(g.value(), x.value(), weight.value(), needs_x)
+            T => self.first::<T>((g.value(), sole), x.value(), weight.value(), needs_x)
         )?;
         let save = Save::inputs(&[0, 1, 2]);
         let backward = self.clone();
@@ -226,21 +229,28 @@ impl Backward {
         );
         let mut recorded = recorded.into_iter();
         let (weight, bias) = (recorded.next(), recorded.next());
-        Ok([recorded.next(), weight, bias])
+        Ok([recorded.next().map(Tensor::made), weight, bias])
     }
 
-    /// Gradients of weight, bias and, if needed, x.
+    /// Gradients of weight, bias and, if needed, x, which is written over `g` where nobody else holds that.
     fn first<T: Scalar>(
         &self,
-        g: &Value,
+        (g, sole): (&Value, bool),
         x: &Value,
         weight: &Value,
         needs_x: bool,
     ) -> Result<Vec<Value>> {
         self.norm.opened::<T, _>(x, weight, |shared| {
             let g = contiguous(g)?;
-            let given = &self.given::<T>(&g)?;
-            let grads = kernel::backward(shared, &given.cotangent(), needs_x);
+            let place = needs_x.then_some(&g).filter(|_| sole);
+            let given = &self.given::<T>(Some(&g).xor(place))?;
+            let grads = match place {
+                Some(g) => over(self.norm.op, g, |g| {
+                    kernel::backward(shared, &given.cotangent(), Place::Over(g))
+                })?,
+                None if needs_x => kernel::backward(shared, &given.cotangent(), Place::New),
+                None => kernel::backward(shared, &given.cotangent(), Place::Nowhere),
+            };
             let channels = [self.norm.sizes.channels()];
             let mut outputs = vec![
                 to_value(grads.weight, &channels, x)?,
@@ -249,6 +259,7 @@ impl Backward {
             if let Some(dx) = grads.x {
                 outputs.push(to_value(dx, x.dims(), x)?);
             }
+            outputs.extend(place.cloned());
             Ok(outputs)
         })
     }
@@ -261,12 +272,12 @@ impl Backward {
         }
     }
 
-    fn given<'a, T: Scalar>(&'a self, g: &'a Value) -> Result<Given<'a, T>> {
+    fn given<'a, T: Scalar>(&'a self, g: Option<&'a Value>) -> Result<Given<'a, T>> {
         let op = self.norm.op;
         Ok(Given {
             mean: Host::open(op, &self.mean)?,
             var: Host::open(op, &self.var)?,
-            g: Host::open(op, g)?,
+            g: g.map(|g| Host::open(op, g)).transpose()?,
         })
     }
 
@@ -338,7 +349,7 @@ impl Backward {
         [by_x, by_weight, by_bias]: [&Value; 3],
     ) -> Result<[Value; 3]> {
         self.norm.opened::<T, _>(x, weight, |shared| {
-            let given = &self.given::<T>(g)?;
+            let given = &self.given::<T>(Some(g))?;
             let op = self.norm.op;
             let second = Second {
                 x: &Host::<T>::open(op, by_x)?,
@@ -359,7 +370,8 @@ impl Backward {
 struct Given<'a, T> {
     mean: Host<'a, T>,
     var: Host<'a, T>,
-    g: Host<'a, T>,
+    /// None where it is written over.
+    g: Option<Host<'a, T>>,
 }
 
 impl<T: Scalar> Given<'_, T> {
@@ -367,7 +379,7 @@ impl<T: Scalar> Given<'_, T> {
         Cotangent {
             mean: &self.mean,
             var: &self.var,
-            g: &self.g,
+            g: self.g.as_deref().unwrap_or_default(),
         }
     }
 }

@@ -96,6 +96,7 @@ impl BatchNorm {
         );
         let affine = Asked {
             given: [g_y.clone(), None, None],
+            sole: false,
             frozen: true,
             x: false,
             affine: true,

@@ -297,3 +297,55 @@ fn shapes_that_do_not_fit_are_told() {
     );
     assert!(batch_norm(&t[0], &t[1], &t[2], &t[2], &t[2], &config, Some(&t[1])).is_err());
 }
+
+/// A norm of (images, weight, bias), and a residual where it takes one.
+type Norm<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
+
+/// Gradients that kernels make may be written over by those that follow, unless somebody was handed them.
+#[test]
+fn a_gradient_that_others_hold_is_not_written_over() {
+    use crate::ops::norm::{group_norm, layer_norm};
+    let agree = |name: &str, norm: Norm<'_>, inputs: &[Tensor]| {
+        let leaf = |t: &Tensor| Tensor::leaf(t.to_dtype(DType::F32).unwrap().into_value());
+        let t: Vec<Tensor> = inputs.iter().map(leaf).collect();
+        let y = norm(&t);
+        // Two ways, whose gradients are added in place.
+        let x = y.reshape(&[1, 2, 3, 3]).unwrap();
+        let means = x.avg_pool2d([2, 1], [1, 1], [0, 0], true).unwrap();
+        let largest = x.max_pool2d([2, 1], [1, 1], [0, 0]).unwrap();
+        let both = means.sqr().unwrap().add(&largest.sqr().unwrap()).unwrap();
+        let loss = both.sum_all().unwrap();
+        let inputs: Vec<&Tensor> = t.iter().collect();
+        let bits = |grads: Vec<Option<Tensor>>| -> Vec<Vec<u64>> {
+            let numbers = grads.into_iter().map(|g| g.unwrap().to_f64_vec().unwrap());
+            numbers
+                .map(|g| g.iter().map(|n| n.to_bits()).collect())
+                .collect()
+        };
+        let written = bits(grad(&loss, &inputs, false).unwrap());
+        // The gradient of y is handed out, and so is read alone.
+        let mut all = bits(grad(&loss, &[&[&x, &y][..], &inputs].concat(), false).unwrap());
+        let rest = all.split_off(2);
+        assert_eq!(rest, written, "{name}");
+        let recorded = bits(grad(&loss, &[&x, &y], true).unwrap());
+        assert_eq!(all, recorded, "{name}");
+    };
+    for (after, residual) in ways() {
+        for dims in [[3, 2, 3, 1], [9, 2, 1, 1]] {
+            let mut t = inputs();
+            t[0] = ramp(&dims, 0.37);
+            t[3] = ramp(&dims, 0.8);
+            let name = format!("{after:?} {residual} {dims:?}");
+            let norm = |t: &[Tensor]| run(t, BatchNormMode::Train, after, residual).unwrap().y;
+            agree(&name, &norm, &t[..if residual { 4 } else { 3 }]);
+        }
+    }
+    let t = &inputs()[..3];
+    for relu in [false, true] {
+        let norm = |t: &[Tensor]| group_norm(&t[0], 1, &t[1], &t[2], EPS, relu).unwrap();
+        agree("group norm", &norm, t);
+    }
+    let rows = [ramp(&[9, 2], 0.37), t[1].clone(), t[2].clone()];
+    let norm = |t: &[Tensor]| layer_norm(&t[0], &t[1], &t[2], EPS).unwrap();
+    agree("layer norm", &norm, &rows);
+}

@@ -52,7 +52,7 @@ fn at_places(x: &Tensor, places: &Arc<Places>, transposed: bool) -> Result<Tenso
     )?;
     let places = places.clone();
     x.moved(op, Ok(value), move |_, g| {
-        at_places(g, &places, !transposed)
+        Ok(at_places(g, &places, !transposed)?.made())
     })
 }
 

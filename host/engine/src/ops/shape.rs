@@ -56,7 +56,10 @@ impl Tensor {
         );
         let before = self.dims().to_vec();
         let value = contiguous(self.value())?.reshape(dims);
-        self.moved("reshape", value, move |_, g| g.reshape(&before))
+        self.moved("reshape", value, move |_, g| {
+            let same = g.reshape(&before)?;
+            Ok(if g.is_sole() { same.made() } else { same })
+        })
     }
 
     /// All dimensions from `start` on as one.

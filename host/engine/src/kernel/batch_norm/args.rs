@@ -2,6 +2,7 @@
 
 use super::after::After;
 use crate::kernel::Scalar;
+use crate::kernel::scratch::{Shared, Unfilled};
 
 /// Sizes of a batch of images: N, C and H W.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,52 @@ pub(crate) struct Gradients<V> {
     pub(crate) weight: V,
     pub(crate) bias: V,
     pub(crate) residual: Option<V>,
+}
+
+/// Where a backward pass leaves the gradients of images.
+pub(super) struct Places<T> {
+    x: Option<Unfilled<T>>,
+    residual: Option<Unfilled<T>>,
+    /// Where the gradient of the result lies, if it is written over.
+    pub(super) over: Option<Shared<T>>,
+    pub(super) x_to: Option<Shared<T>>,
+    pub(super) residual_to: Option<Shared<T>>,
+}
+
+impl<T: Scalar> Places<T> {
+    /// New places for what is asked for. With `over`, which then holds the gradient of the result, that of the residual is left there, or of
+    /// x where there is none.
+    pub(super) fn new(args: &Backward<'_, [T], [u8]>, over: Option<&mut [T]>) -> Self {
+        let planes = args.planes;
+        let len = planes.batch * planes.channels * planes.plane;
+        let over = over.map(|over| {
+            assert_eq!(over.len(), len, "a gradient for each entry");
+            assert!(args.g_y.is_none(), "the gradient lies in one place");
+            Shared(over.as_mut_ptr())
+        });
+        let over_x = over.filter(|_| !args.needs_residual);
+        let over_residual = over.filter(|_| args.needs_residual);
+        let mut x = (args.needs_x && over_x.is_none()).then(|| Unfilled::new(len));
+        let mut residual = (args.needs_residual && over.is_none()).then(|| Unfilled::new(len));
+        let x_to = x.as_mut().map(Unfilled::shared).or(over_x);
+        let residual_to = residual.as_mut().map(Unfilled::shared).or(over_residual);
+        Self {
+            x,
+            residual,
+            over,
+            x_to,
+            residual_to,
+        }
+    }
+
+    /// The gradients of x and the residual that have places of their own.
+    ///
+    /// # Safety
+    /// Every entry has been written.
+    pub(super) unsafe fn filled(self) -> [Option<Vec<T>>; 2] {
+        // SAFETY: the caller's promise.
+        [self.x, self.residual].map(|v| v.map(|v| unsafe { v.filled() }))
+    }
 }
 
 /// `dx = scale g + slope (x - origin) + level`

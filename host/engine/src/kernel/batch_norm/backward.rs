@@ -1,8 +1,8 @@
 //! The backward pass of images: all first-order gradients, in at most two passes a channel.
 
 use super::after::{Affine, Follow};
-use super::args::{Backward, Gate, Gradients, Line};
-use crate::kernel::scratch::{Shared, Unfilled};
+use super::args::{Backward, Gate, Gradients, Line, Places};
+use crate::kernel::scratch::Shared;
 use crate::kernel::sums::{lane_sum, near_sum, passed_sums};
 use crate::kernel::tasks::map;
 use crate::kernel::{Scalar, vectorised};
@@ -10,21 +10,18 @@ use crate::kernel::{Scalar, vectorised};
 /// [`super::backward()`] of images.
 pub(super) fn backward<T: Scalar>(
     args: &Backward<'_, [T], [u8]>,
+    over: Option<&mut [T]>,
     follow: impl Follow<T>,
 ) -> Gradients<Vec<T>> {
-    let planes = args.planes;
-    let len = planes.batch * planes.channels * planes.plane;
-    let mut x = args.needs_x.then(|| Unfilled::new(len));
-    let mut residual = args.needs_residual.then(|| Unfilled::new(len));
-    let x_to = x.as_mut().map(Unfilled::shared);
-    let residual_to = residual.as_mut().map(Unfilled::shared);
-    let affine = map(planes.channels, |c| {
+    let places = Places::new(args, over);
+    let affine = map(args.planes.channels, |c| {
         let channel = Channel {
             args,
             follow,
             c,
-            x_to,
-            residual_to,
+            over: places.over,
+            x_to: places.x_to,
+            residual_to: places.residual_to,
         };
         vectorised(
             #[inline(always)]
@@ -33,12 +30,12 @@ pub(super) fn backward<T: Scalar>(
     });
     let (weight, bias) = affine.into_iter().unzip();
     // SAFETY: the tasks cover all channels of all images.
-    let filled = |v: Option<Unfilled<T>>| v.map(|v| unsafe { v.filled() });
+    let [x, residual] = unsafe { places.filled() };
     Gradients {
-        x: filled(x),
+        x,
         weight,
         bias,
-        residual: filled(residual),
+        residual,
     }
 }
 
@@ -47,6 +44,8 @@ struct Channel<'a, T, F> {
     args: &'a Backward<'a, [T], [u8]>,
     follow: F,
     c: usize,
+    /// Where the gradient of the result lies, if it is written over.
+    over: Option<Shared<T>>,
     x_to: Option<Shared<T>>,
     residual_to: Option<Shared<T>>,
 }
@@ -70,6 +69,11 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
             // SAFETY: a task has its own channel.
             let passed = passed.map(|to| unsafe { to.slice(planes.start(n, c), plane) });
             let g = match (passed, args.g_y) {
+                // It is there already.
+                (Some(to), None) if self.over.is_some() => {
+                    self.mask_over(to, n);
+                    &*to
+                }
                 (Some(to), Some(g)) => {
                     self.masked(to, self.cut(g, n), n);
                     &*to
@@ -119,10 +123,14 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
                     (None, Some(g)) => self.cut(g, n),
                     // It was written to the very place where the result goes.
                     (None, None) => {
-                        line.apply_in_place(
-                            out,
-                            args.x.filter(|_| reads_x).map(|x| self.cut(x, n)),
-                        );
+                        let gated = by_x && self.over.is_some();
+                        match args.x.filter(|_| reads_x) {
+                            Some(x) if gated => {
+                                line.apply_in_place::<true>(out, self.cut(x, n), way)
+                            }
+                            Some(x) => line.apply_in_place::<false>(out, self.cut(x, n), way),
+                            None => line.apply_constant_in_place(out),
+                        }
                         continue;
                     }
                 };
@@ -165,6 +173,24 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
     fn cut<'b, U>(&self, all: &'b [U], n: usize) -> &'b [U] {
         let planes = &self.args.planes;
         &all[planes.start(n, self.c)..][..planes.plane]
+    }
+
+    /// What the mask stops becomes 0.
+    #[inline(always)]
+    fn mask_over(&self, g: &mut [T], n: usize) {
+        match self.args.gate {
+            Gate::Open | Gate::ByX => {}
+            Gate::Mask(mask) => {
+                for (g, open) in g.iter_mut().zip(self.cut(mask, n)) {
+                    *g = if *open != 0 { *g } else { T::ZERO };
+                }
+            }
+            Gate::Result(y) => {
+                for (g, y) in g.iter_mut().zip(self.cut(y, n)) {
+                    *g = self.follow.pull(*g, *y);
+                }
+            }
+        }
     }
 
     /// `g` of image `n` where the mask lets it through.
@@ -213,18 +239,21 @@ impl<T: Scalar> Line<T> {
     }
 
     #[inline(always)]
-    fn apply_in_place(self, out: &mut [T], x: Option<&[T]>) {
-        match x {
-            Some(x) => {
-                for (out, x) in out.iter_mut().zip(x) {
-                    *out = self.at(*out, *x);
-                }
-            }
-            None => {
-                for out in out {
-                    *out = self.scale * *out + self.level;
-                }
-            }
+    fn apply_in_place<const BY_X: bool>(
+        self,
+        out: &mut [T],
+        x: &[T],
+        way: (Affine<T>, impl Follow<T>),
+    ) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = self.at(gate::<T, BY_X>(*out, *x, way), *x);
+        }
+    }
+
+    #[inline(always)]
+    fn apply_constant_in_place(self, out: &mut [T]) {
+        for out in out {
+            *out = self.scale * *out + self.level;
         }
     }
 }

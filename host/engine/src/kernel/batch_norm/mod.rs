@@ -42,18 +42,26 @@ fn before<T: Scalar>(args: &Forward<'_, [T]>, follow: impl Follow<T>) -> Output<
     }
 }
 
-/// All first-order gradients of [`forward()`].
-pub(crate) fn backward<T: Elementary>(args: &Backward<'_, [T], [u8]>) -> Gradients<Vec<T>> {
+/// All first-order gradients of [`forward()`]. `over` holds the gradient of the result, in place of `args.g_y`: that of the residual is written
+/// over it, or that of x where none of a residual is asked for, and is not among those given back.
+pub(crate) fn backward<T: Elementary>(
+    args: &Backward<'_, [T], [u8]>,
+    over: Option<&mut [T]>,
+) -> Gradients<Vec<T>> {
     match args.after {
-        After::Limits(limits) => behind(args, Limited::new(limits)),
-        After::Silu => behind(args, Silu),
+        After::Limits(limits) => behind(args, over, Limited::new(limits)),
+        After::Silu => behind(args, over, Silu),
     }
 }
 
-fn behind<T: Scalar>(args: &Backward<'_, [T], [u8]>, follow: impl Follow<T>) -> Gradients<Vec<T>> {
+fn behind<T: Scalar>(
+    args: &Backward<'_, [T], [u8]>,
+    over: Option<&mut [T]>,
+    follow: impl Follow<T>,
+) -> Gradients<Vec<T>> {
     match are_rows(&args.planes) {
-        true => rows::backward(args, follow),
-        false => backward::backward(args, follow),
+        true => rows::backward(args, over, follow),
+        false => backward::backward(args, over, follow),
     }
 }
 

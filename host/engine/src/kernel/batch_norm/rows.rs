@@ -1,7 +1,7 @@
 //! Batch normalisation of rows: tokens (N L, C) and features (N, C), whose channels lie side by side. A task has some channels of all rows.
 
 use super::after::{Affine, Follow};
-use super::args::{Backward, Forward, Gate, Gradients, Line, Output, Planes};
+use super::args::{Backward, Forward, Gate, Gradients, Line, Output, Places, Planes};
 use crate::kernel::scratch::{Shared, Unfilled};
 use crate::kernel::sums::fetch_ahead;
 use crate::kernel::tasks::each;
@@ -44,9 +44,23 @@ impl Block {
     /// The entries of a row; the processor is told of a later one, which it would not expect.
     #[inline(always)]
     fn row<T: Copy + Default>(&self, all: &[T], row: usize) -> Channels<T> {
+        self.fetched(&all[row * self.channels + self.first..])
+    }
+
+    /// The same of what is written over.
+    ///
+    /// # Safety
+    /// `all` has all rows, and nobody else has these channels of them.
+    #[inline(always)]
+    unsafe fn row_over<T: Copy + Default>(&self, all: Shared<T>, row: usize) -> Channels<T> {
+        // SAFETY: the caller's promise.
+        self.fetched(unsafe { all.slice(row * self.channels + self.first, self.width) })
+    }
+
+    #[inline(always)]
+    fn fetched<T: Copy + Default>(&self, own: &[T]) -> Channels<T> {
         const LATER: usize = 16;
         const LINE: usize = 64;
-        let own = &all[row * self.channels + self.first..];
         let later = LATER * self.channels * size_of::<T>();
         for line in (0..size_of::<Channels<T>>()).step_by(LINE) {
             fetch_ahead(&own[0], later + line);
@@ -228,15 +242,13 @@ pub(super) fn forward<T: Scalar>(args: &Forward<'_, [T]>, follow: impl Follow<T>
 /// [`super::backward()`] of rows.
 pub(super) fn backward<T: Scalar>(
     args: &Backward<'_, [T], [u8]>,
+    over: Option<&mut [T]>,
     follow: impl Follow<T>,
 ) -> Gradients<Vec<T>> {
     let channels = args.planes.channels;
-    let len = args.planes.batch * channels;
-    let mut x = args.needs_x.then(|| Unfilled::new(len));
-    let mut residual = args.needs_residual.then(|| Unfilled::new(len));
+    let places = Places::new(args, over);
+    let (over, x_to, residual_to) = (places.over, places.x_to, places.residual_to);
     let [mut weight, mut bias] = [0, 1].map(|_| Unfilled::new(channels));
-    let x_to = x.as_mut().map(Unfilled::shared);
-    let residual_to = residual.as_mut().map(Unfilled::shared);
     let [weight_to, bias_to] = [&mut weight, &mut bias].map(Unfilled::shared);
     Block::each(args.planes, |block| {
         vectorised(
@@ -247,7 +259,7 @@ pub(super) fn backward<T: Scalar>(
                 let affine = Affines::new(&block, normaliser, args.eps, own);
                 let mut sums = [[0.0; WIDTH]; 2];
                 if args.needs_affine || (args.needs_x && !args.frozen) {
-                    sums = summed(&block, args, normaliser[0], (&affine, follow));
+                    sums = summed(&block, (args, over), normaliser[0], (&affine, follow));
                 }
                 let [sum_g, sum_gx] = sums;
                 let line = |j: usize| match block.first + j < channels {
@@ -271,7 +283,7 @@ pub(super) fn backward<T: Scalar>(
                     0
                 } {
                     let x = args.x.map_or(origin, |x| block.row(x, r));
-                    let mut g = passed(&block, args, r, &x, (&affine, follow));
+                    let mut g = passed(&block, (args, over), r, &x, (&affine, follow));
                     to(residual_to, r, &g);
                     for j in 0..WIDTH {
                         g[j] = scale[j] * g[j] + (slope[j] * (x[j] - origin[j]) + level[j]);
@@ -289,14 +301,14 @@ pub(super) fn backward<T: Scalar>(
         );
     });
     // SAFETY: the tasks cover all channels of all rows.
-    let filled = |v: Option<Unfilled<T>>| v.map(|v| unsafe { v.filled() });
+    let [x, residual] = unsafe { places.filled() };
     Gradients {
-        x: filled(x),
+        x,
         // SAFETY: as above.
         weight: unsafe { weight.filled() },
         // SAFETY: as above.
         bias: unsafe { bias.filled() },
-        residual: filled(residual),
+        residual,
     }
 }
 
@@ -304,15 +316,17 @@ pub(super) fn backward<T: Scalar>(
 #[inline(always)]
 fn passed<T: Scalar>(
     block: &Block,
-    args: &Backward<'_, [T], [u8]>,
+    (args, over): (&Backward<'_, [T], [u8]>, Option<Shared<T>>),
     row: usize,
     x: &Channels<T>,
     (affine, follow): (&Affines<T>, impl Follow<T>),
 ) -> Channels<T> {
-    let Some(g) = args.g_y else {
-        return [T::ZERO; WIDTH];
+    let mut g = match (over, args.g_y) {
+        // SAFETY: a task has its own channels of all rows, and reads each row before it writes it.
+        (Some(over), _) => unsafe { block.row_over(over, row) },
+        (None, Some(g)) => block.row(g, row),
+        (None, None) => return [T::ZERO; WIDTH],
     };
-    let mut g = block.row(g, row);
     let y = match args.gate {
         Gate::Open => return g,
         Gate::ByX => affine.at(x),
@@ -335,14 +349,14 @@ fn passed<T: Scalar>(
 #[inline(always)]
 fn summed<T: Scalar>(
     block: &Block,
-    args: &Backward<'_, [T], [u8]>,
+    (args, over): (&Backward<'_, [T], [u8]>, Option<Shared<T>>),
     centre: Channels<T>,
     way: (&Affines<T>, impl Follow<T>),
 ) -> [[f64; WIDTH]; 2] {
     let [mut sum_g, mut sum_gx] = [[0.0; WIDTH]; 2];
     for r in 0..block.rows {
         let x = args.x.map_or(centre, |x| block.row(x, r));
-        let g = passed(block, args, r, &x, way);
+        let g = passed(block, (args, over), r, &x, way);
         for j in 0..WIDTH {
             let g = g[j].to_f64();
             sum_g[j] += g;
