@@ -133,8 +133,8 @@ fn backward_rows<T: Scalar, const RELU: bool>(
         let centre = mean.to_f64();
         let first = at % sizes.groups * sizes.per_group;
         let x = &args.x[at * row..][..row];
-        // SAFETY: where the gradient of the result is written over, the rows hold it.
         let g = match over {
+            // SAFETY: where the gradient of the result is written over, the rows hold it.
             true => unsafe { &*held(&mut dx[r * row..][..row]) },
             false => &given.g[at * row..][..row],
         };

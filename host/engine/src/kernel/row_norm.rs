@@ -98,8 +98,8 @@ fn backward_rows<T: Scalar, const RELU: bool>(
     for (r, at) in rows.enumerate() {
         let (mean, rstd) = (given.mean[at], rstd(given.var[at], args.eps));
         let x = &args.x[at * row..][..row];
-        // SAFETY: where the gradient of the result is written over, the rows hold it.
         let g = match over {
+            // SAFETY: where the gradient of the result is written over, the rows hold it.
             true => unsafe { &*held(&mut dx[r * row..][..row]) },
             false => &given.g[at * row..][..row],
         };

@@ -13,6 +13,9 @@ const WIDTH: usize = 32;
 /// Numbers of the channels of a task; those past the last channel do not count.
 type Channels<T> = [T; WIDTH];
 
+/// What a backward pass is handed, and where the gradient of the result lies if it is written over.
+type Given<'a, T> = (&'a Backward<'a, [T], [u8]>, Option<Shared<T>>);
+
 /// The channels of a task.
 #[derive(Clone, Copy)]
 struct Block {
@@ -316,7 +319,7 @@ pub(super) fn backward<T: Scalar>(
 #[inline(always)]
 fn passed<T: Scalar>(
     block: &Block,
-    (args, over): (&Backward<'_, [T], [u8]>, Option<Shared<T>>),
+    (args, over): Given<'_, T>,
     row: usize,
     x: &Channels<T>,
     (affine, follow): (&Affines<T>, impl Follow<T>),
@@ -349,7 +352,7 @@ fn passed<T: Scalar>(
 #[inline(always)]
 fn summed<T: Scalar>(
     block: &Block,
-    (args, over): (&Backward<'_, [T], [u8]>, Option<Shared<T>>),
+    (args, over): Given<'_, T>,
     centre: Channels<T>,
     way: (&Affines<T>, impl Follow<T>),
 ) -> [[f64; WIDTH]; 2] {

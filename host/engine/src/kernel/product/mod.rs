@@ -102,9 +102,10 @@ unsafe fn product_with(
     match isa {
         Isa::Avx512 => pulp::x86::V4::try_new().is_some_and(|s| {
             let pairs = Pairs::try_new().filter(|_| size.factors == Factors::Bf16);
-            // SAFETY: the caller's promise.
             match pairs {
+                // SAFETY: the caller's promise.
                 Some(pairs) => unsafe { run((s, pairs), size, a, b, start, out) },
+                // SAFETY: as above.
                 None => unsafe { run((s, single), size, a, b, start, out) },
             }
             true
