@@ -73,7 +73,7 @@ fn work(args: &Args) -> Result<()> {
     announce()?;
     let opened = device::open(&args.device).map_err(anyhow::Error::msg)?;
     let on = opened.device;
-    offered(args.precision, &on).map_err(|why| anyhow::anyhow!("bf16 on the CPU: {why}"))?;
+    offered(args.precision, &on).map_err(anyhow::Error::msg)?;
     let lab = Lab::new(registry, size.images(), size.canvas)?.on(on.clone());
     let _computing = compute_in(args.precision);
     set_profiling(args.operations);

@@ -101,7 +101,7 @@ fn advise(block: *mut u8, bytes: usize) {
     {
         const SMALL_PAGE: usize = 1 << 12;
         const LARGE_PAGE: usize = 1 << 21;
-        let start = block.addr().max(ADVISED.swap(end, Relaxed));
+        let start = block.addr().max(ADVISED.fetch_max(end, Relaxed));
         let start = block.with_addr(start / SMALL_PAGE * SMALL_PAGE);
         let bytes = end.next_multiple_of(LARGE_PAGE) - start.addr();
         // SAFETY: no advice of this kind changes what memory holds; where none is mapped it does nothing.

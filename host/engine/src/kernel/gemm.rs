@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Scalar;
 use super::matrix::Matrix;
-use super::product::{Factors, Product, Start};
+use super::product::{self, Factors, Product, Start};
 use super::scratch::{KERNELS, Unfilled};
 use super::sums::add_in_order;
 use super::tasks::each;
@@ -129,8 +129,8 @@ pub(crate) fn settle() {
 
 /// Tasks that threads share well.
 const TASKS: usize = 8;
-/// Rows and columns of a task at most.
-const MOST: [usize; 2] = [196, 512];
+/// Blocks of rows, and columns, of a task at most.
+const MOST: [usize; 2] = [14, 512];
 
 /// How the work of some products is dealt out.
 struct Plan {
@@ -141,18 +141,17 @@ struct Plan {
 }
 
 impl Plan {
-    /// The shape alone decides: large parts of the output, which pay for packing the factors. Where those are few, long sums are split; else
-    /// the parts are smaller, of whole blocks.
-    fn new(batch: usize, terms: usize, (m, n, k): (usize, usize, usize)) -> Self {
-        const UNITS: [usize; 2] = [14, 32];
+    /// The shape and the rows of a kernel's block decide: large parts of the output, which pay for packing the factors. Where those are few,
+    /// long sums are split; else the parts are smaller, of whole blocks.
+    fn new(batch: usize, terms: usize, (m, n, k): (usize, usize, usize), block: usize) -> Self {
         const LEAST: usize = 56 * 64;
         const LEAST_DEPTH: usize = 384;
-        let all = [m, n];
-        let mut counts = [0, 1].map(|axis| all[axis].div_ceil(MOST[axis]));
+        let (all, units, most) = ([m, n], [block, 32], [MOST[0] * block, MOST[1]]);
+        let mut counts = [0, 1].map(|axis| all[axis].div_ceil(most[axis]));
         let sizes = |counts: [usize; 2]| {
             [0, 1].map(|axis| {
                 let even = all[axis].div_ceil(counts[axis]);
-                even.next_multiple_of(UNITS[axis]).min(all[axis])
+                even.next_multiple_of(units[axis]).min(all[axis])
             })
         };
         let tasks = |counts: [usize; 2]| batch * counts[0] * counts[1];
@@ -250,7 +249,7 @@ fn sums<'a, T: Scalar>(
         return Vec::new();
     }
     settle();
-    let Plan { tile, splits } = Plan::new(batch, terms, (m, n, k));
+    let Plan { tile, splits } = Plan::new(batch, terms, (m, n, k), product::rows_of_block(factors));
     let [rows, columns] = tile;
     let [down, across] = [m.div_ceil(rows), n.div_ceil(columns)];
     let tiles = batch * down * across;
@@ -339,7 +338,7 @@ mod tests {
             let number = |i: usize| ((i * 7919) % 13) as f32 - 6.0;
             let a: Vec<f32> = (0..terms * m * k).map(number).collect();
             let b: Vec<f32> = (0..terms * k * n).map(|i| number(i + 5)).collect();
-            assert!(Plan::new(1, terms, (m, n, k)).splits > 1);
+            assert!(Plan::new(1, terms, (m, n, k), 14).splits > 1);
             let left = |i: usize| Matrix::rows(&a[i * m * k..], k);
             let right = |i: usize| Matrix::rows(&b[i * k * n..], n);
             let got = summed(terms, (m, n, k), Factors::AsGiven, left, right);

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::output::written;
+use super::output::{writable, written};
 use super::sums::lane_sum;
 use super::tasks::each_part;
 use super::{Disjoint, Scalar, vectorised};
@@ -176,9 +176,8 @@ pub(super) unsafe fn by_rows<T: Scalar>(
     match place {
         Place::Over(g) => {
             assert_eq!(g.len(), all * row, "a gradient for each entry");
-            let (start, len) = (g.as_mut_ptr().cast(), g.len());
-            // SAFETY: `MaybeUninit` has the layout of its type, and numbers alone are written.
-            fill(unsafe { std::slice::from_raw_parts_mut(start, len) });
+            // SAFETY: the caller's promise: numbers alone are written.
+            fill(unsafe { writable(g) });
             None
         }
         Place::New | Place::Nowhere => {

@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+use super::product;
+
 /// Sets of vector instructions, narrow to wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
@@ -9,13 +12,15 @@ pub enum Isa {
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with AVX-512 F, BW, CD, DQ and VL.
+    /// x86-64 with AVX-512 F, BW, CD, DQ and VL, and products of bf16 where the processor has AVX512-BF16.
     Avx512,
+    /// The same, with products of bf16 by AMX.
+    Amx,
 }
 
 impl Isa {
     /// All sets, narrow to wide.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
 
     /// Its name in the environment variable `ALAMBIC_ISA`.
     pub fn name(self) -> &'static str {
@@ -23,6 +28,7 @@ impl Isa {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
@@ -34,8 +40,10 @@ impl Isa {
             Self::Avx2 => pulp::x86::V3::try_new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => pulp::x86::V4::try_new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512.is_available() && product::has_tiles(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Amx => false,
         }
     }
 

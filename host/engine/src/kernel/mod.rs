@@ -249,7 +249,7 @@ pub(crate) fn vectorised<R>(f: impl FnMut() -> R) -> R {
     let f = Inlined(f);
     match isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => match pulp::x86::V4::try_new() {
+        Isa::Avx512 | Isa::Amx => match pulp::x86::V4::try_new() {
             Some(simd) => simd.vectorize(f),
             None => f.call(),
         },

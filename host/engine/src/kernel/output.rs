@@ -17,6 +17,16 @@ pub(crate) unsafe fn written<T: Copy>(
     out
 }
 
+/// A place of numbers as one to write to.
+///
+/// # Safety
+/// Nothing but numbers is written.
+pub(crate) unsafe fn writable<T>(numbers: &mut [T]) -> &mut [MaybeUninit<T>] {
+    let (start, len) = (numbers.as_mut_ptr().cast(), numbers.len());
+    // SAFETY: `MaybeUninit` has the layout of its type; the caller vouches for what is written.
+    unsafe { std::slice::from_raw_parts_mut(start, len) }
+}
+
 /// The numbers in a place that holds some already.
 ///
 /// # Safety

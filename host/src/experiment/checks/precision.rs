@@ -11,8 +11,7 @@ pub fn faults(json: &Json, device: &Device) -> Vec<Fault> {
         let asked = json.get(stage.name())?.get("precision")?.clone();
         let asked = serde_json::from_value(asked).ok()?;
         let why = offered(asked, device).err()?;
-        let message =
-            format!("bf16 on the CPU: {why}; remove the key to compute in f32, or use a GPU");
+        let message = format!("{why}; remove the key to compute in f32, or use a GPU");
         Some(Fault::new(format!("{stage}.precision"), message))
     };
     Stage::ALL.into_iter().filter_map(fault).collect()

@@ -2,7 +2,6 @@
 
 use super::after::{Affine, Follow};
 use super::args::{Backward, Gate, Gradients, Line, Places};
-use crate::kernel::scratch::Shared;
 use crate::kernel::sums::{lane_sum, near_sum, passed_sums};
 use crate::kernel::tasks::map;
 use crate::kernel::{Scalar, vectorised};
@@ -15,13 +14,12 @@ pub(super) fn backward<T: Scalar>(
 ) -> Gradients<Vec<T>> {
     let places = Places::new(args, over);
     let affine = map(args.planes.channels, |c| {
+        let places = &places;
         let channel = Channel {
             args,
             follow,
             c,
-            over: places.over,
-            x_to: places.x_to,
-            residual_to: places.residual_to,
+            places,
         };
         vectorised(
             #[inline(always)]
@@ -44,10 +42,7 @@ struct Channel<'a, T, F> {
     args: &'a Backward<'a, [T], [u8]>,
     follow: F,
     c: usize,
-    /// Where the gradient of the result lies, if it is written over.
-    over: Option<Shared<T>>,
-    x_to: Option<Shared<T>>,
-    residual_to: Option<Shared<T>>,
+    places: &'a Places<T>,
 }
 
 impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
@@ -56,13 +51,19 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
     fn backward(&self) -> (T, T) {
         let (args, c, planes) = (self.args, self.c, self.args.planes);
         let plane = planes.plane;
+        let Places {
+            over,
+            x_to,
+            residual_to,
+            ..
+        } = *self.places;
         let [centre, spread] = args.normaliser.map(|statistic| statistic[c]);
         let way = (self.affine(), self.follow);
         let rstd = 1.0 / (spread.to_f64() + args.eps).sqrt();
         // With a mask, or without a gradient, what passed the limits is written down first; else it is found again in each pass.
         let by_x = matches!(args.gate, Gate::ByX);
         let written = matches!(args.gate, Gate::Mask(_) | Gate::Result(_)) || args.g_y.is_none();
-        let passed = self.residual_to.or(self.x_to).filter(|_| written);
+        let passed = residual_to.or(x_to).filter(|_| written);
         let mut own = Vec::new();
         let (mut sum_g, mut sum_gx) = (0.0, 0.0);
         for n in 0..planes.batch {
@@ -70,7 +71,7 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
             let passed = passed.map(|to| unsafe { to.slice(planes.start(n, c), plane) });
             let g = match (passed, args.g_y) {
                 // It is there already.
-                (Some(to), None) if self.over.is_some() => {
+                (Some(to), None) if over.is_some() => {
                     self.mask_over(to, n);
                     &*to
                 }
@@ -105,14 +106,14 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
             sum_g += sums[0];
             sum_gx += sums[1];
         }
-        if let Some(x_to) = self.x_to {
+        if let Some(x_to) = x_to {
             let line = Line::new(args, c, [sum_g, sum_gx]);
             let reads_x = !args.frozen || args.g_var.is_some() || by_x;
             for n in 0..planes.batch {
                 let start = planes.start(n, c);
                 // SAFETY: as above; the two buffers are different.
                 let (out, passed) = unsafe {
-                    let passed = self.residual_to.filter(|_| written);
+                    let passed = residual_to.filter(|_| written);
                     (
                         x_to.slice(start, plane),
                         passed.map(|from| &*from.slice(start, plane)),
@@ -123,7 +124,7 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
                     (None, Some(g)) => self.cut(g, n),
                     // It was written to the very place where the result goes.
                     (None, None) => {
-                        let gated = by_x && self.over.is_some();
+                        let gated = by_x && over.is_some();
                         match args.x.filter(|_| reads_x) {
                             Some(x) if gated => {
                                 line.apply_in_place::<true>(out, self.cut(x, n), way)
@@ -141,7 +142,7 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
                 }
             }
         }
-        if let Some(to) = self.residual_to.filter(|_| !written) {
+        if let Some(to) = residual_to.filter(|_| !written) {
             for n in 0..planes.batch {
                 // SAFETY: as above.
                 let out = unsafe { to.slice(planes.start(n, c), plane) };

@@ -76,7 +76,7 @@ fn blocked_with(
         return None;
     }
     match isa {
-        Isa::Avx512 => Some(with(pulp::x86::V4::try_new()?, direction, shape, a, b)),
+        Isa::Avx512 | Isa::Amx => Some(with(pulp::x86::V4::try_new()?, direction, shape, a, b)),
         Isa::Avx2 => Some(with(pulp::x86::V3::try_new()?, direction, shape, a, b)),
         Isa::Portable => None,
     }

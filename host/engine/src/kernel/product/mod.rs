@@ -11,6 +11,8 @@ mod pack;
 #[cfg(target_arch = "x86_64")]
 mod run;
 #[cfg(target_arch = "x86_64")]
+mod tiles;
+#[cfg(target_arch = "x86_64")]
 mod words;
 
 use super::matrix::Matrix;
@@ -28,10 +30,24 @@ pub enum Factors {
 /// Whether products on this processor can take their factors in bf16, with the instructions in use.
 pub(crate) fn has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
-    let has = super::isa::isa() == super::isa::Isa::Avx512 && words::Pairs::is_available();
+    let has = super::isa::isa() >= super::isa::Isa::Avx512 && words::Pairs::is_available();
     #[cfg(not(target_arch = "x86_64"))]
     let has = false;
     has
+}
+
+/// Rows that a kernel computes at a time at most, by the factors that were asked for.
+pub(crate) fn rows_of_block(factors: Factors) -> usize {
+    match factors == Factors::Bf16 && super::isa::isa() == super::isa::Isa::Amx {
+        true => 32,
+        false => 14,
+    }
+}
+
+/// Whether this process can use AMX.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_tiles() -> bool {
+    tiles::Tiles::try_new().is_some()
 }
 
 /// A product `(m, k) (k, n)`, and where its result goes.
@@ -91,6 +107,7 @@ unsafe fn product_with(
 ) -> bool {
     use super::isa::Isa;
     use run::run;
+    use tiles::Tiles;
     use words::{Pairs, Single};
     const FEWEST_ROWS: usize = 4;
     const FEWEST_COLUMNS: usize = 8;
@@ -100,13 +117,16 @@ unsafe fn product_with(
     }
     let single = Single;
     match isa {
-        Isa::Avx512 => pulp::x86::V4::try_new().is_some_and(|s| {
+        Isa::Avx512 | Isa::Amx => pulp::x86::V4::try_new().is_some_and(|s| {
             let pairs = Pairs::try_new().filter(|_| size.factors == Factors::Bf16);
-            match pairs {
+            let tiles = Tiles::try_new().filter(|_| isa == Isa::Amx);
+            match (pairs, tiles) {
                 // SAFETY: the caller's promise.
-                Some(pairs) => unsafe { run((s, pairs), size, a, b, start, out) },
+                (Some(_), Some(tiles)) => unsafe { run((s, tiles), size, a, b, start, out) },
                 // SAFETY: as above.
-                None => unsafe { run((s, single), size, a, b, start, out) },
+                (Some(pairs), None) => unsafe { run((s, pairs), size, a, b, start, out) },
+                // SAFETY: as above.
+                (None, _) => unsafe { run((s, single), size, a, b, start, out) },
             }
             true
         }),
@@ -123,6 +143,8 @@ unsafe fn product_with(
 mod tests {
     use super::*;
     use crate::kernel::isa::Isa;
+    use crate::kernel::lanes::Lanes;
+    use words::Words;
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
         let number = |i: usize| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0;
@@ -219,37 +241,41 @@ mod tests {
         }
     }
 
+    /// Products of rounded factors by emulated instructions of some vectors.
+    fn emulated<S: Lanes, W: Words<S>>(name: &str, s: S, words: W) -> Vec<Vec<f32>> {
+        compare(name, words::rounded, &|size, [a, b], start, out| {
+            // SAFETY: the matrices have `m`, `n` and `k` lines and more, the result `m` rows.
+            unsafe { run::run((s, words), size, a, b, start, out) }
+        })
+    }
+
     #[test]
     fn products_of_bf16_are_those_of_rounded_factors() {
         use pulp::x86::{V3, V4};
-        use words::{Emulated, rounded};
         if let Some(s) = V3::try_new() {
-            compare("emulated, AVX2", rounded, &|size, [a, b], start, out| {
-                // SAFETY: the matrices have `m`, `n` and `k` lines and more, the result `m` rows.
-                unsafe { run::run((s, Emulated), size, a, b, start, out) }
-            });
+            emulated("emulated, AVX2", s, words::Emulated);
         }
         let Some(s) = V4::try_new() else { return };
-        let emulated = compare("emulated, AVX-512", rounded, &|size, [a, b], start, out| {
-            // SAFETY: as above.
-            unsafe { run::run((s, Emulated), size, a, b, start, out) }
-        });
-        if !words::Pairs::is_available() {
-            eprintln!(
-                "skipped: this processor lacks AVX512-BF16, whose instructions were emulated"
-            );
-            return;
-        }
-        let got = compare("AVX512-BF16", rounded, &|size, [a, b], start, out| {
-            let size = Product {
-                factors: Factors::Bf16,
-                ..*size
+        let pairs = emulated("emulated, AVX-512", s, words::Emulated);
+        let tiles = emulated("emulated, AMX", s, tiles::Emulated);
+        for (isa, emulated) in [(Isa::Avx512, pairs), (Isa::Amx, tiles)] {
+            let name = isa.name();
+            if !isa.is_available() || !words::Pairs::is_available() {
+                eprintln!("skipped: {name} with bf16, which this processor lacks and was emulated");
+                continue;
+            }
+            let got = compare(name, words::rounded, &|size, [a, b], start, out| {
+                let size = Product {
+                    factors: Factors::Bf16,
+                    ..*size
+                };
+                // SAFETY: as above.
+                assert!(unsafe { product_with(isa, &size, a, b, start, out) });
+            });
+            let bits = |all: &[Vec<f32>]| -> Vec<u32> {
+                all.iter().flatten().map(|x| x.to_bits()).collect()
             };
-            // SAFETY: as above.
-            assert!(unsafe { product_with(Isa::Avx512, &size, a, b, start, out) });
-        });
-        let bits =
-            |all: &[Vec<f32>]| -> Vec<u32> { all.iter().flatten().map(|x| x.to_bits()).collect() };
-        assert_eq!(bits(&got), bits(&emulated));
+            assert!(bits(&got) == bits(&emulated), "{name} and its emulation");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Runs a product part by part.
 
-use super::micro::{self, Panel};
+use super::micro::Panel;
 use super::pack;
 use super::words::Words;
 use super::{Product, Start};
@@ -8,10 +8,10 @@ use crate::kernel::lanes::Lanes;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::PRODUCTS;
 
-/// Words of the depth that are packed at a time: a panel of B then fits the first-level cache.
+/// Words of the depth that are packed at a time, a multiple of all units: a panel of B then fits the first-level cache.
 const DEPTH: usize = 192;
-/// Rows of A and columns of B that are packed at a time: both fit the second-level cache.
-const ROWS: usize = 14 * 14;
+/// Blocks of A and columns of B that are packed at a time: both fit the second-level cache.
+const BLOCKS: usize = 14;
 const COLUMNS: usize = 512;
 
 /// Computes a product.
@@ -28,11 +28,12 @@ pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
 ) {
     let lanes = S::LANES;
     let most = |all: usize, part: usize| all.min(part);
-    let blocks = most(size.m, ROWS).div_ceil(S::ROWS);
+    let blocks = size.m.div_ceil(W::ROWS).min(BLOCKS);
     let panels = most(size.n, COLUMNS).div_ceil(2 * lanes);
-    let depth = most(size.k.div_ceil(W::STEPS), DEPTH);
+    let words_of = |steps: usize| steps.div_ceil(W::STEPS).next_multiple_of(W::UNIT);
+    let depth = most(words_of(size.k), DEPTH);
     let (_lease, [left, right]) =
-        PRODUCTS.lend::<f32, 2>([blocks * depth * lanes, panels * depth * 2 * lanes]);
+        PRODUCTS.lend::<f32, 2>([blocks * depth * W::LINES, panels * depth * 2 * lanes]);
     let (left, right) = (left.at(0), right.at(0));
     let columns_of_b = b.transposed();
     if let Start::Row(row) = start {
@@ -50,7 +51,7 @@ pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
                 let columns = COLUMNS.min(size.n - column);
                 for k in (0..size.k).step_by(DEPTH * W::STEPS) {
                     let steps = (DEPTH * W::STEPS).min(size.k - k);
-                    let depth = steps.div_ceil(W::STEPS);
+                    let depth = words_of(steps);
                     for first in (0..columns).step_by(lanes) {
                         let count = lanes.min(columns - first);
                         let to = first / (2 * lanes) * depth * 2 * lanes + first % (2 * lanes);
@@ -61,15 +62,15 @@ pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
                             pack::lines((s, words), &columns_of_b, from, size, to, 2 * lanes);
                         }
                     }
-                    for row in (0..size.m).step_by(ROWS) {
-                        let rows = ROWS.min(size.m - row);
-                        for first in (0..rows).step_by(S::ROWS) {
-                            let count = S::ROWS.min(rows - first);
-                            let to = left.wrapping_add(first / S::ROWS * depth * lanes);
-                            // SAFETY: rows of A; each block has `depth` words of a register.
+                    for row in (0..size.m).step_by(BLOCKS * W::ROWS) {
+                        let rows = (BLOCKS * W::ROWS).min(size.m - row);
+                        for first in (0..rows).step_by(W::ROWS) {
+                            let count = W::ROWS.min(rows - first);
+                            let to = left.wrapping_add(first / W::ROWS * depth * W::LINES);
+                            // SAFETY: rows of A; each block has `depth` words of its lines.
                             unsafe {
                                 let (from, size) = ((row + first, k), (count, steps));
-                                pack::lines((s, words), &a, from, size, to, lanes);
+                                words.pack_rows(s, &a, from, size, to);
                             }
                         }
                         for panel in (0..columns).step_by(2 * lanes) {
@@ -80,14 +81,14 @@ pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
                                 stride: size.stride,
                                 accumulate: k > 0 || !matches!(start, Start::Zeros),
                             };
-                            for first in (0..rows).step_by(S::ROWS) {
-                                let count = S::ROWS.min(rows - first);
-                                let a = left.wrapping_add(first / S::ROWS * depth * lanes);
+                            for first in (0..rows).step_by(W::ROWS) {
+                                let count = W::ROWS.min(rows - first);
+                                let a = left.wrapping_add(first / W::ROWS * depth * W::LINES);
                                 let c = (row + first) * size.stride + column + panel;
                                 // SAFETY: packed above; the rows and columns of the result are the caller's.
                                 unsafe {
                                     let c = out.wrapping_add(c);
-                                    micro::rows((s, words), count, &size, a, b, c);
+                                    words.block(s, count, &size, a, b, c);
                                 }
                             }
                         }

@@ -5,8 +5,11 @@ use std::mem::transmute;
 
 use pulp::x86::V4;
 
+use super::micro::{self, Panel};
+use super::pack;
 use crate::kernel::Inlined;
 use crate::kernel::lanes::Lanes;
+use crate::kernel::matrix::Matrix;
 
 /// The words of a product's packed factors.
 ///
@@ -14,6 +17,11 @@ use crate::kernel::lanes::Lanes;
 pub(super) trait Words<S: Lanes>: Copy + Send + Sync {
     /// Steps of the depth in a word.
     const STEPS: usize;
+    /// Words of a line are packed in multiples of this, with zeros after the last.
+    const UNIT: usize = 1;
+    /// Rows of a block of A, and those that it has place for.
+    const ROWS: usize = S::ROWS;
+    const LINES: usize = S::LANES;
 
     /// Runs `f` compiled for the instructions of both. It has to be a closure marked `#[inline(always)]`.
     fn run<F: Fn()>(self, s: S, f: F);
@@ -23,6 +31,43 @@ pub(super) trait Words<S: Lanes>: Copy + Send + Sync {
     fn zipped(self, s: S, first: S::V, second: S::V) -> S::V;
     /// Words of steps that follow each other in one register and go on in another.
     fn joined(self, s: S, first: S::V, second: S::V) -> S::V;
+
+    /// Packs a block of A: `(rows, steps)` from `(row, depth)` on, as [`Words::block`] reads it.
+    ///
+    /// # Safety
+    /// The matrix has these entries, at most `ROWS` rows; `to` takes `LINES` words for each of the depth. The code around is compiled
+    /// for these instructions.
+    #[inline(always)]
+    unsafe fn pack_rows(
+        self,
+        s: S,
+        from: &Matrix<'_, f32>,
+        start: (usize, usize),
+        size: (usize, usize),
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { pack::lines((s, self), from, start, size, to, S::LANES) }
+    }
+
+    /// The sums of a packed block of A, of which `rows` count, and a panel of B.
+    ///
+    /// # Safety
+    /// The packed factors have all entries; the rows of `c` can be read and written where columns count. The code around is compiled for
+    /// these instructions.
+    #[inline(always)]
+    unsafe fn block(
+        self,
+        s: S,
+        rows: usize,
+        panel: &Panel,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { micro::rows((s, self), rows, panel, a, b, c) }
+    }
 }
 
 /// A number a word.
@@ -116,7 +161,7 @@ impl Words<V4> for Pairs {
 }
 
 #[cfg(test)]
-pub(super) use emulated::{Emulated, rounded};
+pub(super) use emulated::{Emulated, halves, rounded};
 
 #[cfg(test)]
 mod emulated {
@@ -146,6 +191,12 @@ mod emulated {
         unsafe { s.load(numbers.as_ptr()) }
     }
 
+    /// The two steps of a word.
+    pub(crate) fn halves(word: f32) -> [f32; 2] {
+        let bits = word.to_bits();
+        [bits << 16, bits & 0xffff_0000].map(f32::from_bits)
+    }
+
     fn word(first: f32, second: f32) -> f32 {
         f32::from_bits(rounded(first).to_bits() >> 16 | rounded(second).to_bits())
     }
@@ -158,11 +209,9 @@ mod emulated {
         }
         fn multiply(self, s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
             let [a, b, sum] = [a, b, sum].map(|v| numbers(s, v));
-            let first = |word: f32| f32::from_bits(word.to_bits() << 16);
-            let second = |word: f32| f32::from_bits(word.to_bits() & 0xffff_0000);
             register(s, |i| {
-                let sum = second(a[i]).mul_add(second(b[i]), sum[i]);
-                first(a[i]).mul_add(first(b[i]), sum)
+                let ([a0, a1], [b0, b1]) = (halves(a[i]), halves(b[i]));
+                a0.mul_add(b0, a1.mul_add(b1, sum[i]))
             })
         }
         fn zipped(self, s: S, first: S::V, second: S::V) -> S::V {
