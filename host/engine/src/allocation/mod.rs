@@ -15,10 +15,15 @@
 //! allocations (a shared library brings an allocator of its own; tensors are the host's), stacks, mapped files, code, and what
 //! the C library keeps beyond what it was asked for. So a peak here is below that of the resident memory.
 
+mod ranges;
+mod region;
+
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    alloc::{GlobalAlloc, Layout},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
 };
+
+use region::Apart;
 
 static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicI64 = AtomicI64::new(0);
@@ -86,35 +91,11 @@ fn count(change: i64) {
     }
 }
 
-/// Where the memory ends for which large pages were asked; the end of all memory where none are.
-static ADVISED: AtomicUsize = AtomicUsize::new(usize::MAX);
-
-/// Asks for large pages where a large block lies beyond all before: kernels walk tensors in many places at a time, and with small pages the
-/// processor looks up each. The heap grows to its size once, so this is soon done.
-fn advise(block: *mut u8, bytes: usize) {
-    const LARGE: usize = 1 << 20;
-    let end = block.addr().saturating_add(bytes);
-    if bytes < LARGE || end <= ADVISED.load(Relaxed) {
-        return;
-    }
-    #[cfg(target_os = "linux")]
-    {
-        const SMALL_PAGE: usize = 1 << 12;
-        const LARGE_PAGE: usize = 1 << 21;
-        let start = block.addr().max(ADVISED.fetch_max(end, Relaxed));
-        let start = block.with_addr(start / SMALL_PAGE * SMALL_PAGE);
-        let bytes = end.next_multiple_of(LARGE_PAGE) - start.addr();
-        // SAFETY: no advice of this kind changes what memory holds; where none is mapped it does nothing.
-        unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
-    }
-}
-
 // SAFETY: every call is handed on to the system's allocator unchanged; counting only touches atomics and never allocates.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc`.
-        let block = unsafe { System.alloc(layout) };
-        advise(block, layout.size());
+        let block = unsafe { Apart.alloc(layout) };
         if is_counting() && !block.is_null() {
             count(layout.size() as i64);
         }
@@ -123,8 +104,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
-        let block = unsafe { System.alloc_zeroed(layout) };
-        advise(block, layout.size());
+        let block = unsafe { Apart.alloc_zeroed(layout) };
         if is_counting() && !block.is_null() {
             count(layout.size() as i64);
         }
@@ -136,13 +116,13 @@ unsafe impl GlobalAlloc for Counting {
             count(-(layout.size() as i64));
         }
         // SAFETY: the caller keeps the contract of `dealloc`; the block is the system's.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { Apart.dealloc(block, layout) }
     }
 
     /// Counts the difference: where the system moves a block, its two places are not counted both.
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `realloc`; the block is the system's.
-        let moved = unsafe { System.realloc(block, layout, new_size) };
+        let moved = unsafe { Apart.realloc(block, layout, new_size) };
         if is_counting() && !moved.is_null() {
             count(new_size as i64 - layout.size() as i64);
         }
@@ -153,11 +133,11 @@ unsafe impl GlobalAlloc for Counting {
 /// Keeps freed memory with the process. A step allocates and frees the same large buffers again and again; glibc would give
 /// each of them back to the system and fetch it anew, page fault by page fault. Other C libraries are left alone.
 ///
-/// Large blocks lie in large pages where the system has them for who asks: a training step of EfficientNet-B0 took
-/// 0.98 of the processor time.
+/// Large blocks lie in a region of their own, in large pages where the system has them for who asks (0.98 of the processor time of a
+/// training step of EfficientNet-B0).
 ///
 /// All threads share one arena: those of other threads are made of heaps of 64 MiB, which go back to the system when they are
-/// empty, and hold nothing larger. Training a ResNet-18 on 32 px had 413,000 page faults and a peak of 709 MiB resident with an
+/// empty. Training a ResNet-18 on 32 px had 413,000 page faults and a peak of 709 MiB resident with an
 /// arena for each thread, 153,000 and 621 MiB with one.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -168,9 +148,7 @@ pub fn keep_freed_memory() {
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
             libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE_BYTES);
             libc::mallopt(libc::M_ARENA_MAX, 1);
-            // The end of a block then lies in a large page too.
-            libc::mallopt(libc::M_TOP_PAD, 1 << 22);
         }
-        ADVISED.store(0, Relaxed);
     }
+    region::begin();
 }
