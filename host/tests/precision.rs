@@ -8,6 +8,7 @@ use alambic::{
     engine::{
         self,
         gpu::emulated,
+        kernel::isa::{Isa, isa},
         precision::{Precision, compute_in, offered},
     },
     plugins::{export, import},
@@ -112,8 +113,10 @@ fn networks_in_bf16_are_near_those_in_f32() {
                 errors[0] > 1e-4 && errors[0] < 0.02,
                 "{architecture}: {errors:?}"
             );
+            // With AMX all convolutions take bf16, as on a GPU; else kernels of 1x1 alone.
+            let most = if isa() == Isa::Amx { 0.45 } else { 0.2 };
             assert!(
-                errors[1] > 1e-4 && errors[1] < 0.2,
+                errors[1] > 1e-4 && errors[1] < most,
                 "{architecture}: {errors:?}"
             );
         } else {

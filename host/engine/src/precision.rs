@@ -23,8 +23,8 @@ pub enum Precision {
     F32,
     /// On a GPU f32 in memory; products of convolutions and matrices with 10 bits of mantissa, summed in f32. On a CPU as `F32`.
     Tf32,
-    /// On a GPU activations and factors in bf16, sums in f32; master weights and images stay in f32. On a CPU that has AVX512-BF16 or AMX
-    /// the factors of 1x1 convolutions, matrix products and attention in bf16, and all else in f32.
+    /// On a GPU activations and factors in bf16, sums in f32; master weights and images stay in f32. On a CPU that has AVX512-BF16
+    /// the factors of 1x1 convolutions (with AMX, of all of one group), matrix products and attention in bf16, and all else in f32.
     Bf16,
 }
 

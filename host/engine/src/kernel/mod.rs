@@ -4,6 +4,8 @@
 //! the number of threads.
 
 pub(crate) mod affine;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
@@ -48,7 +50,7 @@ use conv::Direction;
 use im2col::ConvShape;
 use isa::{Isa, isa};
 use matrix::Matrix;
-use product::{Product, Start};
+use product::{Factors, Product, Start};
 
 /// The floating-point types that the kernels compute in.
 pub trait Scalar:
@@ -71,7 +73,13 @@ pub trait Scalar:
     /// The entries of a storage of this type.
     fn entries(storage: &mut CpuStorage) -> Option<&mut [Self]>;
     /// A convolution in blocks of channels, if this type has one for the shape.
-    fn blocked_conv(_: Direction, _: &ConvShape, _: &[Self], _: &[Self]) -> Option<Vec<Self>> {
+    fn blocked_conv(
+        _: Direction,
+        _: &ConvShape,
+        _: Factors,
+        _: &[Self],
+        _: &[Self],
+    ) -> Option<Vec<Self>> {
         None
     }
     /// Computes a product of matrices, if this type has a kernel of ours for it, and says whether it did.
@@ -110,10 +118,11 @@ macro_rules! scalar {
                 fn blocked_conv(
                     direction: Direction,
                     shape: &ConvShape,
+                    factors: Factors,
                     a: &[Self],
                     b: &[Self],
                 ) -> Option<Vec<Self>> {
-                    $blocked(direction, shape, a, b)
+                    $blocked(direction, shape, factors, a, b)
                 }
                 unsafe fn product(
                     size: &Product,

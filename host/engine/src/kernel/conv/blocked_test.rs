@@ -78,7 +78,9 @@ fn agree(shape: &ConvShape, tolerance: f64) {
     let available = [Isa::Avx2, Isa::Avx512].into_iter();
     for isa in available.filter(|isa| isa.is_available()) {
         for (direction, a, b) in directions(&x, &weight, &g) {
-            let got = blocked_with(isa, direction, shape, a, b).expect("the shape is taken");
+            let factors = Factors::AsGiven;
+            let got = blocked_with(isa, direction, shape, factors, a, b);
+            let got = got.expect("the shape is taken");
             let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
             let expected = run(direction, shape, Factors::AsGiven, &wide(a), &wide(b));
             let error = error(&got, &expected);
@@ -107,6 +109,32 @@ fn directions<'a>(
 fn blocked_convolutions_agree_with_the_unfolded_one() {
     for (sizes, window) in SHAPES {
         agree(&shape(sizes, window), 1e-5);
+    }
+}
+
+#[test]
+fn convolutions_in_bf16_are_those_of_rounded_factors() {
+    use crate::kernel::product::{tiles::Emulated, words::rounded};
+    let Some(s) = pulp::x86::V4::try_new() else {
+        return eprintln!("skipped: convolutions in bf16 need AVX-512");
+    };
+    for (sizes, window) in SHAPES {
+        let shape = shape(sizes, window);
+        let [x, weight, g] = factors(&shape, 1);
+        for (direction, a, b) in directions(&x, &weight, &g) {
+            let got = tiled(s, Emulated, direction, &shape, a, b);
+            let wide = |v: &[f32]| v.iter().map(|x| f64::from(rounded(*x))).collect::<Vec<_>>();
+            let expected = run(direction, &shape, Factors::AsGiven, &wide(a), &wide(b));
+            let error = error(&got, &expected);
+            assert!(error < 1e-5, "{direction:?} {shape:?}: {error:e}");
+            if Isa::Amx.is_available() {
+                let tiles = blocked_with(Isa::Amx, direction, &shape, Factors::Bf16, a, b);
+                assert!(
+                    tiles == Some(got),
+                    "AMX and its emulation: {direction:?} {shape:?}"
+                );
+            }
+        }
     }
 }
 
@@ -218,11 +246,13 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn kernels_of_1x1_take_bf16_where_the_processor_has_it() {
+fn kernels_take_bf16_where_the_processor_has_it() {
+    let (pointwise, others) = (crate::kernel::product::has_bf16(), isa() == Isa::Amx);
     for (case, narrow) in [
-        (([9, 64, 96, 7, 7], [1, 1, 0, 1], 1), true),
-        (([3, 24, 64, 30, 30], [1, 2, 0, 1], 1), true),
-        (([3, 24, 64, 30, 30], [3, 1, 1, 1], 1), false),
+        (([9, 64, 96, 7, 7], [1, 1, 0, 1], 1), pointwise),
+        (([3, 24, 64, 30, 30], [1, 2, 0, 1], 1), pointwise),
+        (([3, 24, 64, 30, 30], [3, 1, 1, 1], 1), others),
+        (([5, 40, 40, 13, 13], [3, 2, 1, 1], 40), false),
     ] {
         let shape = grouped(case);
         let [x, weight, g] = factors(&shape, 4);
@@ -231,7 +261,7 @@ fn kernels_of_1x1_take_bf16_where_the_processor_has_it() {
             let got = run(direction, &shape, Factors::Bf16, a, b);
             let exact: Vec<f64> = exact.into_iter().map(f64::from).collect();
             let error = error(&got, &exact);
-            if narrow && crate::kernel::product::has_bf16() {
+            if narrow {
                 assert!(
                     (1e-4..2e-2).contains(&error),
                     "{direction:?} {case:?}: {error:e}"
@@ -245,7 +275,10 @@ fn kernels_of_1x1_take_bf16_where_the_processor_has_it() {
 
 #[test]
 fn what_the_blocks_do_not_fit_is_left_to_the_unfolded_way() {
-    let none = |shape: &ConvShape| blocked_with(Isa::widest(), Direction::Forward, shape, &[], &[]);
+    let none = |shape: &ConvShape| {
+        let factors = Factors::AsGiven;
+        blocked_with(Isa::widest(), Direction::Forward, shape, factors, &[], &[])
+    };
     assert!(
         none(&shape([1, 3, 8, 4, 4], [3, 1, 1, 1])).is_none(),
         "few channels"

@@ -2,8 +2,9 @@
 //!
 //! A 1x1 kernel is a product of matrices. Else, in f32 on x86-64 with AVX2 or AVX-512, a convolution of one group goes through
 //! Winograd's algorithm where that applies, and through the same micro-kernel directly where it does not; one of several small groups is a
-//! sum of shifted planes. All else (f64, few channels, large groups, other processors) is unfolded and multiplied. The shape alone
-//! decides, so results do not depend on the number of threads.
+//! sum of shifted planes. All else (f64, few channels, large groups, other processors) is unfolded and multiplied. With factors in bf16, on
+//! a processor with AMX, any convolution of one group goes directly. The shape alone decides, so results do not depend on the number of
+//! threads.
 
 #[cfg(target_arch = "x86_64")]
 mod direct;
@@ -20,6 +21,11 @@ use super::Scalar;
 use super::im2col::ConvShape;
 use super::isa::{Isa, isa};
 use super::product::Factors;
+#[cfg(target_arch = "x86_64")]
+use super::{
+    lanes::Lanes,
+    product::{tiles::Tiles, tiling::Tiling, words::Single},
+};
 
 /// Which of the three operations to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +40,8 @@ pub enum Direction {
 
 /// One of the three operations on two contiguous tensors.
 ///
-/// `factors` is for kernels of 1x1; the others, Winograd's transforms above all, need the digits of f32.
+/// `factors` is for kernels of 1x1, and where the processor has AMX for all of one group; the others, Winograd's transforms above all, need
+/// the digits of f32.
 pub(crate) fn run<T: Scalar>(
     direction: Direction,
     shape: &ConvShape,
@@ -45,7 +52,7 @@ pub(crate) fn run<T: Scalar>(
     if pointwise::applies(shape) {
         return pointwise::run(direction, shape, factors, a, b);
     }
-    let fast = T::blocked_conv(direction, shape, a, b);
+    let fast = T::blocked_conv(direction, shape, factors, a, b);
     fast.unwrap_or_else(|| match direction {
         Direction::Forward => unfold::forward(shape, a, b),
         Direction::InputGrad => unfold::input_grad(shape, a, b),
@@ -57,10 +64,11 @@ pub(crate) fn run<T: Scalar>(
 pub(crate) fn blocked(
     direction: Direction,
     shape: &ConvShape,
+    factors: Factors,
     a: &[f32],
     b: &[f32],
 ) -> Option<Vec<f32>> {
-    blocked_with(isa(), direction, shape, a, b)
+    blocked_with(isa(), direction, shape, factors, a, b)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -68,12 +76,20 @@ fn blocked_with(
     isa: Isa,
     direction: Direction,
     shape: &ConvShape,
+    factors: Factors,
     a: &[f32],
     b: &[f32],
 ) -> Option<Vec<f32>> {
     let nothing = shape.batch * shape.input_plane() * shape.output_plane() == 0;
     if nothing || !(direct::applies(shape) || grouped::applies(shape)) {
         return None;
+    }
+    if factors == Factors::Bf16
+        && isa == Isa::Amx
+        && direct::applies(shape)
+        && let (Some(s), Some(tiles)) = (pulp::x86::V4::try_new(), Tiles::try_new())
+    {
+        return Some(tiled(s, tiles, direction, shape, a, b));
     }
     match isa {
         Isa::Avx512 | Isa::Amx => Some(with(pulp::x86::V4::try_new()?, direction, shape, a, b)),
@@ -83,18 +99,38 @@ fn blocked_with(
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn blocked_with(_: Isa, _: Direction, _: &ConvShape, _: &[f32], _: &[f32]) -> Option<Vec<f32>> {
+fn blocked_with(
+    _: Isa,
+    _: Direction,
+    _: &ConvShape,
+    _: Factors,
+    _: &[f32],
+    _: &[f32],
+) -> Option<Vec<f32>> {
     None
 }
 
+/// By tiles of bf16.
 #[cfg(target_arch = "x86_64")]
-fn with<S: super::lanes::Lanes>(
+fn tiled<S: Lanes, K: direct::Kernel<S> + Tiling>(
     s: S,
+    tiles: K,
     direction: Direction,
     shape: &ConvShape,
     a: &[f32],
     b: &[f32],
 ) -> Vec<f32> {
+    use direct::Plan;
+    match direction {
+        Direction::Forward => direct::run((s, tiles), &Plan::forward(shape), a, b),
+        Direction::InputGrad => direct::run((s, tiles), &Plan::input_grad(shape), a, b),
+        Direction::WeightGrad => direct::weight_grad_tiled((s, tiles), shape, a, b),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn with<S: Lanes>(s: S, direction: Direction, shape: &ConvShape, a: &[f32], b: &[f32]) -> Vec<f32> {
+    use direct::Plan;
     use winograd::Geometry;
     if grouped::applies(shape) {
         return match direction {
@@ -107,8 +143,8 @@ fn with<S: super::lanes::Lanes>(
         (true, Direction::Forward) => winograd::forward(s, &Geometry::new(shape), a, b, false),
         (true, Direction::InputGrad) => winograd::forward(s, &Geometry::adjoint(shape), a, b, true),
         (true, Direction::WeightGrad) => winograd::weight_grad(s, &Geometry::new(shape), a, b),
-        (false, Direction::Forward) => direct::run(s, &direct::Plan::forward(shape), a, b),
-        (false, Direction::InputGrad) => direct::run(s, &direct::Plan::input_grad(shape), a, b),
+        (false, Direction::Forward) => direct::run((s, Single), &Plan::forward(shape), a, b),
+        (false, Direction::InputGrad) => direct::run((s, Single), &Plan::input_grad(shape), a, b),
         (false, Direction::WeightGrad) => direct::weight_grad(s, shape, a, b),
     }
 }

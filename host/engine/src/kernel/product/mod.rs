@@ -2,18 +2,23 @@
 //!
 //! Both factors are packed, a part that the caches hold at a time, for a micro-kernel that keeps 14 x 32 (AVX-512) or 6 x 16 (AVX2) sums
 //! in registers. Either factor may lie by rows or by columns. The order of a sum depends on its length alone. Where the processor has
-//! AVX512-BF16, factors may be rounded to bf16 as they are packed: half the memory, and twice the products of an instruction.
+//! AVX512-BF16, factors may be rounded to bf16 as they are packed: half the memory, and twice the products of an instruction. Where it has
+//! AMX, tiles of 32 x 32 sums then take the micro-kernel's place.
 
+#[cfg(target_arch = "x86_64")]
+mod block;
 #[cfg(target_arch = "x86_64")]
 mod micro;
 #[cfg(target_arch = "x86_64")]
-mod pack;
+pub(super) mod pack;
 #[cfg(target_arch = "x86_64")]
 mod run;
 #[cfg(target_arch = "x86_64")]
-mod tiles;
+pub(super) mod tiles;
 #[cfg(target_arch = "x86_64")]
-mod words;
+pub(super) mod tiling;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod words;
 
 use super::matrix::Matrix;
 
@@ -42,12 +47,6 @@ pub(crate) fn rows_of_block(factors: Factors) -> usize {
         true => 32,
         false => 14,
     }
-}
-
-/// Whether this process can use AMX.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn has_tiles() -> bool {
-    tiles::Tiles::try_new().is_some()
 }
 
 /// A product `(m, k) (k, n)`, and where its result goes.
@@ -144,7 +143,7 @@ mod tests {
     use super::*;
     use crate::kernel::isa::Isa;
     use crate::kernel::lanes::Lanes;
-    use words::Words;
+    use block::Block;
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
         let number = |i: usize| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0;
@@ -242,7 +241,7 @@ mod tests {
     }
 
     /// Products of rounded factors by emulated instructions of some vectors.
-    fn emulated<S: Lanes, W: Words<S>>(name: &str, s: S, words: W) -> Vec<Vec<f32>> {
+    fn emulated<S: Lanes, W: Block<S>>(name: &str, s: S, words: W) -> Vec<Vec<f32>> {
         compare(name, words::rounded, &|size, [a, b], start, out| {
             // SAFETY: the matrices have `m`, `n` and `k` lines and more, the result `m` rows.
             unsafe { run::run((s, words), size, a, b, start, out) }

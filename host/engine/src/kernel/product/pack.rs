@@ -6,7 +6,8 @@ use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{load, squares};
 use crate::kernel::matrix::Matrix;
 
-use super::tiles::SIDE;
+/// Rows of a tile, and words of each.
+pub(in crate::kernel) const SIDE: usize = 16;
 
 /// Writes `lines` rows of A from `(row, depth)` on, `count` steps deep: word k to `to[k step ..]`, whole registers. Steps that the last word
 /// lacks, and words up to a whole unit, are zeros.
@@ -84,7 +85,7 @@ pub(super) unsafe fn lines<S: Lanes, W: Words<S>>(
 /// The matrix has these entries, `lines <= 2 SIDE`; words have two steps, registers `SIDE` words; `to` takes the tiles. The code around is
 /// compiled for these instructions.
 #[inline(always)]
-pub(super) unsafe fn tiles<S: Lanes, W: Words<S>>(
+pub(in crate::kernel) unsafe fn tiles<S: Lanes, W: Words<S>>(
     (s, words): (S, W),
     from: &Matrix<'_, f32>,
     (row, depth): (usize, usize),

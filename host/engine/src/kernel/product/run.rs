@@ -1,8 +1,8 @@
 //! Runs a product part by part.
 
+use super::block::Block;
 use super::micro::Panel;
 use super::pack;
-use super::words::Words;
 use super::{Product, Start};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::matrix::Matrix;
@@ -18,7 +18,7 @@ const COLUMNS: usize = 512;
 ///
 /// # Safety
 /// The factors hold all entries and have a stride of 1 each, `start` has one for each column; `out` takes all rows, and nobody else reads or writes them.
-pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
+pub(super) unsafe fn run<S: Lanes, W: Block<S>>(
     (s, words): (S, W),
     size: &Product,
     a: Matrix<'_, f32>,
@@ -70,7 +70,7 @@ pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
                             // SAFETY: rows of A; each block has `depth` words of its lines.
                             unsafe {
                                 let (from, size) = ((row + first, k), (count, steps));
-                                words.pack_rows(s, &a, from, size, to);
+                                words.pack(s, &a, from, size, to);
                             }
                         }
                         for panel in (0..columns).step_by(2 * lanes) {
@@ -88,7 +88,7 @@ pub(super) unsafe fn run<S: Lanes, W: Words<S>>(
                                 // SAFETY: packed above; the rows and columns of the result are the caller's.
                                 unsafe {
                                     let c = out.wrapping_add(c);
-                                    words.block(s, count, &size, a, b, c);
+                                    Block::multiply(words, s, count, &size, (a, b), c);
                                 }
                             }
                         }

@@ -4,54 +4,25 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::sync::OnceLock;
 
 use pulp::x86::V4;
 
-use super::micro::Panel;
-use super::pack;
+use super::pack::SIDE;
+use super::tiling::{Depth, Sums, Tiling};
 use super::words::{Pairs, Words};
-use crate::kernel::lanes::Lanes;
-use crate::kernel::matrix::Matrix;
+use crate::kernel::amx;
 
-/// Rows of a tile, and words of each.
-pub(super) const SIDE: usize = 16;
 /// Products of bf16, two to a word, by tiles. For each tile of the depth the products of its words' first steps are added up, beginning
 /// with 0, and those of its second steps, each with one rounding to nearest even; then the two, and then the result. Subnormal numbers
 /// count as 0.
 #[derive(Clone, Copy)]
-pub(super) struct Tiles(Pairs);
+pub(in crate::kernel) struct Tiles(Pairs);
 
 impl Tiles {
-    /// Whether the processor has the instructions, and the system lets this process use them. It asks once.
-    pub(super) fn try_new() -> Option<Self> {
-        static ALLOWED: OnceLock<bool> = OnceLock::new();
-        let pairs = Pairs::try_new()?;
-        ALLOWED
-            .get_or_init(|| has_tiles() && allowed())
-            .then_some(Self(pairs))
+    /// Where the process can use AMX.
+    pub(in crate::kernel) fn try_new() -> Option<Self> {
+        Pairs::try_new().filter(|_| amx::is_usable()).map(Self)
     }
-}
-
-/// Whether the processor has tiles with products of bf16.
-fn has_tiles() -> bool {
-    const LEAF: u32 = 7;
-    const BF16: u32 = 1 << 22;
-    const TILES: u32 = 1 << 24;
-    __cpuid(0).eax >= LEAF && __cpuid_count(LEAF, 0).edx & (BF16 | TILES) == BF16 | TILES
-}
-
-/// Asks the system for the registers, which it saves for those who asked alone.
-fn allowed() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
-        const TILE_DATA: libc::c_ulong = 18;
-        // SAFETY: a call with two numbers.
-        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
-    }
-    #[cfg(not(target_os = "linux"))]
-    false
 }
 
 /// The shape of the tiles, as the instruction reads it: all eight of 16 rows of 64 bytes.
@@ -117,8 +88,6 @@ impl Drop for Shaped {
 impl Words<V4> for Tiles {
     const STEPS: usize = 2;
     const UNIT: usize = SIDE;
-    const ROWS: usize = 2 * SIDE;
-    const LINES: usize = 2 * SIDE;
 
     #[inline(always)]
     fn run<F: Fn()>(self, s: V4, f: F) {
@@ -137,90 +106,35 @@ impl Words<V4> for Tiles {
     fn joined(self, s: V4, first: __m512, second: __m512) -> __m512 {
         self.0.joined(s, first, second)
     }
-
-    #[inline(always)]
-    unsafe fn pack_rows(
-        self,
-        s: V4,
-        from: &Matrix<'_, f32>,
-        start: (usize, usize),
-        size: (usize, usize),
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { pack::tiles((s, self), from, start, size, to) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(
-        self,
-        _: V4,
-        rows: usize,
-        panel: &Panel,
-        a: *const f32,
-        b: *const f32,
-        c: *mut f32,
-    ) {
-        // SAFETY: the caller's promise; `run` has shaped the tiles.
-        unsafe {
-            on_tiles(rows, panel, c, |c, stride| {
-                multiply(panel, (a, b), c, stride);
-            });
-        }
-    }
 }
 
-/// Lets `work` read and write two by two tiles of sums, given where they start and the distance of their rows: in place, or, where the result
-/// has not so many rows and columns, in a buffer.
-///
-/// # Safety
-/// As [`Words::block`].
-#[inline(always)]
-unsafe fn on_tiles(
-    rows: usize,
-    panel: &Panel,
-    c: *mut f32,
-    work: impl Fn(*mut f32, usize),
-) {
-    const ALL: usize = 2 * SIDE;
-    if rows == ALL && panel.columns == ALL {
-        return work(c, panel.stride);
-    }
-    let mut buffer = [[0.0f32; ALL]; ALL];
-    let row = |i: usize| {
-        // SAFETY: the caller's promise: rows of the result.
-        unsafe { std::slice::from_raw_parts_mut(c.wrapping_add(i * panel.stride), panel.columns) }
-    };
-    if panel.accumulate {
-        for (i, to) in buffer[..rows].iter_mut().enumerate() {
-            to[..panel.columns].copy_from_slice(row(i));
-        }
-    }
-    work(buffer.as_mut_ptr().cast(), ALL);
-    for (i, from) in buffer[..rows].iter().enumerate() {
-        row(i).copy_from_slice(&from[..panel.columns]);
+impl Tiling for Tiles {
+    #[inline(always)]
+    unsafe fn multiply(self, depth: &Depth, a: *const f32, b: *const f32, sums: Sums) {
+        // SAFETY: the caller's promise.
+        unsafe { multiply(depth, (a, b), sums) }
     }
 }
 
 /// # Safety
 /// The tiles have their shape, the packed factors all entries; two by two tiles of sums can be read and written.
 #[inline(always)]
-unsafe fn multiply(
-    panel: &Panel,
-    (a, b): (*const f32, *const f32),
-    c: *mut f32,
-    stride: usize,
-) {
+unsafe fn multiply(depth: &Depth, (a, b): (*const f32, *const f32), sums: Sums) {
     const BYTES: usize = size_of::<f32>();
+    let Sums {
+        left,
+        right,
+        stride,
+    } = sums;
     // SAFETY: the caller's promise. A tile of the depth is 32 rows of 64 bytes of A, and 16 of 128 bytes of B.
     unsafe {
         asm!(
             "test {accumulate}, {accumulate}",
             "jz 2f",
-            "tileloadd tmm0, [{c} + {stride}]",
-            "tileloadd tmm1, [{c} + {stride} + 64]",
-            "tileloadd tmm2, [{below} + {stride}]",
-            "tileloadd tmm3, [{below} + {stride} + 64]",
+            "tileloadd tmm0, [{left} + {stride}]",
+            "tileloadd tmm1, [{right} + {stride}]",
+            "tileloadd tmm2, [{left_below} + {stride}]",
+            "tileloadd tmm3, [{right_below} + {stride}]",
             "jmp 3f",
             "2:",
             "tilezero tmm0",
@@ -228,28 +142,35 @@ unsafe fn multiply(
             "tilezero tmm2",
             "tilezero tmm3",
             "3:",
+            "test {tiles}, {tiles}",
+            "jz 5f",
+            "4:",
             "tileloadd tmm4, [{a} + {row}]",
             "tileloadd tmm6, [{b} + 2 * {row}]",
             "tileloadd tmm7, [{b} + 2 * {row} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm5, [{a} + {row} + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {a}, 2048",
+            "add {a}, {step}",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "add {b}, 2048",
             "tdpbf16ps tmm3, tmm5, tmm7",
             "dec {tiles}",
-            "jnz 3b",
-            "tilestored [{c} + {stride}], tmm0",
-            "tilestored [{c} + {stride} + 64], tmm1",
-            "tilestored [{below} + {stride}], tmm2",
-            "tilestored [{below} + {stride} + 64], tmm3",
-            accumulate = in(reg) usize::from(panel.accumulate),
-            tiles = inout(reg) panel.depth / SIDE => _,
+            "jnz 4b",
+            "5:",
+            "tilestored [{left} + {stride}], tmm0",
+            "tilestored [{right} + {stride}], tmm1",
+            "tilestored [{left_below} + {stride}], tmm2",
+            "tilestored [{right_below} + {stride}], tmm3",
+            accumulate = in(reg) usize::from(depth.accumulate),
+            tiles = inout(reg) depth.tiles => _,
+            step = in(reg) depth.step * BYTES,
             a = inout(reg) a => _,
             b = inout(reg) b => _,
-            c = in(reg) c,
-            below = in(reg) c.wrapping_add(SIDE * stride),
+            left = in(reg) left,
+            right = in(reg) right,
+            left_below = in(reg) left.wrapping_add(SIDE * stride),
+            right_below = in(reg) right.wrapping_add(SIDE * stride),
             stride = in(reg) stride * BYTES,
             row = in(reg) SIDE * BYTES,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -260,11 +181,12 @@ unsafe fn multiply(
 }
 
 #[cfg(test)]
-pub(super) use emulated::Emulated;
+pub(in crate::kernel) use emulated::Emulated;
 
 #[cfg(test)]
 mod emulated {
     use super::*;
+    use crate::kernel::lanes::Lanes;
     use crate::kernel::product::words::{self, halves};
 
     /// What [`Tiles`] does, number by number, on any processor.
@@ -274,8 +196,6 @@ mod emulated {
     impl<S: Lanes> Words<S> for Emulated {
         const STEPS: usize = 2;
         const UNIT: usize = SIDE;
-        const ROWS: usize = 2 * SIDE;
-        const LINES: usize = 2 * SIDE;
 
         fn run<F: Fn()>(self, s: S, f: F) {
             s.run(f);
@@ -289,51 +209,30 @@ mod emulated {
         fn joined(self, s: S, first: S::V, second: S::V) -> S::V {
             words::Emulated.joined(s, first, second)
         }
+    }
 
-        unsafe fn pack_rows(
-            self,
-            s: S,
-            from: &Matrix<'_, f32>,
-            start: (usize, usize),
-            size: (usize, usize),
-            to: *mut f32,
-        ) {
-            // SAFETY: the caller's promise.
-            unsafe { pack::tiles((s, self), from, start, size, to) }
-        }
-
-        unsafe fn block(
-            self,
-            _: S,
-            rows: usize,
-            panel: &Panel,
-            a: *const f32,
-            b: *const f32,
-            c: *mut f32,
-        ) {
-            let multiply = |c: *mut f32, stride: usize| {
-                for (i, j) in (0..2 * SIDE).flat_map(|i| (0..2 * SIDE).map(move |j| (i, j))) {
-                    let to = c.wrapping_add(i * stride + j);
-                    // SAFETY: the caller's promise: packed factors and sums.
-                    unsafe {
-                        let mut sum = if panel.accumulate { *to } else { 0.0 };
-                        for tile in 0..panel.depth / SIDE {
-                            let mut sums = [0.0f32; 2];
-                            for word in 0..SIDE {
-                                let left = halves(*a.add((2 * tile * SIDE + i) * SIDE + word));
-                                let right = halves(*b.add((tile * SIDE + word) * 2 * SIDE + j));
-                                for half in 0..2 {
-                                    sums[half] = left[half].mul_add(right[half], sums[half]);
-                                }
+    impl Tiling for Emulated {
+        unsafe fn multiply(self, depth: &Depth, a: *const f32, b: *const f32, sums: Sums) {
+            for (i, j) in (0..2 * SIDE).flat_map(|i| (0..2 * SIDE).map(move |j| (i, j))) {
+                let start = if j < SIDE { sums.left } else { sums.right };
+                let to = start.wrapping_add(i * sums.stride + j % SIDE);
+                // SAFETY: the caller's promise: packed factors and sums.
+                unsafe {
+                    let mut sum = if depth.accumulate { *to } else { 0.0 };
+                    for tile in 0..depth.tiles {
+                        let mut sums = [0.0f32; 2];
+                        for word in 0..SIDE {
+                            let left = halves(*a.add(tile * depth.step + i * SIDE + word));
+                            let right = halves(*b.add((tile * SIDE + word) * 2 * SIDE + j));
+                            for half in 0..2 {
+                                sums[half] = left[half].mul_add(right[half], sums[half]);
                             }
-                            sum += sums[0] + sums[1];
                         }
-                        *to = sum;
+                        sum += sums[0] + sums[1];
                     }
+                    *to = sum;
                 }
-            };
-            // SAFETY: the caller's promise.
-            unsafe { on_tiles(rows, panel, c, multiply) }
+            }
         }
     }
 }

@@ -5,23 +5,17 @@ use std::mem::transmute;
 
 use pulp::x86::V4;
 
-use super::micro::{self, Panel};
-use super::pack;
 use crate::kernel::Inlined;
 use crate::kernel::lanes::Lanes;
-use crate::kernel::matrix::Matrix;
 
 /// The words of a product's packed factors.
 ///
 /// Everything is to be inlined into a closure that [`Words::run`] runs, as with [`Lanes`].
-pub(super) trait Words<S: Lanes>: Copy + Send + Sync {
+pub(in crate::kernel) trait Words<S: Lanes>: Copy + Send + Sync {
     /// Steps of the depth in a word.
     const STEPS: usize;
     /// Words of a line are packed in multiples of this, with zeros after the last.
     const UNIT: usize = 1;
-    /// Rows of a block of A, and those that it has place for.
-    const ROWS: usize = S::ROWS;
-    const LINES: usize = S::LANES;
 
     /// Runs `f` compiled for the instructions of both. It has to be a closure marked `#[inline(always)]`.
     fn run<F: Fn()>(self, s: S, f: F);
@@ -31,48 +25,11 @@ pub(super) trait Words<S: Lanes>: Copy + Send + Sync {
     fn zipped(self, s: S, first: S::V, second: S::V) -> S::V;
     /// Words of steps that follow each other in one register and go on in another.
     fn joined(self, s: S, first: S::V, second: S::V) -> S::V;
-
-    /// Packs a block of A: `(rows, steps)` from `(row, depth)` on, as [`Words::block`] reads it.
-    ///
-    /// # Safety
-    /// The matrix has these entries, at most `ROWS` rows; `to` takes `LINES` words for each of the depth. The code around is compiled
-    /// for these instructions.
-    #[inline(always)]
-    unsafe fn pack_rows(
-        self,
-        s: S,
-        from: &Matrix<'_, f32>,
-        start: (usize, usize),
-        size: (usize, usize),
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { pack::lines((s, self), from, start, size, to, S::LANES) }
-    }
-
-    /// The sums of a packed block of A, of which `rows` count, and a panel of B.
-    ///
-    /// # Safety
-    /// The packed factors have all entries; the rows of `c` can be read and written where columns count. The code around is compiled for
-    /// these instructions.
-    #[inline(always)]
-    unsafe fn block(
-        self,
-        s: S,
-        rows: usize,
-        panel: &Panel,
-        a: *const f32,
-        b: *const f32,
-        c: *mut f32,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { micro::rows((s, self), rows, panel, a, b, c) }
-    }
 }
 
 /// A number a word.
 #[derive(Clone, Copy)]
-pub(super) struct Single;
+pub(in crate::kernel) struct Single;
 
 impl<S: Lanes> Words<S> for Single {
     const STEPS: usize = 1;
@@ -161,7 +118,7 @@ impl Words<V4> for Pairs {
 }
 
 #[cfg(test)]
-pub(super) use emulated::{Emulated, halves, rounded};
+pub(in crate::kernel) use emulated::{Emulated, halves, rounded};
 
 #[cfg(test)]
 mod emulated {

@@ -1,16 +1,20 @@
 //! Any other convolution of one group: taps are gathered in the blocked layout and multiplied by the same micro-kernel.
 //!
 //! The input gradient at stride s is s x s dense convolutions, one for each parity of the result's place, without a wasted
-//! product.
+//! product. With factors in bf16 the blocks are of twice as many channels, two to a word.
 
 mod gather;
+mod kernel;
 mod pass;
 mod plan;
 mod weight_grad;
+mod weight_grad_tiled;
 
+pub(crate) use kernel::Kernel;
 pub(crate) use pass::run;
 pub(crate) use plan::{Class, Plan};
 pub(crate) use weight_grad::weight_grad;
+pub(crate) use weight_grad_tiled::weight_grad_tiled;
 
 use crate::kernel::im2col::ConvShape;
 

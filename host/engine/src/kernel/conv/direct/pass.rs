@@ -1,14 +1,15 @@
 //! Runs a plan: the forward pass or the input gradient.
 
 use super::gather::grid;
+use super::kernel::Kernel;
 use super::plan::{Class, Plan, Tap};
 use crate::kernel::conv::window::Window;
 use crate::kernel::lanes::Lanes;
-use crate::kernel::layout::{BlockedProduct, blocked_product, from_blocked, padded};
+use crate::kernel::layout::{BlockedProduct, from_blocked};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
 use crate::kernel::tasks::each;
 
-/// Positions that one task works on.
+/// Positions that one task works on, for each step of a word.
 const TASK_POSITIONS: usize = 128;
 /// Taps times blocks of channels that one product runs over.
 const PRODUCT_TAPS: usize = 16;
@@ -26,7 +27,12 @@ struct Task {
 ///
 /// # Shapes
 /// x (N, source channels, H, W), w as the convolution has it, give (N, target channels, H', W').
-pub(crate) fn run<S: Lanes>(s: S, plan: &Plan, x: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn run<S: Lanes, K: Kernel<S>>(
+    (s, kernel): (S, K),
+    plan: &Plan,
+    x: &[f32],
+    w: &[f32],
+) -> Vec<f32> {
     let ((sources, source), (targets, target)) = (plan.source, plan.target);
     assert!(
         x.len() == plan.batch * sources * source[0] * source[1]
@@ -35,15 +41,17 @@ pub(crate) fn run<S: Lanes>(s: S, plan: &Plan, x: &[f32], w: &[f32]) -> Vec<f32>
     );
     let mut y = Unfilled::new(plan.batch * targets * target[0] * target[1]);
     let panels = targets.div_ceil(2 * S::LANES);
-    let (_lease, [packed]) = KERNELS.lend([panels * plan.panel_len(S::LANES)]);
+    let panel_len = plan.panel_len::<S, K>();
+    let (_lease, [packed]) = KERNELS.lend([panels * panel_len]);
     each(panels, |n| {
-        plan.pack(s, w, n, packed.at(n * plan.panel_len(S::LANES)));
+        plan.pack((s, kernel), w, n, packed.at(n * panel_len));
     });
+    let most = K::STEPS * TASK_POSITIONS;
     let [grid_h, grid_w] = [0, 1].map(|axis| target[axis].div_ceil(plan.write_step[axis]));
     let positions = (grid_h * grid_w).max(1);
-    let images = (TASK_POSITIONS / positions).clamp(1, plan.batch.max(1));
-    let rows = if positions > TASK_POSITIONS {
-        (TASK_POSITIONS / grid_w).max(1)
+    let images = (most / positions).clamp(1, plan.batch.max(1));
+    let rows = if positions > most {
+        (most / grid_w).max(1)
     } else {
         grid_h.max(1)
     };
@@ -62,6 +70,7 @@ pub(crate) fn run<S: Lanes>(s: S, plan: &Plan, x: &[f32], w: &[f32]) -> Vec<f32>
         let task = &tasks[i];
         let work = Work {
             s,
+            kernel,
             plan,
             task,
             panels,
@@ -73,15 +82,16 @@ pub(crate) fn run<S: Lanes>(s: S, plan: &Plan, x: &[f32], w: &[f32]) -> Vec<f32>
     unsafe { y.filled() }
 }
 
-struct Work<'a, S> {
+struct Work<'a, S, K> {
     s: S,
+    kernel: K,
     plan: &'a Plan,
     task: &'a Task,
     panels: usize,
     grid_w: usize,
 }
 
-impl<S: Lanes> Work<'_, S> {
+impl<S: Lanes, K: Kernel<S>> Work<'_, S, K> {
     /// Grid rows of a class in this task.
     fn rows(&self, class: &Class) -> usize {
         class
@@ -115,8 +125,8 @@ impl<S: Lanes> Work<'_, S> {
 
     fn run(&self, x: &[f32], weights: Shared<f32>, y: Shared<f32>) {
         let (plan, task, s, lanes) = (self.plan, self.task, self.s, S::LANES);
-        let (sources, [height, width]) = plan.source;
-        let blocks = padded(sources, lanes) / lanes;
+        let words = plan.words::<S, K>();
+        let blocks = words / lanes;
         let (window, origin) = self.window();
         let positions = task.images * task.rows * self.grid_w;
         let most = plan
@@ -127,24 +137,20 @@ impl<S: Lanes> Work<'_, S> {
             .unwrap_or(0);
         let group = (PRODUCT_TAPS / most.max(1)).clamp(1, blocks);
         let one = positions * self.panels * 2 * lanes;
-        let (_lease, [sums, source, columns]) = TASKS.lend([
+        let halves = if K::STEPS > 1 { K::STEPS } else { 0 };
+        let (_lease, [sums, source, halves, columns]) = TASKS.lend([
             plan.classes.len() * one,
             group * task.images * window.len(lanes),
-            positions * group * most * lanes,
+            halves * window.len(lanes),
+            (positions * group * most + K::BEYOND) * lanes,
         ]);
         for first in (0..blocks).step_by(group) {
             let count = group.min(blocks - first);
             let window_at =
                 |b: usize, j: usize| source.at((b * task.images + j) * window.len(lanes));
-            for b in 0..count {
-                for j in 0..task.images {
-                    let channel = (first + b) * lanes;
-                    let plane = (task.image + j) * sources + channel;
-                    let from = x[plane * height * width..].as_ptr();
-                    let channels = (sources - channel).min(lanes);
-                    // SAFETY: the slice has these planes; the lease has room for each window.
-                    unsafe { window.fill(s, from, channels, window_at(b, j)) }
-                }
+            for (b, j) in (0..count).flat_map(|b| (0..task.images).map(move |j| (b, j))) {
+                // SAFETY: the lease has room for each window, and for one of each step.
+                unsafe { self.fill(&window, x, (first + b, j), halves.at(0), window_at(b, j)) }
             }
             let mut offset = 0;
             for (c, class) in plan.classes.iter().enumerate() {
@@ -175,16 +181,69 @@ impl<S: Lanes> Work<'_, S> {
                     accumulate: first > 0,
                 };
                 for n in 0..self.panels {
-                    let panel = n * plan.panel_len(lanes) + offset;
+                    let panel = n * plan.panel_len::<S, K>() + offset;
                     let b = weights.at(panel + first * taps * lanes * 2 * lanes);
                     let to = sums.at(c * one + n * of_class * 2 * lanes);
                     // SAFETY: gathered above; the panel has `count` blocks of weights from here on; sums are this task's own.
-                    unsafe { blocked_product(s, &size, of_class, columns.at(0), b, to) }
+                    unsafe { (self.kernel).product(s, &size, of_class, columns.at(0), b, to) }
                 }
-                offset += padded(sources, lanes) * taps * 2 * lanes;
+                offset += words * taps * 2 * lanes;
             }
         }
         self.write(sums.at(0), one, y);
+    }
+
+    /// Fills a window with a block of words of an image of the task.
+    ///
+    /// # Safety
+    /// `to` takes the window; `halves` takes one for each step of a word, where that has several.
+    unsafe fn fill(
+        &self,
+        window: &Window,
+        x: &[f32],
+        (block, image): (usize, usize),
+        halves: *mut f32,
+        to: *mut f32,
+    ) {
+        let (s, lanes) = (self.s, S::LANES);
+        let (sources, [height, width]) = self.plan.source;
+        let len = window.len(lanes);
+        for step in 0..K::STEPS {
+            let channel = (block * K::STEPS + step) * lanes;
+            let channels = sources.saturating_sub(channel).min(lanes);
+            let to = if K::STEPS == 1 {
+                to
+            } else {
+                halves.wrapping_add(step * len)
+            };
+            // SAFETY: the slice has these planes; the caller's promise.
+            unsafe {
+                if channels == 0 {
+                    to.write_bytes(0, len);
+                } else {
+                    let plane = (self.task.image + image) * sources + channel;
+                    window.fill(s, x[plane * height * width..].as_ptr(), channels, to);
+                }
+            }
+        }
+        if K::STEPS == 1 {
+            return;
+        }
+        self.kernel.run(
+            s,
+            #[inline(always)]
+            || {
+                for place in (0..len).step_by(lanes) {
+                    let first = halves.wrapping_add(place);
+                    // SAFETY: filled above.
+                    unsafe {
+                        let second = s.load(first.wrapping_add(len));
+                        let word = self.kernel.joined(s, s.load(first), second);
+                        s.store(to.wrapping_add(place), word);
+                    }
+                }
+            },
+        );
     }
 
     /// Copies the sums of all classes to their places.

@@ -3,6 +3,7 @@
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{padded, to_blocked};
+use crate::kernel::product::words::Words;
 use crate::kernel::scratch::TASKS;
 
 /// A tap of the kernel: which weight, and where it reads, relative to its grid point.
@@ -105,64 +106,93 @@ impl Plan {
         }
     }
 
-    /// Weights of one panel as `[class][block of source channels][tap][lane of source][2 LANES targets]`.
-    pub(super) fn pack<S: Lanes>(&self, s: S, w: &[f32], panel: usize, to: *mut f32) {
+    /// Weights of one panel as `[class][block of source words][tap][word of source][2 LANES targets]`.
+    pub(super) fn pack<S: Lanes, W: Words<S>>(
+        &self,
+        (s, words): (S, W),
+        w: &[f32],
+        panel: usize,
+        to: *mut f32,
+    ) {
         let (kernel, lanes) = (self.kernel, S::LANES);
-        let (sources, targets) = (self.source.0, self.target.0);
-        let (_lease, [scratch]) = TASKS.lend::<f32, 1>([kernel * lanes]);
+        let of_step = kernel * lanes;
+        let (_lease, [scratch]) = TASKS.lend::<f32, 1>([W::STEPS * of_step]);
         let start = scratch.at(0);
-        for source in 0..padded(sources, lanes) {
-            for half in 0..2 {
-                let target = (2 * panel + half) * lanes;
-                let count = targets.saturating_sub(target).min(lanes);
-                let (step, first) = if self.adjoint {
-                    (kernel, (source * targets + target) * kernel)
-                } else {
-                    (sources * kernel, (target * sources + source) * kernel)
-                };
-                if count > 0 && source < sources {
-                    s.run(
-                        #[inline(always)]
-                        || {
-                            let mut next = start;
-                            // SAFETY: `count` filters of `kernel` numbers lie `step` apart; the scratch holds all taps.
-                            unsafe {
-                                to_blocked(s, w[first..].as_ptr(), step, count, kernel, || {
-                                    next = next.wrapping_add(lanes);
-                                    next.wrapping_sub(lanes)
-                                });
-                            }
-                        },
-                    );
-                }
-                let mut part = to;
-                for class in &self.classes {
-                    let taps = class.taps.len();
-                    for (t, tap) in class.taps.iter().enumerate() {
-                        let row = (source / lanes * taps + t) * lanes + source % lanes;
-                        let to = part.wrapping_add(row * 2 * lanes + half * lanes);
-                        // SAFETY: inside the panel's weights; the scratch holds all taps.
-                        unsafe {
-                            if count > 0 && source < sources {
-                                std::ptr::copy_nonoverlapping(
-                                    start.add(tap.weight * lanes),
-                                    to,
-                                    lanes,
-                                );
-                            } else {
-                                std::ptr::write_bytes(to, 0, lanes);
-                            }
-                        }
+        let rows = self.words::<S, W>();
+        words.run(
+            s,
+            #[inline(always)]
+            || {
+                for (word, half) in (0..rows).flat_map(|word| [(word, 0), (word, 1)]) {
+                    for step in 0..W::STEPS {
+                        let (source, target) = (W::STEPS * word + step, (2 * panel + half) * lanes);
+                        let to = scratch.at(step * of_step);
+                        // SAFETY: the scratch holds all taps of each step.
+                        unsafe { self.filters(s, w, (source, target), to) };
                     }
-                    part = part.wrapping_add(padded(sources, lanes) * taps * 2 * lanes);
+                    let mut part = to;
+                    for class in &self.classes {
+                        let taps = class.taps.len();
+                        for (t, tap) in class.taps.iter().enumerate() {
+                            let row = (word / lanes * taps + t) * lanes + word % lanes;
+                            let to = part.wrapping_add(row * 2 * lanes + half * lanes);
+                            let first = start.wrapping_add(tap.weight * lanes);
+                            let second = first.wrapping_add((W::STEPS - 1) * of_step);
+                            // SAFETY: inside the panel's weights; the scratch holds all taps.
+                            unsafe { s.store(to, words.zipped(s, s.load(first), s.load(second))) };
+                        }
+                        part = part.wrapping_add(rows * taps * 2 * lanes);
+                    }
+                }
+            },
+        );
+    }
+
+    /// All taps of a source and of a register of targets, tap by tap; zeros for those that there are not.
+    ///
+    /// # Safety
+    /// `to` takes a register for each tap. The code around is compiled for these instructions.
+    #[inline(always)]
+    unsafe fn filters<S: Lanes>(
+        &self,
+        s: S,
+        w: &[f32],
+        (source, target): (usize, usize),
+        to: *mut f32,
+    ) {
+        let kernel = self.kernel;
+        let (sources, targets) = (self.source.0, self.target.0);
+        let count = targets.saturating_sub(target).min(S::LANES);
+        let (step, first) = if self.adjoint {
+            (kernel, (source * targets + target) * kernel)
+        } else {
+            (sources * kernel, (target * sources + source) * kernel)
+        };
+        let mut next = to;
+        let mut every = || {
+            next = next.wrapping_add(S::LANES);
+            next.wrapping_sub(S::LANES)
+        };
+        // SAFETY: `count` filters of `kernel` numbers lie `step` apart; the caller's promise.
+        unsafe {
+            if count > 0 && source < sources {
+                to_blocked(s, w[first..].as_ptr(), step, count, kernel, every);
+            } else {
+                for _ in 0..kernel {
+                    s.store(every(), s.splat(0.0));
                 }
             }
         }
     }
 
-    /// Numbers of the packed weights of one panel.
-    pub(super) fn panel_len(&self, lanes: usize) -> usize {
+    /// Words that the channels of a source take, whole blocks.
+    pub(super) fn words<S: Lanes, W: Words<S>>(&self) -> usize {
+        padded(self.source.0, W::STEPS * S::LANES) / W::STEPS
+    }
+
+    /// Words of the packed weights of one panel.
+    pub(super) fn panel_len<S: Lanes, W: Words<S>>(&self) -> usize {
         let taps: usize = self.classes.iter().map(|class| class.taps.len()).sum();
-        padded(self.source.0, lanes) * taps * 2 * lanes
+        self.words::<S, W>() * taps * 2 * S::LANES
     }
 }

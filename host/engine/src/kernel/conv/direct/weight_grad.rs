@@ -45,6 +45,53 @@ pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[
     unsafe { dw.filled() }
 }
 
+/// Rows of the output of some images, whose positions are worked on at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) image: usize,
+    pub(super) images: usize,
+    pub(super) row: usize,
+    pub(super) rows: usize,
+}
+
+impl Rows {
+    /// All rows of all images, about `depth` positions at a time: some rows of one image, or all of several.
+    pub(super) fn all(shape: &ConvShape, depth: usize) -> Vec<Self> {
+        let [height, width] = shape.output;
+        let rows = (depth / width.max(1)).clamp(1, height);
+        let images = (depth / (height * width)).clamp(1, shape.batch);
+        let starts = (0..shape.batch).step_by(images);
+        let starts =
+            starts.flat_map(|image| (0..height).step_by(rows).map(move |row| (image, row)));
+        let part = |(image, row)| Self {
+            image,
+            images: images.min(shape.batch - image),
+            row,
+            rows: rows.min(height - row),
+        };
+        starts.map(part).collect()
+    }
+
+    pub(super) fn positions(&self, shape: &ConvShape) -> usize {
+        self.images * self.rows * shape.output[1]
+    }
+}
+
+/// What the taps see for some rows of the output.
+pub(super) fn window(shape: &ConvShape, row: usize, rows: usize) -> Window {
+    let reach = |axis: usize, count: usize| {
+        (count - 1) * shape.stride[axis] + (shape.kernel[axis] - 1) * shape.dilation[axis] + 1
+    };
+    Window {
+        height: shape.input[0],
+        width: shape.input[1],
+        first: (row * shape.stride[0]) as isize - shape.padding[0] as isize,
+        rows: reach(0, rows),
+        left: shape.padding[1],
+        columns: reach(1, shape.output[1]).max(shape.padding[1] + shape.input[1]),
+    }
+}
+
 struct Work<'a, S> {
     s: S,
     shape: &'a ConvShape,
@@ -58,76 +105,62 @@ struct Work<'a, S> {
 impl<S: Lanes> Work<'_, S> {
     fn run(&self, x: &[f32], grad: &[f32], dw: Shared<f32>) {
         let (shape, s, lanes) = (self.shape, self.s, S::LANES);
-        let [height, width] = shape.output;
-        let rows = (DEPTH / width.max(1)).clamp(1, height);
-        let images = (DEPTH / (height * width)).clamp(1, shape.batch);
-        let most = images * rows * width;
+        let parts = Rows::all(shape, DEPTH);
+        let most = parts.iter().map(|part| part.positions(shape)).max();
+        let most = most.unwrap_or(0);
         let sum_rows = self.blocks * self.taps * lanes;
-        let window = |row: usize, rows: usize| self.window(row, rows);
+        let window = |row: usize, rows: usize| window(shape, row, rows);
+        let largest = parts
+            .first()
+            .map_or(0, |part| window(0, part.rows).len(lanes));
         let (_lease, [source, columns, right, sums]) = TASKS.lend([
-            window(0, rows).len(lanes),
+            largest,
             self.taps * most * lanes,
             self.panels * 2 * lanes * most,
             sum_rows * self.panels * 2 * lanes,
         ]);
-        let mut accumulate = false;
-        for image in (0..shape.batch).step_by(images) {
-            let images = images.min(shape.batch - image);
-            for row in (0..height).step_by(rows) {
-                let rows = rows.min(height - row);
-                let positions = images * rows * width;
-                self.turn(grad, (image, images), (row, rows), right.at(0));
-                let size = BlockedProduct {
-                    blocks: 1,
-                    depth: positions,
-                    a_block: 0,
-                    b_step: lanes,
-                    b_second: positions * lanes,
-                    c_row: lanes,
-                    c_second: sum_rows * lanes,
-                    accumulate,
-                };
-                for block in 0..self.blocks {
-                    self.gather(
-                        x,
-                        block,
-                        (image, images),
-                        &window(row, rows),
-                        (rows, positions),
-                        source,
-                        columns,
-                    );
-                    for n in 0..self.panels {
-                        let b = right.at(n * 2 * lanes * positions);
-                        for t in 0..self.taps {
-                            let a = columns.at(t * positions * lanes);
-                            let place = n * 2 * sum_rows + (block * self.taps + t) * lanes;
-                            let to = sums.at(place * lanes);
-                            // SAFETY: gathered and turned above; the sums are this task's own.
-                            unsafe { turned_product(s, &size, a, b, to) }
-                        }
+        for (p, part) in parts.into_iter().enumerate() {
+            let Rows {
+                image,
+                images,
+                row,
+                rows,
+            } = part;
+            let positions = part.positions(shape);
+            self.turn(grad, (image, images), (row, rows), right.at(0));
+            let size = BlockedProduct {
+                blocks: 1,
+                depth: positions,
+                a_block: 0,
+                b_step: lanes,
+                b_second: positions * lanes,
+                c_row: lanes,
+                c_second: sum_rows * lanes,
+                accumulate: p > 0,
+            };
+            for block in 0..self.blocks {
+                self.gather(
+                    x,
+                    block,
+                    (image, images),
+                    &window(row, rows),
+                    (rows, positions),
+                    source,
+                    columns,
+                );
+                for n in 0..self.panels {
+                    let b = right.at(n * 2 * lanes * positions);
+                    for t in 0..self.taps {
+                        let a = columns.at(t * positions * lanes);
+                        let place = n * 2 * sum_rows + (block * self.taps + t) * lanes;
+                        let to = sums.at(place * lanes);
+                        // SAFETY: gathered and turned above; the sums are this task's own.
+                        unsafe { turned_product(s, &size, a, b, to) }
                     }
                 }
-                accumulate = true;
             }
         }
         self.write(sums.at(0), sum_rows, dw);
-    }
-
-    /// What the taps see for some rows of the output.
-    fn window(&self, row: usize, rows: usize) -> Window {
-        let shape = self.shape;
-        let reach = |axis: usize, count: usize| {
-            (count - 1) * shape.stride[axis] + (shape.kernel[axis] - 1) * shape.dilation[axis] + 1
-        };
-        Window {
-            height: shape.input[0],
-            width: shape.input[1],
-            first: (row * shape.stride[0]) as isize - shape.padding[0] as isize,
-            rows: reach(0, rows),
-            left: shape.padding[1],
-            columns: reach(1, shape.output[1]).max(shape.padding[1] + shape.input[1]),
-        }
     }
 
     /// The gradient's rows as `[block][position][lane]`, for all output channels.
