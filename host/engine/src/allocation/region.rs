@@ -1,7 +1,7 @@
 //! A region for large blocks, apart from the heap of the C library.
 //!
 //! A step allocates and frees the same large buffers again and again. Between small blocks that live long, the heap's free ranges do not
-//! join, and a quarter of the memory can lie in holes; alone, large blocks leave hardly any.
+//! join, and a quarter of the memory can lie in holes. Alone, large blocks leave fewer; holes remain where a step has a few very large ones.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
