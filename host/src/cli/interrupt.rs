@@ -19,7 +19,7 @@ use signal_hook::{
 use super::{
     args::Cli,
     run_args::{ChangeArgs, RanksArg, RunArgs},
-    slurm,
+    slurm::Requeued,
 };
 use crate::{report::progress::beside_the_bar, stop};
 
@@ -69,18 +69,17 @@ fn stop(signal: libc::c_int, signals: &mut Signals) {
     let since = Instant::now();
     let mut is_over = || since.elapsed() > PATIENCE || signals.pending().next().is_some();
     while !stop::is_reached_within(GLANCE) && !is_over() {}
-    let queued = if signal == SIGINT {
-        None
-    } else {
-        slurm::requeue()
+    let requeued = match signal {
+        SIGINT => None,
+        _ => Requeued::of_this_process(),
     };
     beside_the_bar(|| {
         let commands = COMMANDS.lock().unwrap_or_else(PoisonError::into_inner);
         let command = &commands[usize::from(IS_REDONE.load(Ordering::SeqCst))];
-        if let Some(queued) = queued {
-            tell!("{queued}");
-        }
         tell!("stopped; this goes on: {command}");
+        if let Some(job) = requeued {
+            job.queue();
+        }
         // SAFETY: _exit ends the process at once. exit would run destructors of libraries that other threads are computing with.
         unsafe { libc::_exit(SIGNALLED + signal_of(signal)) }
     });

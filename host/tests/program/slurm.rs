@@ -283,7 +283,7 @@ fn a_job_that_is_told_of_its_end_is_queued_again_and_goes_on() {
     cluster.told("scancel", &["--batch", "--signal=USR1", "1"]);
     goes_on(&cluster, &lab);
     let logs = cluster.logs();
-    assert!(logs.contains("job 1 is queued again"), "{logs}");
+    assert!(logs.contains("queueing job 1 again"), "{logs}");
 }
 
 #[test]
