@@ -11,6 +11,7 @@ pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod elementary;
 pub(crate) mod elementwise;
+mod fetch;
 pub(crate) mod gemm;
 pub(crate) mod group_norm;
 pub(crate) mod group_norm_twice;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Scalar;
+use super::fetch::fetch_ahead;
 use super::tasks::each_part;
 
 /// Lanes of a sum: two of AVX-512's vectors of f64, four of AVX2's.
@@ -11,20 +12,6 @@ const LANES: usize = 16;
 /// Bytes that are fetched ahead of a sum: it has too much arithmetic for the processor to ask for so much by itself. Measured on sums of two
 /// rows in memory, a quarter of the time.
 const AHEAD: usize = 4096;
-
-/// Asks for the cache line some way behind a place.
-#[inline(always)]
-pub(crate) fn fetch_ahead<T>(from: &T, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let line = std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes);
-        // SAFETY: part of every x86-64 processor; a line that is not there is not fetched.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (from, bytes);
-}
 
 /// The sum of a term over the entries of `M` rows of one length, in f64.
 ///

@@ -2,8 +2,8 @@
 
 use super::after::{Affine, Follow};
 use super::args::{Backward, Forward, Gate, Gradients, Line, Output, Places, Planes};
+use crate::kernel::fetch::fetch_ahead;
 use crate::kernel::scratch::{Shared, Unfilled};
-use crate::kernel::sums::fetch_ahead;
 use crate::kernel::tasks::each;
 use crate::kernel::{Scalar, vectorised};
 

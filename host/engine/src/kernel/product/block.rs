@@ -3,7 +3,7 @@
 use pulp::x86::V4;
 
 use super::micro::{self, Panel};
-use super::pack::{self, SIDE};
+use super::pack::{self, Groups, SIDE};
 use super::tiles::Tiles;
 use super::tiling::{Depth, Sums, Tiling};
 use super::words::{Pairs, Single, Words};
@@ -17,11 +17,10 @@ pub(super) trait Block<S: Lanes>: Words<S> {
     /// Rows that a packed block has place for.
     const LINES: usize = S::LANES;
 
-    /// Packs a block of A: `(rows, steps)` from `(row, depth)` on.
+    /// Packs blocks of A, each with place for `depth` words of its lines: `(rows, steps)` from `(row, depth)` on.
     ///
     /// # Safety
-    /// The matrix has these entries, at most `ROWS` rows; `to` takes `LINES` words for each of the depth. The code around is compiled
-    /// for these instructions.
+    /// The matrix has these entries; `to` takes all blocks. The code around is compiled for these instructions.
     #[inline(always)]
     unsafe fn pack(
         self,
@@ -29,10 +28,16 @@ pub(super) trait Block<S: Lanes>: Words<S> {
         from: &Matrix<'_, f32>,
         start: (usize, usize),
         size: (usize, usize),
+        depth: usize,
         to: *mut f32,
     ) {
+        let groups = Groups {
+            width: Self::ROWS,
+            step: S::LANES,
+            depth,
+        };
         // SAFETY: the caller's promise.
-        unsafe { pack::lines((s, self), from, start, size, to, S::LANES) }
+        unsafe { pack::lines((s, self), from, start, size, groups, to) }
     }
 
     /// The sums of a packed block of A, of which `rows` count, and a panel of B.
@@ -96,12 +101,18 @@ macro_rules! tiled {
                 self,
                 s: V4,
                 from: &Matrix<'_, f32>,
-                start: (usize, usize),
-                size: (usize, usize),
+                (row, first): (usize, usize),
+                (rows, steps): (usize, usize),
+                depth: usize,
                 to: *mut f32,
             ) {
-                // SAFETY: the caller's promise.
-                unsafe { pack::tiles((s, self), from, start, size, to) }
+                let most = <Self as Block<V4>>::ROWS;
+                for block in (0..rows).step_by(most) {
+                    let to = to.wrapping_add(block * depth);
+                    let (start, size) = ((row + block, first), (most.min(rows - block), steps));
+                    // SAFETY: the caller's promise.
+                    unsafe { pack::tiles((s, self), from, start, size, to) }
+                }
             }
 
             #[inline(always)]

@@ -2,8 +2,9 @@
 
 use super::block::Block;
 use super::micro::Panel;
-use super::pack;
+use super::pack::{self, Groups};
 use super::{Product, Start};
+use crate::kernel::fetch::fetch_ahead;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::PRODUCTS;
@@ -52,27 +53,20 @@ pub(super) unsafe fn run<S: Lanes, W: Block<S>>(
                 for k in (0..size.k).step_by(DEPTH * W::STEPS) {
                     let steps = (DEPTH * W::STEPS).min(size.k - k);
                     let depth = words_of(steps);
-                    for first in (0..columns).step_by(lanes) {
-                        let count = lanes.min(columns - first);
-                        let to = first / (2 * lanes) * depth * 2 * lanes + first % (2 * lanes);
-                        let to = right.wrapping_add(to);
-                        // SAFETY: columns of B; each panel has `depth` words of two registers.
-                        unsafe {
-                            let (from, size) = ((column + first, k), (count, steps));
-                            pack::lines((s, words), &columns_of_b, from, size, to, 2 * lanes);
-                        }
+                    let groups = Groups {
+                        width: 2 * lanes,
+                        step: 2 * lanes,
+                        depth,
+                    };
+                    // SAFETY: columns of B; each panel has `depth` words of two registers.
+                    unsafe {
+                        let (from, size) = ((column, k), (columns, steps));
+                        pack::lines((s, words), &columns_of_b, from, size, groups, right);
                     }
                     for row in (0..size.m).step_by(BLOCKS * W::ROWS) {
                         let rows = (BLOCKS * W::ROWS).min(size.m - row);
-                        for first in (0..rows).step_by(W::ROWS) {
-                            let count = W::ROWS.min(rows - first);
-                            let to = left.wrapping_add(first / W::ROWS * depth * W::LINES);
-                            // SAFETY: rows of A; each block has `depth` words of its lines.
-                            unsafe {
-                                let (from, size) = ((row + first, k), (count, steps));
-                                words.pack(s, &a, from, size, to);
-                            }
-                        }
+                        // SAFETY: rows of A; each block has `depth` words of its lines.
+                        unsafe { words.pack(s, &a, (row, k), (rows, steps), depth, left) };
                         for panel in (0..columns).step_by(2 * lanes) {
                             let b = right.wrapping_add(panel * depth);
                             let size = Panel {
@@ -85,9 +79,15 @@ pub(super) unsafe fn run<S: Lanes, W: Block<S>>(
                                 let count = W::ROWS.min(rows - first);
                                 let a = left.wrapping_add(first / W::ROWS * depth * W::LINES);
                                 let c = (row + first) * size.stride + column + panel;
+                                let c = out.wrapping_add(c);
+                                // The result is mostly not in the caches, and rows of it are far apart.
+                                for i in 0..count {
+                                    let next = c.wrapping_add(i * size.stride + 2 * lanes);
+                                    fetch_ahead(next, 0);
+                                    fetch_ahead(next.wrapping_add(lanes), 0);
+                                }
                                 // SAFETY: packed above; the rows and columns of the result are the caller's.
                                 unsafe {
-                                    let c = out.wrapping_add(c);
                                     Block::multiply(words, s, count, &size, (a, b), c);
                                 }
                             }
