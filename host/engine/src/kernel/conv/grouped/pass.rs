@@ -76,14 +76,19 @@ fn run<S: Lanes>(
         planes: &planes,
         offsets: &offsets,
     };
+    let lens = work.scratch_lens();
+    // Scratch for a task, not for a group: groups of small planes take less time than threads take to agree on who gets which.
     each(shape.batch * parts, |task| {
+        let (_lease, [copies, dense]) = TASKS.lend(lens);
+        // SAFETY: lent to this task.
+        let mut scratch = unsafe { [copies.slice(0, lens[0]), dense.slice(0, lens[1])] };
         let (image, part) = (task / parts, task % parts);
         for group in part * per_task..((part + 1) * per_task).min(groups) {
             let group_of_image = image * groups + group;
             let from = &x[group_of_image * sources * source_plane..][..sources * source_plane];
             let weights = packed.at(group * targets * per_result);
             let to = group_of_image * targets * target_plane;
-            work.group(from, weights, Shared(out.at(to)));
+            work.group(from, weights, Shared(out.at(to)), &mut scratch);
         }
     });
     // SAFETY: the tasks cover all groups of all images, the classes all positions.
@@ -127,50 +132,59 @@ struct Work<'a, S> {
 }
 
 impl<S: Lanes> Work<'_, S> {
-    /// All planes of a group of one image.
-    fn group(&self, x: &[f32], weights: *const f32, out: Shared<f32>) {
-        let (sources, [height, width]) = self.plan.source;
-        let (targets, target) = self.plan.target;
-        let scattered = self.plan.write_step != [1, 1];
+    fn is_scattered(&self) -> bool {
+        self.plan.write_step != [1, 1]
+    }
+
+    /// Numbers for the copies of a group's planes, and for a class's positions where they are scattered.
+    fn scratch_lens(&self) -> [usize; 2] {
         let class_len = |class: &Class| class.height * class.width;
         let most = self.plan.classes.iter().map(class_len).max().unwrap_or(0);
-        let lens = [
-            sources * self.planes.len() + S::LANES,
-            if scattered { most } else { 0 },
-        ];
-        TASKS.with(lens, |[copies, dense]: [&mut [f32]; 2]| {
-            let parts = copies.chunks_exact_mut(self.planes.len().max(1));
-            for (from, to) in x.chunks_exact((height * width).max(1)).zip(parts) {
-                self.planes.fill(from, to);
-            }
-            let from = (copies.as_ptr(), self.planes.pitch());
-            let mut weights = weights;
-            for t in 0..targets {
-                let plane = target[0] * target[1];
-                let out = Shared(out.at(t * plane));
-                for (i, (class, offsets)) in self.plan.classes.iter().zip(self.offsets).enumerate()
-                {
-                    let extent = Extent {
-                        pitch: if scattered { class.width } else { target[1] },
-                        rows: class.height,
-                        columns: class.width,
-                    };
-                    let to = if scattered {
-                        dense.as_mut_ptr()
-                    } else {
-                        out.at(0)
-                    };
-                    // SAFETY: the copies hold what all taps read, and a register more; the group's planes are this task's own.
-                    unsafe { shifted(self.s, from, offsets, weights, (to, extent)) };
-                    if scattered {
-                        // SAFETY: the group's planes are this task's own.
-                        let plane = unsafe { out.slice(0, plane) };
-                        self.scatter(i, class, dense, plane);
-                    }
-                    weights = weights.wrapping_add(offsets.len());
+        let copies = self.plan.source.0 * self.planes.len() + S::LANES;
+        [copies, if self.is_scattered() { most } else { 0 }]
+    }
+
+    /// All planes of a group of one image.
+    fn group(
+        &self,
+        x: &[f32],
+        weights: *const f32,
+        out: Shared<f32>,
+        [copies, dense]: &mut [&mut [f32]; 2],
+    ) {
+        let (_, [height, width]) = self.plan.source;
+        let (targets, target) = self.plan.target;
+        let scattered = self.is_scattered();
+        let parts = copies.chunks_exact_mut(self.planes.len().max(1));
+        for (from, to) in x.chunks_exact((height * width).max(1)).zip(parts) {
+            self.planes.fill(from, to);
+        }
+        let from = (copies.as_ptr(), self.planes.pitch());
+        let mut weights = weights;
+        for t in 0..targets {
+            let plane = target[0] * target[1];
+            let out = Shared(out.at(t * plane));
+            for (i, (class, offsets)) in self.plan.classes.iter().zip(self.offsets).enumerate() {
+                let extent = Extent {
+                    pitch: if scattered { class.width } else { target[1] },
+                    rows: class.height,
+                    columns: class.width,
+                };
+                let to = if scattered {
+                    dense.as_mut_ptr()
+                } else {
+                    out.at(0)
+                };
+                // SAFETY: the copies hold what all taps read, and a register more; the group's planes are this task's own.
+                unsafe { shifted(self.s, from, offsets, weights, (to, extent)) };
+                if scattered {
+                    // SAFETY: the group's planes are this task's own.
+                    let plane = unsafe { out.slice(0, plane) };
+                    self.scatter(i, class, dense, plane);
                 }
+                weights = weights.wrapping_add(offsets.len());
             }
-        });
+        }
     }
 
     /// Copies the positions of class `i` to their places.
