@@ -18,6 +18,7 @@ pub(crate) mod group_norm_twice;
 pub(crate) mod groups;
 pub(crate) mod im2col;
 pub mod isa;
+pub(crate) mod joined;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,6 @@
-//! Copies of values whose entries lie in an order, on the device where they are.
+//! Copies of values whose entries lie in an order, joined values, and zeros around them, on the device where they are.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::layout::{Order, lies_last};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel;
@@ -16,6 +16,28 @@ pub(crate) fn contiguous(x: &Value) -> Result<Value> {
         None if x.device().is_cpu() => kernel::elementwise::contiguous(x),
         None => Ok(uploads(x.device(), || x.contiguous())?),
     }
+}
+
+/// Values one behind the other along a dimension.
+pub(super) fn joined(op: &'static str, parts: &[&Value], dim: usize) -> Result<Value> {
+    let device = parts[0].device();
+    if device.is_cpu()
+        && let Some(joined) = kernel::joined::cat(parts, dim)?
+    {
+        return Ok(joined);
+    }
+    uploads(device, || Value::cat(parts, dim)).map_err(|cause| Error::backend(op, parts, cause))
+}
+
+/// A value with zeros around, which starts at `start` of `size` in a dimension.
+pub(super) fn padded(x: &Value, dim: usize, start: usize, size: usize) -> Result<Value> {
+    if x.device().is_cpu()
+        && let Some(padded) = kernel::joined::padded(x, dim, start, size)?
+    {
+        return Ok(padded);
+    }
+    let after = size - start - x.dims()[dim];
+    Ok(uploads(x.device(), || x.pad_with_zeros(dim, start, after))?)
 }
 
 /// Images in an order: themselves, or a copy.

@@ -1,6 +1,6 @@
 //! Operations that move entries without computing: reshapes, permutations, slices, concatenation, padding.
 
-use super::arrange::contiguous;
+use super::arrange::{contiguous, joined, padded};
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::uploads;
@@ -254,9 +254,8 @@ impl Tensor {
             "embed",
             "{len} entries from {start} with step {step} do not fit size {size}"
         );
-        let (x, device) = (self.value(), self.device());
         let value = if step == 1 {
-            uploads(device, || x.pad_with_zeros(dim, start, size - start - len))
+            Ok(padded(self.value(), dim, start, size)?)
         } else {
             positions(self, start, step, len)
                 .and_then(|at| self.in_zeros(dim, size, |zeros, x| zeros.index_add(&at, x, dim)))
@@ -311,7 +310,7 @@ impl Tensor {
         };
         check_dim("cat", first, dim)?;
         let values: Vec<&Value> = tensors.iter().map(|t| t.value()).collect();
-        let value = uploads(first.device(), || Value::cat(&values, dim)).named("cat", tensors)?;
+        let value = joined("cat", &values, dim)?;
         let sizes: Vec<usize> = tensors.iter().map(|t| t.dims()[dim]).collect();
         Ok(record_one(
             "cat",
@@ -366,8 +365,10 @@ impl Tensor {
         let x = self.value();
         let value = x.narrow(dim, size - places, places).and_then(|tail| {
             let head = x.narrow(dim, 0, size - places)?;
-            uploads(self.device(), || Value::cat(&[&tail, &head], dim))
+            Ok((tail, head))
         });
+        let (tail, head) = value.named("roll", &[self])?;
+        let value = Ok(joined("roll", &[&tail, &head], dim)?);
         self.moved("roll", value, move |_, g| g.roll(-(places as i64), dim))
     }
 
