@@ -14,6 +14,8 @@ const ALIGNMENT: usize = 64;
 struct Block {
     start: *mut u8,
     bytes: usize,
+    /// The thread of the pool that had it last.
+    thread: Option<usize>,
 }
 
 // SAFETY: a block owns its memory, as a Vec does.
@@ -32,7 +34,11 @@ impl Block {
         if start.is_null() {
             handle_alloc_error(layout);
         }
-        Self { start, bytes }
+        Self {
+            start,
+            bytes,
+            thread: None,
+        }
     }
 }
 
@@ -127,8 +133,14 @@ impl Pool {
             state.bytes = bytes;
             state.free = (0..self.most()).map(|_| Block::new(bytes)).collect();
         }
-        let bytes = state.bytes;
-        state.free.pop().unwrap_or_else(|| Block::new(bytes))
+        let (bytes, thread) = (state.bytes, rayon::current_thread_index());
+        // What a thread had last is in its cache, what another had is in the other's.
+        let own = state.free.iter().position(|block| block.thread == thread);
+        let block = own.map(|i| state.free.swap_remove(i));
+        let block = block.or_else(|| state.free.pop());
+        let mut block = block.unwrap_or_else(|| Block::new(bytes));
+        block.thread = thread;
+        block
     }
 }
 
@@ -229,6 +241,26 @@ mod tests {
         POOL.with([4, 2], |[a, _b]: [&mut [f64]; 2]| a.fill(1.0));
         assert_eq!(free(), rayon::current_num_threads());
         assert_eq!(POOL.state.lock().unwrap().bytes, 4032);
+    }
+
+    #[test]
+    fn a_thread_gets_what_it_had() {
+        static POOL: Pool = Pool::new(true);
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(2).build();
+        let threads = threads.expect("two threads");
+        let place = |lease: &Lease| lease.block.as_ref().map(|block| block.start as usize);
+        let met = std::sync::Barrier::new(2);
+        let both = threads.broadcast(|_| {
+            let (lease, _) = POOL.lend::<f32, 1>([100]);
+            // Neither gives its own back before the other has one.
+            met.wait();
+            place(&lease)
+        });
+        assert_ne!(both[0], both[1]);
+        for _ in 0..10 {
+            let again = threads.broadcast(|_| place(&POOL.lend::<f32, 1>([100]).0));
+            assert_eq!(again, both);
+        }
     }
 
     #[test]

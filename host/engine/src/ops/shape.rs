@@ -362,12 +362,11 @@ impl Tensor {
         if places == 0 {
             return Ok(self.clone());
         }
-        let x = self.value();
-        let value = x.narrow(dim, size - places, places).and_then(|tail| {
-            let head = x.narrow(dim, 0, size - places)?;
-            Ok((tail, head))
-        });
-        let (tail, head) = value.named("roll", &[self])?;
+        let part = |start: usize, len: usize| {
+            let part = self.value().narrow(dim, start, len);
+            part.named("roll", &[self])
+        };
+        let (head, tail) = (part(0, size - places)?, part(size - places, places)?);
         let value = Ok(joined("roll", &[&tail, &head], dim)?);
         self.moved("roll", value, move |_, g| g.roll(-(places as i64), dim))
     }
