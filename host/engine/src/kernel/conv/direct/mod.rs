@@ -7,6 +7,7 @@ mod gather;
 mod kernel;
 mod pass;
 mod plan;
+mod rows;
 mod weight_grad;
 mod weight_grad_tiled;
 

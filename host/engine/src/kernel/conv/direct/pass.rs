@@ -3,6 +3,7 @@
 use super::gather::grid;
 use super::kernel::Kernel;
 use super::plan::{Class, Plan, Tap};
+use super::rows::Rows;
 use crate::kernel::conv::window::Window;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{BlockedProduct, from_blocked};
@@ -13,15 +14,6 @@ use crate::kernel::tasks::each;
 const TASK_POSITIONS: usize = 128;
 /// Taps times blocks of channels that one product runs over.
 const PRODUCT_TAPS: usize = 16;
-
-/// A run of grid rows of some images: all of several images, or some rows of one.
-#[derive(Clone, Copy)]
-struct Task {
-    image: usize,
-    images: usize,
-    row: usize,
-    rows: usize,
-}
 
 /// Runs a plan.
 ///
@@ -48,23 +40,7 @@ pub(crate) fn run<S: Lanes, K: Kernel<S>>(
     });
     let most = K::STEPS * TASK_POSITIONS;
     let [grid_h, grid_w] = [0, 1].map(|axis| target[axis].div_ceil(plan.write_step[axis]));
-    let positions = (grid_h * grid_w).max(1);
-    let images = (most / positions).clamp(1, plan.batch.max(1));
-    let rows = if positions > most {
-        (most / grid_w).max(1)
-    } else {
-        grid_h.max(1)
-    };
-    let tasks: Vec<Task> = (0..plan.batch)
-        .step_by(images)
-        .flat_map(|image| (0..grid_h).step_by(rows).map(move |row| (image, row)))
-        .map(|(image, row)| Task {
-            image,
-            images: images.min(plan.batch - image),
-            row,
-            rows: rows.min(grid_h - row),
-        })
-        .collect();
+    let tasks = Rows::all(plan.batch, [grid_h, grid_w], most);
     let out = y.shared();
     each(tasks.len(), |i| {
         let task = &tasks[i];
@@ -86,7 +62,7 @@ struct Work<'a, S, K> {
     s: S,
     kernel: K,
     plan: &'a Plan,
-    task: &'a Task,
+    task: &'a Rows,
     panels: usize,
     grid_w: usize,
 }
@@ -128,7 +104,7 @@ impl<S: Lanes, K: Kernel<S>> Work<'_, S, K> {
         let words = plan.words::<S, K>();
         let blocks = words / lanes;
         let (window, origin) = self.window();
-        let positions = task.images * task.rows * self.grid_w;
+        let positions = task.positions(self.grid_w);
         let most = plan
             .classes
             .iter()

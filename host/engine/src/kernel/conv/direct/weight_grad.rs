@@ -1,6 +1,7 @@
 //! The weight gradient: each task has input channels of its own and runs over all positions, so there are no partial sums.
 
 use super::gather::grid;
+use super::rows::{Rows, check_sizes, window};
 use crate::kernel::conv::window::Window;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
@@ -18,12 +19,7 @@ const SPLITS: usize = 8;
 /// # Shapes
 /// x (N, C, H, W), grad (N, O, OH, OW) give (O, C, KH, KW).
 pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec<f32> {
-    let planes = [shape.input, shape.output].map(|[h, w]| h * w);
-    assert!(
-        x.len() == shape.batch * shape.in_channels * planes[0]
-            && grad.len() == shape.batch * shape.out_channels * planes[1],
-        "the slices have the sizes of the shape"
-    );
+    check_sizes(shape, x, grad);
     let taps = shape.kernel[0] * shape.kernel[1];
     let mut dw = Unfilled::new(shape.out_channels * shape.in_channels * taps);
     let out = dw.shared();
@@ -45,53 +41,6 @@ pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[
     unsafe { dw.filled() }
 }
 
-/// Rows of the output of some images, whose positions are worked on at a time.
-#[derive(Clone, Copy)]
-pub(super) struct Rows {
-    pub(super) image: usize,
-    pub(super) images: usize,
-    pub(super) row: usize,
-    pub(super) rows: usize,
-}
-
-impl Rows {
-    /// All rows of all images, about `depth` positions at a time: some rows of one image, or all of several.
-    pub(super) fn all(shape: &ConvShape, depth: usize) -> Vec<Self> {
-        let [height, width] = shape.output;
-        let rows = (depth / width.max(1)).clamp(1, height);
-        let images = (depth / (height * width)).clamp(1, shape.batch);
-        let starts = (0..shape.batch).step_by(images);
-        let starts =
-            starts.flat_map(|image| (0..height).step_by(rows).map(move |row| (image, row)));
-        let part = |(image, row)| Self {
-            image,
-            images: images.min(shape.batch - image),
-            row,
-            rows: rows.min(height - row),
-        };
-        starts.map(part).collect()
-    }
-
-    pub(super) fn positions(&self, shape: &ConvShape) -> usize {
-        self.images * self.rows * shape.output[1]
-    }
-}
-
-/// What the taps see for some rows of the output.
-pub(super) fn window(shape: &ConvShape, row: usize, rows: usize) -> Window {
-    let reach = |axis: usize, count: usize| {
-        (count - 1) * shape.stride[axis] + (shape.kernel[axis] - 1) * shape.dilation[axis] + 1
-    };
-    Window {
-        height: shape.input[0],
-        width: shape.input[1],
-        first: (row * shape.stride[0]) as isize - shape.padding[0] as isize,
-        rows: reach(0, rows),
-        left: shape.padding[1],
-        columns: reach(1, shape.output[1]).max(shape.padding[1] + shape.input[1]),
-    }
-}
-
 struct Work<'a, S> {
     s: S,
     shape: &'a ConvShape,
@@ -105,9 +54,9 @@ struct Work<'a, S> {
 impl<S: Lanes> Work<'_, S> {
     fn run(&self, x: &[f32], grad: &[f32], dw: Shared<f32>) {
         let (shape, s, lanes) = (self.shape, self.s, S::LANES);
-        let parts = Rows::all(shape, DEPTH);
-        let most = parts.iter().map(|part| part.positions(shape)).max();
-        let most = most.unwrap_or(0);
+        let width = shape.output[1];
+        let parts = Rows::all(shape.batch, shape.output, DEPTH);
+        let most = parts.first().map_or(0, |part| part.positions(width));
         let sum_rows = self.blocks * self.taps * lanes;
         let window = |row: usize, rows: usize| window(shape, row, rows);
         let largest = parts
@@ -126,7 +75,7 @@ impl<S: Lanes> Work<'_, S> {
                 row,
                 rows,
             } = part;
-            let positions = part.positions(shape);
+            let positions = part.positions(width);
             self.turn(grad, (image, images), (row, rows), right.at(0));
             let size = BlockedProduct {
                 blocks: 1,

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::weight_grad::{Rows, window};
+use super::rows::{Rows, check_sizes, window};
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{every, from_blocked, padded};
@@ -33,25 +33,22 @@ pub(crate) fn weight_grad_tiled<S: Lanes, W: Tiling + Words<S>>(
     x: &[f32],
     grad: &[f32],
 ) -> Vec<f32> {
-    let planes = [shape.input, shape.output].map(|[h, w]| h * w);
-    assert!(
-        x.len() == shape.batch * shape.in_channels * planes[0]
-            && grad.len() == shape.batch * shape.out_channels * planes[1],
-        "the slices have the sizes of the shape"
-    );
+    check_sizes(shape, x, grad);
     let taps = shape.kernel[0] * shape.kernel[1];
     let mut dw = Unfilled::new(shape.out_channels * shape.in_channels * taps);
     let out = dw.shared();
     let blocks = padded(shape.in_channels, SIDE) / SIDE;
-    let parts = Rows::all(shape, DEPTH);
-    let most = parts.iter().map(|part| part.positions(shape)).max();
+    let parts = Rows::all(shape.batch, shape.output, DEPTH);
+    let most = parts
+        .first()
+        .map_or(0, |part| part.positions(shape.output[1]));
     let work = Work {
         s,
         words,
         shape,
         taps,
         panels: shape.out_channels.div_ceil(PANEL),
-        most: most.unwrap_or(0).next_multiple_of(TILE),
+        most: most.next_multiple_of(TILE),
         parts: &parts,
     };
     let (_lease, [packed]) = KERNELS.lend([parts.len() * work.panels * work.panel()]);
@@ -89,7 +86,7 @@ impl<S: Lanes, W: Tiling + Words<S>> Work<'_, S, W> {
     fn pack(&self, grad: &[f32], part: &Rows, panel: usize, to: *mut f32) {
         let (shape, s) = (self.shape, self.s);
         let [height, width] = shape.output;
-        let (positions, count) = (part.positions(shape), part.rows * width);
+        let (positions, count) = (part.positions(width), part.rows * width);
         let channel = panel * PANEL;
         let channels = (shape.out_channels - channel).min(PANEL);
         let plane = |image: usize, c: usize| {
@@ -133,7 +130,7 @@ impl<S: Lanes, W: Tiling + Words<S>> Work<'_, S, W> {
             TASKS.lend([windows, self.most * SIDE, self.panels * PANEL * stride]);
         for (p, part) in self.parts.iter().enumerate() {
             let depth = Depth {
-                tiles: part.positions(shape).div_ceil(TILE),
+                tiles: part.positions(shape.output[1]).div_ceil(TILE),
                 step: PANEL * SIDE,
                 accumulate: p > 0,
             };
@@ -208,7 +205,7 @@ impl<S: Lanes, W: Tiling + Words<S>> Work<'_, S, W> {
         let start = source.wrapping_add(place * SIDE);
         let steps = [shape.stride[0] * window.columns, shape.stride[1]].map(|n| n * SIDE);
         let width = shape.output[1];
-        let positions = part.positions(shape);
+        let positions = part.positions(shape.output[1]);
         self.words.run(
             s,
             #[inline(always)]
