@@ -30,14 +30,21 @@ pub(super) fn joined(op: &'static str, parts: &[&Value], dim: usize) -> Result<V
 }
 
 /// A value with zeros around, which starts at `start` of `size` in a dimension.
-pub(super) fn padded(x: &Value, dim: usize, start: usize, size: usize) -> Result<Value> {
+pub(super) fn padded(
+    op: &'static str,
+    x: &Value,
+    dim: usize,
+    start: usize,
+    size: usize,
+) -> Result<Value> {
     if x.device().is_cpu()
         && let Some(padded) = kernel::joined::padded(x, dim, start, size)?
     {
         return Ok(padded);
     }
     let after = size - start - x.dims()[dim];
-    Ok(uploads(x.device(), || x.pad_with_zeros(dim, start, after))?)
+    let padded = uploads(x.device(), || x.pad_with_zeros(dim, start, after));
+    padded.map_err(|cause| Error::backend(op, &[x], cause))
 }
 
 /// Images in an order: themselves, or a copy.

@@ -255,7 +255,7 @@ impl Tensor {
             "{len} entries from {start} with step {step} do not fit size {size}"
         );
         let value = if step == 1 {
-            Ok(padded(self.value(), dim, start, size)?)
+            Ok(padded("embed", self.value(), dim, start, size)?)
         } else {
             positions(self, start, step, len)
                 .and_then(|at| self.in_zeros(dim, size, |zeros, x| zeros.index_add(&at, x, dim)))
