@@ -20,7 +20,7 @@ pub(crate) type Edge = Option<(Arc<Node>, usize)>;
 pub type Vjp = dyn Fn(&Context<'_>, &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> + Send + Sync;
 
 /// Makes output 0 of an operation again, to the bit, from what the operation keeps.
-pub(crate) type Again = dyn Fn(&Context<'_>) -> Result<Value> + Send + Sync;
+pub(crate) type Again = dyn Fn(&Context<'_>) -> Result<Tensor> + Send + Sync;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -186,13 +186,13 @@ impl Context<'_> {
         let (node, _) = edge.as_ref().expect("what is not kept has a maker");
         let maker = node.operation()?.expect("a leaf is kept");
         let again = maker.again.as_ref().expect("what is not kept can be made");
-        let value = again(&Context {
+        let made = again(&Context {
             node,
             operation: &maker,
             needs: &[],
             create_graph: false,
         })?;
-        Ok(Tensor::with_edge(value, edge.filter(|_| self.create_graph)))
+        Ok(made.at(edge.filter(|_| self.create_graph)))
     }
 
     /// Whether the gradient of input `i` is wanted; what is not wanted must not be computed.

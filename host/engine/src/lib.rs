@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod memory;
 pub mod ops;
 pub mod optim;
+mod pending;
 pub mod precision;
 pub mod profile;
 pub mod tensor;

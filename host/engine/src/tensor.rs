@@ -6,19 +6,26 @@ use candle_core::{DType, Device, WithDType};
 
 use super::autograd::{Edge, Node};
 use super::error::{Error, Result};
+use super::pending::Pending;
 use super::value::Value;
 
 /// A value on a device and its place in the graph of derivatives; cloning copies neither.
 pub struct Tensor {
-    value: Value,
+    content: Content,
     edge: Edge,
     /// Whether this is all that holds the entries: then whoever is handed it last may write over them.
     sole: bool,
 }
 
+#[derive(Clone)]
+enum Content {
+    Made(Value),
+    Pending(Arc<Pending>),
+}
+
 impl Clone for Tensor {
     fn clone(&self) -> Self {
-        Self::with_edge(self.value.clone(), self.edge.clone())
+        self.at(self.edge.clone())
     }
 }
 
@@ -26,6 +33,23 @@ impl Tensor {
     /// A tensor that nothing is differentiated with respect to.
     pub fn constant(value: Value) -> Self {
         Self::with_edge(value.detach(), None)
+    }
+
+    /// A constant whose value is made when it is read.
+    pub(crate) fn pending(pending: Pending) -> Self {
+        Self {
+            content: Content::Pending(Arc::new(pending)),
+            edge: None,
+            sole: false,
+        }
+    }
+
+    /// What is still to be done for the value, if it has not been made.
+    pub(crate) fn unmade(&self) -> Option<&Pending> {
+        match &self.content {
+            Content::Made(_) => None,
+            Content::Pending(pending) => Some(pending),
+        }
     }
 
     /// The same, of which the caller knows that nothing else holds the entries: a kernel has just written them. A vjp that calls this must not
@@ -50,8 +74,20 @@ impl Tensor {
 
     /// A value with its place in the graph.
     pub(crate) fn with_edge(value: Value, edge: Edge) -> Self {
-        let sole = false;
-        Self { value, edge, sole }
+        Self {
+            content: Content::Made(value),
+            edge,
+            sole: false,
+        }
+    }
+
+    /// The same value at another place in the graph.
+    pub(crate) fn at(&self, edge: Edge) -> Self {
+        Self {
+            content: self.content.clone(),
+            edge,
+            sole: false,
+        }
     }
 
     /// A constant from numbers in row-major order.
@@ -81,17 +117,31 @@ impl Tensor {
 
     /// The value alone.
     pub fn value(&self) -> &Value {
-        &self.value
+        match &self.content {
+            Content::Made(value) => value,
+            Content::Pending(pending) => pending.value(),
+        }
+    }
+
+    /// A value of the same shape, type and device, which need not be made for it.
+    fn like(&self) -> &Value {
+        match &self.content {
+            Content::Made(value) => value,
+            Content::Pending(pending) => pending.x(),
+        }
     }
 
     /// The value alone, without a copy.
     pub fn into_value(self) -> Value {
-        self.value
+        match self.content {
+            Content::Made(value) => value,
+            Content::Pending(pending) => pending.value().clone(),
+        }
     }
 
     /// The same value outside the graph.
     pub fn detach(&self) -> Self {
-        Self::with_edge(self.value.clone(), None)
+        self.at(None)
     }
 
     /// Whether a gradient flows through this tensor.
@@ -105,27 +155,27 @@ impl Tensor {
 
     /// Sizes of all dimensions.
     pub fn dims(&self) -> &[usize] {
-        self.value.dims()
+        self.like().dims()
     }
 
     /// Number of dimensions.
     pub fn rank(&self) -> usize {
-        self.value.rank()
+        self.like().rank()
     }
 
     /// Number of entries.
     pub fn elem_count(&self) -> usize {
-        self.value.elem_count()
+        self.like().elem_count()
     }
 
     /// Type of the entries.
     pub fn dtype(&self) -> DType {
-        self.value.dtype()
+        self.like().dtype()
     }
 
     /// Where the value lies.
     pub fn device(&self) -> &Device {
-        self.value.device()
+        self.like().device()
     }
 
     /// The sizes of a tensor of exactly `N` dimensions.
@@ -158,7 +208,7 @@ impl Tensor {
             let message = format!("expected one entry, got shape {:?}", self.dims());
             return Err(Error::argument("to_scalar", message));
         }
-        let value = self.value.flatten_all()?.to_dtype(DType::F64)?;
+        let value = self.value().flatten_all()?.to_dtype(DType::F64)?;
         Ok(value.to_vec1::<f64>()?[0])
     }
 
@@ -168,7 +218,7 @@ impl Tensor {
     /// If the device cannot be read.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
         Ok(self
-            .value
+            .value()
             .flatten_all()?
             .to_dtype(DType::F64)?
             .to_vec1::<f64>()?)

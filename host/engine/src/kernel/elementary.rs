@@ -6,7 +6,7 @@ use candle_core::cpu::erf::erf_f64;
 use super::Scalar;
 
 /// The elementary functions of the floating-point types.
-pub(crate) trait Elementary: Scalar {
+pub trait Elementary: Scalar {
     /// `e^x`.
     fn exp(self) -> Self;
     /// Natural logarithm.

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Scalar;
+use super::elementary::Elementary;
 use super::matrix::Matrix;
 use super::product::{self, Factors, Product, Start};
 use super::scratch::{KERNELS, Unfilled};
@@ -13,7 +13,7 @@ use super::tasks::each;
 /// `out = a b`, or `out += a b` with `accumulate`; `a` is (m, k), `b` is (k, n), `out` has rows `out_stride` apart.
 ///
 /// Runs on the calling thread: the order of the sum depends on (m, n, k) alone.
-pub(crate) fn gemm<T: Scalar>(
+pub(crate) fn gemm<T: Elementary>(
     (m, n, k): (usize, usize, usize),
     out: &mut [T],
     out_stride: usize,
@@ -47,11 +47,11 @@ pub(crate) fn gemm<T: Scalar>(
     }
 }
 
-/// As [`gemm`], where rows and columns are not empty.
+/// As [`gemm`], where rows and columns are not empty. The right factor's entries may go through a map.
 ///
 /// # Safety
 /// All entries of the result can be read and written, and nobody else does.
-pub(crate) unsafe fn part<T: Scalar>(
+pub(crate) unsafe fn part<T: Elementary>(
     size: &Product,
     out: *mut T,
     start: Start<'_, T>,
@@ -84,6 +84,10 @@ pub(crate) unsafe fn part<T: Scalar>(
     unsafe {
         if T::product(size, a, b, start, out) {
             return;
+        }
+        if b.map.is_some() {
+            let behind = b.mapped(k, n);
+            return part(size, out, start, a, Matrix::rows(&behind, n));
         }
         if let Start::Row(_) = start {
             (0..m).for_each(begin);
@@ -199,7 +203,7 @@ impl Steps {
 }
 
 /// `out[i] = a[i] b[i]` for a batch of contiguous outputs; `a(i)` and `b(i)` give the factors.
-pub(crate) fn batched<'a, T: Scalar>(
+pub(crate) fn batched<'a, T: Elementary>(
     batch: usize,
     size: (usize, usize, usize),
     factors: Factors,
@@ -210,7 +214,7 @@ pub(crate) fn batched<'a, T: Scalar>(
 }
 
 /// `out = a b`, and a number added to each column.
-pub(crate) fn shifted<T: Scalar>(
+pub(crate) fn shifted<T: Elementary>(
     size: (usize, usize, usize),
     factors: Factors,
     a: Matrix<'_, T>,
@@ -221,7 +225,7 @@ pub(crate) fn shifted<T: Scalar>(
 }
 
 /// The sum of `a[i] b[i]` over all `count` of them, in their order.
-pub(crate) fn summed<'a, T: Scalar>(
+pub(crate) fn summed<'a, T: Elementary>(
     count: usize,
     size: (usize, usize, usize),
     factors: Factors,
@@ -235,7 +239,7 @@ pub(crate) fn summed<'a, T: Scalar>(
 }
 
 /// For each of a batch of contiguous outputs the sum of `terms` products, and a number added to each column.
-fn sums<'a, T: Scalar>(
+fn sums<'a, T: Elementary>(
     (batch, terms): (usize, usize),
     (m, n, k): (usize, usize, usize),
     factors: Factors,

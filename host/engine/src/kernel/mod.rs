@@ -48,7 +48,7 @@ use pulp::NullaryFnOnce;
 
 use super::error::{Error, Result};
 use super::value::Value;
-use conv::Direction;
+use conv::{Direction, Images};
 use im2col::ConvShape;
 use isa::{Isa, isa};
 use matrix::Matrix;
@@ -79,7 +79,7 @@ pub trait Scalar:
         _: Direction,
         _: &ConvShape,
         _: Factors,
-        _: &[Self],
+        _: Images<'_, Self>,
         _: &[Self],
     ) -> Option<Vec<Self>> {
         None
@@ -121,7 +121,7 @@ macro_rules! scalar {
                     direction: Direction,
                     shape: &ConvShape,
                     factors: Factors,
-                    a: &[Self],
+                    a: Images<'_, Self>,
                     b: &[Self],
                 ) -> Option<Vec<Self>> {
                     $blocked(direction, shape, factors, a, b)

@@ -12,9 +12,10 @@ use crate::error::{Result, ensure};
 use crate::gpu::layout::Order;
 #[cfg(feature = "cuda")]
 use crate::gpu::{self, Gpu};
-use crate::kernel::conv::{self as kernel, Direction};
+use crate::kernel::conv::{self as kernel, Direction, Images};
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::{Host, dispatch, to_value};
+use crate::pending::Pending;
 use crate::precision;
 use crate::tensor::Tensor;
 use crate::value::Value;
@@ -124,7 +125,9 @@ fn run(
             [shape.out_channels, per_group, height, width]
         }
     };
-    let (a, b) = (a.value(), b.value());
+    let unmade = a.unmade().filter(|_| direction != Direction::InputGrad);
+    let a = unmade.map_or_else(|| a.value(), Pending::x);
+    let b = b.value();
     let order = Order::of_convolution(a, shape);
     #[cfg(feature = "cuda")]
     if let Some(Gpu::Cuda(cuda)) = Gpu::of(a) {
@@ -134,7 +137,7 @@ fn run(
         op,
         direction,
         shape,
-        &contiguous(a)?,
+        (&contiguous(a)?, unmade),
         &contiguous(b)?,
         &dims,
     )?;
@@ -148,19 +151,23 @@ fn on_cpu(
     op: &'static str,
     direction: Direction,
     shape: &ConvShape,
-    a: &Value,
+    (a, unmade): (&Value, Option<&Pending>),
     b: &Value,
     dims: &[usize; 4],
 ) -> Result<Value> {
     if a.dtype() == DType::BF16 {
         // The processor rounds the result alone, as sums in f32 do on a GPU.
         let [a, b] = [a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?];
-        let result = on_cpu(op, direction, shape, &a, &b, dims)?;
+        let result = on_cpu(op, direction, shape, (&a, None), &b, dims)?;
         return Ok(result.to_dtype(DType::BF16)?);
     }
     dispatch!(op, a.dtype(), T => {
         let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
-        let result = kernel::run(direction, shape, precision::factors(a), &left, &right);
+        let images = Images {
+            entries: &*left,
+            map: unmade.and_then(Pending::map),
+        };
+        let result = kernel::run(direction, shape, precision::factors(a), images, &right);
         to_value(result, dims, a)
     })
 }

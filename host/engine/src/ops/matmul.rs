@@ -7,10 +7,11 @@ use super::binary::{broadcast_shape, crossed};
 use crate::autograd::{Save, record_one};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::Gpu;
+use crate::kernel::elementary::Elementary;
 use crate::kernel::gemm::{batched, shifted};
 use crate::kernel::matrix::Matrix;
 use crate::kernel::unary::has_kernel;
-use crate::kernel::{Host, Scalar, dispatch, to_value};
+use crate::kernel::{Host, dispatch, to_value};
 use crate::precision;
 use crate::tensor::Tensor;
 use crate::value::Value;
@@ -41,7 +42,7 @@ fn batch_offset(mut i: usize, batch: &[usize], own: &[usize]) -> usize {
     offset
 }
 
-fn matmul_cpu<T: Scalar>(a: &Value, b: &Value, batch: &[usize]) -> Result<Value> {
+fn matmul_cpu<T: Elementary>(a: &Value, b: &Value, batch: &[usize]) -> Result<Value> {
     let op = "matmul";
     let (m, k) = (a.dims()[a.rank() - 2], a.dims()[a.rank() - 1]);
     let n = b.dims()[b.rank() - 1];

@@ -71,7 +71,7 @@ impl BatchNorm {
         }
         let y = match self.has_residual {
             true => context.output(0).detach(),
-            false => Tensor::constant(self.result(context)?),
+            false => self.result(context)?,
         };
         let above = g.zero_unless(&y.gt(&y.scalar_like(min)?)?)?;
         if max == f64::INFINITY {

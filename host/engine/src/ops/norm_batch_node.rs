@@ -5,14 +5,17 @@ use candle_core::DType;
 use super::parts::Shared;
 use crate::autograd::Context;
 use crate::error::Result;
-use crate::gpu;
 use crate::gpu::layout::Order;
-use crate::kernel::batch_norm::{self as kernel, After, Backward, Gate, Gradients, Planes};
+use crate::gpu::{self, Gpu};
+use crate::kernel::batch_norm::{
+    self as kernel, After, Backward, ChannelMap, Gate, Gradients, Planes,
+};
 use crate::kernel::elementary::Elementary;
 use crate::kernel::over::over;
-use crate::kernel::{Host, Scalar, to_value};
+use crate::kernel::{Host, Scalar, dispatch, to_value};
 use crate::ops::arrange::{arranged, contiguous};
 use crate::ops::on_device;
+use crate::pending::Pending;
 use crate::tensor::Tensor;
 use crate::value::Value;
 
@@ -323,8 +326,13 @@ impl BatchNorm {
     }
 
     /// The result of a forward pass without a residual, again and to the bit: the kept statistics normalise.
-    pub(super) fn result(&self, context: &Context<'_>) -> Result<Value> {
+    pub(super) fn result(&self, context: &Context<'_>) -> Result<Tensor> {
         let [mean, var] = self.normaliser(context).map(Tensor::into_value);
+        let (x, weight, bias) = (context.input(0), context.input(1), context.input(2));
+        let affine = [weight.value().contiguous()?, bias.value().contiguous()?];
+        if let Some(pending) = self.pending(x.value(), [&mean, &var], affine.each_ref())? {
+            return Ok(Tensor::pending(pending));
+        }
         let twin = Self {
             config: BatchNormConfig {
                 mode: BatchNormMode::Eval,
@@ -335,8 +343,29 @@ impl BatchNorm {
             shared: None,
             ..*self
         };
-        let (x, weight, bias) = (context.input(0), context.input(1), context.input(2));
         let (mut outputs, _) = twin.forward(&x, &weight, &bias, None, false)?;
-        Ok(outputs.swap_remove(0))
+        Ok(Tensor::constant(outputs.swap_remove(0)))
+    }
+
+    /// The result of images on the CPU without a residual, to be made by whoever reads it; what normalises is known.
+    fn pending(
+        &self,
+        x: &Value,
+        [mean, var]: [&Value; 2],
+        [weight, bias]: [&Value; 2],
+    ) -> Result<Option<Pending>> {
+        if Gpu::of(x).is_some() || x.dtype() == DType::BF16 || self.planes.plane == 1 {
+            return Ok(None);
+        }
+        let x = contiguous(x)?;
+        dispatch!(OP, x.dtype(), T => {
+            let map = ChannelMap::<T>::new(
+                [&*Host::open(OP, mean)?, &*Host::open(OP, var)?],
+                [&*Host::open(OP, weight)?, &*Host::open(OP, bias)?],
+                self.config.eps,
+                self.config.after,
+            );
+            Ok(Some(Pending::new(x, map)))
+        })
     }
 }

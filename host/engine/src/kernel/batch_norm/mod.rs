@@ -4,11 +4,13 @@
 mod after;
 mod args;
 mod backward;
+mod channels;
 mod forward;
 mod rows;
 
 pub use after::{After, Limits};
 pub(crate) use args::{Backward, Forward, Gate, Gradients, Output, Planes};
+pub(crate) use channels::{ChannelMap, Channels};
 
 use super::Scalar;
 use super::elementary::Elementary;

@@ -10,6 +10,7 @@
 mod direct;
 #[cfg(target_arch = "x86_64")]
 mod grouped;
+mod images;
 mod pointwise;
 mod unfold;
 #[cfg(target_arch = "x86_64")]
@@ -17,7 +18,9 @@ mod window;
 #[cfg(target_arch = "x86_64")]
 mod winograd;
 
-use super::Scalar;
+pub(crate) use images::Images;
+
+use super::elementary::Elementary;
 use super::im2col::ConvShape;
 use super::isa::{Isa, isa};
 use super::product::Factors;
@@ -38,26 +41,30 @@ pub enum Direction {
     WeightGrad,
 }
 
-/// One of the three operations on two contiguous tensors.
+/// One of the three operations on two contiguous tensors; gradients as images have no map.
 ///
 /// `factors` is for kernels of 1x1, and where the processor has AMX for all of one group; the others, Winograd's transforms above all, need
 /// the digits of f32.
-pub(crate) fn run<T: Scalar>(
+pub(crate) fn run<T: Elementary>(
     direction: Direction,
     shape: &ConvShape,
     factors: Factors,
-    a: &[T],
+    a: Images<'_, T>,
     b: &[T],
 ) -> Vec<T> {
     if pointwise::applies(shape) {
         return pointwise::run(direction, shape, factors, a, b);
     }
-    let fast = T::blocked_conv(direction, shape, factors, a, b);
-    fast.unwrap_or_else(|| match direction {
+    if let Some(fast) = T::blocked_conv(direction, shape, factors, a, b) {
+        return fast;
+    }
+    let mapped = (a.map).map(|map| a.mapped(map, shape.in_channels, shape.input_plane()));
+    let a = mapped.as_deref().unwrap_or(a.entries);
+    match direction {
         Direction::Forward => unfold::forward(shape, a, b),
         Direction::InputGrad => unfold::input_grad(shape, a, b),
         Direction::WeightGrad => unfold::weight_grad(shape, a, b),
-    })
+    }
 }
 
 /// The operation in vectors, where the shape and the processor allow it.
@@ -65,7 +72,7 @@ pub(crate) fn blocked(
     direction: Direction,
     shape: &ConvShape,
     factors: Factors,
-    a: &[f32],
+    a: Images<'_, f32>,
     b: &[f32],
 ) -> Option<Vec<f32>> {
     blocked_with(isa(), direction, shape, factors, a, b)
@@ -77,7 +84,7 @@ fn blocked_with(
     direction: Direction,
     shape: &ConvShape,
     factors: Factors,
-    a: &[f32],
+    a: Images<'_, f32>,
     b: &[f32],
 ) -> Option<Vec<f32>> {
     let nothing = shape.batch * shape.input_plane() * shape.output_plane() == 0;
@@ -104,7 +111,7 @@ fn blocked_with(
     _: Direction,
     _: &ConvShape,
     _: Factors,
-    _: &[f32],
+    _: Images<'_, f32>,
     _: &[f32],
 ) -> Option<Vec<f32>> {
     None
@@ -117,7 +124,7 @@ fn tiled<S: Lanes, K: direct::Kernel<S> + Tiling>(
     tiles: K,
     direction: Direction,
     shape: &ConvShape,
-    a: &[f32],
+    a: Images<'_, f32>,
     b: &[f32],
 ) -> Vec<f32> {
     use direct::Plan;
@@ -129,13 +136,19 @@ fn tiled<S: Lanes, K: direct::Kernel<S> + Tiling>(
 }
 
 #[cfg(target_arch = "x86_64")]
-fn with<S: Lanes>(s: S, direction: Direction, shape: &ConvShape, a: &[f32], b: &[f32]) -> Vec<f32> {
+fn with<S: Lanes>(
+    s: S,
+    direction: Direction,
+    shape: &ConvShape,
+    a: Images<'_, f32>,
+    b: &[f32],
+) -> Vec<f32> {
     use direct::Plan;
     use winograd::Geometry;
     if grouped::applies(shape) {
         return match direction {
             Direction::Forward => grouped::forward(s, shape, a, b),
-            Direction::InputGrad => grouped::input_grad(s, shape, a, b),
+            Direction::InputGrad => grouped::input_grad(s, shape, a.entries, b),
             Direction::WeightGrad => grouped::weight_grad(s, shape, a, b),
         };
     }

@@ -3,12 +3,13 @@
 //! A task is a chunk of whole images and a block of channels, both fixed by the shape. Small images are joined side by
 //! side until a product has some 1,024 columns.
 
+use crate::kernel::Disjoint;
+use crate::kernel::elementary::Elementary;
 use crate::kernel::gemm::{gemm, settle};
 use crate::kernel::im2col::{ConvShape, col2im, im2col};
 use crate::kernel::matrix::Matrix;
 use crate::kernel::scratch::TASKS;
 use crate::kernel::tasks::each;
-use crate::kernel::{Disjoint, Scalar};
 
 /// Output positions that one product spans: enough to amortise packing, small enough for the unfolding to stay in cache.
 const COLUMNS: usize = 1024;
@@ -37,7 +38,7 @@ fn blocks(total: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// Copies `channels` planes of each of `images` images side by side: row c holds plane c of every image.
-fn join<T: Scalar>(
+fn join<T: Elementary>(
     planes: impl Fn(usize) -> usize,
     data: &[T],
     images: usize,
@@ -57,7 +58,7 @@ fn join<T: Scalar>(
 ///
 /// # Shapes
 /// x (N, C, H, W), w (O, C / groups, KH, KW) give (N, O, OH, OW), all row-major.
-pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> {
+pub(crate) fn forward<T: Elementary>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> {
     let (plane, taps, chunk) = (shape.output_plane(), shape.taps(), images_per_chunk(shape));
     let block = channels_per_block(shape);
     let [c_in, c_out] = shape.group_channels();
@@ -121,7 +122,7 @@ pub(crate) fn forward<T: Scalar>(shape: &ConvShape, x: &[T], w: &[T]) -> Vec<T> 
 ///
 /// # Shapes
 /// g (N, O, OH, OW), w (O, C / groups, KH, KW) give (N, C, H, W).
-pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<T> {
+pub(crate) fn input_grad<T: Elementary>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<T> {
     let (plane, taps, chunk) = (shape.output_plane(), shape.taps(), images_per_chunk(shape));
     let block = channels_per_block(shape);
     let [c_in, c_out] = shape.group_channels();
@@ -188,7 +189,7 @@ pub(crate) fn input_grad<T: Scalar>(shape: &ConvShape, g: &[T], w: &[T]) -> Vec<
 ///
 /// # Shapes
 /// x (N, C, H, W), g (N, O, OH, OW) give (O, C / groups, KH, KW).
-pub(crate) fn weight_grad<T: Scalar>(shape: &ConvShape, x: &[T], g: &[T]) -> Vec<T> {
+pub(crate) fn weight_grad<T: Elementary>(shape: &ConvShape, x: &[T], g: &[T]) -> Vec<T> {
     let (plane, taps, chunk) = (shape.output_plane(), shape.taps(), images_per_chunk(shape));
     let block = channels_per_block(shape);
     let [c_in, c_out] = shape.group_channels();

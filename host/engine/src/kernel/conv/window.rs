@@ -1,5 +1,6 @@
 //! Rows of an image with zeros around, as blocks of channels.
 
+use crate::kernel::batch_norm::Channels;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::to_blocked;
 
@@ -21,14 +22,14 @@ impl Window {
         self.rows * self.columns * lanes
     }
 
-    /// Fills a block.
+    /// Fills a block; `map` is that of the block's channels, if entries go through one. Zeros around stay zeros.
     ///
     /// # Safety
     /// `from` has `channels` planes of the image; `to` takes [`Self::len`] numbers.
     pub(crate) unsafe fn fill<S: Lanes>(
         &self,
         s: S,
-        from: *const f32,
+        (from, map): (*const f32, Option<Channels<'_, f32>>),
         channels: usize,
         to: *mut f32,
     ) {
@@ -68,6 +69,11 @@ impl Window {
                         }
                         here
                     });
+                    if let Some(map) = map {
+                        for row in above..below {
+                            map.registers(s, at(row, self.left), (self.width, 1));
+                        }
+                    }
                 }
             },
         );

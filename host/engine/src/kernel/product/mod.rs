@@ -111,6 +111,9 @@ unsafe fn product_with(
     const FEWEST_ROWS: usize = 4;
     const FEWEST_COLUMNS: usize = 8;
     let lined = |m: &Matrix<'_, f32>| m.row_stride == 1 || m.col_stride == 1;
+    if b.map.is_some() && size.factors == Factors::Bf16 {
+        return false;
+    }
     if size.m < FEWEST_ROWS || size.n < FEWEST_COLUMNS || !lined(&a) || !lined(&b) {
         return false;
     }

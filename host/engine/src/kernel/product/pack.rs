@@ -5,7 +5,7 @@ use super::words::Words;
 use crate::kernel::fetch::fetch_ahead;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{load, squares};
-use crate::kernel::matrix::Matrix;
+use crate::kernel::matrix::{Map, Matrix};
 
 /// Rows of a tile, and words of each.
 pub(in crate::kernel) const SIDE: usize = 16;
@@ -63,6 +63,37 @@ pub(super) unsafe fn lines<S: Lanes, W: Words<S>>(
                 for word in filled..filled.next_multiple_of(W::UNIT) {
                     s.store(to.wrapping_add(word * step), s.splat(0.0));
                 }
+            }
+        }
+    }
+}
+
+/// Takes packed lines of f32, `count` steps deep, through the map of the lines, or of the steps.
+///
+/// # Safety
+/// As [`lines`], which wrote them.
+#[inline(always)]
+pub(super) unsafe fn through<S: Lanes>(
+    s: S,
+    map: Map<'_, f32>,
+    (lines, count): (usize, usize),
+    groups: Groups,
+    to: *mut f32,
+) {
+    let Groups { width, step, depth } = groups;
+    for first in (0..lines).step_by(width) {
+        let group = to.wrapping_add(first / width * depth * step);
+        // SAFETY: the caller's promise: whole registers of each step.
+        unsafe {
+            if map.by_row {
+                map.lines
+                    .from(first)
+                    .registers(s, group, (count, step / S::LANES));
+                continue;
+            }
+            for k in 0..count {
+                let entries = std::slice::from_raw_parts_mut(group.wrapping_add(k * step), step);
+                map.lines.from(k).line(entries);
             }
         }
     }

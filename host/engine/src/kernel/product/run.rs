@@ -62,6 +62,9 @@ pub(super) unsafe fn run<S: Lanes, W: Block<S>>(
                     unsafe {
                         let (from, size) = ((column, k), (columns, steps));
                         pack::lines((s, words), &columns_of_b, from, size, groups, right);
+                        if let Some(map) = columns_of_b.map {
+                            pack::through(s, map.from(column, k), size, groups, right);
+                        }
                     }
                     for row in (0..size.m).step_by(BLOCKS * W::ROWS) {
                         let rows = (BLOCKS * W::ROWS).min(size.m - row);

@@ -4,6 +4,7 @@ use super::gather::grid;
 use super::kernel::Kernel;
 use super::plan::{Class, Plan, Tap};
 use super::rows::Rows;
+use crate::kernel::conv::images::Images;
 use crate::kernel::conv::window::Window;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{BlockedProduct, from_blocked};
@@ -22,12 +23,12 @@ const PRODUCT_TAPS: usize = 16;
 pub(crate) fn run<S: Lanes, K: Kernel<S>>(
     (s, kernel): (S, K),
     plan: &Plan,
-    x: &[f32],
+    x: Images<'_, f32>,
     w: &[f32],
 ) -> Vec<f32> {
     let ((sources, source), (targets, target)) = (plan.source, plan.target);
     assert!(
-        x.len() == plan.batch * sources * source[0] * source[1]
+        x.entries.len() == plan.batch * sources * source[0] * source[1]
             && w.len() == sources * targets * plan.kernel,
         "the slices have the sizes of the plan"
     );
@@ -99,7 +100,7 @@ impl<S: Lanes, K: Kernel<S>> Work<'_, S, K> {
         (window, [-top, -left])
     }
 
-    fn run(&self, x: &[f32], weights: Shared<f32>, y: Shared<f32>) {
+    fn run(&self, x: Images<'_, f32>, weights: Shared<f32>, y: Shared<f32>) {
         let (plan, task, s, lanes) = (self.plan, self.task, self.s, S::LANES);
         let words = plan.words::<S, K>();
         let blocks = words / lanes;
@@ -176,7 +177,7 @@ impl<S: Lanes, K: Kernel<S>> Work<'_, S, K> {
     unsafe fn fill(
         &self,
         window: &Window,
-        x: &[f32],
+        x: Images<'_, f32>,
         (block, image): (usize, usize),
         halves: *mut f32,
         to: *mut f32,
@@ -198,7 +199,8 @@ impl<S: Lanes, K: Kernel<S>> Work<'_, S, K> {
                     to.write_bytes(0, len);
                 } else {
                     let plane = (self.task.image + image) * sources + channel;
-                    window.fill(s, x[plane * height * width..].as_ptr(), channels, to);
+                    let from = x.entries[plane * height * width..].as_ptr();
+                    window.fill(s, (from, x.channels(channel)), channels, to);
                 }
             }
         }

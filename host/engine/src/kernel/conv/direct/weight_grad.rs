@@ -2,6 +2,7 @@
 
 use super::gather::grid;
 use super::rows::{Rows, check_sizes, window};
+use crate::kernel::conv::images::Images;
 use crate::kernel::conv::window::Window;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
@@ -18,8 +19,13 @@ const SPLITS: usize = 8;
 ///
 /// # Shapes
 /// x (N, C, H, W), grad (N, O, OH, OW) give (O, C, KH, KW).
-pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec<f32> {
-    check_sizes(shape, x, grad);
+pub(crate) fn weight_grad<S: Lanes>(
+    s: S,
+    shape: &ConvShape,
+    x: Images<'_, f32>,
+    grad: &[f32],
+) -> Vec<f32> {
+    check_sizes(shape, x.entries, grad);
     let taps = shape.kernel[0] * shape.kernel[1];
     let mut dw = Unfilled::new(shape.out_channels * shape.in_channels * taps);
     let out = dw.shared();
@@ -52,7 +58,7 @@ struct Work<'a, S> {
 }
 
 impl<S: Lanes> Work<'_, S> {
-    fn run(&self, x: &[f32], grad: &[f32], dw: Shared<f32>) {
+    fn run(&self, x: Images<'_, f32>, grad: &[f32], dw: Shared<f32>) {
         let (shape, s, lanes) = (self.shape, self.s, S::LANES);
         let width = shape.output[1];
         let parts = Rows::all(shape.batch, shape.output, DEPTH);
@@ -150,7 +156,7 @@ impl<S: Lanes> Work<'_, S> {
     #[allow(clippy::too_many_arguments)]
     fn gather(
         &self,
-        x: &[f32],
+        x: Images<'_, f32>,
         block: usize,
         (image, images): (usize, usize),
         window: &Window,
@@ -163,11 +169,11 @@ impl<S: Lanes> Work<'_, S> {
         let count = rows * shape.output[1];
         for j in 0..images {
             let plane = (image + j) * shape.in_channels + channel;
-            let from = x[plane * window.height * window.width..].as_ptr();
+            let from = x.entries[plane * window.height * window.width..].as_ptr();
             let channels = (shape.in_channels - channel).min(lanes);
             // SAFETY: the slice has these planes; the leases have room for the window and all taps.
             unsafe {
-                window.fill(s, from, channels, source.at(0));
+                window.fill(s, (from, x.channels(channel)), channels, source.at(0));
                 for t in 0..self.taps {
                     let row = t / shape.kernel[1] * shape.dilation[0];
                     let place = row * window.columns + t % shape.kernel[1] * shape.dilation[1];

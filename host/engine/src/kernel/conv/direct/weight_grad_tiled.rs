@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::rows::{Rows, check_sizes, window};
+use crate::kernel::conv::images::Images;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{every, from_blocked, padded};
@@ -30,10 +31,10 @@ const SPLITS: usize = 8;
 pub(crate) fn weight_grad_tiled<S: Lanes, W: Tiling + Words<S>>(
     (s, words): (S, W),
     shape: &ConvShape,
-    x: &[f32],
+    x: Images<'_, f32>,
     grad: &[f32],
 ) -> Vec<f32> {
-    check_sizes(shape, x, grad);
+    check_sizes(shape, x.entries, grad);
     let taps = shape.kernel[0] * shape.kernel[1];
     let mut dw = Unfilled::new(shape.out_channels * shape.in_channels * taps);
     let out = dw.shared();
@@ -120,7 +121,7 @@ impl<S: Lanes, W: Tiling + Words<S>> Work<'_, S, W> {
     }
 
     /// The gradient of some blocks of input channels.
-    fn run(&self, x: &[f32], packed: Shared<f32>, own: Range<usize>, dw: Shared<f32>) {
+    fn run(&self, x: Images<'_, f32>, packed: Shared<f32>, own: Range<usize>, dw: Shared<f32>) {
         let shape = self.shape;
         let pairs = self.taps.div_ceil(2);
         let stride = own.len() * 2 * pairs * SIDE;
@@ -181,17 +182,17 @@ impl<S: Lanes, W: Tiling + Words<S>> Work<'_, S, W> {
     }
 
     /// The windows of a block of input channels in the images of a part.
-    fn fill(&self, x: &[f32], part: &Rows, block: usize, to: *mut f32) {
+    fn fill(&self, x: Images<'_, f32>, part: &Rows, block: usize, to: *mut f32) {
         let shape = self.shape;
         let window = window(shape, part.row, part.rows);
         let channel = block * SIDE;
         let channels = (shape.in_channels - channel).min(SIDE);
         for j in 0..part.images {
             let plane = (part.image + j) * shape.in_channels + channel;
-            let from = x[plane * window.height * window.width..].as_ptr();
+            let from = x.entries[plane * window.height * window.width..].as_ptr();
             let to = to.wrapping_add(j * window.len(SIDE));
             // SAFETY: the slice has these planes; the lease has room for all windows.
-            unsafe { window.fill(self.s, from, channels, to) };
+            unsafe { window.fill(self.s, (from, x.channels(channel)), channels, to) };
         }
     }
 

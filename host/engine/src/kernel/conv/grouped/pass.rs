@@ -3,7 +3,9 @@
 use super::planes::Planes;
 use super::sums::{Extent, shifted};
 use super::{group, groups_per_task};
+use crate::kernel::batch_norm::Channels;
 use crate::kernel::conv::direct::{Class, Plan};
+use crate::kernel::conv::images::Images;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
@@ -13,7 +15,12 @@ use crate::kernel::tasks::each;
 ///
 /// # Shapes
 /// x (N, C, H, W), w (O, C / groups, KH, KW) give (N, O, OH, OW).
-pub(crate) fn forward<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn forward<S: Lanes>(
+    s: S,
+    shape: &ConvShape,
+    x: Images<'_, f32>,
+    w: &[f32],
+) -> Vec<f32> {
     run(s, shape, &Plan::forward(&group(shape)), false, x, w)
 }
 
@@ -22,6 +29,7 @@ pub(crate) fn forward<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], w: &[f32]) -
 /// # Shapes
 /// g (N, O, OH, OW), w (O, C / groups, KH, KW) give (N, C, H, W).
 pub(crate) fn input_grad<S: Lanes>(s: S, shape: &ConvShape, g: &[f32], w: &[f32]) -> Vec<f32> {
+    let g = Images::plain(g);
     run(s, shape, &Plan::input_grad(&group(shape)), true, g, w)
 }
 
@@ -30,14 +38,14 @@ fn run<S: Lanes>(
     shape: &ConvShape,
     plan: &Plan,
     adjoint: bool,
-    x: &[f32],
+    x: Images<'_, f32>,
     w: &[f32],
 ) -> Vec<f32> {
     let ((sources, source), (targets, target)) = (plan.source, plan.target);
     let groups = shape.groups;
     let [source_plane, target_plane] = [source, target].map(|[h, w]| h * w);
     assert!(
-        x.len() == shape.batch * groups * sources * source_plane
+        x.entries.len() == shape.batch * groups * sources * source_plane
             && w.len() == groups * sources * targets * plan.kernel,
         "the slices have the sizes of the shape"
     );
@@ -85,7 +93,8 @@ fn run<S: Lanes>(
         let (image, part) = (task / parts, task % parts);
         for group in part * per_task..((part + 1) * per_task).min(groups) {
             let group_of_image = image * groups + group;
-            let from = &x[group_of_image * sources * source_plane..][..sources * source_plane];
+            let from = &x.entries[group_of_image * sources * source_plane..];
+            let from = (&from[..sources * source_plane], x.channels(group * sources));
             let weights = packed.at(group * targets * per_result);
             let to = group_of_image * targets * target_plane;
             work.group(from, weights, Shared(out.at(to)), &mut scratch);
@@ -147,7 +156,7 @@ impl<S: Lanes> Work<'_, S> {
     /// All planes of a group of one image.
     fn group(
         &self,
-        x: &[f32],
+        (x, map): (&[f32], Option<Channels<'_, f32>>),
         weights: *const f32,
         out: Shared<f32>,
         [copies, dense]: &mut [&mut [f32]; 2],
@@ -156,8 +165,9 @@ impl<S: Lanes> Work<'_, S> {
         let (targets, target) = self.plan.target;
         let scattered = self.is_scattered();
         let parts = copies.chunks_exact_mut(self.planes.len().max(1));
-        for (from, to) in x.chunks_exact((height * width).max(1)).zip(parts) {
-            self.planes.fill(from, to);
+        let planes = x.chunks_exact((height * width).max(1)).zip(parts);
+        for (source, (from, to)) in planes.enumerate() {
+            self.planes.fill(from, map.map(|map| map.from(source)), to);
         }
         let from = (copies.as_ptr(), self.planes.pitch());
         let mut weights = weights;

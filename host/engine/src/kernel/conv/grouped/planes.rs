@@ -1,5 +1,6 @@
 //! Copies of an image's planes with zeros around, split by position modulo the step at which they are read.
 
+use crate::kernel::batch_norm::Channels;
 use crate::kernel::conv::direct::{Class, Plan};
 use crate::kernel::vectorised;
 
@@ -63,16 +64,17 @@ impl Planes {
         })
     }
 
-    /// Copies a plane of the image to the planes of a channel, which take [`Self::len`] numbers.
-    pub(super) fn fill(&self, from: &[f32], to: &mut [f32]) {
+    /// Copies a plane of the image to the planes of a channel, which take [`Self::len`] numbers; `map` is that of the channel, if entries
+    /// go through one. Zeros around stay zeros.
+    pub(super) fn fill(&self, from: &[f32], map: Option<Channels<'_, f32>>, to: &mut [f32]) {
         vectorised(
             #[inline(always)]
-            move || self.copy(from, to),
+            move || self.copy(from, map, to),
         );
     }
 
     #[inline(always)]
-    fn copy(&self, from: &[f32], to: &mut [f32]) {
+    fn copy(&self, from: &[f32], map: Option<Channels<'_, f32>>, to: &mut [f32]) {
         let width = self.source[1];
         let [rows, columns] = self.size;
         // Positions i whose place `first + phase + i step` lies in the image, and the place of the first.
@@ -111,6 +113,15 @@ impl Planes {
                     }
                 }
                 row += self.step[0];
+            }
+            // All rows at once: single ones are short.
+            if let Some(map) = map {
+                let rows = &mut plane[top * columns..bottom * columns];
+                map.line(rows);
+                for line in rows.chunks_exact_mut(columns) {
+                    line[..left].fill(0.0);
+                    line[right..].fill(0.0);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use super::planes::Planes;
 use super::sums::{Extent, SHIFTS, dots};
 use super::{group, groups_per_task};
 use crate::kernel::conv::direct::Plan;
+use crate::kernel::conv::images::Images;
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::scratch::{TASKS, Unfilled};
@@ -13,12 +14,17 @@ use crate::kernel::tasks::each;
 ///
 /// # Shapes
 /// x (N, C, H, W), grad (N, O, OH, OW) give (O, C / groups, KH, KW).
-pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec<f32> {
+pub(crate) fn weight_grad<S: Lanes>(
+    s: S,
+    shape: &ConvShape,
+    x: Images<'_, f32>,
+    grad: &[f32],
+) -> Vec<f32> {
     let groups = shape.groups;
     let [inputs, outputs] = shape.group_channels();
     let [input_plane, output_plane] = [shape.input_plane(), shape.output_plane()];
     assert!(
-        x.len() == shape.batch * shape.in_channels * input_plane
+        x.entries.len() == shape.batch * shape.in_channels * input_plane
             && grad.len() == shape.batch * shape.out_channels * output_plane,
         "the slices have the sizes of the shape"
     );
@@ -53,7 +59,8 @@ pub(crate) fn weight_grad<S: Lanes>(s: S, shape: &ConvShape, x: &[f32], grad: &[
                     .take(inputs)
                     .enumerate()
                 {
-                    planes.fill(&x[from + input * input_plane..][..input_plane], to);
+                    let from = &x.entries[from + input * input_plane..][..input_plane];
+                    planes.fill(from, x.channels(group * inputs + input), to);
                 }
                 let source = (copies.as_ptr(), planes.pitch());
                 for (output, sums) in sums.chunks_exact_mut(offsets.len()).enumerate() {

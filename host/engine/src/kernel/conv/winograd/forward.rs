@@ -3,6 +3,7 @@
 use super::filter::{self, Filters};
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, Task, tile};
+use crate::kernel::conv::images::Images;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{BlockedProduct, blocked_product, padded};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
@@ -24,13 +25,13 @@ const FEW_TASKS: usize = 8;
 pub(crate) fn forward<S: Lanes>(
     s: S,
     g: &Geometry,
-    x: &[f32],
+    x: Images<'_, f32>,
     w: &[f32],
     adjoint: bool,
 ) -> Vec<f32> {
     let [plane_in, plane_out] = [g.input, g.output].map(|[h, w]| h * w);
     assert!(
-        x.len() == g.batch * g.inputs * plane_in && w.len() == g.inputs * g.outputs * 9,
+        x.entries.len() == g.batch * g.inputs * plane_in && w.len() == g.inputs * g.outputs * 9,
         "the slices have the sizes of the geometry"
     );
     let mut y = Unfilled::new(g.batch * g.outputs * plane_out);
@@ -67,7 +68,7 @@ struct Pass<'a, S> {
     filters: Filters,
     inputs: usize,
     panels: usize,
-    x: &'a [f32],
+    x: Images<'a, f32>,
     w: &'a [f32],
     y: Shared<f32>,
 }
@@ -179,7 +180,8 @@ impl<S: Lanes> Pass<'_, S> {
         let channels = (g.inputs - block * lanes).min(lanes);
         for band in &task.bands {
             let plane = band.image * g.inputs + block * lanes;
-            let x = self.x[plane * g.input[0] * g.input[1]..].as_ptr();
+            let x = self.x.entries[plane * g.input[0] * g.input[1]..].as_ptr();
+            let x = (x, self.x.channels(block * lanes));
             let to = v.start.at((block * task.tiles + band.first) * lanes);
             // SAFETY: the slice has all planes from here on; each block has its own part of v.
             unsafe {

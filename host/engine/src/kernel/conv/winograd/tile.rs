@@ -5,6 +5,7 @@
 
 use super::transform::{self, POINTS, Six, TILE};
 use super::{Band, Geometry};
+use crate::kernel::batch_norm::Channels;
 use crate::kernel::conv::window::Window;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{every, from_blocked};
@@ -68,14 +69,14 @@ impl<S: Lanes> Tiles<S, TILE> for Grad {
 /// columns.
 ///
 /// # Safety
-/// `x` has `channels` planes of the image; `v` takes a block of the band's tiles for each product, `product` apart; `scratch` has
+/// `x` has `channels` planes of the image, and their map if there is one; `v` takes a block of the band's tiles for each product, `product` apart; `scratch` has
 /// [`scratch_len`] numbers.
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn transformed<T: Tiles<S, IN>, S: Lanes, const IN: usize>(
     s: S,
     g: &Geometry,
     band: &Band,
-    x: *const f32,
+    x: (*const f32, Option<Channels<'_, f32>>),
     channels: usize,
     v: *mut f32,
     product: usize,

@@ -2,6 +2,7 @@
 
 use super::transform::PRODUCTS;
 use super::{GAP, Geometry, TASK_TILES, Task, filter, tile};
+use crate::kernel::conv::images::Images;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::layout::{BlockedProduct, padded, turned_product};
 use crate::kernel::scratch::{KERNELS, Shared, TASKS, Unfilled};
@@ -24,10 +25,16 @@ const TASK_PANELS: usize = 2;
 ///
 /// # Shapes
 /// x (N, C, H, W), grad (N, O, OH, OW) give (O, C, 3, 3).
-pub(crate) fn weight_grad<S: Lanes>(s: S, g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
+pub(crate) fn weight_grad<S: Lanes>(
+    s: S,
+    g: &Geometry,
+    x: Images<'_, f32>,
+    grad: &[f32],
+) -> Vec<f32> {
     let [plane_in, plane_out] = [g.input, g.output].map(|[h, w]| h * w);
     assert!(
-        x.len() == g.batch * g.inputs * plane_in && grad.len() == g.batch * g.outputs * plane_out,
+        x.entries.len() == g.batch * g.inputs * plane_in
+            && grad.len() == g.batch * g.outputs * plane_out,
         "the slices have the sizes of the geometry"
     );
     let mut dw = Unfilled::new(g.outputs * g.inputs * 9);
@@ -55,7 +62,7 @@ struct Gradient<'a, S> {
     /// Channels, padded to whole blocks and panels.
     inputs: usize,
     outputs: usize,
-    x: &'a [f32],
+    x: Images<'a, f32>,
     grad: &'a [f32],
     dw: Shared<f32>,
 }
@@ -105,13 +112,13 @@ impl<S: Lanes> Gradient<'_, S> {
                 if of_input {
                     let channels = (g.inputs - channel).min(lanes);
                     let plane = band.image * g.inputs + channel;
-                    let x = self.x[plane * g.input[0] * g.input[1]..].as_ptr();
+                    let x = self.x.entries[plane * g.input[0] * g.input[1]..].as_ptr();
                     let apart = tiles * self.inputs + GAP;
                     tile::transformed::<tile::Input, _, _>(
                         self.s,
                         g,
                         band,
-                        x,
+                        (x, self.x.channels(channel)),
                         channels,
                         to.input.at(place),
                         apart,
@@ -126,7 +133,7 @@ impl<S: Lanes> Gradient<'_, S> {
                         self.s,
                         g,
                         band,
-                        from,
+                        (from, None),
                         channels,
                         to.grad.at(place),
                         apart,
