@@ -4,6 +4,7 @@
 //! product (vjp) written in engine operations, which makes it differentiable itself. Ids grow with time, so an edge
 //! always points to a smaller id and a backward pass needs no sorting by recursion.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -145,6 +146,8 @@ pub struct Context<'a> {
     pub(crate) operation: &'a Operation,
     pub(crate) needs: &'a [bool],
     pub(crate) create_graph: bool,
+    /// What the inputs' gradients are added to, where others have handed some on already and nobody else holds it.
+    pub(crate) before: &'a [Cell<Option<Tensor>>],
 }
 
 impl Context<'_> {
@@ -191,8 +194,14 @@ impl Context<'_> {
             operation: &maker,
             needs: &[],
             create_graph: false,
+            before: &[],
         })?;
         Ok(made.at(edge.filter(|_| self.create_graph)))
+    }
+
+    /// The gradient of input `i` that others have handed on, if nobody else holds it: whoever takes it gives back the sum of it and its own.
+    pub(crate) fn before(&self, i: usize) -> Option<Tensor> {
+        self.before.get(i)?.take()
     }
 
     /// Whether the gradient of input `i` is wanted; what is not wanted must not be computed.
@@ -339,60 +348,5 @@ pub fn record_one(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{backward_free, grad};
-    use candle_core::{DType, Device};
-
-    fn leaf() -> Tensor {
-        Tensor::leaf(Value::ones(3, DType::F64, &Device::Cpu).unwrap())
-    }
-
-    fn weak(t: &Tensor) -> std::sync::Weak<Node> {
-        Arc::downgrade(&t.edge().as_ref().unwrap().0)
-    }
-
-    #[test]
-    fn a_graph_and_that_of_its_gradient_hold_no_cycle() {
-        let x = leaf();
-        let y = x.exp().unwrap();
-        let loss = y.sqr().unwrap().sum_all().unwrap();
-        let g = grad(&loss, &[&x], true).unwrap().remove(0).unwrap();
-        let nodes = [weak(&y), weak(&loss), weak(&g)];
-        assert!(nodes.iter().all(|node| node.upgrade().is_some()));
-        drop((y, loss, g));
-        assert!(nodes.iter().all(|node| node.upgrade().is_none()));
-    }
-
-    #[test]
-    fn backward_free_drops_what_nodes_kept() {
-        let x = leaf();
-        let y = x.exp().unwrap();
-        let middle = weak(&y);
-        let z = y.sqr().unwrap();
-        let loss = z.sum_all().unwrap();
-        drop(y);
-        backward_free(loss, &[&x]).unwrap();
-        assert!(
-            middle.upgrade().is_none(),
-            "z alone does not keep the node of y"
-        );
-        assert!(z.is_tracked());
-    }
-
-    #[test]
-    fn constants_record_nothing() {
-        let constant = leaf().detach();
-        assert!(!constant.exp().unwrap().add(&constant).unwrap().is_tracked());
-    }
-
-    #[test]
-    fn a_gradient_of_the_wrong_shape_is_told() {
-        let x = leaf();
-        let wrong = |_: &Context<'_>, g: &Tensor| Ok(vec![Some(g.clone())]);
-        let value = Value::ones((), DType::F64, &Device::Cpu).unwrap();
-        let y = record_one("wrong", &[&x], value, Save::default(), wrong);
-        let text = grad(&y, &[&x], false).unwrap_err().to_string();
-        assert!(text.contains("wrong: ") && text.contains("[3]"), "{text}");
-    }
-}
+#[path = "autograd_test.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Gradients: the walk through the graph from a scalar to the tensors asked for.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -198,6 +199,18 @@ impl Walk {
         Ok(())
     }
 
+    /// The gradients of a node's outputs so far.
+    fn slots(&mut self, node: &Node) -> &mut Vec<Option<Tensor>> {
+        let nothing = || vec![None; node.output_dims().len()];
+        self.pending.entry(node.id()).or_insert_with(nothing)
+    }
+
+    /// Takes the gradient of an output so far, if nobody else holds it.
+    fn take_sole(&mut self, node: &Node, output: usize) -> Option<Tensor> {
+        let gradient = self.pending.get_mut(&node.id())?.get_mut(output)?;
+        gradient.take_if(|gradient| gradient.is_sole())
+    }
+
     /// Calls the vjp of one node, which nobody else needs these gradients for, and hands its results to the nodes below.
     fn pass(&mut self, node: &Arc<Node>, grads: Vec<Option<Tensor>>) -> Result<()> {
         let Some(operation) = node.operation()? else {
@@ -209,14 +222,30 @@ impl Walk {
         if needs.iter().all(|need| !need) {
             return Ok(());
         }
+        let wanted = operation.edges().iter().zip(&needs);
+        let before = wanted.map(|(edge, need)| {
+            let edge = edge.as_ref().filter(|_| *need && !self.create_graph);
+            Cell::new(edge.and_then(|(below, index)| self.take_sole(below, *index)))
+        });
+        let before: Vec<Cell<Option<Tensor>>> = before.collect();
         let context = Context {
             node,
             operation: &operation,
             needs: &needs,
             create_graph: self.create_graph,
+            before: &before,
         };
+        let placed = |grad: Option<Tensor>| grad.map(Tensor::placed);
+        let grads: Vec<_> = profile::backward("sum of gradients", || {
+            grads.into_iter().map(placed).collect()
+        });
         let results = operation.call(&context, &grads)?;
         drop(grads);
+        for (edge, before) in operation.edges().iter().zip(before) {
+            if let (Some((below, index)), Some(before)) = (edge, before.into_inner()) {
+                self.slots(below)[*index] = Some(before);
+            }
+        }
         for ((edge, gradient), need) in operation.edges().iter().zip(results).zip(&needs) {
             let (Some((below, index)), Some(gradient), true) = (edge, gradient, *need) else {
                 continue;
@@ -228,17 +257,13 @@ impl Walk {
                 "its backward returned a gradient of shape {:?} for an input of shape {expected:?}",
                 gradient.dims()
             );
-            let slots = self
-                .pending
-                .entry(below.id())
-                .or_insert_with(|| vec![None; below.output_dims().len()]);
+            let create_graph = self.create_graph;
+            let slots = self.slots(below);
             let sum = match slots[*index].take() {
-                Some(before) => {
-                    profile::backward("sum of gradients", || match self.create_graph {
-                        true => before.add(&gradient),
-                        false => before.plus(gradient),
-                    })?
-                }
+                Some(before) => profile::backward("sum of gradients", || match create_graph {
+                    true => before.add(&gradient),
+                    false => before.plus(gradient),
+                })?,
                 None => gradient,
             };
             slots[*index] = Some(sum);

@@ -115,6 +115,16 @@ impl Tensor {
         Ok(Self::constant(scalar.broadcast_as(dims)?.contiguous()?))
     }
 
+    /// The same constant with its value made, which nobody else holds unless a clone has been made of it.
+    pub(crate) fn settled(self) -> Self {
+        let Content::Pending(pending) = self.content else {
+            return self;
+        };
+        let alone = Arc::strong_count(&pending) == 1;
+        let made = Self::with_edge(pending.value().clone(), self.edge);
+        if alone { made.made() } else { made }
+    }
+
     /// The value alone.
     pub fn value(&self) -> &Value {
         match &self.content {
@@ -127,7 +137,7 @@ impl Tensor {
     fn like(&self) -> &Value {
         match &self.content {
             Content::Made(value) => value,
-            Content::Pending(pending) => pending.x(),
+            Content::Pending(pending) => pending.like(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::strided::{Operand, lines, map};
+use super::strided::{self, Operand, lines, map};
 use super::{Host, Scalar, dispatch, to_value};
 use crate::error::Result;
 use crate::value::Value;
@@ -112,6 +112,17 @@ pub(crate) fn binary(
         };
         to_value(out?, dims, a)
     })
+}
+
+/// Adds a value that broadcasts to `dims` to numbers of that shape.
+pub(crate) fn add_over<T: Scalar>(
+    op: &'static str,
+    to: &mut [T],
+    from: &Value,
+    dims: &[usize],
+) -> Result<()> {
+    strided::add(to, &Operand::<T>::open(op, from, dims)?, dims);
+    Ok(())
 }
 
 /// `a` where the mask (u8) is not 0 and `b` elsewhere, all broadcast to `dims`.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::elementary::Elementary;
 use super::matrix::Matrix;
 use super::product::{self, Factors, Product, Start};
-use super::scratch::{KERNELS, Unfilled};
+use super::scratch::{KERNELS, Shared, Unfilled};
 use super::sums::add_in_order;
 use super::tasks::each;
 
@@ -213,6 +213,21 @@ pub(crate) fn batched<'a, T: Elementary>(
     sums((batch, 1), size, factors, None, a, b)
 }
 
+/// `out[i] += a[i] b[i]`.
+pub(crate) fn batched_onto<'a, T: Elementary>(
+    out: &mut [T],
+    size: (usize, usize, usize),
+    factors: Factors,
+    a: impl Fn(usize) -> Matrix<'a, T> + Sync,
+    b: impl Fn(usize) -> Matrix<'a, T> + Sync,
+) {
+    let one = size.0 * size.1;
+    assert!(one > 0 && out.len() % one == 0, "whole results");
+    let to = Shared(out.as_mut_ptr());
+    // SAFETY: `out` has these results.
+    unsafe { sums_to(to, (out.len() / one, 1), size, factors, Start::Result, a, b) }
+}
+
 /// `out = a b`, and a number added to each column.
 pub(crate) fn shifted<T: Elementary>(
     size: (usize, usize, usize),
@@ -247,26 +262,55 @@ fn sums<'a, T: Elementary>(
     a: impl Fn(usize) -> Matrix<'a, T> + Sync,
     b: impl Fn(usize) -> Matrix<'a, T> + Sync,
 ) -> Vec<T> {
+    let mut out = Unfilled::new(batch * m * n);
+    let start = shift.map_or(Start::Zeros, Start::Row);
+    // SAFETY: there is place for all results, and all are written.
+    unsafe {
+        sums_to(
+            out.shared(),
+            (batch, terms),
+            (m, n, k),
+            factors,
+            start,
+            a,
+            b,
+        );
+        out.filled()
+    }
+}
+
+/// As [`sums`], added to what a place holds or begun as `start` says.
+///
+/// # Safety
+/// The place takes all results, and holds numbers where they are added to.
+unsafe fn sums_to<'a, T: Elementary>(
+    to: Shared<T>,
+    (batch, terms): (usize, usize),
+    (m, n, k): (usize, usize, usize),
+    factors: Factors,
+    begin: Start<'_, T>,
+    a: impl Fn(usize) -> Matrix<'a, T> + Sync,
+    b: impl Fn(usize) -> Matrix<'a, T> + Sync,
+) {
     let len = batch * m * n;
-    let mut out = Unfilled::new(len);
     if len == 0 {
-        return Vec::new();
+        return;
     }
     settle();
     let Plan { tile, splits } = Plan::new(batch, terms, (m, n, k), product::rows_of_block(factors));
     let [rows, columns] = tile;
     let [down, across] = [m.div_ceil(rows), n.div_ceil(columns)];
     let tiles = batch * down * across;
-    let to = out.shared();
     let (_lease, [others]) = KERNELS.lend([(splits - 1) * len]);
     each(tiles * splits, |task| {
         let (split, tile) = (task / tiles, task % tiles);
         let i = tile / (down * across);
         let [row, column] = [tile / across % down * rows, tile % across * columns];
         let place = (i * m + row) * n + column;
-        let to = match split {
-            0 => to.at(place),
-            _ => others.at((split - 1) * len + place),
+        let (to, mut start) = match (split, begin) {
+            (0, Start::Row(shift)) => (to.at(place), Start::Row(&shift[column..])),
+            (0, begin) => (to.at(place), begin),
+            _ => (others.at((split - 1) * len + place), Start::Zeros),
         };
         let part_of = |k: usize| Product {
             m: rows.min(m - row),
@@ -274,10 +318,6 @@ fn sums<'a, T: Elementary>(
             k,
             stride: n,
             factors,
-        };
-        let mut start = match shift.filter(|_| split == 0) {
-            None => Start::Zeros,
-            Some(shift) => Start::Row(&shift[column..]),
         };
         if terms * k == 0 {
             let nothing = Matrix::rows(&[], 1);
@@ -292,14 +332,11 @@ fn sums<'a, T: Elementary>(
             start = Start::Result;
         }
     });
-    // SAFETY: the tasks cover all rows and columns of all products, and of all their parts.
-    let mut out = unsafe { out.filled() };
     if splits > 1 {
-        // SAFETY: as above.
-        let others = unsafe { others.slice(0, (splits - 1) * len) };
-        add_in_order(&mut out, others);
+        // SAFETY: the tasks have covered all rows and columns of all products, and of all their parts.
+        let (out, others) = unsafe { (to.slice(0, len), others.slice(0, (splits - 1) * len)) };
+        add_in_order(out, others);
     }
-    out
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::output::written;
 use super::strided::collapse;
 use super::tasks::each_part;
 use super::{Host, Scalar, to_value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::elementwise::contiguous;
 use crate::value::Value;
 
@@ -33,6 +33,20 @@ pub(crate) fn padded(x: &Value, dim: usize, start: usize, size: usize) -> Result
     let after = size - start - x.dims()[dim];
     let parts = [Part::Zeros(start), Part::of(x, dim)?, Part::Zeros(after)];
     joined(&parts, dim, x)
+}
+
+/// Slices in their places along `dim`, in ascending order, zeros between and around.
+pub(crate) fn placed(slices: &[(usize, Value)], dim: usize, size: usize) -> Result<Value> {
+    let (mut parts, mut end) = (Vec::with_capacity(2 * slices.len() + 1), 0);
+    for (start, slice) in slices {
+        parts.push(Part::Zeros(start - end));
+        parts.push(Part::of(slice, dim)?);
+        end = start + slice.dims()[dim];
+    }
+    parts.push(Part::Zeros(size - end));
+    let like = &slices[0].1;
+    let made = joined(&parts, dim, like)?;
+    made.ok_or_else(|| Error::argument("embed", "expected floating-point numbers"))
 }
 
 /// A value, whose lines lie `step` apart, or so many zeros of the dimension.

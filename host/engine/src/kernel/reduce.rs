@@ -65,6 +65,28 @@ pub(crate) fn sum<T: Scalar>(x: &[T], outer: usize, reduced: usize, inner: usize
     })
 }
 
+/// The sums of the products of two values' entries, over rows of `size`.
+pub(crate) fn sum_products<T: Scalar>(a: &[T], b: &[T], size: usize) -> Vec<T> {
+    assert_eq!(a.len(), b.len(), "as many entries of both");
+    let mut sums = vec![T::ZERO; a.len() / size.max(1)];
+    let rows = (BLOCK / size.max(1)).max(1);
+    each_part(&mut sums, rows, |i, sums| {
+        let part = i * rows * size..(i * rows + sums.len()) * size;
+        let (a, b) = (&a[part.clone()], &b[part]);
+        vectorised(
+            #[inline(always)]
+            move || {
+                for (k, sum) in sums.iter_mut().enumerate() {
+                    let at = k * size..(k + 1) * size;
+                    let rows = [&a[at.clone()], &b[at]];
+                    *sum = T::from_f64(lane_sum(rows, |[a, b]| a.to_f64() * b.to_f64()));
+                }
+            },
+        );
+    });
+    sums
+}
+
 /// The sums of rows of `size` entries.
 fn sum_rows<T: Scalar>(x: &[T], size: usize, sums: &mut [f64]) {
     vectorised(

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use candle_core::WithDType;
 
-use super::output::written;
+use super::output::{held, writable, written};
 use super::tasks::each_part;
 use super::{Host, Scalar, vectorised};
 use crate::error::Result;
@@ -72,57 +72,105 @@ pub(super) unsafe fn lines<O: Copy + Send, const N: usize>(
     strides: [&[usize]; N],
     write: impl Fn(&mut [MaybeUninit<O>], [usize; N], [usize; N]) + Sync,
 ) -> Vec<O> {
+    // SAFETY: the caller's `write` writes all that it is handed, which is all there is.
+    unsafe {
+        written(dims.iter().product(), |out| {
+            in_lines(out, dims, strides, write)
+        })
+    }
+}
+
+/// Hands out all pieces of a place of shape `dims`, as [`lines`] does.
+fn in_lines<O: Send, const N: usize>(
+    out: &mut [MaybeUninit<O>],
+    dims: &[usize],
+    strides: [&[usize]; N],
+    write: impl Fn(&mut [MaybeUninit<O>], [usize; N], [usize; N]) + Sync,
+) {
     if dims.contains(&0) {
-        return Vec::new();
+        return;
     }
     let (sizes, steps) = &collapse(dims, strides);
     let (&inner, outer) = sizes.split_last().expect("collapse leaves one dimension");
     let (last, write) = (steps.each_ref().map(|steps| steps[outer.len()]), &write);
-    let fill = |out: &mut [MaybeUninit<O>]| {
-        each_part(out, CHUNK, |i, out| {
-            vectorised(
-                #[inline(always)]
-                move || {
-                    // Where the first line lies; from there on the places are counted up.
-                    let (mut line, mut column) = (i * CHUNK / inner, i * CHUNK % inner);
-                    let mut place = vec![0; outer.len()];
-                    let mut starts = [0; N];
+    each_part(out, CHUNK, |i, out| {
+        vectorised(
+            #[inline(always)]
+            move || {
+                // Where the first line lies; from there on the places are counted up.
+                let (mut line, mut column) = (i * CHUNK / inner, i * CHUNK % inner);
+                let mut place = vec![0; outer.len()];
+                let mut starts = [0; N];
+                for (d, size) in outer.iter().enumerate().rev() {
+                    place[d] = line % size;
+                    line /= size;
+                    for k in 0..N {
+                        starts[k] += place[d] * steps[k][d];
+                    }
+                }
+                let mut rest = &mut *out;
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at_mut((inner - column).min(rest.len()));
+                    write(
+                        piece,
+                        std::array::from_fn(|k| starts[k] + column * last[k]),
+                        last,
+                    );
+                    (column, rest) = (0, after);
                     for (d, size) in outer.iter().enumerate().rev() {
-                        place[d] = line % size;
-                        line /= size;
+                        place[d] += 1;
                         for k in 0..N {
-                            starts[k] += place[d] * steps[k][d];
+                            starts[k] += steps[k][d];
+                        }
+                        if place[d] < *size {
+                            break;
+                        }
+                        place[d] = 0;
+                        for k in 0..N {
+                            starts[k] -= size * steps[k][d];
                         }
                     }
-                    let mut rest = &mut *out;
-                    while !rest.is_empty() {
-                        let (piece, after) = rest.split_at_mut((inner - column).min(rest.len()));
-                        write(
-                            piece,
-                            std::array::from_fn(|k| starts[k] + column * last[k]),
-                            last,
-                        );
-                        (column, rest) = (0, after);
-                        for (d, size) in outer.iter().enumerate().rev() {
-                            place[d] += 1;
-                            for k in 0..N {
-                                starts[k] += steps[k][d];
-                            }
-                            if place[d] < *size {
-                                break;
-                            }
-                            place[d] = 0;
-                            for k in 0..N {
-                                starts[k] -= size * steps[k][d];
-                            }
-                        }
+                }
+            },
+        );
+    });
+}
+
+/// Adds an operand to numbers of shape `dims`.
+pub(super) fn add<T: Scalar>(to: &mut [T], x: &Operand<'_, T>, dims: &[usize]) {
+    let len: usize = dims.iter().product();
+    assert_eq!(to.len(), len, "a number for each entry");
+    let data = &*x.data;
+    // SAFETY: numbers alone are written.
+    let to = unsafe { writable(to) };
+    in_lines(
+        to,
+        dims,
+        [&x.strides],
+        #[inline(always)]
+        move |to, [i], [step]| {
+            // SAFETY: the place holds numbers.
+            let (to, data) = (unsafe { held(to) }, &data[i..]);
+            match step {
+                1 => {
+                    for (to, x) in to.iter_mut().zip(data) {
+                        *to = *to + *x;
                     }
-                },
-            );
-        });
-    };
-    // SAFETY: the chunks are cut into pieces without a rest, and the caller's `write` writes those.
-    unsafe { written(dims.iter().product(), fill) }
+                }
+                0 => {
+                    let x = data[0];
+                    for to in to {
+                        *to = *to + x;
+                    }
+                }
+                step => {
+                    for (to, x) in to.iter_mut().zip(data.iter().step_by(step)) {
+                        *to = *to + *x;
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// `f` of every entry of an operand.

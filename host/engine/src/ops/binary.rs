@@ -120,8 +120,8 @@ impl Tensor {
         let value = arithmetic("mul", Binary::Mul, self, other, Value::broadcast_mul)?;
         let save = Save::inputs(crossed(self, other));
         let vjp: Pullback = |c, g, [a, b]| {
-            c.wanted(&[&|| g.mul(&c.input(1))?.sum_to(a), &|| {
-                g.mul(&c.input(0))?.sum_to(b)
+            c.wanted(&[&|| g.times_summed(&c.input(1), a), &|| {
+                g.times_summed(&c.input(0), b)
             }])
         };
         Ok(recorded("mul", [self, other], value, save, vjp))

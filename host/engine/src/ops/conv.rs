@@ -9,13 +9,15 @@ use super::arrange::{arranged, contiguous};
 use super::binary::crossed;
 use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
-use crate::gpu::layout::Order;
 #[cfg(feature = "cuda")]
-use crate::gpu::{self, Gpu};
+use crate::gpu;
+use crate::gpu::Gpu;
+use crate::gpu::layout::Order;
 use crate::kernel::conv::{self as kernel, Direction, Images};
 use crate::kernel::im2col::ConvShape;
+use crate::kernel::over::over;
 use crate::kernel::{Host, dispatch, to_value};
-use crate::pending::Pending;
+use crate::pending::{Mapped, Pending};
 use crate::precision;
 use crate::tensor::Tensor;
 use crate::value::Value;
@@ -125,8 +127,9 @@ fn run(
             [shape.out_channels, per_group, height, width]
         }
     };
-    let unmade = a.unmade().filter(|_| direction != Direction::InputGrad);
-    let a = unmade.map_or_else(|| a.value(), Pending::x);
+    let unmade = a.unmade().and_then(Pending::as_mapped);
+    let unmade = unmade.filter(|_| direction != Direction::InputGrad);
+    let a = unmade.map_or_else(|| a.value(), Mapped::x);
     let b = b.value();
     let order = Order::of_convolution(a, shape);
     #[cfg(feature = "cuda")]
@@ -151,7 +154,7 @@ fn on_cpu(
     op: &'static str,
     direction: Direction,
     shape: &ConvShape,
-    (a, unmade): (&Value, Option<&Pending>),
+    (a, unmade): (&Value, Option<&Mapped>),
     b: &Value,
     dims: &[usize; 4],
 ) -> Result<Value> {
@@ -165,7 +168,7 @@ fn on_cpu(
         let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
         let images = Images {
             entries: &*left,
-            map: unmade.and_then(Pending::map),
+            map: unmade.and_then(Mapped::map),
         };
         let result = kernel::run(direction, shape, precision::factors(a), images, &right);
         to_value(result, dims, a)
@@ -211,7 +214,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, params: &Conv2dParams) -> Result<Tens
     let value = run(op, Direction::Forward, &shape, x, weight)?;
     let params = *params;
     Ok(record(op, [x, weight], value, &[0], move |c, g| {
-        let dx = || conv2d_input_grad(g, &c.input(1), shape.input, &params);
+        let dx = || input_grad_sum(g, &c.input(1), &shape, &params, c.before(0));
         let dw = || conv2d_weight_grad(&c.input_again(0)?, g, shape.kernel, &params);
         c.wanted(&[&dx, &dw])
     }))
@@ -243,6 +246,35 @@ pub fn conv2d_input_grad(
         let dw = || conv2d_weight_grad(h, &c.input(0), shape.kernel, &params);
         c.wanted(&[&dg, &dw])
     }))
+}
+
+/// The gradient of [`conv2d`] in its input, and what others have handed on, in whose place it is added if it can be.
+fn input_grad_sum(
+    g: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    params: &Conv2dParams,
+    before: Option<Tensor>,
+) -> Result<Tensor> {
+    let Some(before) = before else {
+        return conv2d_input_grad(g, weight, shape.input, params);
+    };
+    let op = "conv2d_input_grad";
+    let (to, like) = (before.value(), g.dtype());
+    let fits = Gpu::of(to).is_none()
+        && [to.dtype(), weight.dtype()] == [like; 2]
+        && matches!(like, DType::F32 | DType::F64);
+    if fits {
+        let (g, weight) = (contiguous(g.value())?, contiguous(weight.value())?);
+        let added = dispatch!(op, like, T => {
+            let (g, weight) = (Host::<T>::open(op, &g)?, Host::<T>::open(op, &weight)?);
+            over(op, to, |to| kernel::input_grad_onto(shape, precision::factors(before.value()), &g, &weight, to))
+        })?;
+        if added {
+            return Ok(before);
+        }
+    }
+    before.plus(conv2d_input_grad(g, weight, shape.input, params)?)
 }
 
 /// The gradient of [`conv2d`] in its weight of size `kernel_hw`, given the gradient `g` of its output.

@@ -9,12 +9,12 @@ pub mod binary;
 pub mod compare;
 pub mod conv;
 pub mod custom;
+mod gradients;
 pub mod index;
 mod mapped;
 pub mod matmul;
 pub mod norm;
 pub mod order;
-mod plus;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
@@ -48,7 +48,7 @@ mod tests {
         ("attention.rs", "a GPU runs the plain operations"),
         ("conv.rs", "cuDNN convolves"),
         ("matmul.rs", "cuBLAS multiplies"),
-        ("plus.rs", "a GPU adds as ever, to a new value"),
+        ("gradients.rs", "a GPU runs the plain operations"),
         ("order.rs", "the largest k are sought on the CPU"),
     ];
 

@@ -365,7 +365,7 @@ impl BatchNorm {
                 self.config.eps,
                 self.config.after,
             );
-            Ok(Some(Pending::new(x, map)))
+            Ok(Some(Pending::mapped(x, map)))
         })
     }
 }

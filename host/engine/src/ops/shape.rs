@@ -236,7 +236,8 @@ impl Tensor {
                 })
             })
         };
-        self.moved("slice", value, move |_, g| g.embed(dim, start, step, size))
+        let places = [dim, start, step, size];
+        self.moved("slice", value, move |c, g| g.in_place(c, places))
     }
 
     /// Zeros of size `size` in dimension `dim`, with this tensor at `start`, `start + step`, ...: the transpose of a slice.
@@ -303,10 +304,7 @@ impl Tensor {
     /// If there are none, or they differ in type or in another dimension.
     pub fn cat(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
         let Some(first) = tensors.first() else {
-            return Err(Error::argument(
-                "cat",
-                "expected at least one tensor, got none",
-            ));
+            return Err(Error::argument("cat", "expected a tensor, got none"));
         };
         check_dim("cat", first, dim)?;
         let values: Vec<&Value> = tensors.iter().map(|t| t.value()).collect();

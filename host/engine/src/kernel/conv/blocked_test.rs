@@ -79,10 +79,16 @@ fn agree(shape: &ConvShape, tolerance: f64) {
     for isa in available.filter(|isa| isa.is_available()) {
         for (direction, a, b) in directions(&x, &weight, &g) {
             let factors = Factors::AsGiven;
-            let got = blocked_with(isa, direction, shape, factors, a, b);
+            let got = blocked_with(isa, direction, shape, factors, Images::plain(a), b);
             let got = got.expect("the shape is taken");
             let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
-            let expected = run(direction, shape, Factors::AsGiven, &wide(a), &wide(b));
+            let expected = run(
+                direction,
+                shape,
+                Factors::AsGiven,
+                Images::plain(&wide(a)),
+                &wide(b),
+            );
             let error = error(&got, &expected);
             assert!(
                 error < tolerance,
@@ -122,13 +128,26 @@ fn convolutions_in_bf16_are_those_of_rounded_factors() {
         let shape = shape(sizes, window);
         let [x, weight, g] = factors(&shape, 1);
         for (direction, a, b) in directions(&x, &weight, &g) {
-            let got = tiled(s, Emulated, direction, &shape, a, b);
+            let got = tiled(s, Emulated, direction, &shape, Images::plain(a), b);
             let wide = |v: &[f32]| v.iter().map(|x| f64::from(rounded(*x))).collect::<Vec<_>>();
-            let expected = run(direction, &shape, Factors::AsGiven, &wide(a), &wide(b));
+            let expected = run(
+                direction,
+                &shape,
+                Factors::AsGiven,
+                Images::plain(&wide(a)),
+                &wide(b),
+            );
             let error = error(&got, &expected);
             assert!(error < 1e-5, "{direction:?} {shape:?}: {error:e}");
             if Isa::Amx.is_available() {
-                let tiles = blocked_with(Isa::Amx, direction, &shape, Factors::Bf16, a, b);
+                let tiles = blocked_with(
+                    Isa::Amx,
+                    direction,
+                    &shape,
+                    Factors::Bf16,
+                    Images::plain(a),
+                    b,
+                );
                 assert!(
                     tiles == Some(got),
                     "AMX and its emulation: {direction:?} {shape:?}"
@@ -211,7 +230,10 @@ fn pointwise_convolutions_agree_with_the_definition() {
         for ((direction, a, b), expected) in
             directions(&x, &weight, &g).into_iter().zip([y, dx, dw])
         {
-            let error = error(&run(direction, &shape, Factors::AsGiven, a, b), &expected);
+            let error = error(
+                &run(direction, &shape, Factors::AsGiven, Images::plain(a), b),
+                &expected,
+            );
             assert!(error < 1e-6, "{direction:?} {sizes:?} {stride}: {error:e}");
         }
     }
@@ -238,8 +260,8 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
         for ((direction, a, b), factors) in
             all.flat_map(|each| [Factors::AsGiven, Factors::Bf16].map(|factors| (each, factors)))
         {
-            let alone = one.install(|| run(direction, &shape, factors, a, b));
-            let together = three.install(|| run(direction, &shape, factors, a, b));
+            let alone = one.install(|| run(direction, &shape, factors, Images::plain(a), b));
+            let together = three.install(|| run(direction, &shape, factors, Images::plain(a), b));
             assert_eq!(alone, together, "{direction:?} {case:?} {factors:?}");
         }
     }
@@ -257,8 +279,8 @@ fn kernels_take_bf16_where_the_processor_has_it() {
         let shape = grouped(case);
         let [x, weight, g] = factors(&shape, 4);
         for (direction, a, b) in directions(&x, &weight, &g) {
-            let exact = run(direction, &shape, Factors::AsGiven, a, b);
-            let got = run(direction, &shape, Factors::Bf16, a, b);
+            let exact = run(direction, &shape, Factors::AsGiven, Images::plain(a), b);
+            let got = run(direction, &shape, Factors::Bf16, Images::plain(a), b);
             let exact: Vec<f64> = exact.into_iter().map(f64::from).collect();
             let error = error(&got, &exact);
             if narrow {
@@ -277,7 +299,14 @@ fn kernels_take_bf16_where_the_processor_has_it() {
 fn what_the_blocks_do_not_fit_is_left_to_the_unfolded_way() {
     let none = |shape: &ConvShape| {
         let factors = Factors::AsGiven;
-        blocked_with(Isa::widest(), Direction::Forward, shape, factors, &[], &[])
+        blocked_with(
+            Isa::widest(),
+            Direction::Forward,
+            shape,
+            factors,
+            Images::plain(&[]),
+            &[],
+        )
     };
     assert!(
         none(&shape([1, 3, 8, 4, 4], [3, 1, 1, 1])).is_none(),
@@ -293,3 +322,6 @@ fn what_the_blocks_do_not_fit_is_left_to_the_unfolded_way() {
     };
     assert!(none(&grouped).is_none(), "large groups");
 }
+
+#[path = "images_test.rs"]
+mod images;

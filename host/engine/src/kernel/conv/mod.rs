@@ -19,6 +19,7 @@ mod window;
 mod winograd;
 
 pub(crate) use images::Images;
+pub(crate) use pointwise::input_grad_onto;
 
 use super::elementary::Elementary;
 use super::im2col::ConvShape;

@@ -6,7 +6,7 @@
 use crate::kernel::batch_norm::Channels;
 use crate::kernel::conv::{Direction, Images};
 use crate::kernel::elementary::Elementary;
-use crate::kernel::gemm::{batched, shifted, summed};
+use crate::kernel::gemm::{batched, batched_onto, shifted, summed};
 use crate::kernel::im2col::ConvShape;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::product::Factors;
@@ -60,6 +60,25 @@ pub(crate) fn run<T: Elementary>(
             summed(shape.batch, (outputs, inputs, plane), factors, g, x)
         }
     }
+}
+
+/// Adds the input's gradient to what is there, where that is one product: whether it did.
+pub(crate) fn input_grad_onto<T: Elementary>(
+    shape: &ConvShape,
+    factors: Factors,
+    g: &[T],
+    weight: &[T],
+    to: &mut [T],
+) -> bool {
+    let (inputs, outputs, plane) = (shape.in_channels, shape.out_channels, shape.output_plane());
+    let whole = plane >= ALONE || shape.batch == 1;
+    if !applies(shape) || shape.stride != [1, 1] || !whole || to.is_empty() {
+        return false;
+    }
+    let weight = Matrix::rows(weight, inputs).transposed();
+    let image = |i: usize| Matrix::rows(&g[i * outputs * plane..], plane);
+    batched_onto(to, (inputs, plane, outputs), factors, |_| weight, image);
+    true
 }
 
 /// `y[n] = weight x[n]` for images of as many positions as the convolution's result has.

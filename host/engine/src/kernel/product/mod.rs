@@ -280,4 +280,59 @@ mod tests {
             assert!(bits(&got) == bits(&emulated), "{name} and its emulation");
         }
     }
+
+    #[test]
+    fn right_factors_behind_a_map_are_the_mapped_ones() {
+        use crate::kernel::batch_norm::{After, ChannelMap};
+        let available = [Isa::Avx2, Isa::Avx512].into_iter();
+        for isa in available.filter(|isa| isa.is_available()) {
+            for ((m, n, k), turned) in [(20, 600, 70), (33, 40, 400), (200, 95, 9)]
+                .into_iter()
+                .flat_map(|size| [false, true].map(|turned| (size, turned)))
+            {
+                // The lines of what the map belongs to: rows of B, or its columns.
+                let (lines, line) = if turned { (n, k) } else { (k, n) };
+                let numbers_of = |seed| numbers(lines, seed);
+                let var: Vec<f32> = numbers_of(6).iter().map(|x| x * x + 0.1).collect();
+                let affine = [&*numbers_of(7), &*numbers_of(8)];
+                let map = ChannelMap::new([&numbers_of(5), &var], affine, 1e-5, After::Silu);
+                let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+                let mut mapped = b.clone();
+                for (i, entries) in mapped.chunks_exact_mut(line).enumerate() {
+                    map.from(i).line(entries);
+                }
+                let product = |b: Matrix<'_, f32>| {
+                    let mut out = vec![0.0; m * n];
+                    let (stride, factors) = (n, Factors::AsGiven);
+                    let size = Product {
+                        m,
+                        n,
+                        k,
+                        stride,
+                        factors,
+                    };
+                    let a = Matrix::rows(&a, k);
+                    // SAFETY: the matrices have these sizes.
+                    unsafe {
+                        assert!(product_with(
+                            isa,
+                            &size,
+                            a,
+                            b,
+                            Start::Zeros,
+                            out.as_mut_ptr()
+                        ));
+                    }
+                    out
+                };
+                let behind = Matrix::rows(&b, line).through(Some(map.from(0)));
+                let plain = Matrix::rows(&mapped, line);
+                let [got, expected] = match turned {
+                    true => [behind.transposed(), plain.transposed()].map(product),
+                    false => [behind, plain].map(product),
+                };
+                assert!(got == expected, "{isa:?} {m} {n} {k} {turned}");
+            }
+        }
+    }
 }
