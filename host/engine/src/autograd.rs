@@ -325,7 +325,8 @@ fn maker(edge: &Edge) -> &'static str {
     operation.map_or(INPUTS, |operation| operation.name)
 }
 
-fn can_be_made_again(edge: &Edge) -> bool {
+/// Whether the value of an edge need not be kept.
+pub(crate) fn can_be_made_again(edge: &Edge) -> bool {
     let Some((node, 0)) = edge else { return false };
     matches!(node.operation(), Ok(Some(maker)) if maker.again.is_some())
 }

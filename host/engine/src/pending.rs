@@ -7,8 +7,8 @@ use super::error::Result;
 use super::kernel::batch_norm::ChannelMap;
 use super::kernel::conv::Images;
 use super::kernel::elementary::Elementary;
-use super::kernel::joined::placed;
-use super::kernel::{Host, to_value};
+use super::kernel::joined::{add_slice, placed};
+use super::kernel::{Host, Scalar, to_value};
 use super::value::Value;
 
 /// A value that is still to be made, on the CPU.
@@ -126,6 +126,13 @@ impl Pieces {
     pub(crate) fn one(piece: Value, dim: usize, start: usize, size: usize) -> Self {
         let pieces = vec![(start, piece)];
         Self { dim, size, pieces }
+    }
+
+    /// Adds the slices to numbers of the whole.
+    pub(crate) fn added_to<T: Scalar>(&self, numbers: &mut [T]) -> Result<()> {
+        let mut slices = self.pieces.iter();
+        slices
+            .try_for_each(|(start, slice)| add_slice(numbers, slice, [self.dim, *start, self.size]))
     }
 
     /// The slices of both, if none overlap.

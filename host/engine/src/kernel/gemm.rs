@@ -87,7 +87,11 @@ pub(crate) unsafe fn part<T: Elementary>(
         }
         if b.map.is_some() {
             let behind = b.mapped(k, n);
-            return part(size, out, start, a, Matrix::rows(&behind, n));
+            let b = match b.row_stride == 1 && b.col_stride > 1 {
+                true => Matrix::rows(&behind, k).transposed(),
+                false => Matrix::rows(&behind, n),
+            };
+            return part(size, out, start, a, b);
         }
         if let Start::Row(_) = start {
             (0..m).for_each(begin);

@@ -4,8 +4,8 @@ use candle_core::DType;
 
 use super::output::written;
 use super::strided::collapse;
-use super::tasks::each_part;
-use super::{Host, Scalar, to_value};
+use super::tasks::{each, each_part};
+use super::{Disjoint, Host, Scalar, to_value, vectorised};
 use crate::error::{Error, Result};
 use crate::kernel::elementwise::contiguous;
 use crate::value::Value;
@@ -47,6 +47,41 @@ pub(crate) fn placed(slices: &[(usize, Value)], dim: usize, size: usize) -> Resu
     let like = &slices[0].1;
     let made = joined(&parts, dim, like)?;
     made.ok_or_else(|| Error::argument("embed", "expected floating-point numbers"))
+}
+
+/// Adds a slice to numbers of the whole: in dimension `dim` it begins at `start` of `size`.
+pub(crate) fn add_slice<T: Scalar>(
+    numbers: &mut [T],
+    slice: &Value,
+    [dim, start, size]: [usize; 3],
+) -> Result<()> {
+    let slice = contiguous(slice)?;
+    let after: usize = slice.dims()[dim + 1..].iter().product();
+    let (len, line) = (slice.dims()[dim] * after, size * after);
+    if numbers.is_empty() || len == 0 {
+        return Ok(());
+    }
+    let from = Host::<T>::open("add", &slice)?;
+    let lines = numbers.len() / line;
+    assert_eq!(from.len(), lines * len, "as many lines of both");
+    let (from, numbers) = (&*from, Disjoint::new(numbers));
+    let parts = len.div_ceil(CHUNK);
+    each(lines * parts, |task| {
+        let (at, part) = (task / parts, task % parts * CHUNK);
+        let count = CHUNK.min(len - part);
+        // SAFETY: each task has its own part of a line.
+        let to = unsafe { numbers.part(at * line + start * after + part, count) };
+        let from = &from[at * len + part..][..count];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (to, x) in to.iter_mut().zip(from) {
+                    *to = *to + *x;
+                }
+            },
+        );
+    });
+    Ok(())
 }
 
 /// A value, whose lines lie `step` apart, or so many zeros of the dimension.

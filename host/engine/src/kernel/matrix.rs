@@ -70,8 +70,11 @@ impl<'a, T: Elementary> Matrix<'a, T> {
         }
     }
 
-    /// Rows of the entries behind the map.
+    /// The entries behind the map as they lie, without gaps: rows, or columns where those lie behind each other.
     pub(super) fn mapped(&self, rows: usize, cols: usize) -> Vec<T> {
+        if self.row_stride == 1 && self.col_stride > 1 {
+            return self.transposed().mapped(cols, rows);
+        }
         let at = |i: usize, j: usize| self.data[i * self.row_stride + j * self.col_stride];
         let places = (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j)));
         let one = |(i, j): (usize, usize)| {

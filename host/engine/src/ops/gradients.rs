@@ -21,9 +21,12 @@ impl Tensor {
         {
             return Ok(Tensor::pending(Pending::pieces(all)?));
         }
-        let (to, from) = match self.is_sole() {
-            true => (self, other),
-            false => (other, self),
+        // Of two that somebody holds, slices become one that nobody does once they are in their places.
+        let (to, from) = match (self.is_sole(), other.is_sole()) {
+            (true, _) => (self, other),
+            (false, true) => (other, self),
+            (false, false) if self.unplaced().is_some() => (self.placed(), other),
+            (false, false) => (other.placed(), self),
         };
         let op = "add";
         let fits = to.is_sole()
@@ -35,7 +38,10 @@ impl Tensor {
             return Ok(to.add(&from)?.made());
         }
         dispatch!(op, to.dtype(), T => {
-            over(op, to.value(), |numbers: &mut [T]| add_over(op, numbers, from.value(), to.dims()))?
+            over(op, to.value(), |numbers: &mut [T]| match from.unplaced() {
+                Some(slices) => slices.added_to(numbers),
+                None => add_over(op, numbers, from.value(), to.dims()),
+            })?
         })?;
         Ok(to)
     }

@@ -18,6 +18,7 @@ pub mod order;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
+mod reshape;
 pub mod shape;
 pub mod softmax;
 pub mod unary;

@@ -5,14 +5,14 @@ use candle_core::DType;
 use super::parts::Shared;
 use crate::autograd::Context;
 use crate::error::Result;
+use crate::gpu;
 use crate::gpu::layout::Order;
-use crate::gpu::{self, Gpu};
 use crate::kernel::batch_norm::{
     self as kernel, After, Backward, ChannelMap, Gate, Gradients, Planes,
 };
 use crate::kernel::elementary::Elementary;
 use crate::kernel::over::over;
-use crate::kernel::{Host, Scalar, dispatch, to_value};
+use crate::kernel::{Host, Scalar, to_value};
 use crate::ops::arrange::{arranged, contiguous};
 use crate::ops::on_device;
 use crate::pending::Pending;
@@ -354,18 +354,17 @@ impl BatchNorm {
         [mean, var]: [&Value; 2],
         [weight, bias]: [&Value; 2],
     ) -> Result<Option<Pending>> {
-        if Gpu::of(x).is_some() || x.dtype() == DType::BF16 || self.planes.plane == 1 {
+        if x.dtype() == DType::BF16 || self.planes.plane == 1 {
             return Ok(None);
         }
-        let x = contiguous(x)?;
-        dispatch!(OP, x.dtype(), T => {
+        on_device!(OP, x, _gpu => Ok(None), T => {
             let map = ChannelMap::<T>::new(
                 [&*Host::open(OP, mean)?, &*Host::open(OP, var)?],
                 [&*Host::open(OP, weight)?, &*Host::open(OP, bias)?],
                 self.config.eps,
                 self.config.after,
             );
-            Ok(Some(Pending::mapped(x, map)))
+            Ok(Some(Pending::mapped(contiguous(x)?, map)))
         })
     }
 }

@@ -1,6 +1,6 @@
-//! Operations that move entries without computing: reshapes, permutations, slices, concatenation, padding.
+//! Operations that move entries without computing: permutations, slices, concatenation, padding.
 
-use super::arrange::{contiguous, joined, padded};
+use super::arrange::{joined, padded};
 use crate::autograd::{Context, Save, record_one};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::uploads;
@@ -34,50 +34,6 @@ impl Tensor {
             Save::default(),
             move |context, g| Ok(vec![Some(vjp(context, g)?)]),
         ))
-    }
-
-    /// The same entries, in row-major order, under another shape.
-    ///
-    /// # Shapes
-    /// Any shape gives `dims`.
-    ///
-    /// # Errors
-    /// If the number of entries differs.
-    pub fn reshape(&self, dims: &[usize]) -> Result<Tensor> {
-        if self.dims() == dims {
-            return Ok(self.clone());
-        }
-        ensure!(
-            dims.iter().product::<usize>() == self.elem_count(),
-            "reshape",
-            "{} entries of shape {:?} do not fit {dims:?}",
-            self.elem_count(),
-            self.dims()
-        );
-        let before = self.dims().to_vec();
-        let value = contiguous(self.value())?.reshape(dims);
-        self.moved("reshape", value, move |_, g| {
-            let same = g.reshape(&before)?;
-            Ok(if g.is_sole() { same.made() } else { same })
-        })
-    }
-
-    /// All dimensions from `start` on as one.
-    ///
-    /// # Shapes
-    /// (d0, .., d`start`, ..) gives (d0, .., product of the rest).
-    ///
-    /// # Errors
-    /// If `start` is above the rank.
-    pub fn flatten_from(&self, start: usize) -> Result<Tensor> {
-        ensure!(
-            start <= self.rank(),
-            "flatten_from",
-            "dimension {start} is out of range for shape {:?}",
-            self.dims()
-        );
-        let (kept, rest) = self.dims().split_at(start);
-        self.reshape(&[kept, &[rest.iter().product()]].concat())
     }
 
     /// Dimension `i` of the result is dimension `order[i]` of this tensor.
@@ -138,50 +94,6 @@ impl Tensor {
             self.dims()
         );
         self.transpose(rank - 2, rank - 1)
-    }
-
-    /// Drops dimension `dim`, whose size is 1.
-    ///
-    /// # Shapes
-    /// (.., 1, ..) gives (.., ..).
-    ///
-    /// # Errors
-    /// If its size is not 1.
-    pub fn squeeze(&self, dim: usize) -> Result<Tensor> {
-        check_dim("squeeze", self, dim)?;
-        ensure!(
-            self.dims()[dim] == 1,
-            "squeeze",
-            "expected size 1 in dimension {dim}, got {:?}",
-            self.dims()
-        );
-        let mut dims = self.dims().to_vec();
-        dims.remove(dim);
-        self.reshape(&dims)
-    }
-
-    /// This tensor, with dimension `dim`, whose size is 1, or without it.
-    pub(crate) fn kept(self, dim: usize, keepdim: bool) -> Result<Tensor> {
-        if keepdim { Ok(self) } else { self.squeeze(dim) }
-    }
-
-    /// Adds a dimension of size 1 before dimension `dim`.
-    ///
-    /// # Shapes
-    /// (.., ..) gives (.., 1, ..).
-    ///
-    /// # Errors
-    /// If `dim` is above the rank.
-    pub fn unsqueeze(&self, dim: usize) -> Result<Tensor> {
-        ensure!(
-            dim <= self.rank(),
-            "unsqueeze",
-            "dimension {dim} is out of range for shape {:?}",
-            self.dims()
-        );
-        let mut dims = self.dims().to_vec();
-        dims.insert(dim, 1);
-        self.reshape(&dims)
     }
 
     /// Repeats dimensions of size 1, and adds leading ones, to reach `dims`; nothing is copied.

@@ -4,7 +4,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
 use candle_core::DType;
 
-use crate::autograd::{Context, Save, record_one};
+use crate::autograd::{Context, Lean, Save, record_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::unary::{Slope, Unary, has_kernel, pulled, unary};
@@ -32,9 +32,19 @@ impl Tensor {
         } else {
             elsewhere(self.value()).named(name, &[self])?
         };
-        Ok(record_one(name, &[self], value, save, move |context, g| {
-            Ok(vec![Some(vjp(context, g)?)])
-        }))
+        // On the CPU the result of what is kept anyway can be made again, in one pass.
+        let can = save.inputs == [0] && has_kernel(self.value()) && Gpu::of(self.value()).is_none();
+        let again =
+            move |c: &Context<'_>| Ok(Tensor::constant(unary(name, kind, c.input(0).value())?));
+        let lean = Lean {
+            inputs: &[],
+            again: can.then(|| Box::new(again) as Box<_>),
+        };
+        let vjp = move |c: &Context<'_>, grads: &[Option<Tensor>]| {
+            Ok(vec![grads[0].as_ref().map(|g| vjp(c, g)).transpose()?])
+        };
+        let made = record_lean(name, &[self], vec![value], save, lean, Box::new(vjp));
+        Ok(made.into_iter().next().expect("one output was recorded"))
     }
 
     /// This gradient times a slope: in one pass on the CPU, and as `composed` says elsewhere and while a graph of it is recorded.
