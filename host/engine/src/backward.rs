@@ -26,7 +26,8 @@ pub fn grad(
 
 /// First-order gradients as by [`grad`], which give each node's saved values back as soon as it has been passed.
 ///
-/// The graph cannot be used again: a later gradient through one of its nodes is an error.
+/// The graph cannot be used again: a later gradient through one of its nodes is an error, and so is one through an operation beside it that
+/// counted on a node to make its input again.
 ///
 /// # Errors
 /// As [`grad`].
@@ -191,9 +192,13 @@ impl Walk {
         take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
     ) -> Result<()> {
         for (i, (target, output)) in self.targets.iter().enumerate() {
-            if let (true, Some(gradient)) = (*target == id, &mut grads[*output]) {
-                *gradient = gradient.clone();
-                take(i, gradient.clone())?;
+            if *target == id
+                && let Some(gradient) = grads[*output].take()
+            {
+                // Made before others hold it; a clone is never written over.
+                let whole = gradient.placed();
+                grads[*output] = Some(whole.clone());
+                take(i, whole.clone())?;
             }
         }
         Ok(())

@@ -89,6 +89,11 @@ impl Pending {
         }
     }
 
+    /// Whether somebody has read the value.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.get().is_some()
+    }
+
     /// The value, made now if it has not been.
     pub(crate) fn value(&self) -> &Value {
         let make = || match &self.from {

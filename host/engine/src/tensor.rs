@@ -120,7 +120,7 @@ impl Tensor {
         let Content::Pending(pending) = self.content else {
             return self;
         };
-        let alone = Arc::strong_count(&pending) == 1;
+        let alone = Arc::strong_count(&pending) == 1 && !pending.is_made();
         let made = Self::with_edge(pending.value().clone(), self.edge);
         if alone { made.made() } else { made }
     }

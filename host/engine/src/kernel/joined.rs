@@ -1,13 +1,12 @@
 //! Values joined along a dimension, and values with zeros around them along one.
 
-use candle_core::DType;
-
+use super::elementwise::contiguous;
 use super::output::written;
 use super::strided::collapse;
 use super::tasks::{each, each_part};
-use super::{Disjoint, Host, Scalar, to_value, vectorised};
-use crate::error::{Error, Result};
-use crate::kernel::elementwise::contiguous;
+use super::unary::has_kernel;
+use super::{Disjoint, Host, Scalar, dispatch, to_value, vectorised};
+use crate::error::Result;
 use crate::value::Value;
 
 /// Entries that one task copies.
@@ -21,18 +20,25 @@ pub(crate) fn cat(parts: &[&Value], dim: usize) -> Result<Option<Value>> {
         let same = |d: usize| d == dim || dims[d] == first.dims()[d];
         part.dtype() == first.dtype() && dims.len() == first.rank() && (0..dims.len()).all(same)
     };
-    if !parts.iter().all(fits) {
+    if !has_kernel(first) || !parts.iter().all(fits) {
         return Ok(None);
     }
     let parts = parts.iter().map(|x| Part::of(x, dim));
-    joined(&parts.collect::<Result<Vec<_>>>()?, dim, first)
+    Ok(Some(joined(
+        &parts.collect::<Result<Vec<_>>>()?,
+        dim,
+        first,
+    )?))
 }
 
 /// `x` with zeros around, which starts at `start` of `size` in dimension `dim`; none where it has no floating-point numbers.
 pub(crate) fn padded(x: &Value, dim: usize, start: usize, size: usize) -> Result<Option<Value>> {
+    if !has_kernel(x) {
+        return Ok(None);
+    }
     let after = size - start - x.dims()[dim];
     let parts = [Part::Zeros(start), Part::of(x, dim)?, Part::Zeros(after)];
-    joined(&parts, dim, x)
+    Ok(Some(joined(&parts, dim, x)?))
 }
 
 /// Slices in their places along `dim`, in ascending order, zeros between and around.
@@ -44,9 +50,7 @@ pub(crate) fn placed(slices: &[(usize, Value)], dim: usize, size: usize) -> Resu
         end = start + slice.dims()[dim];
     }
     parts.push(Part::Zeros(size - end));
-    let like = &slices[0].1;
-    let made = joined(&parts, dim, like)?;
-    made.ok_or_else(|| Error::argument("embed", "expected floating-point numbers"))
+    joined(&parts, dim, &slices[0].1)
 }
 
 /// Adds a slice to numbers of the whole: in dimension `dim` it begins at `start` of `size`.
@@ -108,12 +112,8 @@ impl Part {
 }
 
 /// The parts along `dim`; all else is as in `like`.
-fn joined(parts: &[Part], dim: usize, like: &Value) -> Result<Option<Value>> {
-    Ok(match like.dtype() {
-        DType::F32 => Some(of_type::<f32>(parts, dim, like)?),
-        DType::F64 => Some(of_type::<f64>(parts, dim, like)?),
-        _ => None,
-    })
+fn joined(parts: &[Part], dim: usize, like: &Value) -> Result<Value> {
+    dispatch!("cat", like.dtype(), T => of_type::<T>(parts, dim, like))
 }
 
 /// Entries of a part in each line of the result: where they start there, and what they are, a line's `step` behind those of the one before.

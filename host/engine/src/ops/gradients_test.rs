@@ -3,7 +3,7 @@
 use super::*;
 use crate::gradcheck::{check, ramp};
 use crate::ops::{After, BatchNormConfig, BatchNormMode, Conv2dParams, batch_norm, conv2d};
-use crate::{Result, grad};
+use crate::{Result, backward_each, grad};
 
 #[test]
 fn slices_lie_apart_overlap_and_meet_other_gradients() {
@@ -111,4 +111,28 @@ fn a_gradient_that_is_handed_out_is_not_written_over() {
     for (apart, together) in apart.iter().zip(together) {
         assert_eq!(*apart, together.unwrap().to_f64_vec().unwrap());
     }
+    // Values alone are held, and a normalisation, which writes over its result's gradient, stands below the slices.
+    let [ones, zeros] = [1.0, 0.0].map(|n| Tensor::full(n, &[4], h.dtype(), h.device()).unwrap());
+    let config = BatchNormConfig {
+        mode: BatchNormMode::Train,
+        eps: 1e-2,
+        after: After::NOTHING,
+    };
+    let normalised = || batch_norm(&h, &ones, &zeros, &zeros, &ones, &config, None);
+    let loss = |y: &Tensor| {
+        let halves = [0, 2].map(|start| y.narrow(1, start, 2)?.exp()?.sum_all());
+        let [low, high] = halves;
+        low?.add(&high?)
+    };
+    let y = normalised().unwrap().y;
+    let expected = grad(&loss(&y).unwrap(), &[&y], false).unwrap().remove(0);
+    let expected = expected.unwrap().to_f64_vec().unwrap();
+    let (scalar, mut kept) = (loss(&y).unwrap(), Vec::new());
+    let take = |i, g: Tensor| {
+        kept.push((i, g.into_value()));
+        Ok(())
+    };
+    backward_each(scalar, vec![y, x], take).unwrap();
+    let (_, value) = kept.into_iter().find(|(i, _)| *i == 0).unwrap();
+    assert_eq!(Tensor::constant(value).to_f64_vec().unwrap(), expected);
 }

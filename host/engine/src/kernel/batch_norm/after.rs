@@ -61,6 +61,8 @@ impl After {
 
 /// An [`After`] in a kernel.
 pub(crate) trait Follow<T>: Copy + Send + Sync {
+    /// Whether the derivative takes longer than writing down what it lets through and reading that again.
+    const IS_COSTLY: bool;
     /// The result.
     fn result(self, y: T) -> T;
     /// `g` times the derivative at `y`.
@@ -86,6 +88,8 @@ impl<T: Scalar> Limited<T> {
 }
 
 impl<T: Scalar> Follow<T> for Limited<T> {
+    const IS_COSTLY: bool = false;
+
     /// NaN passes, as through PyTorch's functions.
     #[inline(always)]
     fn result(self, y: T) -> T {
@@ -111,6 +115,8 @@ impl<T: Scalar> Follow<T> for Limited<T> {
 pub(crate) struct Silu;
 
 impl<T: Elementary> Follow<T> for Silu {
+    const IS_COSTLY: bool = true;
+
     #[inline(always)]
     fn result(self, y: T) -> T {
         y / (T::ONE + Elementary::exp(-y))

@@ -60,9 +60,15 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
         let [centre, spread] = args.normaliser.map(|statistic| statistic[c]);
         let way = (self.affine(), self.follow);
         let rstd = 1.0 / (spread.to_f64() + args.eps).sqrt();
-        // With a mask, or without a gradient, what passed the limits is written down first; else it is found again in each pass.
-        let by_x = matches!(args.gate, Gate::ByX);
-        let written = matches!(args.gate, Gate::Mask(_) | Gate::Result(_)) || args.g_y.is_none();
+        let sums_first = args.needs_affine || (args.needs_x && !args.frozen);
+        // With a mask, without a gradient, or where it takes long, what passed is written down first; else it is found again in each pass.
+        let once = F::IS_COSTLY && args.needs_x && sums_first;
+        let by_x = matches!(args.gate, Gate::ByX) && !once;
+        let written = match args.gate {
+            Gate::Mask(_) | Gate::Result(_) => true,
+            Gate::ByX => once || args.g_y.is_none(),
+            Gate::Open => args.g_y.is_none(),
+        };
         let passed = residual_to.or(x_to).filter(|_| written);
         let mut own = Vec::new();
         let (mut sum_g, mut sum_gx) = (0.0, 0.0);
@@ -72,7 +78,9 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
             let g = match (passed, args.g_y) {
                 // It is there already.
                 (Some(to), None) if over.is_some() => {
-                    self.mask_over(to, n);
+                    if !by_x {
+                        self.mask_over(to, n);
+                    }
                     &*to
                 }
                 (Some(to), Some(g)) => {
@@ -92,7 +100,7 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
                 (None, Some(g)) => self.cut(g, n),
                 (None, None) => continue,
             };
-            if !(args.needs_affine || (args.needs_x && !args.frozen)) {
+            if !sums_first {
                 continue;
             }
             let sums = match args.x {
@@ -180,7 +188,16 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
     #[inline(always)]
     fn mask_over(&self, g: &mut [T], n: usize) {
         match self.args.gate {
-            Gate::Open | Gate::ByX => {}
+            Gate::Open => {}
+            Gate::ByX => {
+                let (affine, x) = (
+                    self.affine(),
+                    self.args.x.expect("read to know what passes"),
+                );
+                for (g, x) in g.iter_mut().zip(self.cut(x, n)) {
+                    *g = self.follow.pull(*g, affine.at(*x));
+                }
+            }
             Gate::Mask(mask) => {
                 for (g, open) in g.iter_mut().zip(self.cut(mask, n)) {
                     *g = if *open != 0 { *g } else { T::ZERO };
@@ -198,7 +215,16 @@ impl<T: Scalar, F: Follow<T>> Channel<'_, T, F> {
     #[inline(always)]
     fn masked(&self, out: &mut [T], g: &[T], n: usize) {
         match self.args.gate {
-            Gate::Open | Gate::ByX => out.copy_from_slice(g),
+            Gate::Open => out.copy_from_slice(g),
+            Gate::ByX => {
+                let (affine, x) = (
+                    self.affine(),
+                    self.args.x.expect("read to know what passes"),
+                );
+                for ((out, g), x) in out.iter_mut().zip(g).zip(self.cut(x, n)) {
+                    *out = self.follow.pull(*g, affine.at(*x));
+                }
+            }
             Gate::Mask(mask) => {
                 for ((out, g), open) in out.iter_mut().zip(g).zip(self.cut(mask, n)) {
                     *out = if *open != 0 { *g } else { T::ZERO };

@@ -13,7 +13,7 @@ const AFTER: [After; 4] = [
     After::NOTHING,
     After::RELU,
     After::Limits(Limits {
-        min: -0.5,
+        min: 0.25,
         max: 0.75,
     }),
     After::Silu,
