@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::gradcheck::{check, ramp};
-use crate::ops::{After, BatchNormConfig, BatchNormMode, Conv2dParams, batch_norm, conv2d};
+use crate::ops::{
+    After, BatchNormConfig, BatchNormMode, Conv2dParams, batch_norm, conv2d, layer_norm,
+};
 use crate::{Result, backward_each, grad};
 
 #[test]
@@ -91,6 +93,28 @@ fn blocks_agree_with_finite_differences() {
             check("block", &inputs, |x| block(x, stride, residual));
         }
     }
+}
+
+#[test]
+fn a_layer_norm_beside_a_residual_agrees_with_finite_differences() {
+    let inputs = [
+        ramp(&[6, 4], 0.37),
+        ramp(&[4, 4], 0.53),
+        ramp(&[4], 0.3),
+        ramp(&[4], 0.7),
+    ];
+    check("layer norm", &inputs, |x| {
+        let h = x[0].sqr()?;
+        let y = layer_norm(&h, &x[2], &x[3], 1e-2)?;
+        h.add(&y.linear(&x[1], None)?)
+    });
+    check("layer norm and slices", &inputs, |x| {
+        let h = x[0].sqr()?;
+        let y = layer_norm(&h, &x[2], &x[3], 1e-2)?.linear(&x[1], None)?;
+        let slices = [0, 2].map(|start| h.narrow(1, start, 2)?.exp());
+        let [low, high] = slices;
+        y.add(&Tensor::cat(&[&high?, &low?], 1)?)
+    });
 }
 
 #[test]
