@@ -119,7 +119,7 @@ impl Mapped {
     fn make<T: Elementary>(&self) -> Result<Value> {
         let dims = self.x.dims();
         let entries = Host::<T>::open("batch_norm", &self.x)?;
-        let images = Images::plain(&*entries);
+        let images = Images::plain(&entries);
         let map = self.map().expect("of the type that it was made with");
         let data = images.mapped(map, dims[1], dims[2] * dims[3]);
         to_value(data, dims, &self.x)

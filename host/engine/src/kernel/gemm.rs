@@ -226,7 +226,7 @@ pub(crate) fn batched_onto<'a, T: Elementary>(
     b: impl Fn(usize) -> Matrix<'a, T> + Sync,
 ) {
     let one = size.0 * size.1;
-    assert!(one > 0 && out.len() % one == 0, "whole results");
+    assert!(one > 0 && out.len().is_multiple_of(one), "whole results");
     let to = Shared(out.as_mut_ptr());
     // SAFETY: `out` has these results.
     unsafe { sums_to(to, (out.len() / one, 1), size, factors, Start::Result, a, b) }

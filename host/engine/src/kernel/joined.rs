@@ -80,7 +80,7 @@ pub(crate) fn add_slice<T: Scalar>(
             #[inline(always)]
             || {
                 for (to, x) in to.iter_mut().zip(from) {
-                    *to = *to + *x;
+                    *to += *x;
                 }
             },
         );

@@ -154,18 +154,18 @@ pub(super) fn add<T: Scalar>(to: &mut [T], x: &Operand<'_, T>, dims: &[usize]) {
             match step {
                 1 => {
                     for (to, x) in to.iter_mut().zip(data) {
-                        *to = *to + *x;
+                        *to += *x;
                     }
                 }
                 0 => {
                     let x = data[0];
                     for to in to {
-                        *to = *to + x;
+                        *to += x;
                     }
                 }
                 step => {
                     for (to, x) in to.iter_mut().zip(data.iter().step_by(step)) {
-                        *to = *to + *x;
+                        *to += *x;
                     }
                 }
             }

@@ -167,7 +167,7 @@ fn on_cpu(
     dispatch!(op, a.dtype(), T => {
         let (left, right) = (Host::<T>::open(op, a)?, Host::<T>::open(op, b)?);
         let images = Images {
-            entries: &*left,
+            entries: &left,
             map: unmade.and_then(Mapped::map),
         };
         let result = kernel::run(direction, shape, precision::factors(a), images, &right);
