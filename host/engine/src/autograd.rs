@@ -339,12 +339,24 @@ pub fn record_one(
     save: Save<'_>,
     vjp: impl Fn(&Context<'_>, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 ) -> Tensor {
+    record_one_lean(name, inputs, output, save, Lean::default(), vjp)
+}
+
+/// As [`record_one`], with what spares memory.
+pub(crate) fn record_one_lean(
+    name: &'static str,
+    inputs: &[&Tensor],
+    output: Value,
+    save: Save<'_>,
+    lean: Lean<'_>,
+    vjp: impl Fn(&Context<'_>, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+) -> Tensor {
     let arity = inputs.len();
     let vjp = move |context: &Context<'_>, grads: &[Option<Tensor>]| match &grads[0] {
         Some(grad) => vjp(context, grad),
         None => Ok(vec![None; arity]),
     };
-    let mut outputs = record(name, inputs, vec![output], save, vjp);
+    let mut outputs = record_lean(name, inputs, vec![output], save, lean, Box::new(vjp));
     outputs.pop().expect("one output was recorded")
 }
 

@@ -7,7 +7,7 @@ use candle_core::DType;
 
 use super::arrange::{arranged, contiguous};
 use super::binary::crossed;
-use crate::autograd::{Context, Lean, Save, record_lean};
+use crate::autograd::{Context, Lean, Save, record_one_lean};
 use crate::error::{Result, ensure};
 #[cfg(feature = "cuda")]
 use crate::gpu;
@@ -192,13 +192,8 @@ fn record(
         inputs: images,
         again: None,
     };
-    let vjp = move |c: &Context<'_>, grads: &[Option<Tensor>]| match &grads[0] {
-        Some(g) => vjp(c, g),
-        None => Ok(vec![None; 2]),
-    };
     let save = Save::inputs(crossed(a, b));
-    let mut outputs = record_lean(op, &[a, b], vec![value], save, lean, Box::new(vjp));
-    outputs.pop().expect("one output was recorded").made()
+    record_one_lean(op, &[a, b], value, save, lean, vjp).made()
 }
 
 /// Cross-correlation of images with filters, as `torch.nn.functional.conv2d` without a bias.

@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use super::arrange::contiguous;
 use super::binary::{broadcast_shape, crossed};
-use crate::autograd::{Context, Lean, Save, record_lean, record_one};
+use crate::autograd::{Context, Lean, Save, record_one, record_one_lean};
 use crate::error::{Error, Result, ensure};
 use crate::gpu::Gpu;
 use crate::kernel::elementary::Elementary;
@@ -202,10 +202,7 @@ impl Tensor {
         operands.extend(bias);
         let save = Save::inputs(crossed(self, weight));
         let has_bias = bias.is_some();
-        let vjp = move |c: &Context<'_>, grads: &[Option<Tensor>]| {
-            let Some(g) = &grads[0] else {
-                return Ok(vec![None; 2 + usize::from(has_bias)]);
-            };
+        let vjp = move |c: &Context<'_>, g: &Tensor| {
             let dx = || Ok(g.matmul(&c.input(1))?.made());
             let dw = || g.t()?.matmul(&c.input_again(0)?);
             let db = || g.sum(&[0], false);
@@ -218,8 +215,7 @@ impl Tensor {
             inputs: &[0],
             again: None,
         };
-        let made = record_lean(op, &operands, vec![value], save, lean, Box::new(vjp));
-        Ok(made.into_iter().next().expect("one output was recorded"))
+        Ok(record_one_lean(op, &operands, value, save, lean, vjp))
     }
 }
 

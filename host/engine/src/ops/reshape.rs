@@ -2,9 +2,9 @@
 
 use super::arrange::contiguous;
 use super::shape::check_dim;
-use crate::autograd::{Context, Lean, Save, can_be_made_again, record_lean};
+use crate::autograd::{Context, Lean, Save, can_be_made_again, record_one_lean};
 use crate::error::{Result, ensure};
-use crate::tensor::Tensor;
+use crate::tensor::{Named, Tensor};
 
 impl Tensor {
     /// The same entries, in row-major order, under another shape.
@@ -25,14 +25,12 @@ impl Tensor {
             self.elem_count(),
             self.dims()
         );
-        let value = contiguous(self.value())?.reshape(dims)?;
+        let value = contiguous(self.value())?.reshape(dims);
+        let value = value.named("reshape", &[self])?;
         let (before, after) = (self.dims().to_vec(), dims.to_vec());
-        let vjp = move |_: &Context<'_>, grads: &[Option<Tensor>]| {
-            let back = |g: &Tensor| -> Result<Tensor> {
-                let same = g.reshape(&before)?;
-                Ok(if g.is_sole() { same.made() } else { same })
-            };
-            Ok(vec![grads[0].as_ref().map(back).transpose()?])
+        let vjp = move |_: &Context<'_>, g: &Tensor| {
+            let same = g.reshape(&before)?;
+            Ok(vec![Some(if g.is_sole() { same.made() } else { same })])
         };
         // What can be made again can be reshaped again.
         let again = move |c: &Context<'_>| c.input_again(0)?.detach().reshape(&after);
@@ -41,8 +39,7 @@ impl Tensor {
             again: can_be_made_again(self.edge()).then(|| Box::new(again) as Box<_>),
         };
         let save = Save::default();
-        let made = record_lean("reshape", &[self], vec![value], save, lean, Box::new(vjp));
-        Ok(made.into_iter().next().expect("one output was recorded"))
+        Ok(record_one_lean("reshape", &[self], value, save, lean, vjp))
     }
 
     /// All dimensions from `start` on as one.

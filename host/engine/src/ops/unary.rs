@@ -4,7 +4,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
 use candle_core::DType;
 
-use crate::autograd::{Context, Lean, Save, record_lean};
+use crate::autograd::{Context, Lean, Save, record_one_lean};
 use crate::error::{Result, ensure};
 use crate::gpu::{self, Gpu, uploads};
 use crate::kernel::unary::{Slope, Unary, has_kernel, pulled, unary};
@@ -40,11 +40,8 @@ impl Tensor {
             inputs: &[],
             again: can.then(|| Box::new(again) as Box<_>),
         };
-        let vjp = move |c: &Context<'_>, grads: &[Option<Tensor>]| {
-            Ok(vec![grads[0].as_ref().map(|g| vjp(c, g)).transpose()?])
-        };
-        let made = record_lean(name, &[self], vec![value], save, lean, Box::new(vjp));
-        Ok(made.into_iter().next().expect("one output was recorded"))
+        let vjp = move |c: &Context<'_>, g: &Tensor| Ok(vec![Some(vjp(c, g)?)]);
+        Ok(record_one_lean(name, &[self], value, save, lean, vjp))
     }
 
     /// This gradient times a slope: in one pass on the CPU, and as `composed` says elsewhere and while a graph of it is recorded.
